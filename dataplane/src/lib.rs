@@ -1,1 +1,11 @@
-//! placeholder
+//! The engine of eyesplice: it accepts legs, asks control for one verdict per stream, dials, and
+//! relays bytes between two legs on io_uring workers, one per core.
+//!
+//! The engine never reads a file, resolves a name or decides a policy: what it needs arrives in a
+//! [`seam::Verdict`] or in a numbered [`seam::Snapshot`], and what it learned leaves in a
+//! [`seam::StreamRecord`].
+#![forbid(unsafe_code)]
+
+pub mod counters;
+pub mod engine;
+pub mod seam;

@@ -1,0 +1,121 @@
+//! What each worker counts while streams are alive. Totals per finished stream travel in
+//! [`StreamRecord`](crate::seam::StreamRecord)s instead.
+//!
+//! A worker alone writes its counters, so an increment is an uncontended relaxed add; readers sum
+//! over the workers and may see values of slightly different moments.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// One worker's counters and gauges.
+        #[derive(Debug, Default)]
+        #[repr(align(128))] // two cache lines: neighbours must not share one
+        pub struct WorkerCounters {
+            $($(#[$doc])+ pub $name: Counter,)+
+        }
+
+        /// The sum over all workers at about one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct CounterTotals {
+            $($(#[$doc])+ pub $name: u64,)+
+        }
+
+        impl CounterTotals {
+            /// Adds up what all workers counted.
+            pub fn sum<'a>(workers: impl IntoIterator<Item = &'a WorkerCounters>) -> Self {
+                let mut totals = Self::default();
+                for worker in workers {
+                    $(totals.$name = totals.$name.wrapping_add(worker.$name.value());)+
+                }
+                totals
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted.
+    accepted,
+    /// accept(2) failures that were survived (EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED).
+    accept_errors,
+    /// Gauge: streams alive, from accept to their end.
+    streams_live,
+    /// Gauge: streams whose relay or exchange runs.
+    streams_established,
+    /// Gauge: streams that wait for a verdict, a dial or a handshake.
+    streams_pending,
+    /// Streams refused at an admission limit.
+    limited,
+    /// Dials begun.
+    dials,
+    /// Dials that failed or timed out.
+    dial_failures,
+    /// Dials cancelled because the downstream left.
+    dial_cancels,
+    /// TLS handshakes finished as server.
+    handshakes_server,
+    /// TLS handshakes finished as client.
+    handshakes_client,
+    /// TLS handshakes that failed, either role.
+    handshake_failures,
+    /// Payload bytes from downstream to upstream.
+    bytes_up,
+    /// Payload bytes from upstream to downstream.
+    bytes_down,
+    /// Bytes of both directions that were spliced.
+    bytes_spliced,
+    /// Bytes of both directions that were copied through user space.
+    bytes_copied,
+    /// Times a direction moved from copy to splice.
+    splice_starts,
+    /// Times a bulky direction had to stay with copy because no pipe was free.
+    pipe_shortages,
+    /// Gauge: pipes lent to streams.
+    pipes_in_use,
+    /// Gauge: pipes alive, lent or pooled.
+    pipes_open,
+    /// Gauge: buffers lent to streams.
+    buffers_in_use,
+    /// Gauge: buffers alive, lent or pooled.
+    buffers_open,
+    /// Legs whose TLS was handed to the kernel.
+    ktls_legs,
+    /// Legs that stayed in user space although kernel TLS was asked for.
+    ktls_declined,
+    /// Gauge: ring operations in flight.
+    ops_in_flight,
+    /// Times the machine ran out of descriptors, buffers or memory after accept.
+    exhausted,
+}
+
+/// One cell, written by one worker.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// Adds one.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Takes one off (gauges only).
+    pub fn dec(&self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+
+    /// Sets the value (gauges only).
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// Reads the value.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}

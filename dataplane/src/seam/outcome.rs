@@ -1,0 +1,161 @@
+//! How a stream ended: one reason, the side that caused it, and the phase it was in.
+
+use std::fmt;
+
+/// The side of a stream that caused its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The leg that was accepted: the API server.
+    Downstream,
+    /// The leg that was dialled: the kubelet, pod or service.
+    Upstream,
+    /// Ourselves: policy, limits, deadlines, drain.
+    Local,
+}
+
+impl Side {
+    /// The label used in metrics and audit.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Downstream => "downstream",
+            Self::Upstream => "upstream",
+            Self::Local => "local",
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The phase of a stream's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// The listener's own TLS handshake.
+    Accept,
+    /// Reading the CONNECT.
+    Request,
+    /// Waiting for control's verdict.
+    Verdict,
+    /// Connecting to the target.
+    Dial,
+    /// TLS handshake with the target.
+    UpstreamHandshake,
+    /// TLS handshake with the API server inside of the CONNECT tunnel.
+    DownstreamHandshake,
+    /// Relaying HTTP heads and bodies to a kubelet.
+    Exchange,
+    /// Relaying opaque bytes.
+    Relay,
+}
+
+impl Phase {
+    /// The label used in metrics and audit.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Request => "request",
+            Self::Verdict => "verdict",
+            Self::Dial => "dial",
+            Self::UpstreamHandshake => "upstream_handshake",
+            Self::DownstreamHandshake => "downstream_handshake",
+            Self::Exchange => "exchange",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a stream ended. Together with [`Side`] this picks log level and metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Both directions ended cleanly (FIN or close_notify).
+    Completed,
+    /// A leg was reset.
+    Reset,
+    /// A leg ended without close_notify, or in the middle of a message.
+    Truncated,
+    /// The downstream left before the stream was established.
+    Cancelled,
+    /// Control refused it: policy.
+    Denied,
+    /// The target could not be reached or refused the connection.
+    DialFailed,
+    /// A TLS handshake failed for a reason that is not the peer's certificate.
+    HandshakeFailed,
+    /// The peer's certificate was refused.
+    Unverified,
+    /// A deadline passed: handshake, head, verdict or dial (see the phase).
+    Timeout,
+    /// An established stream moved no byte for its idle limit.
+    Idle,
+    /// The peer broke its protocol: malformed head, bad framing, bad record.
+    Protocol,
+    /// The upstream answered an upgrade with what must not be passed on.
+    BadUpgrade,
+    /// An admission limit was reached.
+    Limit,
+    /// The process is draining and its deadline passed.
+    Drained,
+    /// The machine ran out of something (descriptors, memory, buffers).
+    Exhausted,
+    /// A fault of ours.
+    Internal,
+}
+
+impl Reason {
+    /// Every reason, for metrics that are exported from zero.
+    pub const ALL: [Self; 16] = [
+        Self::Completed,
+        Self::Reset,
+        Self::Truncated,
+        Self::Cancelled,
+        Self::Denied,
+        Self::DialFailed,
+        Self::HandshakeFailed,
+        Self::Unverified,
+        Self::Timeout,
+        Self::Idle,
+        Self::Protocol,
+        Self::BadUpgrade,
+        Self::Limit,
+        Self::Drained,
+        Self::Exhausted,
+        Self::Internal,
+    ];
+
+    /// The label used in metrics and audit.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Reset => "reset",
+            Self::Truncated => "truncated",
+            Self::Cancelled => "cancelled",
+            Self::Denied => "denied",
+            Self::DialFailed => "dial_failed",
+            Self::HandshakeFailed => "handshake_failed",
+            Self::Unverified => "unverified",
+            Self::Timeout => "timeout",
+            Self::Idle => "idle",
+            Self::Protocol => "protocol",
+            Self::BadUpgrade => "bad_upgrade",
+            Self::Limit => "limit",
+            Self::Drained => "drained",
+            Self::Exhausted => "exhausted",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,140 @@
+//! What the engine tells control about a stream: once at its start where that is audited, once at
+//! its end.
+
+use super::{ListenerName, Peer, Phase, Reason, Side, StreamId};
+use eyesplice_proto::connect::Authority;
+use eyesplice_proto::route::Action;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Start or end of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// An exec, attach or port-forward was let through.
+    Start,
+    /// The stream is over; emitted exactly once per stream.
+    End,
+}
+
+/// How a stream was carried; label `mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StreamMode {
+    /// No verdict yet, or refused.
+    None,
+    /// Bytes passed untouched.
+    Splice,
+    /// TLS originated towards the target.
+    Originate,
+    /// Ended, verified and re-encrypted; the bytes inside are opaque.
+    TerminateOpaque,
+    /// Ended, verified and re-encrypted; the kubelet's HTTP API inside.
+    TerminateKubelet,
+}
+
+impl StreamMode {
+    /// The label used in metrics and audit.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Splice => "splice",
+            Self::Originate => "originate",
+            Self::TerminateOpaque => "terminate_opaque",
+            Self::TerminateKubelet => "terminate",
+        }
+    }
+}
+
+/// Bytes of payload that were delivered, by direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamBytes {
+    /// Downstream to upstream (stdin).
+    pub up: u64,
+    /// Upstream to downstream (stdout, logs).
+    pub down: u64,
+}
+
+/// What is known of a request to a kubelet. Never the query: it holds the command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExchangeLabels {
+    /// The kubelet action.
+    pub action: Action,
+    /// Namespace of the pod, where the action has one.
+    pub namespace: Option<Arc<str>>,
+    /// Pod name.
+    pub pod: Option<Arc<str>>,
+    /// Container name.
+    pub container: Option<Arc<str>>,
+    /// `SPDY/3.1`, `websocket` or none.
+    pub protocol: Option<&'static str>,
+}
+
+/// How the upstream's certificate was judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerificationResult {
+    /// There was none to judge (splice), or the stream ended before.
+    NotApplicable,
+    /// Verified; the identity it proved.
+    Verified(Arc<str>),
+    /// Let pass by `verification: observe`.
+    Observed {
+        /// Subject of the leaf.
+        identity: Arc<str>,
+        /// Stable label of the cause.
+        cause: &'static str,
+    },
+    /// Refused.
+    Refused {
+        /// Stable label of the cause.
+        cause: &'static str,
+    },
+}
+
+/// One stream, told once it is known.
+#[derive(Clone, Debug)]
+pub struct StreamRecord {
+    /// Start or end.
+    pub kind: RecordKind,
+    /// The stream.
+    pub id: StreamId,
+    /// Numbers the requests on one terminated connection, from 1; 0 for all else.
+    pub exchange: u32,
+    /// Where it came in.
+    pub listener: ListenerName,
+    /// Who opened the connection.
+    pub peer: Peer,
+    /// Identity inside of the tunnel: the API server's kubelet client certificate.
+    pub client: Option<Arc<str>>,
+    /// What the CONNECT named; absent if none was read.
+    pub target: Option<Authority>,
+    /// What was dialled successfully.
+    pub address: Option<SocketAddr>,
+    /// The rule that decided.
+    pub rule: Option<Arc<str>>,
+    /// The node by inventory.
+    pub node: Option<Arc<str>>,
+    /// The configuration generation that the stream began with.
+    pub generation: u64,
+    /// How it was carried.
+    pub mode: StreamMode,
+    /// How the upstream's certificate was judged.
+    pub verification: VerificationResult,
+    /// The request, for kubelets that are terminated.
+    pub exchange_labels: Option<ExchangeLabels>,
+    /// HTTP status that the downstream saw: of the CONNECT if refused, of the kubelet otherwise.
+    pub status: Option<u16>,
+    /// When the stream began.
+    pub started: SystemTime,
+    /// Its length; zero at the start.
+    pub duration: Duration,
+    /// Payload delivered.
+    pub bytes: StreamBytes,
+    /// Why it ended; meaningless at the start.
+    pub reason: Reason,
+    /// Who caused the end.
+    pub side: Side,
+    /// In which phase.
+    pub phase: Phase,
+    /// The error in words, with its remedy; without secrets.
+    pub detail: Option<Arc<str>>,
+}

@@ -1,0 +1,73 @@
+//! What a listener knows of a stream before anybody has decided on it.
+
+use eyesplice_proto::connect::Authority;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The configured name of a listener, as it stands in logs and metrics.
+pub type ListenerName = Arc<str>;
+
+/// A stream's number: unique in the life of the process, ordered within a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(u64);
+
+impl StreamId {
+    /// Builds the id from the worker's index (16 bits) and the worker's own counter (48 bits).
+    pub fn new(worker: u16, sequence: u64) -> Self {
+        Self((u64::from(worker) << 48) | (sequence & 0xffff_ffff_ffff))
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Who opened the downstream leg.
+#[derive(Clone, Debug)]
+pub enum Peer {
+    /// A process on this host, by SO_PEERCRED.
+    Unix {
+        /// Process id at the time of connect(2); 0 if it lives in another pid namespace.
+        pid: i32,
+        /// Effective user id.
+        uid: u32,
+        /// Effective group id.
+        gid: u32,
+    },
+    /// A TCP peer.
+    Tcp {
+        /// Its address.
+        address: SocketAddr,
+        /// The name in its verified client certificate, if the listener asks for one.
+        identity: Option<Arc<str>>,
+    },
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix { pid, uid, .. } => write!(f, "uid {uid} pid {pid}"),
+            Self::Tcp { address, identity: None } => write!(f, "{address}"),
+            Self::Tcp { address, identity: Some(name) } => write!(f, "{name} at {address}"),
+        }
+    }
+}
+
+/// The one question that a listener asks about a stream.
+#[derive(Clone, Debug)]
+pub struct StreamRequest {
+    /// The stream's number.
+    pub id: StreamId,
+    /// The listener that accepted it.
+    pub listener: ListenerName,
+    /// Who asks.
+    pub peer: Peer,
+    /// What the CONNECT names, unresolved.
+    pub target: Authority,
+    /// When it was accepted.
+    pub received: SystemTime,
+}

@@ -1,0 +1,150 @@
+//! Control's answer to a [`StreamRequest`](super::StreamRequest): plain data that says all the
+//! engine needs to carry the stream.
+
+use eyesplice_proto::route::Action;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// What becomes of a stream.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Dial and relay.
+    Connect(Box<Connect>),
+    /// Answer with an error and close.
+    Refuse(Refusal),
+}
+
+/// An answer to a CONNECT that is not 200.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// 403 policy, 502 refused or unverified, 503 no route or no capacity, 504 deadline.
+    pub status: u16,
+    /// One line for the kubectl user: what failed, on what, what to do. Sent as reason phrase.
+    pub reason: String,
+    /// The rule that refused, if one did.
+    pub rule: Option<Arc<str>>,
+}
+
+/// How to carry a stream.
+#[derive(Debug)]
+pub struct Connect {
+    /// The configuration generation that decided.
+    pub generation: u64,
+    /// Name of the target rule that matched.
+    pub rule: Arc<str>,
+    /// The node that owns the address, by inventory.
+    pub node: Option<Arc<str>>,
+    /// Where to dial: resolved once, each checked against policy, in the order of preference
+    /// (RFC 8305). Never empty.
+    pub addresses: Vec<SocketAddr>,
+    /// What happens to the bytes.
+    pub mode: Mode,
+    /// Deadlines of this stream.
+    pub limits: StreamLimits,
+}
+
+/// What happens to a stream's bytes.
+#[derive(Debug)]
+pub enum Mode {
+    /// Pass them untouched.
+    Splice,
+    /// Downstream speaks plain text; speak verified TLS to the target.
+    Originate(UpstreamTls),
+    /// End the downstream's TLS, verify the target, encrypt again.
+    Terminate(Terminate),
+}
+
+/// Both TLS ends of a terminated stream.
+#[derive(Debug)]
+pub struct Terminate {
+    /// Presents the leaf for the dialled name; demands a client certificate for kubelets.
+    pub downstream: Arc<ServerConfig>,
+    /// How to speak to the target.
+    pub upstream: UpstreamTls,
+    /// What the decrypted bytes are.
+    pub inside: Inside,
+}
+
+/// What a terminated stream carries.
+#[derive(Clone, Debug)]
+pub enum Inside {
+    /// The kubelet's HTTP API: parsed, authorised by action, audited per request.
+    Kubelet(Arc<ActionPolicy>),
+    /// Anything; relayed unread.
+    Opaque,
+}
+
+/// A verified TLS client for one stream.
+#[derive(Debug)]
+pub struct UpstreamTls {
+    /// Its verifier belongs to this stream alone and reports into `verification`.
+    pub config: Arc<ClientConfig>,
+    /// SNI and the name that is verified: what was dialled.
+    pub server_name: ServerName<'static>,
+    /// Where the verifier leaves what it found.
+    pub verification: VerificationSlot,
+}
+
+/// Written once by a stream's certificate verifier, read by the engine after the handshake.
+pub type VerificationSlot = Arc<OnceLock<PeerVerification>>;
+
+/// What a certificate verifier found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerVerification {
+    /// Chain, name, node and usage are as expected.
+    Verified {
+        /// Subject of the leaf, for audit (`CN=system:node:worker-3,O=system:nodes`).
+        identity: Arc<str>,
+    },
+    /// `verification: observe`: it would have been refused, and was let pass.
+    Observed {
+        /// Subject of the leaf.
+        identity: Arc<str>,
+        /// Stable label of the cause, for metrics (`self_signed`).
+        cause: &'static str,
+        /// The full message with the remedy.
+        message: Arc<str>,
+    },
+    /// It was refused.
+    Refused {
+        /// Stable label of the cause, for metrics.
+        cause: &'static str,
+        /// The full message: node, address, expected and presented names, serial, validity, remedy.
+        message: Arc<str>,
+    },
+}
+
+/// Which actions a kubelet stream may perform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionPolicy {
+    denied: Vec<(Action, Arc<str>)>,
+}
+
+impl ActionPolicy {
+    /// Builds the policy from the denied actions, each with the name of the rule that denies it.
+    pub fn new(denied: Vec<(Action, Arc<str>)>) -> Self {
+        Self { denied }
+    }
+
+    /// Returns the name of the rule that denies `action`, if one does.
+    pub fn denies(&self, action: Action) -> Option<&Arc<str>> {
+        self.denied.iter().find(|(denied, _)| *denied == action).map(|(_, rule)| rule)
+    }
+}
+
+/// Deadlines of one stream.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamLimits {
+    /// TCP connect to all addresses together.
+    pub dial_timeout: Duration,
+    /// One TLS handshake.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request head to its last; and from a forwarded upgrade request to
+    /// the reply's head.
+    pub head_timeout: Duration,
+    /// How long an established stream may move no byte; `None`: for ever.
+    pub idle_timeout: Option<Duration>,
+}
