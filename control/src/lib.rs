@@ -1,1 +1,24 @@
-//! placeholder
+//! The process around the engine: configuration, identity, policy, kubelet verification, reload,
+//! admin endpoints and the command line.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod admit;
+pub mod audit;
+pub mod cli;
+pub mod config;
+pub mod gateway;
+pub mod identity;
+pub mod inventory;
+pub mod leaf;
+pub mod log;
+pub mod material;
+pub mod metrics;
+pub mod pem;
+pub mod pins;
+pub mod pki;
+pub mod policy;
+pub mod probe_report;
+pub mod reload;
+pub mod resolve;
+pub mod verify;
