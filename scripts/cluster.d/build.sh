@@ -1,0 +1,213 @@
+# shellcheck shell=bash
+# `cluster build`: fills the cache with the binaries of a Kubernetes node and control plane.
+#
+# Three of them are compiled from Debian's source package `kubernetes`, which vendors all of its
+# dependencies; the others are taken out of Debian's binary packages without installing those, so
+# that no service starts on the machine. Nothing comes from anywhere but the machine's own apt
+# sources. Each step leaves a stamp, so a build that was killed goes on where it stopped.
+
+# The daemons that no binary package of Debian has.
+readonly COMPILED=(kubelet kube-apiserver kube-controller-manager)
+
+# Binary packages of Debian, and what is taken from each.
+readonly EXTRACTED=(
+  "etcd-server:usr/bin/etcd"
+  "containerd:usr/bin/containerd usr/bin/containerd-shim-runc-v2 usr/bin/ctr"
+  "runc:usr/sbin/runc"
+  "containernetworking-plugins:usr/lib/cni/bridge usr/lib/cni/host-local usr/lib/cni/loopback"
+  "busybox-static:bin/busybox"
+  "kubernetes-client:usr/bin/kubectl"
+)
+
+# What compiling needs: a command and the package that brings it.
+readonly TOOLCHAIN=(go:golang-go make:make jq:jq rsync:rsync dpkg-source:dpkg-dev)
+
+BUILD=$K8S/build # scratch of the build; deleted when it succeeded
+IMAGES=$K8S/images.tar
+
+# Seconds between two "still at it" lines of a long step.
+readonly HEARTBEAT_S=30
+
+cluster_build() {
+  [[ $# -eq 0 ]] || die "build takes no arguments"
+  if build_is_complete; then
+    say "$BIN is complete (Kubernetes $KUBERNETES_VERSION)"
+    return
+  fi
+  mkdir -p "$BUILD" "$BIN"
+  lock "$BUILD_LOCK_FD" "$K8S/build.lock"
+  if build_is_complete; then
+    say "another process completed $BIN"
+    unlock "$BUILD_LOCK_FD"
+    return
+  fi
+  say "building Kubernetes $KUBERNETES_VERSION into $BIN (a quarter of an hour on two slow cores)"
+  step sources private_apt_update
+  have_extracted || step packages extract_packages
+  [[ -s $IMAGES ]] || step images make_images
+  have_compiled || compile_all
+  build_is_complete || die "the build ended without every file of $BIN; delete $K8S and build again"
+  chmod -R u+w "$BUILD"
+  rm -rf "$BUILD"
+  unlock "$BUILD_LOCK_FD"
+  say "built $BIN ($(du -sh "$BIN" | cut -f1))"
+}
+
+# Holds when all is there. Files are moved into place whole, so to be there is to be complete.
+build_is_complete() { have_extracted && [[ -s $IMAGES ]] && have_compiled; }
+
+have_extracted() {
+  local entry file
+  for entry in "${EXTRACTED[@]}"; do
+    for file in ${entry#*:}; do
+      [[ -x $BIN/${file##*/} ]] || return 1
+    done
+  done
+}
+
+have_compiled() {
+  local name
+  for name in "${COMPILED[@]}"; do
+    [[ -x $BIN/$name ]] || return 1
+  done
+}
+
+compile_all() {
+  local name
+  step toolchain install_toolchain
+  step source unpack_source
+  step generated generate_files
+  for name in "${COMPILED[@]}"; do
+    step "compile-$name" compile "$name"
+  done
+}
+
+# step NAME COMMAND...: runs COMMAND once, with its output in a log and a line now and then.
+step() {
+  local name=$1 log=$BUILD/$1.log started=$SECONDS job
+  shift
+  [[ -e $BUILD/$name.done ]] && return
+  say "$name: started (log: $log)"
+  nice -n 5 bash -euo pipefail -c 'source "$1/lib.sh"; source "$1/build.sh"; source "$1/images.sh"; shift; "$@"' \
+    bash "$CLUSTER_D" "$@" >"$log" 2>&1 </dev/null &
+  job=$!
+  until wait_child "$job" "$HEARTBEAT_S"; do
+    say "$name: running for $((SECONDS - started)) s"
+  done
+  if ! wait "$job"; then
+    tail_of "$log"
+    die "step $name failed; the whole log is $log, and 'cluster build' goes on from this step"
+  fi
+  touch "$BUILD/$name.done"
+  say "$name: done in $((SECONDS - started)) s"
+}
+
+# wait_child PID SECONDS: returns 0 as soon as the child ended, 1 when it still runs after SECONDS.
+wait_child() {
+  local tick
+  for ((tick = 0; tick < $2 * 5; tick++)); do
+    is_running "$1" || return 0
+    sleep 0.2
+  done
+  return 1
+}
+
+
+# private_apt ARGUMENT...: apt with source entries, without touching the machine's own lists: the
+# entries are made from the Debian entries that the machine already trusts.
+private_apt() {
+  local tool=$1
+  shift
+  "$tool" -qq -o Dir::Etc::SourceList="$BUILD/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+    -o Dir::State::Lists="$BUILD/apt/lists" -o Dir::Cache="$BUILD/apt/cache" \
+    -o APT::Sandbox::User=root "$@"
+}
+
+# Writes the private source entries and reads their indices.
+private_apt_update() {
+  local keyring=/usr/share/keyrings/debian-archive-keyring.gpg trust=
+  [[ -e $keyring ]] && trust="[signed-by=$keyring] "
+  mkdir -p "$BUILD/apt/lists/partial" "$BUILD/apt/cache/archives/partial"
+  # shellcheck disable=SC2016 # the variables are apt's, not the shell's
+  apt-get indextargets --format '$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+    sort -u | while read -r origin uri release component; do
+      [[ $origin == Debian ]] || continue
+      printf 'deb %s%s %s %s\n' "$trust" "$uri" "$release" "$component"
+      printf 'deb-src %s%s %s %s\n' "$trust" "$uri" "$release" "$component"
+    done >"$BUILD/apt/sources.list"
+  [[ -s $BUILD/apt/sources.list ]] ||
+    die "apt knows no Debian sources; run 'apt-get update', or build on Debian 12"
+  private_apt apt-get update
+}
+
+# Installs the compiler and the like, if something is missing.
+install_toolchain() {
+  local entry packages=()
+  for entry in "${TOOLCHAIN[@]}"; do
+    command -v "${entry%%:*}" >/dev/null || packages+=("${entry#*:}")
+  done
+  [[ ${#packages[@]} -gt 0 ]] || return 0
+  [[ $EUID -eq 0 ]] || die "as root: apt-get install --no-install-recommends ${packages[*]}"
+  apt-get update
+  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
+}
+
+# Takes the binaries out of Debian's packages.
+extract_packages() {
+  local entry package file
+  rm -rf "$BUILD/packages"
+  mkdir -p "$BUILD/packages"
+  cd "$BUILD/packages"
+  for entry in "${EXTRACTED[@]}"; do
+    package=${entry%%:*}
+    private_apt apt-get download "$package"
+    mkdir "$package"
+    dpkg-deb --extract "$package"_*.deb "$package"
+    for file in ${entry#*:}; do
+      mv -f "$package/$file" "$BIN/"
+    done
+  done
+}
+
+# Fetches and unpacks the source package, and lays it out as a GOPATH, as its Makefile wants.
+unpack_source() {
+  rm -rf "$BUILD/source"
+  mkdir -p "$BUILD/source" "$BUILD/home"
+  cd "$BUILD/source"
+  private_apt apt-get source --download-only kubernetes
+  dpkg-source --extract kubernetes_*.dsc src
+  grep -q "really$KUBERNETES_VERSION-\|_$KUBERNETES_VERSION-" <(ls kubernetes_*.dsc) ||
+    die "the source package is $(ls kubernetes_*.dsc), but this script knows $KUBERNETES_VERSION only"
+  mkdir -p src/.go/src/k8s.io
+  ln -sfn ../../.. src/.go/src/k8s.io/kubernetes
+}
+
+# Enters the source tree by its GOPATH name, with an environment that reaches no network.
+enter_source() {
+  unset GOROOT GOFLAGS
+  export HOME=$BUILD/home GOPATH=$BUILD/source/src/.go GOCACHE=$BUILD/gocache
+  export CGO_ENABLED=0 GOPROXY=off GOTOOLCHAIN=local
+  cd "$GOPATH/src/k8s.io/kubernetes"
+}
+
+# Generates the code (conversions, defaults) that Debian's source package leaves out.
+generate_files() {
+  enter_source
+  unset GOCACHE
+  make generated_files
+}
+
+# compile NAME: one daemon, with the version that it reports to others.
+compile() {
+  enter_source
+  export GO111MODULE=off
+  local package flags="-s -w"
+  for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    package=k8s.io/kubernetes/vendor/$package
+    flags+=" -X $package.gitVersion=v$KUBERNETES_VERSION -X $package.gitTreeState=clean"
+    flags+=" -X $package.gitMajor=1 -X $package.gitMinor=20"
+  done
+  go build -trimpath -ldflags "$flags" -o "$BIN/.$1" "k8s.io/kubernetes/cmd/$1"
+  "$BIN/.$1" --version
+  mv -f "$BIN/.$1" "$BIN/$1"
+}

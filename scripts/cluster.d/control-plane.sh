@@ -1,0 +1,64 @@
+# shellcheck shell=bash
+# The control plane, which runs on the host: etcd, the API server, the controller manager.
+
+start_etcd() {
+  # Nothing in it has to survive, so nothing is synced.
+  start etcd "$BIN/etcd" --name cluster --data-dir "$STATE/etcd" --unsafe-no-fsync --log-level warn \
+    --listen-client-urls "$ETCD_URL" --advertise-client-urls "$ETCD_URL" \
+    --listen-peer-urls "http://$ETCD_IP:2380" --initial-advertise-peer-urls "http://$ETCD_IP:2380" \
+    --initial-cluster "cluster=http://$ETCD_IP:2380"
+}
+
+etcd_ok() { curl --silent --fail --max-time 2 "$ETCD_URL/health"; }
+
+start_apiserver() {
+  local more=() kubelet_ca=$PKI/kubelet-serving-ca.crt
+  if [[ $EGRESS != none ]]; then
+    render "egress-$EGRESS.yaml" "$CONF/egress.yaml"
+    more+=(--egress-selector-config-file "$CONF/egress.yaml")
+  fi
+  # A gateway that terminates TLS shows certificates of its own CA in place of the kubelets'.
+  if [[ $MODE == terminate ]]; then kubelet_ca=$PKI/egress-ca.crt; fi
+  start kube-apiserver "$BIN/kube-apiserver" \
+    --bind-address "$CONTROL_PLANE_IP" --advertise-address "$CONTROL_PLANE_IP" --secure-port 6443 \
+    --endpoint-reconciler-type none --etcd-servers "$ETCD_URL" \
+    --service-cluster-ip-range "$SERVICE_CIDR" --authorization-mode Node,RBAC \
+    --enable-admission-plugins NodeRestriction --allow-privileged --enable-bootstrap-token-auth \
+    --client-ca-file "$PKI/ca.crt" \
+    --tls-cert-file "$PKI/apiserver.crt" --tls-private-key-file "$PKI/apiserver.key" \
+    --kubelet-certificate-authority "$kubelet_ca" \
+    --kubelet-client-certificate "$PKI/apiserver-kubelet-client.crt" \
+    --kubelet-client-key "$PKI/apiserver-kubelet-client.key" \
+    --kubelet-preferred-address-types InternalIP,Hostname \
+    --service-account-issuer https://kubernetes.default.svc \
+    --service-account-key-file "$PKI/sa.pub" --service-account-signing-key-file "$PKI/sa.key" \
+    --requestheader-client-ca-file "$PKI/front-proxy-ca.crt" \
+    --requestheader-allowed-names front-proxy-client \
+    --requestheader-username-headers X-Remote-User --requestheader-group-headers X-Remote-Group \
+    --requestheader-extra-headers-prefix X-Remote-Extra- \
+    --proxy-client-cert-file "$PKI/front-proxy-client.crt" \
+    --proxy-client-key-file "$PKI/front-proxy-client.key" \
+    "${more[@]}"
+}
+
+apiserver_ok() { kubectl_admin get --raw /readyz; }
+
+start_controller_manager() {
+  local kubeconfig=$PKI/controller-manager.kubeconfig name pair=()
+  # Signs CSRs of kubelets: client certificates by the cluster's CA, serving ones by theirs.
+  for name in kube-apiserver-client kubelet-client legacy-unknown; do
+    pair+=("--cluster-signing-$name-cert-file" "$PKI/ca.crt" "--cluster-signing-$name-key-file" "$PKI/ca.key")
+  done
+  start kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig "$kubeconfig" \
+    --authentication-kubeconfig "$kubeconfig" --authorization-kubeconfig "$kubeconfig" \
+    --bind-address "$ETCD_IP" --port 0 --leader-elect=false --use-service-account-credentials \
+    --root-ca-file "$PKI/ca.crt" --service-account-private-key-file "$PKI/sa.key" \
+    "${pair[@]}" \
+    --cluster-signing-kubelet-serving-cert-file "$PKI/kubelet-serving-ca.crt" \
+    --cluster-signing-kubelet-serving-key-file "$PKI/kubelet-serving-ca.key"
+}
+
+# Its certificate is one that it signed itself.
+controller_manager_ok() {
+  curl --silent --fail --max-time 2 --insecure "$CONTROLLER_MANAGER_URL/healthz"
+}

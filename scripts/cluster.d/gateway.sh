@@ -1,0 +1,42 @@
+# shellcheck shell=bash
+# The gateway under test, and its command `eyesplice pki`, which makes the cluster's certificates.
+
+# find_eyesplice: sets EYESPLICE to the program, or ends the command.
+find_eyesplice() {
+  local repository built
+  if [[ -z ${EYESPLICE:-} ]]; then
+    repository=$(cd "$CLUSTER_D/../.." && pwd)
+    for built in release debug; do
+      EYESPLICE=${CARGO_TARGET_DIR:-$repository/target}/$built/eyesplice
+      [[ ! -x $EYESPLICE ]] || break
+    done
+  fi
+  [[ -x $EYESPLICE ]] || die "$EYESPLICE does not exist; build it ('cargo build --release'), or name it by --eyesplice"
+  EYESPLICE=$(realpath "$EYESPLICE")
+}
+
+# make_pki: makes every CA, certificate and kubeconfig of the cluster.
+make_pki() {
+  "$EYESPLICE" pki init "$PKI" --apiserver "$CONTROL_PLANE_IP" --server "$APISERVER_URL" \
+    --service-ip "$SERVICE_IP" --node "$NODE_NAME=$NODE_IP" --gateway "$CONTROL_PLANE_IP" \
+    >"$LOG/pki.log" 2>&1 || { tail_of "$LOG/pki.log"; die "$EYESPLICE pki init failed"; }
+}
+
+# start_gateway: starts the gateway with the caller's configuration or with the one for the mode.
+start_gateway() {
+  if [[ -z $GATEWAY_CONFIG ]]; then
+    GATEWAY_CONFIG=$CONF/gateway.yaml
+    render "gateway-$MODE-$EGRESS.yaml" "$GATEWAY_CONFIG"
+  fi
+  start gateway "$EYESPLICE" gateway --config "$GATEWAY_CONFIG"
+}
+
+# gateway_ok: holds when the gateway listens where the API server will look for it.
+gateway_ok() {
+  alive gateway || return 1
+  if [[ $EGRESS == uds ]]; then
+    ss --no-header --listening --unix src "$EGRESS_SOCKET" | grep -q .
+  else
+    ss --no-header --listening --tcp --numeric src "${EGRESS_URL#https://}" | grep -q .
+  fi
+}

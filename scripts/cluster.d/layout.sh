@@ -1,0 +1,72 @@
+# shellcheck shell=bash disable=SC2034 # the names are for the other files
+# Names, addresses and files of one cluster, all of them derived from the state directory and the
+# index.
+
+PKI=$STATE/pki
+CONF=$STATE/conf
+RUN=$STATE/run
+LOG=$STATE/log
+
+NODE_NAME=node1
+
+# The link between the host, where the control plane lives, and the node. Neither end is a
+# loopback address: the API server refuses those for nodes/proxy, and so does the gateway.
+CONTROL_PLANE_IP=10.231.$INDEX.1
+NODE_IP=10.231.$INDEX.2
+LINK_CIDR=10.231.$INDEX.0/24
+LINK=esplice$INDEX
+# Pods are behind a bridge in the node; the host reaches them over the node.
+POD_CIDR=10.232.$INDEX.0/24
+# Nothing translates service addresses: there is no kube-proxy. services/NAME/proxy needs none.
+SERVICE_CIDR=10.96.0.0/16
+SERVICE_IP=10.96.0.1
+
+# etcd is for the API server only, so it gets a loopback address of its own.
+ETCD_IP=127.231.$INDEX.1
+ETCD_URL=http://$ETCD_IP:2379
+APISERVER_URL=https://$CONTROL_PLANE_IP:6443
+# The controller manager's health port, next to etcd's.
+CONTROLLER_MANAGER_URL=https://$ETCD_IP:10257
+
+# Where the API server looks for the gateway.
+EGRESS_SOCKET=$RUN/egress.sock
+EGRESS_URL=https://$CONTROL_PLANE_IP:8131
+
+ADMIN_KUBECONFIG=$PKI/admin.kubeconfig
+CONTAINERD_SOCKET=$RUN/containerd.sock
+
+# What `up` was asked for, for the other subcommands: EGRESS, MODE, GATEWAY, GATEWAY_CONFIG.
+SETTINGS=$STATE/settings
+
+# The cgroup, in each hierarchy and below that of the caller, that holds the whole node.
+CGROUP=eyesplice-cluster-$INDEX
+
+# load_settings: reads what `up` was asked for; fails when there is no cluster.
+load_settings() {
+  EGRESS=none MODE=splice GATEWAY=none GATEWAY_CONFIG=
+  [[ -r $SETTINGS ]] || return 1
+  # shellcheck disable=SC1090 # written by save_settings
+  source "$SETTINGS"
+}
+
+save_settings() {
+  printf '%s=%q\n' EGRESS "$EGRESS" MODE "$MODE" GATEWAY "$GATEWAY" GATEWAY_CONFIG "$GATEWAY_CONFIG" \
+    >"$SETTINGS"
+}
+
+# render TEMPLATE FILE: copies a template of conf/ with its @NAME@ marks filled in.
+render() {
+  local text name
+  text=$(<"$CLUSTER_D/conf/$1")
+  for name in STATE RUN PKI BIN NODE_NAME NODE_IP CONTROL_PLANE_IP POD_CIDR ETCD_URL EGRESS_SOCKET \
+    EGRESS_URL CONTAINERD_SOCKET; do
+    text=${text//"@$name@"/"${!name}"}
+  done
+  [[ $text != *@[A-Z]*([A-Z_])@* ]] || die "conf/$1 has a mark that render() does not know"
+  printf '%s\n' "$text" >"$2"
+}
+
+# kubectl_admin ARGUMENT...: the kubectl of the cluster's own release, as cluster administrator.
+kubectl_admin() {
+  "$BIN/kubectl" --kubeconfig "$ADMIN_KUBECONFIG" --cache-dir "$RUN/kubectl-cache" "$@"
+}

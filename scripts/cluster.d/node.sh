@@ -1,0 +1,106 @@
+# shellcheck shell=bash
+# The node: a set of namespaces with an address of its own, and in it containerd and the kubelet.
+#
+# The process called `node` is process 1 of the pid namespace. When it is killed the kernel kills
+# every other process of the node, and with them go the mounts and the network.
+
+# node_make: makes the namespaces and the link to them.
+node_make() {
+  local holder
+  link_check_free
+  cgroup_make
+  mkdir -p "$STATE/node"
+  rm -f "$RUN/node.ready"
+  (
+    cgroup_enter
+    unlock "$BUILD_LOCK_FD"
+    unlock "$CLUSTER_LOCK_FD"
+    cd /
+    exec setsid unshare --mount --cgroup --net --pid --fork --kill-child --propagation private \
+      --mount-proc \
+      "$CLUSTER_D/node-init.sh" "$STATE" </dev/null >>"$LOG/node.log" 2>&1
+  ) &
+  holder=$!
+  record_child node "$holder" || die "the node's namespaces could not be made; see $LOG/node.log"
+  await node 5 test -e "$RUN/node.ready"
+  link_make "$(pid_of node)"
+}
+
+# link_check_free: ends the command when another cluster, or anything else, has our addresses.
+link_check_free() {
+  local owner taken
+  if ip link show dev "$LINK" >/dev/null 2>&1; then
+    owner=$(cat "/sys/class/net/$LINK/ifalias")
+    die "network device $LINK exists already (${owner:-not from this script}); set EYESPLICE_CLUSTER_INDEX to another number, or run 'down' there"
+  fi
+  taken=$(ip -4 route show table all root "$LINK_CIDR"; ip -4 route show table all root "$POD_CIDR")
+  [[ -z $taken ]] ||
+    die "$LINK_CIDR or $POD_CIDR is in use here (${taken%%$'\n'*}); set EYESPLICE_CLUSTER_INDEX to another number"
+}
+
+# link_make PID: joins the host and the network namespace of PID, and routes pod addresses over it.
+link_make() {
+  local inside=(nsenter --target "$1" --net)
+  ip link add "$LINK" type veth peer name eth0 netns "$1"
+  ip link set "$LINK" alias "cluster of $STATE"
+  ip addr add "$CONTROL_PLANE_IP/24" dev "$LINK"
+  ip link set "$LINK" up
+  "${inside[@]}" ip link set lo up
+  "${inside[@]}" ip addr add "$NODE_IP/24" dev eth0
+  "${inside[@]}" ip link set eth0 up
+  "${inside[@]}" ip route add default via "$CONTROL_PLANE_IP"
+  # This is the setting of the network namespace of the process that writes it.
+  "${inside[@]}" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+  ip route add "$POD_CIDR" via "$NODE_IP"
+}
+
+# in_node COMMAND...: runs COMMAND inside of the node.
+in_node() {
+  local node
+  node=$(pid_of node) || return 1
+  nsenter --target "$node" --mount --cgroup --net --pid -- "$@"
+}
+
+# start_in_node NAME COMMAND...: starts a daemon inside of the node.
+start_in_node() {
+  local name=$1 node
+  node=$(pid_of node) || die "the node is not there to start $name in; see $LOG/node.log"
+  shift
+  (
+    cgroup_enter
+    unlock "$BUILD_LOCK_FD"
+    unlock "$CLUSTER_LOCK_FD"
+    cd /
+    exec setsid env -i "PATH=$BIN:/usr/sbin:/usr/bin:/sbin:/bin" HOME=/nonexistent \
+      "TMPDIR=$STATE/node/tmp" \
+      nsenter --target "$node" --mount --cgroup --net --pid -- "$@" </dev/null >>"$LOG/$name.log" 2>&1
+  ) &
+  # nsenter stays behind as the parent: only a child can be in the other pid namespace.
+  record_child "$name" $! || { tail_of "$LOG/$name.log"; die "$name did not start"; }
+}
+
+start_containerd() {
+  render containerd.toml "$CONF/containerd.toml"
+  mkdir -p "$CONF/cni"
+  render cni.conflist "$CONF/cni/10-bridge.conflist"
+  start_in_node containerd "$BIN/containerd" --config "$CONF/containerd.toml"
+  await containerd 10 containerd_ok
+  in_node "$BIN/ctr" --address "$CONTAINERD_SOCKET" --namespace k8s.io images import "$IMAGES" \
+    >>"$LOG/containerd.log" 2>&1 || { tail_of "$LOG/containerd.log"; die "importing the images failed"; }
+}
+
+containerd_ok() { in_node "$BIN/ctr" --address "$CONTAINERD_SOCKET" version; }
+
+start_kubelet() {
+  render kubelet.yaml "$CONF/kubelet.yaml"
+  start_in_node kubelet "$BIN/kubelet" --config "$CONF/kubelet.yaml" \
+    --kubeconfig "$PKI/kubelet-$NODE_NAME.kubeconfig" --root-dir "$STATE/node/kubelet" \
+    --hostname-override "$NODE_NAME" --node-ip "$NODE_IP" \
+    --container-runtime remote --container-runtime-endpoint "unix://$CONTAINERD_SOCKET" --v 2
+}
+
+kubelet_ok() {
+  curl --silent --fail --max-time 2 --cacert "$PKI/kubelet-serving-ca.crt" \
+    --cert "$PKI/apiserver-kubelet-client.crt" --key "$PKI/apiserver-kubelet-client.key" \
+    "https://$NODE_IP:10250/healthz"
+}

@@ -1,0 +1,106 @@
+# shellcheck shell=bash
+# `cluster status`, `cluster env` and `cluster kubectls`: what there is, for people and for tests.
+
+# cluster_status: one line per component; fails unless every one is healthy.
+cluster_status() {
+  local bad=0 names=(etcd kube-apiserver kube-controller-manager node containerd kubelet) name
+  [[ $# -eq 0 ]] || die "status takes no arguments"
+  load_settings || { printf 'no cluster in %s\n' "$STATE"; return 1; }
+  if [[ $GATEWAY == start ]]; then names+=(gateway); fi
+  for name in "${names[@]}"; do
+    status_line "$name" "$(pid_of "$name" || true)" || bad=1
+  done
+  status_line pods - || bad=1
+  return "$bad"
+}
+
+# status_line NAME PID: prints what is known of a component; fails unless it is healthy.
+status_line() {
+  local health=healthy
+  if [[ -z $2 ]]; then
+    health="not running"
+  elif ! healthy "$1" >/dev/null 2>&1; then
+    health="not healthy, see $LOG/$1.log"
+  fi
+  printf '%-24s %8s  %s\n' "$1" "${2:--}" "$health"
+  [[ $health == healthy ]]
+}
+
+healthy() {
+  case $1 in
+    etcd) etcd_ok ;;
+    kube-apiserver) apiserver_ok ;;
+    kube-controller-manager) controller_manager_ok ;;
+    node) node_ok ;;
+    containerd) containerd_ok ;;
+    kubelet) kubelet_ok ;;
+    gateway) gateway_ok ;;
+    pods) pods_ok ;;
+  esac
+}
+
+# cluster_env: what a test needs to know, as shell exports.
+cluster_env() {
+  local name pid
+  [[ $# -eq 0 ]] || die "env takes no arguments"
+  load_settings && any_alive || die "no cluster runs in $STATE; run 'cluster up'"
+  local -A values=(
+    [KUBECONFIG]=$ADMIN_KUBECONFIG
+    [KUBECTL]=$BIN/kubectl
+    [CLUSTER_STATE]=$STATE
+    [PKI_DIR]=$PKI
+    [CONF_DIR]=$CONF
+    [LOG_DIR]=$LOG
+    [DATA_DIR]=$STATE/data
+    [APISERVER_URL]=$APISERVER_URL
+    [CONTROL_PLANE_IP]=$CONTROL_PLANE_IP
+    [NODE_NAME]=$NODE_NAME
+    [NODE_IP]=$NODE_IP
+    [POD_CIDR]=$POD_CIDR
+    [SERVICE_CIDR]=$SERVICE_CIDR
+    [POD_IP]=$(kubectl_admin get pod bb -o 'jsonpath={.status.podIP}')
+    [EGRESS]=$EGRESS
+    [EGRESS_SOCKET]=$EGRESS_SOCKET
+    [EGRESS_URL]=$EGRESS_URL
+    [GATEWAY_MODE]=$MODE
+    [GATEWAY_CONFIG]=$GATEWAY_CONFIG
+  )
+  for name in "${DAEMONS[@]}"; do
+    pid=$(pid_of "$name" || true)
+    name=${name^^}_PID
+    values[${name//-/_}]=$pid
+  done
+  for name in $(printf '%s\n' "${!values[@]}" | sort); do
+    printf 'export %s=%q\n' "$name" "${values[$name]}"
+  done
+}
+
+# cluster_kubectls: "PATH VERSION" of every kubectl on PATH, next to what a link there points to
+# (some distributions keep several releases in one place), and in the cache; oldest first.
+cluster_kubectls() {
+  local directory file version
+  local -A seen=()
+  [[ $# -eq 0 ]] || die "kubectls takes no arguments"
+  while read -r directory; do
+    for file in "$directory"/kubectl "$directory"/kubectl[.-][0-9]*; do
+      [[ -f $file && -x $file ]] || continue
+      file=$(realpath "$file")
+      [[ -z ${seen[$file]-} ]] || continue
+      seen[$file]=yes
+      version=$("$file" version --client -o json 2>/dev/null |
+        sed -n 's/.*"gitVersion": "\(.*\)".*/\1/p' | head -n 1) || continue
+      [[ -z $version ]] || printf '%s %s\n' "$file" "$version"
+    done
+  done < <(kubectl_directories) | sort -k2,2V -k1,1
+}
+
+# kubectl_directories: where a kubectl may be, one directory per line.
+kubectl_directories() {
+  local directory
+  printf '%s\n' "$BIN"
+  while read -r -d : directory; do
+    [[ -n $directory ]] || continue
+    printf '%s\n' "$directory"
+    [[ ! -e $directory/kubectl ]] || dirname "$(realpath "$directory/kubectl")"
+  done <<<"$PATH:"
+}

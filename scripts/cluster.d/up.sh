@@ -1,0 +1,129 @@
+# shellcheck shell=bash
+# `cluster up`: starts a cluster from nothing, or leaves nothing behind.
+
+# The time limits of `up`, in seconds. They are for a machine whose processors others use as well;
+# all of `up` takes a third of one of them on an idle machine.
+readonly APISERVER_WAIT_S=60 NODE_WAIT_S=60 PODS_WAIT_S=90 WAIT_S=20
+
+cluster_up() {
+  EGRESS=none MODE=splice GATEWAY=start GATEWAY_CONFIG=
+  up_options "$@"
+  [[ $EUID -eq 0 ]] || die "up makes namespaces, cgroups and mounts: run it as root"
+  need ip iproute2
+  need nsenter util-linux
+  need curl curl
+  find_eyesplice
+  cluster_build
+  lock "$CLUSTER_LOCK_FD" "$STATE.lock"
+  refuse_second_cluster && return
+  tear_down # what a crash may have left
+  forget_state
+  trap up_failed EXIT
+  up_start
+  trap - EXIT
+  unlock "$CLUSTER_LOCK_FD"
+  up_summary
+}
+
+up_options() {
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --no-gateway) GATEWAY=none ;;
+      --egress | --mode | --eyesplice | --gateway-config)
+        [[ $# -ge 2 ]] || die "$1 needs a value"
+        case $1 in
+          --egress) EGRESS=$2 ;;
+          --mode) MODE=$2 ;;
+          --eyesplice) EYESPLICE=$2 ;;
+          --gateway-config) GATEWAY_CONFIG=$(realpath -e "$2") || die "$2 does not exist" ;;
+        esac
+        shift ;;
+      *) die "up does not know '$1'; see 'cluster help'" ;;
+    esac
+    shift
+  done
+  [[ $EGRESS == @(none|uds|tcp) ]] || die "--egress is none, uds or tcp, not '$EGRESS'"
+  [[ $MODE == @(splice|terminate) ]] || die "--mode is splice or terminate, not '$MODE'"
+  if [[ $EGRESS == none ]]; then
+    [[ $MODE == splice && -z $GATEWAY_CONFIG ]] ||
+      die "--mode and --gateway-config are for a gateway, and --egress none has no gateway"
+    GATEWAY=none
+  fi
+}
+
+# refuse_second_cluster: holds when the very cluster that is asked for is up already; ends the
+# command when another one, or a broken one, has this state directory.
+refuse_second_cluster() {
+  local wanted="$EGRESS $MODE $GATEWAY $GATEWAY_CONFIG" running
+  any_alive || return 1
+  running=$(load_settings && printf '%s' "$EGRESS $MODE $GATEWAY $GATEWAY_CONFIG") || true
+  [[ $GATEWAY == none || -n $GATEWAY_CONFIG ]] || wanted+=$CONF/gateway.yaml
+  if [[ $running == "$wanted" ]] && cluster_status >/dev/null; then
+    load_settings
+    say "it is up already"
+    up_summary
+    return 0
+  fi
+  die "a cluster runs in $STATE with other settings, or it is not healthy; run 'cluster down' first"
+}
+
+up_start() {
+  mkdir -p "$CONF" "$RUN" "$LOG" "$STATE/data"
+  printf 'hello from the data directory\n' >"$STATE/data/index.html"
+  make_pki
+  say "certificates made"
+
+  node_make
+  start_etcd
+  await etcd "$WAIT_S" etcd_ok
+  start_apiserver
+  # Before the API server is up there is time for what does not need it.
+  start_containerd
+  if [[ $GATEWAY == start ]]; then start_gateway; fi
+  save_settings
+  await kube-apiserver "$APISERVER_WAIT_S" apiserver_ok
+  say "API server ready"
+
+  start_kubelet
+  start_controller_manager
+  render pods.yaml "$CONF/pods.yaml"
+  # Each of these fails until the API server or a controller has made what it builds on.
+  await kube-apiserver "$WAIT_S" kubectl_admin apply -f "$CLUSTER_D/conf/rbac.yaml"
+  await kube-apiserver "$WAIT_S" kubectl_admin apply -f "$CONF/pods.yaml"
+  await kube-controller-manager "$WAIT_S" controller_manager_ok
+  await kubelet "$NODE_WAIT_S" node_ok
+  say "node ready"
+  await kubelet "$PODS_WAIT_S" pods_ok
+  await kube-controller-manager "$WAIT_S" service_ok
+  if [[ $GATEWAY == start ]]; then await gateway "$WAIT_S" gateway_ok; fi
+}
+
+node_ok() { kubectl_admin wait --for condition=Ready "node/$NODE_NAME" --timeout 1s; }
+
+pods_ok() { kubectl_admin wait --for condition=Ready pod --all --timeout 1s; }
+
+service_ok() {
+  [[ -n $(kubectl_admin get endpoints bb -o 'jsonpath={.subsets[*].addresses[*].ip}') ]]
+}
+
+# Leaves the logs and the configuration for whoever wants to know why.
+up_failed() {
+  local status=$?
+  trap - EXIT
+  warn "up failed after $SECONDS s; taking down what it started, the logs stay in $LOG"
+  tear_down
+  exit "$status"
+}
+
+up_summary() {
+  say "the cluster is up"
+  printf '  %-12s %s\n' kubeconfig "$ADMIN_KUBECONFIG" 'API server' "$APISERVER_URL" \
+    node "$NODE_NAME $NODE_IP" egress "$EGRESS" state "$STATE"
+  if [[ $EGRESS == uds ]]; then printf '  %-12s %s\n' socket "$EGRESS_SOCKET"; fi
+  if [[ $EGRESS == tcp ]]; then printf '  %-12s %s\n' proxy "$EGRESS_URL"; fi
+  if [[ $GATEWAY == start ]]; then
+    printf '  %-12s %s\n' gateway "$MODE, pid $(pid_of gateway), $GATEWAY_CONFIG"
+  elif [[ $EGRESS != none ]]; then
+    printf '  %-12s %s\n' gateway "$MODE, yours to start; until then nothing reaches the node"
+  fi
+}
