@@ -1,0 +1,610 @@
+//! One TLS session without I/O: rustls' unbuffered API behind four verbs (receive, seal, close,
+//! hand over).
+//!
+//! The caller owns all large buffers: ciphertext is decrypted where it was received, payload is
+//! written to the caller's plaintext buffer, and records are sealed into the caller's output
+//! buffer. A session that waits holds nothing but the start of a record, if it has one.
+//!
+//! rustls keeps offsets into the ciphertext of a handshake message that is split over records,
+//! and panics if it is shown another buffer then. So the start of a record or message stays in the
+//! session ([`Session::pending_len`]), and every call into rustls shows it.
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{
+    AlertDescription, ClientConfig, ExtractedSecrets, ProtocolVersion, ServerConfig,
+    SupportedCipherSuite,
+};
+use std::fmt;
+use std::sync::Arc;
+
+/// Payload of a full record (RFC 8446 section 5.1).
+pub const RECORD_PAYLOAD: usize = 16 * 1024;
+
+/// Longest record on the wire: header, payload and what TLS 1.2 may add (RFC 5246 section 6.2.3);
+/// TLS 1.3 adds less. A receive buffer must hold at least one.
+pub const RECORD_MAX: usize = 5 + RECORD_PAYLOAD + 2048;
+
+/// Upper bound of what sealing adds to one record: header 5, TLS 1.2 GCM nonce 8, tag 16, inner
+/// type 1, rounded up.
+const RECORD_OVERHEAD: usize = 64;
+
+/// Room for messages that may go out ahead of the data: a key update, an alert.
+const CONTROL_HEADROOM: usize = 512;
+
+/// Ciphertext that may wait for the rest of its record or handshake message: the longest handshake
+/// message that rustls takes (64 KiB) in records of full size.
+pub const PENDING_MAX: usize = 4 * RECORD_MAX;
+
+/// Bytes of handshake and alerts that may wait to be sent; rustls makes no more than one flight,
+/// whose size is our own chain's.
+const OUTGOING_MAX: usize = 256 * 1024;
+
+/// The longest output that [`Session::seal`] makes of `plaintext` bytes.
+pub const fn sealed_bound(plaintext: usize) -> usize {
+    plaintext + (plaintext / RECORD_PAYLOAD + 1) * RECORD_OVERHEAD + CONTROL_HEADROOM
+}
+
+/// A TLS connection in either role.
+pub struct Session {
+    conn: Conn,
+    /// Encoded handshake records and alerts that the caller has to send before anything else.
+    outgoing: Vec<u8>,
+    /// Ciphertext that rustls has seen and not released.
+    pending: Vec<u8>,
+    peer_closed: bool,
+    close_sent: bool,
+    failed: bool,
+}
+
+enum Conn {
+    Server(Box<UnbufferedServerConnection>),
+    Client(Box<UnbufferedClientConnection>),
+}
+
+/// What [`Session::receive`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Payload bytes written to the front of the plaintext buffer.
+    pub plaintext: usize,
+    /// The peer sent close_notify: what was read is all there will be.
+    pub peer_closed: bool,
+}
+
+/// Why a TLS session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The peer broke the protocol, its certificate was refused, or it sent an alert.
+    #[error("TLS failed")]
+    Rustls(#[from] rustls::Error),
+    /// The peer offered early data although none was allowed.
+    #[error("peer sent TLS early data, which is never accepted")]
+    EarlyData,
+    /// The peer split a record or handshake message so that it needs more room than is given.
+    #[error("peer's unfinished TLS message exceeds {PENDING_MAX} bytes")]
+    PendingOverflow,
+    /// More handshake data waits than a flight can have.
+    #[error("TLS handshake output exceeds {OUTGOING_MAX} bytes")]
+    OutgoingOverflow,
+    /// Data was to be sealed before the handshake was done or after close_notify.
+    #[error("TLS session cannot send application data in its state")]
+    NotWritable,
+    /// The output buffer was smaller than [`sealed_bound`].
+    #[error("TLS output buffer is too small: {required} bytes are needed")]
+    OutputTooSmall {
+        /// What would have been enough.
+        required: usize,
+    },
+    /// The cipher's limit for one key was reached and the key could not be updated.
+    #[error("TLS key is used up and cannot be updated")]
+    KeyExhausted,
+}
+
+impl TlsError {
+    /// The alert that the peer sent, if that is what ended the session.
+    pub fn peer_alert(&self) -> Option<AlertDescription> {
+        match self {
+            Self::Rustls(rustls::Error::AlertReceived(alert)) => Some(*alert),
+            _ => None,
+        }
+    }
+
+    /// Whether the session ended because the peer's certificate was refused by us.
+    pub fn is_certificate(&self) -> bool {
+        matches!(
+            self,
+            Self::Rustls(
+                rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
+            )
+        )
+    }
+}
+
+/// What kernel TLS needs to go on with a session, in rustls' terms.
+pub struct Handover {
+    /// Traffic secrets and record sequence numbers of both directions.
+    pub secrets: ExtractedSecrets,
+    /// Negotiated version.
+    pub version: ProtocolVersion,
+    /// The peer's chain, as presented.
+    pub peer_certificates: Option<Vec<CertificateDer<'static>>>,
+}
+
+/// What one turn of rustls' state machine came to.
+enum Turn {
+    /// Payload, handshake output or an end was handled; look again.
+    Again,
+    /// Established; more input or output may follow.
+    Established,
+    /// The handshake needs more input.
+    NeedInput,
+    /// Both sides have closed.
+    Closed,
+}
+
+impl Session {
+    /// Begins a session as server.
+    ///
+    /// # Errors
+    /// If rustls refuses the configuration.
+    pub fn server(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
+        Ok(Self::new(Conn::Server(Box::new(
+            UnbufferedServerConnection::new(config)?,
+        ))))
+    }
+
+    /// Begins a session as client; the ClientHello waits in [`Session::outgoing`] after the first
+    /// [`Session::receive`].
+    ///
+    /// # Errors
+    /// If rustls refuses the configuration or the name.
+    pub fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsError> {
+        Ok(Self::new(Conn::Client(Box::new(
+            UnbufferedClientConnection::new(config, name)?,
+        ))))
+    }
+
+    fn new(conn: Conn) -> Self {
+        Self {
+            conn,
+            outgoing: Vec::new(),
+            pending: Vec::new(),
+            peer_closed: false,
+            close_sent: false,
+            failed: false,
+        }
+    }
+
+    /// Bytes of an unfinished record that the session keeps; the caller leaves as much room at the
+    /// front of the buffer that it receives into.
+    pub fn pending_len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Feeds ciphertext, which is decrypted in place.
+    ///
+    /// `buffer` begins with [`Session::pending_len`] bytes of room, which are overwritten; what was
+    /// received follows. `plaintext` must be at least as long as `buffer`: payload is always shorter
+    /// than its records. Call it with an empty buffer to start a handshake. Output that the
+    /// peer must get (handshake, alert) is in [`Session::take_outgoing`] afterwards, on success and
+    /// on failure.
+    ///
+    /// # Errors
+    /// The session is over; an alert for the peer may wait in [`Session::take_outgoing`].
+    pub fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        plaintext: &mut [u8],
+    ) -> Result<Received, TlsError> {
+        let kept = std::mem::take(&mut self.pending);
+        let room = buffer
+            .get_mut(..kept.len())
+            .ok_or(TlsError::PendingOverflow)?;
+        room.copy_from_slice(&kept);
+        drop(kept);
+        let mut consumed = 0;
+        let mut written = 0;
+        let result = loop {
+            let mut sink = Sink {
+                to: plaintext,
+                at: &mut written,
+            };
+            let rest = buffer.get_mut(consumed..).unwrap_or_default();
+            match self.advance(rest, &mut sink) {
+                (discard, Ok(Turn::Again)) => consumed += discard,
+                (discard, Ok(Turn::Established | Turn::NeedInput | Turn::Closed)) => {
+                    consumed += discard;
+                    break Ok(());
+                }
+                (discard, Err(error)) => {
+                    consumed += discard;
+                    break Err(error);
+                }
+            }
+        };
+        let rest = buffer.get_mut(consumed..).unwrap_or_default();
+        let result = result.and_then(|()| match rest.len() {
+            // After close_notify nothing counts any more (RFC 8446 section 6.1).
+            _ if self.peer_closed => Ok(()),
+            0..=PENDING_MAX => {
+                self.pending = rest.to_vec();
+                Ok(())
+            }
+            _ => Err(TlsError::PendingOverflow),
+        });
+        if let Err(error) = result {
+            self.failed = true;
+            self.collect_alert(rest);
+            return Err(error);
+        }
+        Ok(Received {
+            plaintext: written,
+            peer_closed: self.peer_closed,
+        })
+    }
+
+    fn advance(
+        &mut self,
+        ciphertext: &mut [u8],
+        sink: &mut Sink<'_>,
+    ) -> (usize, Result<Turn, TlsError>) {
+        match &mut self.conn {
+            Conn::Server(conn) => {
+                let UnbufferedStatus { discard, state, .. } = conn.process_tls_records(ciphertext);
+                turn(
+                    discard,
+                    state,
+                    sink,
+                    &mut self.outgoing,
+                    &mut self.peer_closed,
+                )
+            }
+            Conn::Client(conn) => {
+                let UnbufferedStatus { discard, state, .. } = conn.process_tls_records(ciphertext);
+                turn(
+                    discard,
+                    state,
+                    sink,
+                    &mut self.outgoing,
+                    &mut self.peer_closed,
+                )
+            }
+        }
+    }
+
+    /// After a failure: moves the alert that rustls queued into `outgoing`. `ciphertext` is the
+    /// buffer that failed, from the first byte that rustls did not release.
+    fn collect_alert(&mut self, ciphertext: &mut [u8]) {
+        let mut written = 0;
+        let mut sink = Sink {
+            to: &mut [],
+            at: &mut written,
+        };
+        // rustls gives out what it queued before it looks at input again; the error itself has
+        // been reported.
+        let _ = self.advance(ciphertext, &mut sink);
+    }
+
+    /// Whether handshake output or an alert waits to be sent.
+    pub fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Takes the handshake output or alert that must be sent next.
+    pub fn take_outgoing(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    /// Whether the handshake still runs.
+    pub fn is_handshaking(&self) -> bool {
+        match &self.conn {
+            Conn::Server(conn) => conn.is_handshaking(),
+            Conn::Client(conn) => conn.is_handshaking(),
+        }
+    }
+
+    /// Seals `plaintext` into as few records as it fills; returns the bytes written to `out`.
+    /// Output that waited in [`Session::outgoing`] comes first.
+    ///
+    /// # Errors
+    /// If `out` is shorter than [`sealed_bound`] plus what waits, the session is not established,
+    /// or its key is used up.
+    pub fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, TlsError> {
+        if self.close_sent || self.failed {
+            return Err(TlsError::NotWritable);
+        }
+        self.with_writer(out, |writer, out| writer.write(plaintext, out))
+    }
+
+    /// Writes close_notify, once; later calls write nothing.
+    ///
+    /// # Errors
+    /// As [`Session::seal`].
+    pub fn close(&mut self, out: &mut [u8]) -> Result<usize, TlsError> {
+        if self.close_sent || self.failed {
+            return Ok(0);
+        }
+        let written = self.with_writer(out, |writer, out| writer.close(out))?;
+        self.close_sent = true;
+        Ok(written)
+    }
+
+    fn with_writer(
+        &mut self,
+        out: &mut [u8],
+        act: impl Fn(&mut dyn Writer, &mut [u8]) -> Result<usize, EncryptError>,
+    ) -> Result<usize, TlsError> {
+        let mut result = None;
+        // One turn per queued message, then the writable state; rustls queues few.
+        for _ in 0..64 {
+            let waiting = self.outgoing.len();
+            let turn = match &mut self.conn {
+                Conn::Server(conn) => {
+                    let status = conn.process_tls_records(&mut self.pending);
+                    write_turn(status.state, &mut self.outgoing, out, waiting, &act)
+                }
+                Conn::Client(conn) => {
+                    let status = conn.process_tls_records(&mut self.pending);
+                    write_turn(status.state, &mut self.outgoing, out, waiting, &act)
+                }
+            };
+            if let Some(done) = turn? {
+                result = Some(done);
+                break;
+            }
+        }
+        let sealed = result.ok_or(TlsError::NotWritable)?;
+        let waiting = self.outgoing.len();
+        // `write_turn` sealed behind the room that it kept for what waits.
+        out.get_mut(..waiting)
+            .ok_or(TlsError::OutputTooSmall { required: waiting })?
+            .copy_from_slice(&self.outgoing);
+        self.outgoing = Vec::new();
+        Ok(waiting + sealed)
+    }
+
+    /// The peer's certificate chain, leaf first, once it has been presented.
+    pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        match &self.conn {
+            Conn::Server(conn) => conn.peer_certificates(),
+            Conn::Client(conn) => conn.peer_certificates(),
+        }
+    }
+
+    /// Negotiated protocol version, once known.
+    pub fn protocol_version(&self) -> Option<ProtocolVersion> {
+        match &self.conn {
+            Conn::Server(conn) => conn.protocol_version(),
+            Conn::Client(conn) => conn.protocol_version(),
+        }
+    }
+
+    /// Negotiated cipher suite, once known.
+    pub fn cipher_suite(&self) -> Option<SupportedCipherSuite> {
+        match &self.conn {
+            Conn::Server(conn) => conn.negotiated_cipher_suite(),
+            Conn::Client(conn) => conn.negotiated_cipher_suite(),
+        }
+    }
+
+    /// Negotiated application protocol, if any.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match &self.conn {
+            Conn::Server(conn) => conn.alpn_protocol(),
+            Conn::Client(conn) => conn.alpn_protocol(),
+        }
+    }
+
+    /// Gives up the session's secrets so that the kernel can go on with it.
+    ///
+    /// The caller must have sent all output and must have decrypted all input up to a record
+    /// boundary.
+    ///
+    /// # Errors
+    /// If output waits, the handshake is not done, or the configuration forbids extraction.
+    pub fn into_kernel(self) -> Result<Handover, TlsError> {
+        let busy = !self.outgoing.is_empty() || !self.pending.is_empty();
+        if busy || self.failed || self.peer_closed || self.close_sent {
+            return Err(TlsError::NotWritable);
+        }
+        let version = self.protocol_version().ok_or(TlsError::NotWritable)?;
+        let peer_certificates = self.peer_certificates().map(<[_]>::to_vec);
+        let secrets = match self.conn {
+            Conn::Server(conn) => conn.dangerous_into_kernel_connection()?.0,
+            Conn::Client(conn) => conn.dangerous_into_kernel_connection()?.0,
+        };
+        Ok(Handover {
+            secrets,
+            version,
+            peer_certificates,
+        })
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field(
+                "role",
+                &if matches!(self.conn, Conn::Server(_)) {
+                    "server"
+                } else {
+                    "client"
+                },
+            )
+            .field("handshaking", &self.is_handshaking())
+            .field("outgoing", &self.outgoing.len())
+            .field("pending", &self.pending.len())
+            .field("peer_closed", &self.peer_closed)
+            .field("close_sent", &self.close_sent)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Handover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handover")
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes on the wire that complete the record at the front of `ciphertext`: 5 for a header, then
+/// what the header says. Lets a caller read exactly to a record boundary, as the hand-over to
+/// kernel TLS demands.
+pub fn missing_to_record_end(ciphertext: &[u8]) -> usize {
+    match ciphertext {
+        [_, _, _, high, low, rest @ ..] => {
+            usize::from(u16::from_be_bytes([*high, *low])).saturating_sub(rest.len())
+        }
+        short => 5 - short.len(),
+    }
+}
+
+struct Sink<'a> {
+    to: &'a mut [u8],
+    at: &'a mut usize,
+}
+
+impl Sink<'_> {
+    fn push(&mut self, payload: &[u8]) -> Result<(), TlsError> {
+        let end = *self.at + payload.len();
+        let room = self
+            .to
+            .get_mut(*self.at..end)
+            .ok_or(TlsError::OutputTooSmall { required: end })?;
+        room.copy_from_slice(payload);
+        *self.at = end;
+        Ok(())
+    }
+}
+
+/// Handles one state of the receiving side; returns the bytes to discard and how to go on.
+fn turn<Data>(
+    mut discard: usize,
+    state: Result<ConnectionState<'_, '_, Data>, rustls::Error>,
+    sink: &mut Sink<'_>,
+    outgoing: &mut Vec<u8>,
+    peer_closed: &mut bool,
+) -> (usize, Result<Turn, TlsError>) {
+    let state = match state {
+        Ok(state) => state,
+        Err(error) => return (discard, Err(error.into())),
+    };
+    let turn = match state {
+        ConnectionState::ReadTraffic(mut traffic) => loop {
+            match traffic.next_record() {
+                Some(Ok(record)) => {
+                    discard += record.discard;
+                    if let Err(error) = sink.push(record.payload) {
+                        break Err(error);
+                    }
+                }
+                Some(Err(error)) => break Err(error.into()),
+                None => break Ok(Turn::Again),
+            }
+        },
+        ConnectionState::EncodeTlsData(mut data) => {
+            encode(outgoing, |out| data.encode(out)).map(|()| Turn::Again)
+        }
+        // The bytes are the caller's from here on; their order is kept by `outgoing`.
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            Ok(Turn::Again)
+        }
+        ConnectionState::BlockedHandshake => Ok(Turn::NeedInput),
+        ConnectionState::WriteTraffic(_) => Ok(Turn::Established),
+        ConnectionState::PeerClosed => {
+            *peer_closed = true;
+            Ok(Turn::Again)
+        }
+        ConnectionState::Closed => Ok(Turn::Closed),
+        _ => Err(TlsError::EarlyData),
+    };
+    (discard, turn)
+}
+
+fn encode(
+    outgoing: &mut Vec<u8>,
+    mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
+) -> Result<(), TlsError> {
+    let start = outgoing.len();
+    let mut room = 1024;
+    loop {
+        outgoing.resize(start + room, 0);
+        match encode(outgoing.get_mut(start..).unwrap_or_default()) {
+            Ok(written) => {
+                outgoing.truncate(start + written);
+                return Ok(());
+            }
+            Err(EncodeError::InsufficientSize(size)) if size.required_size > room => {
+                room = size.required_size;
+                if start + room > OUTGOING_MAX {
+                    outgoing.truncate(start);
+                    return Err(TlsError::OutgoingOverflow);
+                }
+            }
+            Err(_) => {
+                outgoing.truncate(start);
+                return Err(TlsError::NotWritable);
+            }
+        }
+    }
+}
+
+trait Writer {
+    fn write(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, EncryptError>;
+    fn close(&mut self, out: &mut [u8]) -> Result<usize, EncryptError>;
+}
+
+impl<Data> Writer for rustls::unbuffered::WriteTraffic<'_, Data> {
+    fn write(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, EncryptError> {
+        self.encrypt(plaintext, out)
+    }
+
+    fn close(&mut self, out: &mut [u8]) -> Result<usize, EncryptError> {
+        self.queue_close_notify(out)
+    }
+}
+
+/// Handles one state of the sending side; `Some` is the number of bytes sealed into
+/// `out[waiting..]`.
+fn write_turn<Data>(
+    state: Result<ConnectionState<'_, '_, Data>, rustls::Error>,
+    outgoing: &mut Vec<u8>,
+    out: &mut [u8],
+    waiting: usize,
+    act: &impl Fn(&mut dyn Writer, &mut [u8]) -> Result<usize, EncryptError>,
+) -> Result<Option<usize>, TlsError> {
+    match state? {
+        ConnectionState::EncodeTlsData(mut data) => {
+            encode(outgoing, |out| data.encode(out)).map(|()| None)
+        }
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            Ok(None)
+        }
+        ConnectionState::WriteTraffic(mut writer) => {
+            let room = out.get_mut(waiting..).ok_or(TlsError::OutputTooSmall {
+                required: waiting + CONTROL_HEADROOM,
+            })?;
+            act(&mut writer, room)
+                .map(Some)
+                .map_err(|error| match error {
+                    EncryptError::InsufficientSize(size) => TlsError::OutputTooSmall {
+                        required: waiting + size.required_size,
+                    },
+                    EncryptError::EncryptExhausted => TlsError::KeyExhausted,
+                })
+        }
+        // The edge of the peer's close is reported to the receiving side by `peer_closed`, which
+        // was set when the alert was read; here it only stands before the writable state.
+        ConnectionState::PeerClosed => Ok(None),
+        _ => Err(TlsError::NotWritable),
+    }
+}
+
+#[cfg(test)]
+mod tests;
