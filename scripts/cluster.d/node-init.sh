@@ -2,12 +2,13 @@
 # The first process of the node: it furnishes the namespaces it is in, then reaps orphans until it
 # is killed, and everything in the node dies with it.
 #
-#   node-init.sh STATE
+#   node-init.sh STATE NAME ADDRESS
 #
-# It runs as process 1 of a new pid namespace, in new mount, cgroup and network namespaces.
+# It runs as process 1 of a new pid namespace, in new mount, cgroup, network and host name
+# namespaces.
 set -euo pipefail
 
-state=$1
+state=$1 name=$2 address=$3
 node=$state/node
 
 # Mounts of the node stay in the node, and reach the containers that ask for propagation.
@@ -28,12 +29,20 @@ mount -t tmpfs -o mode=755 run /run
 mount --bind "$node/var-lib" /var/lib
 mount --bind "$node/var-log" /var/log
 
+# The node knows itself, and asks nobody: a name server that it cannot reach costs seconds.
+hostname "$name"
+printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name" >"$node/hosts"
+printf 'options attempts:1\n' >"$node/resolv.conf"
+mount --bind "$node/hosts" /etc/hosts
+# Where it is a link into /run it points nowhere by now, which does as well.
+[[ ! -e /etc/resolv.conf ]] || mount --bind "$node/resolv.conf" /etc/resolv.conf
+
 # The kubelet sets these for the whole machine unless they have the values it wants. In the node
 # they seem to: it sees these files. Nothing has to be restored, even after a crash.
 mkdir -p "$node/sysctl"
-while read -r name value; do
-  printf '%s\n' "$value" >"$node/sysctl/$name"
-  mount --bind "$node/sysctl/$name" "/proc/sys/${name//./\/}"
+while read -r key value; do
+  printf '%s\n' "$value" >"$node/sysctl/$key"
+  mount --bind "$node/sysctl/$key" "/proc/sys/${key//./\/}"
 done <<'VALUES'
 kernel.panic 10
 kernel.panic_on_oops 1

@@ -16,9 +16,9 @@ node_make() {
     unlock "$BUILD_LOCK_FD"
     unlock "$CLUSTER_LOCK_FD"
     cd /
-    exec setsid unshare --mount --cgroup --net --pid --fork --kill-child --propagation private \
-      --mount-proc \
-      "$CLUSTER_D/node-init.sh" "$STATE" </dev/null >>"$LOG/node.log" 2>&1
+    exec setsid unshare --mount --cgroup --net --uts --pid --fork --kill-child \
+      --propagation private --mount-proc \
+      "$CLUSTER_D/node-init.sh" "$STATE" "$NODE_NAME" "$NODE_IP" </dev/null >>"$LOG/node.log" 2>&1
   ) &
   holder=$!
   record_child node "$holder" || die "the node's namespaces could not be made; see $LOG/node.log"
@@ -48,7 +48,8 @@ link_make() {
   "${inside[@]}" ip link set lo up
   "${inside[@]}" ip addr add "$NODE_IP/24" dev eth0
   "${inside[@]}" ip link set eth0 up
-  "${inside[@]}" ip route add default via "$CONTROL_PLANE_IP"
+  # No default route: the kubelet looks for the metadata services of clouds when it starts, and an
+  # address without a route fails at once, where one that does not answer takes ten seconds.
   # This is the setting of the network namespace of the process that writes it.
   "${inside[@]}" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
   ip route add "$POD_CIDR" via "$NODE_IP"
@@ -58,7 +59,7 @@ link_make() {
 in_node() {
   local node
   node=$(pid_of node) || return 1
-  nsenter --target "$node" --mount --cgroup --net --pid -- "$@"
+  nsenter --target "$node" --mount --cgroup --net --uts --pid -- "$@"
 }
 
 # start_in_node NAME COMMAND...: starts a daemon inside of the node.
@@ -73,7 +74,7 @@ start_in_node() {
     cd /
     exec setsid env -i "PATH=$BIN:/usr/sbin:/usr/bin:/sbin:/bin" HOME=/nonexistent \
       "TMPDIR=$STATE/node/tmp" \
-      nsenter --target "$node" --mount --cgroup --net --pid -- "$@" </dev/null >>"$LOG/$name.log" 2>&1
+      nsenter --target "$node" --mount --cgroup --net --uts --pid -- "$@" </dev/null >>"$LOG/$name.log" 2>&1
   ) &
   # nsenter stays behind as the parent: only a child can be in the other pid namespace.
   record_child "$name" $! || { tail_of "$LOG/$name.log"; die "$name did not start"; }

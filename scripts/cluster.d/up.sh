@@ -77,14 +77,14 @@ up_start() {
   start_etcd
   await etcd "$WAIT_S" etcd_ok
   start_apiserver
-  # Before the API server is up there is time for what does not need it.
+  # The API server takes its time, and so does the kubelet before it asks for it: let them overlap.
   start_containerd
+  start_kubelet
   if [[ $GATEWAY == start ]]; then start_gateway; fi
   save_settings
   await kube-apiserver "$APISERVER_WAIT_S" apiserver_ok
   say "API server ready"
 
-  start_kubelet
   start_controller_manager
   render pods.yaml "$CONF/pods.yaml"
   # Each of these fails until the API server or a controller has made what it builds on.
