@@ -1,1 +1,11 @@
-//! placeholder
+//! Small typed kernel operations: everything in eyesplice that needs `unsafe`.
+//!
+//! One contract per file. Nothing here knows TLS handshakes, HTTP or policy; nothing here reads
+//! configuration. What the kernel touches is owned by the op that the kernel works on, until its
+//! completion arrived. Descriptors are `OwnedFd` or `BorrowedFd`, never a stored number.
+
+pub mod buffer;
+pub mod pipe;
+pub mod ring;
+pub mod socket;
+pub mod splice;

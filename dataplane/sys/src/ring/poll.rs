@@ -1,0 +1,92 @@
+//! Waits for a descriptor's readiness with a one-shot POLL_ADD.
+
+use std::fmt;
+use std::io;
+use std::ops::BitOr;
+
+use io_uring::opcode::PollAdd;
+
+use super::fd::Fd;
+use super::op::{Op, Payload, number, submit};
+
+/// What to wait for; combine with `|`. Errors and a full hang-up always end the wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Interest(u32);
+
+impl Interest {
+    /// Bytes, an end or an error to read: `POLLIN` and `POLLRDHUP`.
+    pub const READ: Interest = Interest(bits(libc::POLLIN | libc::POLLRDHUP));
+    /// Room to write: `POLLOUT`.
+    pub const WRITE: Interest = Interest(bits(libc::POLLOUT));
+    /// The peer sent FIN or RST; waits on while there is only data: `POLLRDHUP`.
+    pub const HANGUP: Interest = Interest(bits(libc::POLLRDHUP));
+}
+
+impl BitOr for Interest {
+    type Output = Interest;
+
+    fn bitor(self, other: Interest) -> Interest {
+        Interest(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for Interest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Interest({:#x})", self.0)
+    }
+}
+
+/// What a descriptor was ready for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Readiness(u32);
+
+impl Readiness {
+    /// A read will return bytes, an end or an error.
+    #[must_use]
+    pub fn readable(self) -> bool {
+        self.any(libc::POLLIN | libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR)
+    }
+
+    /// A write will take bytes or return an error.
+    #[must_use]
+    pub fn writable(self) -> bool {
+        self.any(libc::POLLOUT | libc::POLLHUP | libc::POLLERR)
+    }
+
+    /// The peer sent FIN or RST: it writes no more. There may be bytes to read before it.
+    #[must_use]
+    pub fn hangup(self) -> bool {
+        self.any(libc::POLLRDHUP | libc::POLLHUP)
+    }
+
+    /// The socket has an error; [`crate::socket::take_error`] says which.
+    #[must_use]
+    pub fn error(self) -> bool {
+        self.any(libc::POLLERR)
+    }
+
+    fn any(self, events: libc::c_short) -> bool {
+        self.0 & bits(events) != 0
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Readiness({:#x})", self.0)
+    }
+}
+
+/// Widens poll(2)'s event bits, which are small and positive.
+const fn bits(events: libc::c_short) -> u32 {
+    events as u32
+}
+
+/// Waits until `fd` is ready for any of `interest`; completes at once if it is already.
+///
+/// Safe to drop, and several may wait on one descriptor.
+pub fn poll(fd: &Fd, interest: Interest) -> Op<io::Result<Readiness>> {
+    let sqe = PollAdd::new(number(fd), interest.0).build();
+    // SAFETY: `submit` requires that `sqe` holds no address (POLL_ADD has none), names `fd` and
+    // completes once (the multishot flag is not set).
+    unsafe { submit(sqe, fd, Payload::Nothing, |_, result| result.map(Readiness)) }
+}

@@ -1,0 +1,113 @@
+//! Starts a ring on this thread, and ends it with no op in flight.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::op::{Opened, current};
+
+/// How long [`run`] waits for the completions of ops that were cancelled at the end. The kernel
+/// cancels at once; what takes longer was not cancelled, and waiting more would not help.
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+
+/// Sizes of a ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingConfig {
+    /// Submission queue entries, a power of two. How many ops go to the kernel in one call, not how
+    /// many may be in flight: a full queue is submitted early.
+    pub entries: u32,
+    /// Completion queue entries, a power of two larger than `entries`. More completions at once are
+    /// not lost, only slower.
+    pub cq_entries: u32,
+}
+
+impl Default for RingConfig {
+    fn default() -> Self {
+        RingConfig {
+            entries: 256,
+            cq_entries: 4096,
+        }
+    }
+}
+
+/// What a ring ended with.
+#[derive(Debug)]
+#[must_use = "ops that are still in flight are a leak"]
+pub struct Finished<T> {
+    /// What the main future returned.
+    pub output: T,
+    /// Ops still in flight one second after the main future returned, because a task that still
+    /// exists holds them; should be 0. Their buffers are leaked, since the kernel may still write.
+    pub stray_ops: usize,
+}
+
+/// Runs `main` on this thread with a ring of its own; tokio's timers and tasks work inside.
+///
+/// Before it returns it waits up to a second for the completions of ops that were dropped or
+/// cancelled. Tasks that still exist then are dropped.
+///
+/// The ring is set up with COOP_TASKRUN and SINGLE_ISSUER where the kernel knows them (5.19, 6.0).
+/// DEFER_TASKRUN hangs with this runtime, which waits in epoll rather than in the ring.
+///
+/// # Errors
+///
+/// Those of io_uring_setup(2), most likely `EPERM` or `ENOSYS` where a sandbox denies it
+/// ([`crate::probe`] names the remedy), and `AlreadyExists` inside another `run`.
+pub fn run<F: Future>(config: &RingConfig, main: F) -> io::Result<Finished<F::Output>> {
+    if current().is_some() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    // Declared before `opened`, so dropped after it: see `Held::drop`.
+    let runtime = start(config)?;
+    let opened = Opened::new();
+    let output = runtime.block_on(async {
+        let output = main.await;
+        // An elapsed limit shows in `stray_ops`.
+        let _ = timeout(DRAIN_LIMIT, drained()).await;
+        output
+    });
+    Ok(Finished {
+        output,
+        stray_ops: opened.ops(),
+    })
+}
+
+fn start(config: &RingConfig) -> io::Result<tokio_uring::Runtime> {
+    let with_flags = build(config, |ring| {
+        ring.setup_coop_taskrun().setup_single_issuer()
+    });
+    match with_flags {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => build(config, |ring| ring),
+        outcome => outcome,
+    }
+}
+
+fn build(
+    config: &RingConfig,
+    flags: impl FnOnce(&mut io_uring::Builder) -> &mut io_uring::Builder,
+) -> io::Result<tokio_uring::Runtime> {
+    let mut ring = tokio_uring::uring_builder();
+    flags(ring.setup_cqsize(config.cq_entries));
+    let mut builder = tokio_uring::builder();
+    builder.entries(config.entries).uring_builder(&ring);
+    tokio_uring::Runtime::new(&builder)
+}
+
+/// Starts a task on this thread's ring.
+///
+/// # Panics
+///
+/// Outside [`run`].
+pub fn spawn<T: Future + 'static>(task: T) -> JoinHandle<T::Output> {
+    tokio_uring::spawn(task)
+}
+
+/// Waits until no op is in flight on this thread's ring; at once without a ring.
+pub async fn drained() {
+    if let Some(ring) = current() {
+        poll_fn(|cx| ring.poll_drained(cx)).await;
+    }
+}

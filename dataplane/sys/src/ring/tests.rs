@@ -1,0 +1,513 @@
+//! Exercises the ring on real sockets.
+
+use std::future::Future;
+use std::io::{self, ErrorKind};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::buffer::AlignedBuf;
+use crate::socket::{self, Address, listen_tcp, local_address, new_tcp};
+
+/// A wait that nothing but the thing waited for should end.
+const FOREVER: Duration = Duration::from_secs(60);
+
+/// A wait that is meant to run out.
+const SHORT: Duration = Duration::from_millis(20);
+
+/// Runs `main` on a ring and checks that nothing is left in flight.
+fn ring<F: Future>(main: F) -> F::Output {
+    ring_of(&RingConfig::default(), main)
+}
+
+fn ring_of<F: Future>(config: &RingConfig, main: F) -> F::Output {
+    let finished = run(config, main).expect("this kernel offers io_uring");
+    assert_eq!(finished.stray_ops, 0);
+    finished.output
+}
+
+fn listener() -> (Fd, SocketAddr) {
+    let fd = listen_tcp("127.0.0.1:0".parse().unwrap(), false, 128).unwrap();
+    let Address::Ip(address) = local_address(fd.as_fd()).unwrap() else {
+        panic!("TCP")
+    };
+    (fd.into(), address)
+}
+
+/// A connected pair of TCP sockets.
+async fn pair() -> (Fd, Fd) {
+    let (listener, address) = listener();
+    let client = Fd::from(new_tcp(address).unwrap());
+    connect(&client, address).await.unwrap();
+    let server = accept(&listener).await.unwrap();
+    (client, server.fd.into())
+}
+
+fn soon() -> Option<Instant> {
+    Some(Instant::now() + SHORT)
+}
+
+fn late() -> Option<Instant> {
+    Some(Instant::now() + FOREVER)
+}
+
+fn filled(content: &[u8]) -> AlignedBuf {
+    let mut buf = AlignedBuf::new(content.len());
+    buf.copy_from_slice(content);
+    buf
+}
+
+#[test]
+fn poll_write_on_an_idle_socket_completes_at_once() {
+    ring(async {
+        let (client, _server) = pair().await;
+        let ready = poll(&client, Interest::WRITE).await.unwrap();
+        assert!(ready.writable() && !ready.readable() && !ready.hangup() && !ready.error());
+    });
+}
+
+#[test]
+fn poll_read_completes_when_bytes_arrive() {
+    ring(async {
+        let (client, server) = pair().await;
+        let op = poll(&client, Interest::READ);
+        socket::send(server.as_fd(), b"x").unwrap();
+        let ready = until(op, late()).await.unwrap();
+        assert!(ready.readable() && !ready.hangup());
+    });
+}
+
+#[test]
+fn poll_hangup_ignores_data_and_completes_at_fin() {
+    ring(async {
+        let (client, server) = pair().await;
+        socket::send(server.as_fd(), b"x").unwrap();
+        let outcome = until(poll(&client, Interest::HANGUP), soon()).await;
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::TimedOut);
+        let op = poll(&client, Interest::HANGUP);
+        socket::shutdown(server.as_fd(), Shutdown::Write).unwrap();
+        assert!(until(op, late()).await.unwrap().hangup());
+    });
+}
+
+#[test]
+fn poll_after_reset_reports_an_error() {
+    ring(async {
+        let (client, server) = pair().await;
+        socket::linger_zero(server.as_fd()).unwrap();
+        drop(server);
+        let ready = until(poll(&client, Interest::READ), late()).await.unwrap();
+        assert!(ready.error() && ready.hangup());
+        let error = socket::take_error(client.as_fd()).unwrap().unwrap();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn deadline_cancels_and_leaves_no_op() {
+    ring(async {
+        let (client, _server) = pair().await;
+        let before = Instant::now();
+        let outcome = until(poll(&client, Interest::READ), soon()).await;
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(before.elapsed() >= SHORT);
+        drained().await;
+        assert_eq!(ops_in_flight(), 0);
+    });
+}
+
+#[test]
+fn deadline_cancels_one_op_and_no_other_on_the_same_descriptor() {
+    ring(async {
+        let (client, server) = pair().await;
+        let mut reader = poll(&client, Interest::READ);
+        let outcome = until(poll(&client, Interest::HANGUP), soon()).await;
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::TimedOut);
+        // Still in flight, and still good.
+        assert!(tokio::time::timeout(SHORT, &mut reader).await.is_err());
+        socket::send(server.as_fd(), b"x").unwrap();
+        assert!(until(reader, late()).await.unwrap().readable());
+    });
+}
+
+#[test]
+fn cancel_completes_the_op_with_ecanceled() {
+    ring(async {
+        let (client, _server) = pair().await;
+        let mut op = poll(&client, Interest::READ);
+        op.cancel();
+        op.cancel();
+        assert!(is_cancelled(&op.await.unwrap_err()));
+    });
+}
+
+#[test]
+fn cancel_after_completion_keeps_the_outcome() {
+    ring(async {
+        let (client, _server) = pair().await;
+        let mut op = poll(&client, Interest::WRITE);
+        // A second op that completes later proves that the first has completed by now.
+        poll(&client, Interest::WRITE).await.unwrap();
+        op.cancel();
+        assert!(op.await.unwrap().writable());
+    });
+}
+
+#[test]
+fn cancel_all_wakes_every_op_of_the_descriptor_and_no_other() {
+    ring(async {
+        let (client, server) = pair().await;
+        let (a, b) = (
+            poll(&client, Interest::READ),
+            poll(&client, Interest::HANGUP),
+        );
+        let mut other = poll(&server, Interest::READ);
+        assert_eq!(cancel_all(&client).await.unwrap(), 2);
+        assert!(is_cancelled(&a.await.unwrap_err()));
+        assert!(is_cancelled(&b.await.unwrap_err()));
+        assert!(tokio::time::timeout(SHORT, &mut other).await.is_err());
+        assert_eq!(cancel_all(&client).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn dropped_op_is_cancelled_and_releases_its_descriptor() {
+    ring(async {
+        let (client, server) = pair().await;
+        drop(poll(&client, Interest::READ));
+        assert!(ops_in_flight() > 0, "owned until the completion");
+        drained().await;
+        assert_eq!(ops_in_flight(), 0);
+        let client = client
+            .try_into_owned()
+            .expect("nothing holds the descriptor");
+        drop(client);
+        assert!(
+            until(poll(&server, Interest::HANGUP), late())
+                .await
+                .unwrap()
+                .hangup()
+        );
+    });
+}
+
+#[test]
+fn op_in_flight_keeps_its_descriptor_open() {
+    ring(async {
+        let (client, server) = pair().await;
+        let op = poll(&client, Interest::READ);
+        drop(client);
+        socket::send(server.as_fd(), b"x").unwrap();
+        assert!(until(op, late()).await.unwrap().readable());
+    });
+}
+
+#[test]
+fn aborted_task_leaves_no_op() {
+    ring(async {
+        let (client, _server) = pair().await;
+        let task = spawn(async move { poll(&client, Interest::READ).await });
+        poll(&pair().await.0, Interest::WRITE).await.unwrap();
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        drained().await;
+        assert_eq!(ops_in_flight(), 0);
+    });
+}
+
+#[test]
+fn race_returns_the_winner_and_cancels_the_loser() {
+    ring(async {
+        let (client, server) = pair().await;
+        let (read, write) = (
+            poll(&client, Interest::READ),
+            poll(&client, Interest::WRITE),
+        );
+        let Raced::Second(ready) = race(read, write).await else {
+            panic!("only WRITE is ready")
+        };
+        assert!(ready.unwrap().writable());
+        let (hangup, read) = (
+            poll(&client, Interest::HANGUP),
+            poll(&client, Interest::READ),
+        );
+        socket::shutdown(server.as_fd(), Shutdown::Write).unwrap();
+        match race(hangup, read).await {
+            Raced::First(ready) | Raced::Second(ready) => assert!(ready.unwrap().hangup()),
+            Raced::Both(hangup, read) => {
+                assert!(hangup.unwrap().hangup() && read.unwrap().readable());
+            }
+        }
+    });
+}
+
+#[test]
+fn race_with_both_complete_returns_both() {
+    ring(async {
+        let (client, server) = pair().await;
+        let (a, b) = (
+            poll(&client, Interest::WRITE),
+            poll(&server, Interest::WRITE),
+        );
+        poll(&client, Interest::WRITE).await.unwrap();
+        let Raced::Both(a, b) = race(a, b).await else {
+            panic!("both were complete")
+        };
+        assert!(a.unwrap().writable() && b.unwrap().writable());
+    });
+}
+
+#[test]
+fn connect_to_a_listener_succeeds_on_a_non_blocking_socket() {
+    ring(async {
+        let (client, server) = pair().await;
+        assert_eq!(
+            socket::peer_address(client.as_fd()).unwrap(),
+            local_address(server.as_fd()).unwrap()
+        );
+    });
+}
+
+#[test]
+fn connect_to_a_closed_port_is_refused() {
+    ring(async {
+        let (listener, address) = listener();
+        drop(listener);
+        let socket = Fd::from(new_tcp(address).unwrap());
+        let error = until(connect(&socket, address), late()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    });
+}
+
+/// A listener whose accept queue is full: the kernel drops further SYNs.
+fn full_listener() -> (OwnedFd, SocketAddr, Vec<OwnedFd>) {
+    let fd = listen_tcp("127.0.0.1:0".parse().unwrap(), false, 0).unwrap();
+    let Address::Ip(address) = local_address(fd.as_fd()).unwrap() else {
+        panic!("TCP")
+    };
+    // A backlog of 0 queues one connection; the second is there to be sure.
+    let queued = (0..2)
+        .map(|_| {
+            let socket = new_tcp(address).unwrap();
+            let outcome = socket2::SockRef::from(&socket).connect(&address.into());
+            assert_eq!(outcome.unwrap_err().raw_os_error(), Some(libc::EINPROGRESS));
+            socket
+        })
+        .collect();
+    (fd, address, queued)
+}
+
+#[test]
+fn connect_that_nobody_answers_times_out_and_leaves_no_op() {
+    ring(async {
+        let (_listener, address, _queued) = full_listener();
+        let socket = Fd::from(new_tcp(address).unwrap());
+        let error = until(connect(&socket, address), soon()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        drained().await;
+        assert!(socket.try_into_owned().is_ok());
+    });
+}
+
+#[test]
+fn accept_waits_for_a_connection_and_names_the_peer() {
+    ring(async {
+        let (listener, address) = listener();
+        let task = spawn({
+            let listener = listener.clone();
+            async move { accept(&listener).await }
+        });
+        let client = Fd::from(new_tcp(address).unwrap());
+        connect(&client, address).await.unwrap();
+        let accepted = task.await.unwrap().unwrap();
+        assert_eq!(accepted.peer, local_address(client.as_fd()).unwrap());
+        let flags = nix::fcntl::fcntl(&accepted.fd, nix::fcntl::FcntlArg::F_GETFL).unwrap();
+        assert_ne!(flags & libc::O_NONBLOCK, 0);
+        let flags = nix::fcntl::fcntl(&accepted.fd, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags, libc::FD_CLOEXEC);
+    });
+}
+
+#[test]
+fn accept_dropped_while_waiting_loses_no_connection() {
+    ring(async {
+        let (listener, address) = listener();
+        assert!(
+            tokio::time::timeout(SHORT, accept(&listener))
+                .await
+                .is_err()
+        );
+        let client = Fd::from(new_tcp(address).unwrap());
+        connect(&client, address).await.unwrap();
+        accept(&listener).await.unwrap();
+    });
+}
+
+#[test]
+fn send_and_recv_carry_bytes_and_return_their_buffers() {
+    ring(async {
+        let (client, server) = pair().await;
+        let receiving = recv(&server, AlignedBuf::new(8), 2..8);
+        let (sent, buf) = send(&client, filled(b"hello"), 1..5).await;
+        assert_eq!((sent.unwrap(), &buf[..]), (4, &b"hello"[..]));
+        let (received, buf) = receiving.await;
+        assert_eq!((received.unwrap(), &buf[..]), (4, &b"\0\0ello\0\0"[..]));
+    });
+}
+
+#[test]
+fn recv_at_the_end_returns_zero() {
+    ring(async {
+        let (client, server) = pair().await;
+        socket::shutdown(server.as_fd(), Shutdown::Write).unwrap();
+        let (received, _) = recv(&client, AlignedBuf::new(8), 0..8).await;
+        assert_eq!(received.unwrap(), 0);
+    });
+}
+
+#[test]
+fn cancelled_recv_takes_no_byte() {
+    ring(async {
+        let (client, server) = pair().await;
+        let mut op = recv(&client, AlignedBuf::new(8), 0..8);
+        op.cancel();
+        let (received, buf) = op.await;
+        assert!(is_cancelled(&received.unwrap_err()));
+        socket::send(server.as_fd(), b"x").unwrap();
+        let (received, _) = recv(&client, buf, 0..8).await;
+        assert_eq!(received.unwrap(), 1);
+    });
+}
+
+#[test]
+fn send_to_a_reset_peer_fails_without_a_signal() {
+    ring(async {
+        let (client, server) = pair().await;
+        socket::linger_zero(server.as_fd()).unwrap();
+        drop(server);
+        until(poll(&client, Interest::HANGUP), late())
+            .await
+            .unwrap();
+        assert_eq!(
+            socket::take_error(client.as_fd())
+                .unwrap()
+                .map(|e| e.kind()),
+            Some(ErrorKind::ConnectionReset)
+        );
+        let (sent, _) = send(&client, filled(b"x"), 0..1).await;
+        assert_eq!(sent.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
+fn mirrored_keys_stay_exact_over_many_interleaved_ops() {
+    // Small queues, so that submission flushes early and completions overflow.
+    let config = RingConfig {
+        entries: 4,
+        cq_entries: 8,
+    };
+    ring_of(&config, async {
+        let (client, server) = pair().await;
+        // A generator of no quality but of fixed outcome: xorshift.
+        let mut state = 0x9e37_79b9_u32;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state
+        };
+        let mut waiting = Vec::new();
+        for _ in 0..20_000 {
+            match random() % 6 {
+                0 | 1 => waiting.push(poll(&client, Interest::READ)),
+                2 => drop(poll(&server, Interest::WRITE)),
+                3 => assert!(poll(&server, Interest::WRITE).await.unwrap().writable()),
+                4 if !waiting.is_empty() => {
+                    let index = random() as usize % waiting.len();
+                    drop(waiting.swap_remove(index));
+                }
+                5 if !waiting.is_empty() => {
+                    let index = random() as usize % waiting.len();
+                    let mut op = waiting.swap_remove(index);
+                    op.cancel();
+                    assert!(is_cancelled(&op.await.unwrap_err()));
+                }
+                _ => {}
+            }
+        }
+        // None of the waiting ops was hit by a cancellation meant for another.
+        let left = waiting.len();
+        assert!(left > 0);
+        socket::send(server.as_fd(), b"x").unwrap();
+        for op in waiting {
+            assert!(op.await.unwrap().readable());
+        }
+        drained().await;
+        assert_eq!(ops_in_flight(), 0);
+    });
+}
+
+#[test]
+fn ten_thousand_idle_polls_cost_little_memory_each() {
+    assert!(size_of::<Op<io::Result<Readiness>>>() <= 128);
+    ring(async {
+        let (client, _server) = pair().await;
+        let waiting: Vec<_> = (0..10_000).map(|_| poll(&client, Interest::READ)).collect();
+        assert_eq!(ops_in_flight(), 10_000);
+        assert_eq!(cancel_all(&client).await.unwrap(), 10_000);
+        for op in waiting {
+            assert!(is_cancelled(&op.await.unwrap_err()));
+        }
+    });
+}
+
+#[test]
+fn run_inside_run_is_refused() {
+    ring(async {
+        let error = run(&RingConfig::default(), async {}).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    });
+}
+
+#[test]
+fn op_held_by_a_living_task_is_reported_as_stray() {
+    let finished = run(&RingConfig::default(), async {
+        let (client, server) = pair().await;
+        let task = spawn(async move {
+            let (_, buf) = recv(&client, AlignedBuf::new(64), 0..64).await;
+            drop((server, buf));
+        });
+        drop(task);
+        tokio::task::yield_now().await;
+    })
+    .unwrap();
+    assert_eq!(finished.stray_ops, 1);
+    assert_eq!(ops_in_flight(), 0);
+    // The next ring on this thread starts afresh.
+    ring(async { pair().await });
+}
+
+#[test]
+fn op_that_outlives_its_ring_is_freed_quietly() {
+    let finished = run(&RingConfig::default(), async {
+        let (client, _server) = pair().await;
+        Some(poll(&client, Interest::READ))
+    })
+    .unwrap();
+    drop(finished.output);
+    ring(async { pair().await });
+}
+
+#[test]
+fn panic_inside_run_ends_the_ring() {
+    let outcome = std::panic::catch_unwind(|| {
+        run(&RingConfig::default(), async {
+            let (client, _server) = pair().await;
+            let _op = recv(&client, AlignedBuf::new(64), 0..64);
+            panic!("on purpose");
+        })
+    });
+    assert!(outcome.is_err());
+    ring(async { pair().await });
+}

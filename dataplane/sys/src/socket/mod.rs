@@ -1,0 +1,18 @@
+//! Calls on sockets that never wait: transfer, listeners, options.
+//!
+//! `WouldBlock` means: await [`crate::ring::poll`] and call again.
+
+mod address;
+mod listen;
+mod option;
+mod transfer;
+mod unix;
+
+pub use address::{Address, local_address, peer_address};
+pub use listen::{Accepted, accept, listen_tcp, new_tcp};
+pub use option::{
+    Keepalive, PeerCredentials, keepalive, linger_zero, nodelay, peer_credentials, take_error,
+    user_timeout,
+};
+pub use transfer::{peek, recv, send, send_vectored, shutdown};
+pub use unix::{ListenUnixError, Ownership, SocketFile, listen_unix};

@@ -1,0 +1,94 @@
+//! Sets and reads socket options.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, sockopt};
+use socket2::{SockRef, TcpKeepalive};
+
+/// Sends small writes at once (TCP_NODELAY).
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` on a socket that is not TCP.
+pub fn nodelay(socket: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&socket).set_tcp_nodelay(true)
+}
+
+/// When the kernel asks a silent peer whether it is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first question; whole seconds count.
+    pub idle: Duration,
+    /// Between two questions; whole seconds count.
+    pub interval: Duration,
+    /// How many unanswered questions end the connection.
+    pub count: u32,
+}
+
+/// Switches TCP keepalive on.
+///
+/// # Errors
+///
+/// `EINVAL` for a time under a second or a count outside 1 to 127.
+pub fn keepalive(socket: BorrowedFd<'_>, keepalive: Keepalive) -> io::Result<()> {
+    let parameters = TcpKeepalive::new()
+        .with_time(keepalive.idle)
+        .with_interval(keepalive.interval)
+        .with_retries(keepalive.count);
+    SockRef::from(&socket).set_tcp_keepalive(&parameters)
+}
+
+/// Ends the connection when sent bytes stay unacknowledged for `limit` (TCP_USER_TIMEOUT, RFC 5482).
+///
+/// # Errors
+///
+/// `ENOPROTOOPT` on a socket that is not TCP.
+pub fn user_timeout(socket: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
+    SockRef::from(&socket).set_tcp_user_timeout(Some(limit))
+}
+
+/// Makes the close of `socket` send RST and drop what was not sent: the peer must see a cut.
+///
+/// # Errors
+///
+/// `ENOTSOCK` on something else.
+pub fn linger_zero(socket: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&socket).set_linger(Some(Duration::ZERO))
+}
+
+/// Takes the pending error of `socket` (SO_ERROR), if there is one.
+///
+/// # Errors
+///
+/// `ENOTSOCK` on something else.
+pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
+    SockRef::from(&socket).take_error()
+}
+
+/// Who connected to a UNIX socket, as the kernel knew it then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerCredentials {
+    /// Process id, in this process's namespace; 0 when it is in none that this one can see. May be
+    /// somebody else's by now: for logs, not for decisions.
+    pub pid: i32,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// Says who connected to the UNIX socket (SO_PEERCRED).
+///
+/// # Errors
+///
+/// `ENOTSOCK` on something else.
+pub fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
+    let credentials = getsockopt(&socket, sockopt::PeerCredentials)?;
+    Ok(PeerCredentials {
+        pid: credentials.pid(),
+        uid: credentials.uid(),
+        gid: credentials.gid(),
+    })
+}

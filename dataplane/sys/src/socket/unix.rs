@@ -1,0 +1,184 @@
+//! Listens on a UNIX socket whose file only the intended user can ever open.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::stat::{Mode, fchmod};
+use socket2::{Domain, SockAddr, Socket, Type};
+use thiserror::Error;
+
+use super::listen::backlog_argument;
+
+/// Whom a socket file belongs to; `None` leaves this process's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ownership {
+    /// User id.
+    pub uid: Option<u32>,
+    /// Group id.
+    pub gid: Option<u32>,
+}
+
+/// Why a UNIX socket could not be listened on.
+#[derive(Debug, Error)]
+pub enum ListenUnixError {
+    /// Another process accepts there.
+    #[error("another process listens on {path}; stop it or configure another path")]
+    InUse {
+        /// The configured path.
+        path: PathBuf,
+    },
+    /// Something else has the name; it is not ours to remove.
+    #[error("{path} exists and is not a socket; remove it or configure another path")]
+    NotASocket {
+        /// The configured path.
+        path: PathBuf,
+    },
+    /// The path ends in `..` or `/`.
+    #[error("{path} does not name a file")]
+    NoFileName {
+        /// The configured path.
+        path: PathBuf,
+    },
+    /// The file system or the socket refused.
+    #[error("{attempt} {path}")]
+    Refused {
+        /// What was attempted, with "cannot" before it.
+        attempt: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Removes a socket file when dropped, unless another file has its name by then.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode);
+        if ours {
+            // Left behind it is a stale socket, which the next start replaces.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Listens on `path`, non-blocking and close-on-exec, with exactly `mode` and `ownership`.
+///
+/// The socket is made under a temporary name next to `path`, gets its mode and owner there, and is
+/// renamed when it listens: nobody can connect who may not, not for a moment, and a client never
+/// meets a socket that refuses. A stale socket (nobody accepts on it) is replaced; anything else at
+/// `path` is left alone. The directory must exist. Share the descriptor between workers by cloning
+/// it.
+///
+/// # Errors
+///
+/// See [`ListenUnixError`].
+pub fn listen_unix(
+    path: &Path,
+    mode: u32,
+    ownership: Ownership,
+    backlog: u32,
+) -> Result<(OwnedFd, SocketFile), ListenUnixError> {
+    let refused = |attempt, path: &Path| {
+        let path = path.to_owned();
+        move |source| ListenUnixError::Refused {
+            attempt,
+            path,
+            source,
+        }
+    };
+    require_free(path)?;
+    let temporary = temporary_name(path)?;
+    let address =
+        SockAddr::unix(&temporary).map_err(refused("cannot use the socket path", &temporary))?;
+    let socket = Socket::new_raw(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)
+        .map_err(refused("cannot make a socket for", path))?;
+
+    // Before the bind the mode of the descriptor is the mode that the file will be made with.
+    fchmod(&socket, Mode::from_bits_truncate(mode))
+        .map_err(io::Error::from)
+        .map_err(refused("cannot set the mode of", path))?;
+    socket
+        .bind(&address)
+        .map_err(refused("cannot bind", &temporary))?;
+    let made = fs::symlink_metadata(&temporary).map_err(refused("cannot inspect", &temporary))?;
+    // From here on an error removes the file.
+    let mut file = SocketFile {
+        path: temporary,
+        device: made.dev(),
+        inode: made.ino(),
+    };
+    chown(&file.path, ownership.uid, ownership.gid)
+        .map_err(refused("cannot set the owner of", &file.path))?;
+    // Again: the umask may have taken bits away.
+    fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))
+        .map_err(refused("cannot set the mode of", &file.path))?;
+    socket
+        .listen(backlog_argument(backlog))
+        .map_err(refused("cannot listen on", &file.path))?;
+    fs::rename(&file.path, path).map_err(refused("cannot rename a socket to", path))?;
+    path.clone_into(&mut file.path);
+    Ok((socket.into(), file))
+}
+
+/// Makes sure that `path` is not there, or is a socket on which nobody accepts.
+fn require_free(path: &Path) -> Result<(), ListenUnixError> {
+    let refused = |attempt| {
+        let path = path.to_owned();
+        move |source| ListenUnixError::Refused {
+            attempt,
+            path,
+            source,
+        }
+    };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(refused("cannot inspect")(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(ListenUnixError::NotASocket {
+                path: path.to_owned(),
+            });
+        }
+        Ok(_) => {}
+    }
+    let address = SockAddr::unix(path).map_err(refused("cannot use the socket path"))?;
+    let attempt = Socket::new_raw(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)
+        .and_then(|socket| socket.connect(&address));
+    match attempt {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        // Removed between the two looks.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Listens, with a full backlog.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(ListenUnixError::InUse {
+            path: path.to_owned(),
+        }),
+        Err(error) => Err(refused("cannot find out who listens on")(error)),
+        Ok(()) => Err(ListenUnixError::InUse {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+/// A short name in the same directory: a socket's path has 107 bytes at most.
+fn temporary_name(path: &Path) -> Result<PathBuf, ListenUnixError> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    if path.file_name().is_none() {
+        return Err(ListenUnixError::NoFileName {
+            path: path.to_owned(),
+        });
+    }
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    Ok(path.with_file_name(format!(".{:x}.{count:x}", std::process::id())))
+}
