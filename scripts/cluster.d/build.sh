@@ -42,7 +42,7 @@ cluster_build() {
     return
   fi
   say "building Kubernetes $KUBERNETES_VERSION into $BIN (a quarter of an hour on two slow cores)"
-  step sources private_apt_update
+  step sources read_sources
   have_extracted || step packages extract_packages
   [[ -s $IMAGES ]] || step images make_images
   have_compiled || compile_all
@@ -88,8 +88,11 @@ step() {
   shift
   [[ -e $BUILD/$name.done ]] && return
   say "$name: started (log: $log)"
-  nice -n 5 bash -euo pipefail -c 'source "$1/lib.sh"; source "$1/build.sh"; source "$1/images.sh"; shift; "$@"' \
-    bash "$CLUSTER_D" "$@" >"$log" 2>&1 </dev/null &
+  # A shell of its own: errors end it even though its status is looked at here.
+  # shellcheck disable=SC2016 # the inner shell expands
+  nice -n 5 bash -euo pipefail -c '
+    for part in lib build images; do source "$0/$part.sh"; done
+    "$@"' "$CLUSTER_D" "$@" >"$log" 2>&1 </dev/null &
   job=$!
   until wait_child "$job" "$HEARTBEAT_S"; do
     say "$name: running for $((SECONDS - started)) s"
@@ -112,9 +115,8 @@ wait_child() {
   return 1
 }
 
-
-# private_apt ARGUMENT...: apt with source entries, without touching the machine's own lists: the
-# entries are made from the Debian entries that the machine already trusts.
+# private_apt TOOL ARGUMENT...: apt with source entries, without touching the machine's own lists:
+# the entries are made from the Debian entries that the machine already trusts.
 private_apt() {
   local tool=$1
   shift
@@ -124,20 +126,29 @@ private_apt() {
 }
 
 # Writes the private source entries and reads their indices.
-private_apt_update() {
-  local keyring=/usr/share/keyrings/debian-archive-keyring.gpg trust=
-  [[ -e $keyring ]] && trust="[signed-by=$keyring] "
+read_sources() {
   mkdir -p "$BUILD/apt/lists/partial" "$BUILD/apt/cache/archives/partial"
-  # shellcheck disable=SC2016 # the variables are apt's, not the shell's
-  apt-get indextargets --format '$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
-    sort -u | while read -r origin uri release component; do
-      [[ $origin == Debian ]] || continue
-      printf 'deb %s%s %s %s\n' "$trust" "$uri" "$release" "$component"
-      printf 'deb-src %s%s %s %s\n' "$trust" "$uri" "$release" "$component"
-    done >"$BUILD/apt/sources.list"
+  list_sources >"$BUILD/apt/sources.list"
+  if [[ ! -s $BUILD/apt/sources.list && $EUID -eq 0 ]]; then
+    apt-get update # apt tells Debian's sources from others only after it has read them once
+    list_sources >"$BUILD/apt/sources.list"
+  fi
   [[ -s $BUILD/apt/sources.list ]] ||
     die "apt knows no Debian sources; run 'apt-get update', or build on Debian 12"
   private_apt apt-get update
+}
+
+# The machine's Debian sources in one line each, for binaries and for sources, to standard output.
+list_sources() {
+  local keyring=/usr/share/keyrings/debian-archive-keyring.gpg trust=
+  [[ ! -e $keyring ]] || trust="[signed-by=$keyring] "
+  # shellcheck disable=SC2016 # the variables are apt's, not the shell's
+  apt-get indextargets --format '$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)' \
+    'Created-By: Packages' | sort -u | while read -r origin uri release component; do
+    [[ $origin == Debian ]] || continue
+    printf 'deb %s%s %s %s\n' "$trust" "$uri" "$release" "$component"
+    printf 'deb-src %s%s %s %s\n' "$trust" "$uri" "$release" "$component"
+  done
 }
 
 # Installs the compiler and the like, if something is missing.
@@ -157,7 +168,7 @@ extract_packages() {
   local entry package file
   rm -rf "$BUILD/packages"
   mkdir -p "$BUILD/packages"
-  cd "$BUILD/packages"
+  cd "$BUILD/packages" || return
   for entry in "${EXTRACTED[@]}"; do
     package=${entry%%:*}
     private_apt apt-get download "$package"
@@ -173,7 +184,7 @@ extract_packages() {
 unpack_source() {
   rm -rf "$BUILD/source"
   mkdir -p "$BUILD/source" "$BUILD/home"
-  cd "$BUILD/source"
+  cd "$BUILD/source" || return
   private_apt apt-get source --download-only kubernetes
   dpkg-source --extract kubernetes_*.dsc src
   grep -q "really$KUBERNETES_VERSION-\|_$KUBERNETES_VERSION-" <(ls kubernetes_*.dsc) ||
@@ -187,7 +198,7 @@ enter_source() {
   unset GOROOT GOFLAGS
   export HOME=$BUILD/home GOPATH=$BUILD/source/src/.go GOCACHE=$BUILD/gocache
   export CGO_ENABLED=0 GOPROXY=off GOTOOLCHAIN=local
-  cd "$GOPATH/src/k8s.io/kubernetes"
+  cd "$GOPATH/src/k8s.io/kubernetes" || return
 }
 
 # Generates the code (conversions, defaults) that Debian's source package leaves out.

@@ -16,12 +16,11 @@ cluster_down() {
   esac
   [[ $# -eq 0 ]] || die "down does not know '$1'; see 'cluster help'"
   [[ $EUID -eq 0 ]] || die "down ends what root started: run it as root"
-  lock "$CLUSTER_LOCK_FD" "$STATE.lock"
+  lock "$CLUSTER_LOCK_FD" "$CLUSTER_LOCK"
   tear_down
   if [[ $wipe == yes ]]; then
     forget_state
     [[ ! -d $STATE ]] || rmdir --ignore-fail-on-non-empty "$STATE"
-    rm -f "$STATE.lock"
     say "down, and $STATE is deleted"
   else
     say "down; the logs are in $LOG"

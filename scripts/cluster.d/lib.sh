@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # the names are for the other files
 # Settings, messages, locks and waiting: what every subcommand of scripts/cluster uses.
 # Sourced by scripts/cluster; never run on its own.
 
@@ -45,6 +45,9 @@ need() { command -v "$1" >/dev/null || die "$1 is missing; install the package t
 # killed command leaves none behind, and a killed build keeps its lock until the compiler it
 # started ended too. Daemons must not inherit them: see start().
 readonly BUILD_LOCK_FD=8 CLUSTER_LOCK_FD=9
+
+# `up` and `down` of all clusters take turns, so that two that want the same addresses see it.
+CLUSTER_LOCK=$CACHE/cluster.lock
 
 # lock FD FILE: takes the exclusive lock FILE, and waits for it if another process has it.
 lock() {

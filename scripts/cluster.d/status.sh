@@ -43,7 +43,7 @@ healthy() {
 cluster_env() {
   local name pid
   [[ $# -eq 0 ]] || die "env takes no arguments"
-  load_settings && any_alive || die "no cluster runs in $STATE; run 'cluster up'"
+  if ! load_settings || ! any_alive; then die "no cluster runs in $STATE; run 'cluster up'"; fi
   local -A values=(
     [KUBECONFIG]=$ADMIN_KUBECONFIG
     [KUBECTL]=$BIN/kubectl

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # some names are for other files
 # `cluster up`: starts a cluster from nothing, or leaves nothing behind.
 
 # The time limits of `up`, in seconds. They are for a machine whose processors others use as well;
@@ -14,7 +14,7 @@ cluster_up() {
   need curl curl
   find_eyesplice
   cluster_build
-  lock "$CLUSTER_LOCK_FD" "$STATE.lock"
+  lock "$CLUSTER_LOCK_FD" "$CLUSTER_LOCK"
   refuse_second_cluster && return
   tear_down # what a crash may have left
   forget_state
@@ -34,7 +34,7 @@ up_options() {
         case $1 in
           --egress) EGRESS=$2 ;;
           --mode) MODE=$2 ;;
-          --eyesplice) EYESPLICE=$2 ;;
+          --eyesplice) EYESPLICE=$2 ;; # for find_eyesplice
           --gateway-config) GATEWAY_CONFIG=$(realpath -e "$2") || die "$2 does not exist" ;;
         esac
         shift ;;
