@@ -1,0 +1,97 @@
+//! Reads `kubelet.actions`: what may be asked of a kubelet.
+
+use super::bounds;
+use super::report::{Problem, Report};
+use super::section::Section;
+use super::tree::Node;
+use super::value;
+use eyesplice_dataplane::seam::ActionPolicy;
+use eyesplice_proto::route::Action;
+use std::sync::Arc;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Allow,
+    Deny,
+}
+
+const EFFECTS: [(&str, Effect); 2] = [("allow", Effect::Allow), ("deny", Effect::Deny)];
+
+/// The name that audit and refusals show where no rule names an action.
+const DEFAULT_NAME: &str = "default";
+
+struct ActionRule {
+    name: Arc<str>,
+    actions: Vec<Action>,
+    effect: Effect,
+}
+
+/// Reads the section; absent, it allows everything.
+pub(super) fn read(parent: &mut Section<'_>, report: &mut Report) -> Arc<ActionPolicy> {
+    let Some(mut section) = parent.section("actions", report) else {
+        return Arc::new(ActionPolicy::new(Vec::new()));
+    };
+    let default = section
+        .optional("default", |node| value::word(node, &EFFECTS), report)
+        .unwrap_or(Effect::Allow);
+    let mut rules: Vec<ActionRule> = Vec::new();
+    for rule_section in section.sections("rules", bounds::RULES, report) {
+        let (path, at) = (rule_section.path().to_owned(), rule_section.at());
+        let Some(rule) = rule(rule_section, report) else {
+            continue;
+        };
+        if &*rule.name == DEFAULT_NAME || rules.iter().any(|other| other.name == rule.name) {
+            let what = format!("the name {:?} is taken already", rule.name);
+            report.error(
+                &format!("{path}.name"),
+                at,
+                Problem::new(what, "choose another name"),
+            );
+        }
+        let taken = |action: &Action| rules.iter().any(|other| other.actions.contains(action));
+        if rule.actions.iter().all(taken) {
+            let what = "can never match: rules before it take all of its actions";
+            report.error(
+                &path,
+                at,
+                Problem::new(what, "move it before them, or delete it"),
+            );
+        }
+        rules.push(rule);
+    }
+    section.finish(report);
+    Arc::new(compile(&rules, default))
+}
+
+fn rule(mut section: Section<'_>, report: &mut Report) -> Option<ActionRule> {
+    let name = section.required("name", "no-run", value::name, report);
+    let words: Vec<(&str, Action)> = Action::ALL
+        .iter()
+        .map(|action| (action.as_str(), *action))
+        .collect();
+    let action = |node: &Node| value::word(node, &words);
+    if !section.has("actions") {
+        section.missing("actions", "[run, checkpoint]", report);
+    }
+    let actions = section.list("actions", bounds::RULE_ENTRIES, action, report);
+    let effect = |node: &Node| value::word(node, &EFFECTS);
+    let effect = section.required("effect", "deny", effect, report);
+    section.finish(report);
+    (!actions.is_empty()).then_some(())?;
+    Some(ActionRule {
+        name: Arc::from(name?),
+        actions,
+        effect: effect?,
+    })
+}
+
+/// Decides each action once: the first rule that names it, else the default.
+fn compile(rules: &[ActionRule], default: Effect) -> ActionPolicy {
+    let fallback: Arc<str> = Arc::from(DEFAULT_NAME);
+    let decide = |action: &Action| {
+        let rule = rules.iter().find(|rule| rule.actions.contains(action));
+        let (effect, name) = rule.map_or((default, &fallback), |rule| (rule.effect, &rule.name));
+        (effect == Effect::Deny).then(|| (*action, Arc::clone(name)))
+    };
+    ActionPolicy::new(Action::ALL.iter().filter_map(decide).collect())
+}

@@ -1,0 +1,83 @@
+//! Checks what no section can see alone.
+
+use super::model::{Config, RuleAction, Transport};
+use super::report::{Problem, Report};
+use super::tree::At;
+use eyesplice_dataplane::engine::KtlsPolicy;
+
+/// Checks relations between sections of a configuration whose fields are all good.
+pub(super) fn check(config: &Config, report: &mut Report) {
+    check_identities(config, report);
+    check_ports(config, report);
+    check_ktls(config, report);
+}
+
+fn check_identities(config: &Config, report: &mut Report) {
+    let rule = |wanted: fn(&RuleAction) -> bool| {
+        config
+            .egress
+            .rules
+            .iter()
+            .find(|rule| wanted(&rule.action))
+            .map(|rule| &rule.name)
+    };
+    let kubelet = rule(|action| matches!(action, RuleAction::TerminateKubelet));
+    let opaque = rule(|action| matches!(action, RuleAction::TerminateOpaque(_)));
+    match (kubelet, &config.kubelet) {
+        (Some(name), None) => {
+            let what = format!("is required by rule {name:?}, which terminates kubelets");
+            let fix = "add `kubelet: {caFile: .., clientCertFile: .., clientKeyFile: .., \
+                       apiserverClientCAFile: ..}`";
+            report.error("kubelet", At::default(), Problem::new(what, fix));
+        }
+        (None, Some(_)) => {
+            let what = "is not used: no rule has `action: terminate` with `protocol: kubelet`";
+            let fix = "add such a rule for the kubelets' addresses and port 10250";
+            report.warn("kubelet", At::default(), Problem::new(what, fix));
+        }
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+    if let (Some(name), None) = (kubelet.or(opaque), &config.egress_ca) {
+        let what = format!("is required by rule {name:?}, which terminates TLS");
+        let fix = "add `egressCA: {certFile: .., keyFile: ..}`; `eyesplice pki init` makes one";
+        report.error("egressCA", At::default(), Problem::new(what, fix));
+    }
+}
+
+fn check_ports(config: &Config, report: &mut Report) {
+    let admin = config.admin.address;
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let Transport::Tcp(tcp) = &listener.transport else {
+            continue;
+        };
+        if admin.port() != 0 && tcp.address == admin {
+            let what = format!("{admin} is the admin endpoint's address");
+            let path = format!("listeners[{index}].tcp.address");
+            report.error(
+                &path,
+                At::default(),
+                Problem::new(what, "choose another port"),
+            );
+        }
+    }
+}
+
+fn check_ktls(config: &Config, report: &mut Report) {
+    let tls = config
+        .listeners
+        .iter()
+        .any(|l| matches!(l.transport, Transport::Tcp(_)))
+        || config
+            .egress
+            .rules
+            .iter()
+            .any(|rule| !matches!(rule.action, RuleAction::Deny | RuleAction::Splice));
+    if config.engine.ktls == KtlsPolicy::Require && !tls {
+        let what = "has no effect: nothing here speaks TLS";
+        report.warn(
+            "engine.ktls",
+            At::default(),
+            Problem::new(what, "leave it off"),
+        );
+    }
+}

@@ -1,0 +1,66 @@
+//! What the engine is told of a configuration.
+
+use super::model::{Config, Transport};
+use eyesplice_dataplane::engine::{Bind, EngineConfig, ListenerConfig};
+use eyesplice_dataplane::seam::{AdmissionLimits, StreamLimits};
+
+impl Config {
+    /// How the engine is built. `cores` stands in where `engine.workers` is 0.
+    pub fn engine_config(&self, cores: usize) -> EngineConfig {
+        let workers = if self.engine.workers == 0 {
+            cores.max(1)
+        } else {
+            self.engine.workers
+        };
+        EngineConfig {
+            workers,
+            listeners: self
+                .listeners
+                .iter()
+                .map(|listener| ListenerConfig {
+                    name: listener.name.clone(),
+                    bind: bind(&listener.transport),
+                })
+                .collect(),
+            ktls: self.engine.ktls,
+            max_pipes_per_worker: self.limits.max_pipes_per_worker,
+            keepalive_idle: self.timeouts.tcp_keepalive,
+            user_timeout: self.timeouts.tcp_user_timeout,
+        }
+    }
+
+    /// The limits that hold before a verdict exists.
+    pub fn admission_limits(&self) -> AdmissionLimits {
+        AdmissionLimits {
+            max_streams: self.limits.max_streams,
+            max_streams_per_peer: self.limits.max_streams_per_peer,
+            max_pending: self.limits.max_pending_dials,
+            max_handshakes_per_second: self.limits.max_handshakes_per_second,
+            handshake_timeout: self.timeouts.handshake,
+            head_timeout: self.timeouts.request_head,
+            admit_timeout: self.timeouts.verdict,
+        }
+    }
+
+    /// The deadlines of one stream.
+    pub fn stream_limits(&self) -> StreamLimits {
+        StreamLimits {
+            dial_timeout: self.timeouts.dial,
+            handshake_timeout: self.timeouts.handshake,
+            head_timeout: self.timeouts.request_head,
+            idle_timeout: self.timeouts.idle,
+        }
+    }
+}
+
+fn bind(transport: &Transport) -> Bind {
+    match transport {
+        Transport::Tcp(tcp) => Bind::Tcp(tcp.address),
+        Transport::Unix(unix) => Bind::Unix {
+            path: unix.path.clone(),
+            mode: unix.mode,
+            uid: unix.uid,
+            gid: unix.gid,
+        },
+    }
+}

@@ -1,0 +1,323 @@
+//! A configuration that was validated: typed, complete, with every default filled in.
+
+use eyesplice_dataplane::engine::KtlsPolicy;
+use eyesplice_dataplane::seam::{ActionPolicy, ListenerName};
+use eyesplice_proto::authority::Host;
+use ipnet::IpNet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A whole gateway configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The file that it was read from.
+    pub file: PathBuf,
+    /// Where the API server connects; at least one.
+    pub listeners: Vec<Listener>,
+    /// What it may reach, and how.
+    pub egress: Egress,
+    /// Issuer of the leaves for terminated streams.
+    pub egress_ca: Option<EgressCa>,
+    /// Trust for kubelets; present if a rule terminates them.
+    pub kubelet: Option<Kubelet>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// How the engine is built.
+    pub engine: EngineSettings,
+    /// Health and metrics.
+    pub admin: Admin,
+    /// The audit log.
+    pub audit: Audit,
+}
+
+/// One listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Unique; label in logs, metrics and audit.
+    pub name: ListenerName,
+    /// Its transport.
+    pub transport: Transport,
+}
+
+/// How the API server reaches a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A UNIX socket.
+    Unix(UnixTransport),
+    /// TCP with mutual TLS.
+    Tcp(TcpTransport),
+}
+
+/// A UNIX socket: whoever the permission bits and the list of uids let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixTransport {
+    /// Where.
+    pub path: PathBuf,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner, if not the process's own.
+    pub uid: Option<u32>,
+    /// Group, if not the process's own.
+    pub gid: Option<u32>,
+    /// Peers by SO_PEERCRED; empty: any that may connect.
+    pub allowed_uids: Arc<[u32]>,
+}
+
+/// TCP with a required client certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpTransport {
+    /// Where.
+    pub address: SocketAddr,
+    /// Serving certificate with its intermediates.
+    pub tls_cert_file: PathBuf,
+    /// Its key.
+    pub tls_private_key_file: PathBuf,
+    /// Who may have issued the client's certificate.
+    pub client_ca_file: PathBuf,
+    /// Common names that a client may have; empty: any of that CA.
+    pub allowed_names: Vec<String>,
+}
+
+/// Target rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Egress {
+    /// In order; the first that matches decides, and no match denies.
+    pub rules: Vec<Rule>,
+    /// Networks that are exempt from the built-in denials that can be lifted.
+    pub insecure_allow_targets: Vec<IpNet>,
+}
+
+/// One target rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Unique; label in audit and in refusals.
+    pub name: Arc<str>,
+    /// Of the resolved address; empty: any.
+    pub cidrs: Vec<IpNet>,
+    /// Of the asked name, lower case; empty: any name, and addresses.
+    pub dns_suffixes: Vec<String>,
+    /// Empty: any.
+    pub ports: Vec<PortRange>,
+    /// What happens to a stream that matches.
+    pub action: RuleAction,
+}
+
+/// Ports from `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// At least 1.
+    pub first: u16,
+    /// At least `first`.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// Tells whether a port is in the range.
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
+/// What a rule does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RuleAction {
+    /// Refuse.
+    Deny,
+    /// Pass the bytes untouched.
+    Splice,
+    /// Speak verified TLS towards a target that the API server addresses in plain text.
+    Originate(Upstream),
+    /// End the API server's TLS and verify the kubelet.
+    TerminateKubelet,
+    /// End the API server's TLS and verify the target; the bytes inside are opaque.
+    TerminateOpaque(Upstream),
+}
+
+impl RuleAction {
+    /// The word used in configuration and summary.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Splice => "splice",
+            Self::Originate(_) => "originate",
+            Self::TerminateKubelet => "terminate (kubelet)",
+            Self::TerminateOpaque(_) => "terminate (opaque)",
+        }
+    }
+}
+
+/// Whom to trust at the far end of one rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// CA bundle.
+    pub ca_file: Option<PathBuf>,
+    /// Names of which the certificate must carry one; empty: what was asked for.
+    pub names: Vec<Host>,
+    /// SHA-256 of the public keys that are accepted.
+    pub spki_sha256: Vec<[u8; 32]>,
+    /// SNI, if not the name that was asked for.
+    pub server_name: Option<Host>,
+}
+
+/// Issuer of the leaves that the API server sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EgressCa {
+    /// Its certificate.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+    /// Lifetime of a leaf; renewed before.
+    pub leaf_lifetime: Duration,
+}
+
+/// Both identities of a terminated kubelet stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubelet {
+    /// Issuers of the kubelets' serving certificates.
+    pub ca_file: PathBuf,
+    /// Our client certificate towards kubelets.
+    pub client_cert_file: PathBuf,
+    /// Its key.
+    pub client_key_file: PathBuf,
+    /// Issuers of the API server's kubelet client certificate.
+    pub apiserver_client_ca_file: PathBuf,
+    /// Common names that it may have; empty: any of that CA.
+    pub apiserver_client_names: Vec<String>,
+    /// What happens to a kubelet that fails verification.
+    pub verification: Verification,
+    /// Which node owns which address.
+    pub inventory_file: Option<PathBuf>,
+    /// Public keys by node.
+    pub pins_file: Option<PathBuf>,
+    /// What may be asked of a kubelet.
+    pub actions: Arc<ActionPolicy>,
+}
+
+/// What happens to a kubelet that fails verification.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verification {
+    /// The stream is refused.
+    #[default]
+    Enforce,
+    /// The stream passes, counted and logged.
+    Observe,
+}
+
+impl Verification {
+    /// The word used in configuration and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+/// Bounds of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Streams in all.
+    pub max_streams: usize,
+    /// Streams of one peer.
+    pub max_streams_per_peer: usize,
+    /// Streams that wait for a verdict or a dial.
+    pub max_pending_dials: usize,
+    /// TLS handshakes that begin per second.
+    pub max_handshakes_per_second: u32,
+    /// Pipes of 1 MiB that one worker may hold.
+    pub max_pipes_per_worker: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_streams: 20_000,
+            // An API server on a UNIX socket is one peer: it may have them all.
+            max_streams_per_peer: 20_000,
+            max_pending_dials: 2_000,
+            max_handshakes_per_second: 1_000,
+            max_pipes_per_worker: 32,
+        }
+    }
+}
+
+/// Deadlines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// One TLS handshake.
+    pub handshake: Duration,
+    /// One request head.
+    pub request_head: Duration,
+    /// TCP connect to all addresses of a target together.
+    pub dial: Duration,
+    /// Name lookup, policy and leaf.
+    pub verdict: Duration,
+    /// No byte for so long ends an established stream; `None`: never.
+    pub idle: Option<Duration>,
+    /// How long live streams may run after SIGTERM.
+    pub drain: Duration,
+    /// Idle time before the first keepalive probe.
+    pub tcp_keepalive: Duration,
+    /// TCP_USER_TIMEOUT.
+    pub tcp_user_timeout: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            request_head: Duration::from_secs(30),
+            dial: Duration::from_secs(5),
+            verdict: Duration::from_secs(5),
+            idle: None,
+            drain: Duration::from_secs(30),
+            tcp_keepalive: Duration::from_secs(30),
+            tcp_user_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How the engine is built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineSettings {
+    /// Worker threads; 0: one per core.
+    pub workers: usize,
+    /// Kernel TLS.
+    pub ktls: KtlsPolicy,
+}
+
+/// The health and metrics endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Loopback unless the operator insisted.
+    pub address: SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 9464)),
+        }
+    }
+}
+
+/// The audit log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Where it goes.
+    pub sink: AuditSink,
+}
+
+/// Where audit lines go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AuditSink {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// Appended to a file.
+    File(PathBuf),
+}

@@ -1,0 +1,140 @@
+//! Reads the sections about the process: `limits`, `timeouts`, `engine`, `admin`, `audit`.
+
+use super::bounds;
+use super::model::{Admin, Audit, AuditSink, EngineSettings, Limits, Timeouts};
+use super::report::{Problem, Report};
+use super::section::Section;
+use super::tree::{Node, Value};
+use super::value;
+use eyesplice_dataplane::engine::KtlsPolicy;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+/// Reads `limits`. A bound that is not set never exceeds `maxStreams`.
+pub(super) fn read_limits(root: &mut Section<'_>, report: &mut Report) -> Limits {
+    let default = Limits::default();
+    let Some(mut section) = root.section("limits", report) else {
+        return default;
+    };
+    let streams = |node: &Node| value::integer::<usize>(node, &bounds::STREAMS);
+    let max_streams = section
+        .optional("maxStreams", streams, report)
+        .unwrap_or(default.max_streams);
+    let part = |field, report: &mut Report, section: &mut Section<'_>| {
+        let value = section.optional(field, streams, report)?;
+        if value > max_streams {
+            let what = format!("{value} is more than maxStreams ({max_streams})");
+            let problem = Problem::new(what, "lower it, or raise maxStreams");
+            report.error(&section.path_of(field), section.place_of(field), problem);
+        }
+        Some(value)
+    };
+    let per_peer = part("maxStreamsPerPeer", report, &mut section).unwrap_or(max_streams);
+    let pending = part("maxPendingDials", report, &mut section);
+    let handshakes = |node: &Node| value::integer::<u32>(node, &bounds::HANDSHAKES);
+    let handshakes = section.optional("maxHandshakesPerSecond", handshakes, report);
+    let pipes = |node: &Node| value::integer::<usize>(node, &bounds::PIPES);
+    let pipes = section.optional("maxPipesPerWorker", pipes, report);
+    section.finish(report);
+    Limits {
+        max_streams,
+        max_streams_per_peer: per_peer,
+        max_pending_dials: pending.unwrap_or(default.max_pending_dials.min(max_streams)),
+        max_handshakes_per_second: handshakes.unwrap_or(default.max_handshakes_per_second),
+        max_pipes_per_worker: pipes.unwrap_or(default.max_pipes_per_worker),
+    }
+}
+
+/// Reads `timeouts`.
+pub(super) fn read_timeouts(root: &mut Section<'_>, report: &mut Report) -> Timeouts {
+    let default = Timeouts::default();
+    let Some(mut section) = root.section("timeouts", report) else {
+        return default;
+    };
+    let mut read = |field, range: &RangeInclusive<Duration>| {
+        section.optional(field, |node| value::duration(node, range), report)
+    };
+    let timeouts = Timeouts {
+        handshake: read("handshake", &bounds::PHASE).unwrap_or(default.handshake),
+        request_head: read("requestHead", &bounds::PHASE).unwrap_or(default.request_head),
+        dial: read("dial", &bounds::PHASE).unwrap_or(default.dial),
+        verdict: read("verdict", &bounds::PHASE).unwrap_or(default.verdict),
+        idle: read("idle", &bounds::LONG),
+        drain: read("drain", &bounds::DRAIN).unwrap_or(default.drain),
+        tcp_keepalive: read("tcpKeepalive", &bounds::TCP).unwrap_or(default.tcp_keepalive),
+        tcp_user_timeout: read("tcpUserTimeout", &bounds::TCP).unwrap_or(default.tcp_user_timeout),
+    };
+    section.finish(report);
+    timeouts
+}
+
+const KTLS: [(&str, KtlsPolicy); 3] = [
+    ("off", KtlsPolicy::Off),
+    ("auto", KtlsPolicy::Auto),
+    ("require", KtlsPolicy::Require),
+];
+
+/// Reads `engine`.
+pub(super) fn read_engine(root: &mut Section<'_>, report: &mut Report) -> EngineSettings {
+    let Some(mut section) = root.section("engine", report) else {
+        return EngineSettings::default();
+    };
+    let workers = |node: &Node| value::integer::<usize>(node, &bounds::WORKERS);
+    let workers = section
+        .optional("workers", workers, report)
+        .unwrap_or_default();
+    // YAML 1.1 habits: a bare `off` may arrive as a boolean from templates.
+    let ktls = |node: &Node| match node.value {
+        Value::Bool(false) => Ok(KtlsPolicy::Off),
+        _ => value::word(node, &KTLS),
+    };
+    let ktls = section.optional("ktls", ktls, report).unwrap_or_default();
+    section.finish(report);
+    EngineSettings { workers, ktls }
+}
+
+/// Reads `admin`. Anything but loopback must be asked for.
+pub(super) fn read_admin(root: &mut Section<'_>, report: &mut Report) -> Admin {
+    let Some(mut section) = root.section("admin", report) else {
+        return Admin::default();
+    };
+    let address = section.optional("address", value::socket_address, report);
+    let insecure = section
+        .optional("insecureNonLoopback", value::boolean, report)
+        .unwrap_or_default();
+    let admin = address.map_or_else(Admin::default, |address| Admin { address });
+    if !admin.address.ip().to_canonical().is_loopback() {
+        let (path, at) = (section.path_of("address"), section.place_of("address"));
+        let what = format!(
+            "{} is no loopback address, and the endpoint has no login",
+            admin.address
+        );
+        if insecure {
+            report.warn(
+                &path,
+                at,
+                Problem::new(what, "keep the port behind a firewall"),
+            );
+        } else {
+            let fix = "use 127.0.0.1, or add `insecureNonLoopback: true` if the port is guarded";
+            report.error(&path, at, Problem::new(what, fix));
+        }
+    }
+    section.finish(report);
+    admin
+}
+
+/// Reads `audit`.
+pub(super) fn read_audit(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Audit {
+    let Some(mut section) = root.section("audit", report) else {
+        return Audit::default();
+    };
+    let sink = |node: &Node| match value::text(node)?.as_str() {
+        "-" => Ok(AuditSink::Stdout),
+        _ => value::path(node, base).map(AuditSink::File),
+    };
+    let sink = section.optional("path", sink, report).unwrap_or_default();
+    section.finish(report);
+    Audit { sink }
+}

@@ -1,0 +1,184 @@
+//! What is wrong with a configuration: every mistake with its field, its place and its remedy.
+
+use super::tree::At;
+use std::fmt;
+use std::path::PathBuf;
+
+/// All mistakes of one configuration file.
+#[derive(Debug)]
+pub struct ConfigErrors {
+    /// The file.
+    pub file: PathBuf,
+    /// Never empty; in the order of the file as far as places are known.
+    pub errors: Vec<ConfigError>,
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.errors.len();
+        let noun = if count == 1 { "error" } else { "errors" };
+        write!(
+            f,
+            "configuration {} has {count} {noun}",
+            self.file.display()
+        )?;
+        for error in &self.errors {
+            write!(f, "\n  {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// One mistake.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file itself cannot be read.
+    Read(std::io::Error),
+    /// It is larger than any configuration.
+    TooLarge {
+        /// Most bytes that are read.
+        limit: usize,
+    },
+    /// It is not YAML.
+    Syntax {
+        /// Where the parser gave up.
+        at: At,
+        /// What it says.
+        message: String,
+    },
+    /// A field is wrong.
+    Field(Finding),
+}
+
+impl ConfigError {
+    fn place(&self) -> At {
+        match self {
+            Self::Read(_) | Self::TooLarge { .. } => At::default(),
+            Self::Syntax { at, .. } => *at,
+            Self::Field(field) => field.at,
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => {
+                write!(
+                    f,
+                    "cannot read the file: {error}; check its path and permissions"
+                )
+            }
+            Self::TooLarge { limit } => {
+                write!(
+                    f,
+                    "the file is larger than {limit} bytes; it is no configuration"
+                )
+            }
+            Self::Syntax { at, message } => {
+                write!(
+                    f,
+                    "line {}, column {}: not valid YAML: {message}",
+                    at.line, at.column
+                )
+            }
+            Self::Field(field) => field.fmt(f),
+        }
+    }
+}
+
+/// One field that is wrong, or that deserves a warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The field, as in `egress.rules[2].cidrs[0]`; empty for the document itself.
+    pub path: String,
+    /// Where it stands; line 0 if it is missing from the file.
+    pub at: At,
+    /// What is wrong with it.
+    pub what: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path.is_empty() {
+            "document"
+        } else {
+            &self.path
+        };
+        if self.at.line == 0 {
+            write!(f, "{path}: {}; {}", self.what, self.fix)
+        } else {
+            let At { line, column } = self.at;
+            write!(
+                f,
+                "{path} (line {line}, column {column}): {}; {}",
+                self.what, self.fix
+            )
+        }
+    }
+}
+
+/// What is wrong with a value, before it is known which field it belongs to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) what: String,
+    pub(super) fix: String,
+}
+
+impl Problem {
+    pub(super) fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            fix: fix.into(),
+        }
+    }
+}
+
+/// Collects mistakes and warnings while a file is read.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    errors: Vec<ConfigError>,
+    warnings: Vec<Finding>,
+}
+
+impl Report {
+    pub(super) fn error(&mut self, path: &str, at: At, problem: Problem) {
+        let Problem { what, fix } = problem;
+        self.errors.push(ConfigError::Field(Finding {
+            path: path.to_owned(),
+            at,
+            what,
+            fix,
+        }));
+    }
+
+    pub(super) fn warn(&mut self, path: &str, at: At, problem: Problem) {
+        let Problem { what, fix } = problem;
+        self.warnings.push(Finding {
+            path: path.to_owned(),
+            at,
+            what,
+            fix,
+        });
+    }
+
+    /// Counts the errors so far: a reader compares it to learn whether its part was good.
+    pub(super) fn error_count(&self) -> usize {
+        self.errors.len()
+    }
+
+    /// Ends the reading: warnings in the order of the file, or all errors.
+    pub(super) fn finish(mut self) -> Result<Vec<Finding>, Vec<ConfigError>> {
+        if self.errors.is_empty() {
+            self.warnings.sort_by_key(|warning| warning.at);
+            Ok(self.warnings)
+        } else {
+            self.errors.sort_by_key(ConfigError::place);
+            Err(self.errors)
+        }
+    }
+}
