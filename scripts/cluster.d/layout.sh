@@ -50,6 +50,7 @@ load_settings() {
 }
 
 save_settings() {
+  printf '%s\n' "$INDEX" >"$STATE/index"
   printf '%s=%q\n' EGRESS "$EGRESS" MODE "$MODE" GATEWAY "$GATEWAY" GATEWAY_CONFIG "$GATEWAY_CONFIG" \
     >"$SETTINGS"
 }

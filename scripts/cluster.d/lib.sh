@@ -10,7 +10,9 @@ BIN=$K8S/bin
 STATE=${EYESPLICE_CLUSTER_STATE:-$CACHE/cluster}
 
 # Sets the addresses apart, so that clusters with different state directories can run together.
+# Only `up` chooses it; for every other command a cluster has the one it was started with.
 INDEX=${EYESPLICE_CLUSTER_INDEX:-0}
+if [[ ${1-} != up && -r $STATE/index ]]; then INDEX=$(<"$STATE/index"); fi
 
 # Which release of Kubernetes Debian's source package holds; `build` refuses another one, because
 # flags and the paths that the node hides (see node-init.sh) are those of this release.

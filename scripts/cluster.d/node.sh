@@ -7,7 +7,6 @@
 # node_make: makes the namespaces and the link to them.
 node_make() {
   local holder
-  link_check_free
   cgroup_make
   mkdir -p "$STATE/node"
   rm -f "$RUN/node.ready"

@@ -18,6 +18,7 @@ cluster_up() {
   refuse_second_cluster && return
   tear_down # what a crash may have left
   forget_state
+  link_check_free
   trap up_failed EXIT
   up_start
   trap - EXIT
@@ -54,9 +55,9 @@ up_options() {
 # refuse_second_cluster: holds when the very cluster that is asked for is up already; ends the
 # command when another one, or a broken one, has this state directory.
 refuse_second_cluster() {
-  local wanted="$EGRESS $MODE $GATEWAY $GATEWAY_CONFIG" running
+  local wanted="$INDEX $EGRESS $MODE $GATEWAY $GATEWAY_CONFIG" running
   any_alive || return 1
-  running=$(load_settings && printf '%s' "$EGRESS $MODE $GATEWAY $GATEWAY_CONFIG") || true
+  running=$(load_settings && printf '%s' "$(<"$STATE/index") $EGRESS $MODE $GATEWAY $GATEWAY_CONFIG") || true
   [[ $GATEWAY == none || -n $GATEWAY_CONFIG ]] || wanted+=$CONF/gateway.yaml
   if [[ $running == "$wanted" ]] && cluster_status >/dev/null; then
     load_settings
