@@ -5,6 +5,8 @@
 //! completion arrived. Descriptors are `OwnedFd` or `BorrowedFd`, never a stored number.
 
 pub mod buffer;
+pub mod ktls;
+pub mod limits;
 pub mod pipe;
 pub mod ring;
 pub mod socket;

@@ -1,0 +1,99 @@
+//! Reads and raises what the system allows this process.
+
+use std::fs;
+use std::io;
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+
+/// A resource limit: what counts now, and how far the process may raise it. `u64::MAX` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What the kernel enforces.
+    pub soft: u64,
+    /// How far `soft` may go without a privilege.
+    pub hard: u64,
+}
+
+/// Raises the number of open files (RLIMIT_NOFILE) to what the process may have; returns the result.
+///
+/// The soft limit is low by tradition because of select(2), which nothing here uses.
+///
+/// # Errors
+///
+/// `EPERM` when a sandbox denies prlimit(2).
+pub fn raise_open_files() -> io::Result<Limit> {
+    let limit = open_files()?;
+    if limit.soft < limit.hard {
+        setrlimit(Resource::RLIMIT_NOFILE, limit.hard, limit.hard)?;
+    }
+    open_files()
+}
+
+/// Reads the limit of open files (RLIMIT_NOFILE).
+///
+/// # Errors
+///
+/// `EPERM` when a sandbox denies prlimit(2).
+pub fn open_files() -> io::Result<Limit> {
+    read(Resource::RLIMIT_NOFILE)
+}
+
+/// Reads the limit of locked memory in bytes (RLIMIT_MEMLOCK); rings counted against it before 5.12.
+///
+/// # Errors
+///
+/// `EPERM` when a sandbox denies prlimit(2).
+pub fn locked_memory() -> io::Result<Limit> {
+    read(Resource::RLIMIT_MEMLOCK)
+}
+
+fn read(resource: Resource) -> io::Result<Limit> {
+    const { assert!(RLIM_INFINITY == u64::MAX) };
+    let (soft, hard) = getrlimit(resource)?;
+    Ok(Limit { soft, hard })
+}
+
+/// Reads the largest size in bytes that a pipe may get without CAP_SYS_RESOURCE.
+///
+/// # Errors
+///
+/// Where /proc is not mounted.
+pub fn pipe_max_bytes() -> io::Result<u64> {
+    sysctl("/proc/sys/fs/pipe-max-size")
+}
+
+/// Reads how many pages the pipes of one user may have together without CAP_SYS_RESOURCE or
+/// CAP_SYS_ADMIN; above it a new pipe gets one or two pages. 0 is no limit.
+///
+/// # Errors
+///
+/// Where /proc is not mounted.
+pub fn pipe_user_pages() -> io::Result<u64> {
+    sysctl("/proc/sys/fs/pipe-user-pages-soft")
+}
+
+pub(crate) fn sysctl(path: &str) -> io::Result<u64> {
+    fs::read_to_string(path)?
+        .trim()
+        .parse()
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raised_soft_limit_equals_the_hard_limit() {
+        let limit = raise_open_files().unwrap();
+        assert_eq!(limit.soft, limit.hard);
+        assert_eq!(open_files().unwrap(), limit);
+    }
+
+    #[test]
+    fn pipe_limits_are_readable() {
+        assert!(pipe_max_bytes().unwrap() >= 4096);
+        pipe_user_pages().unwrap();
+        locked_memory().unwrap();
+    }
+}
