@@ -1,7 +1,151 @@
 //! The node inventory: which node answers at which address.
+//!
+//! ```yaml
+//! apiVersion: eyesplice.dev/v1alpha1
+//! kind: NodeInventory
+//! nodes:
+//! - name: worker-3
+//!   addresses: [10.0.0.7, worker-3.example]
+//! ```
+//!
+//! A node's own name counts as one of its addresses: the API server dials it where a Node object
+//! has a `Hostname` address only.
 
 mod names;
+pub(crate) mod node_list;
 mod render;
 
 pub use names::{HostAddress, MAX_DNS_NAME, MAX_NODE_NAME, NameError, check_node_name};
+pub use node_list::{NodeListError, NodeListProblem};
 pub(crate) use render::render;
+
+use eyesplice_proto::authority::Host;
+use node_list::{Located, Problems, Shape};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::path::Path;
+use std::sync::Arc;
+
+const SHAPE: Shape = Shape {
+    kind: "NodeInventory",
+    list: "nodes",
+    name: "name",
+    values: "addresses",
+};
+
+/// Nodes by address and name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    owners: HashMap<HostAddress, Arc<str>>,
+    nodes: usize,
+}
+
+impl Inventory {
+    /// Loads an inventory file.
+    ///
+    /// # Errors
+    /// It cannot be read or parsed, or all that is wrong in it.
+    pub fn load(path: &Path) -> Result<Self, NodeListError> {
+        Self::parse(&node_list::read(path)?, path)
+    }
+
+    /// Parses an inventory; `path` is for errors.
+    ///
+    /// # Errors
+    /// It cannot be parsed, or all that is wrong in it.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, NodeListError> {
+        let mut problems = Problems::default();
+        let entries = node_list::parse(text, path, &SHAPE, &mut problems)?;
+        let mut reader = Reader {
+            owners: HashMap::new(),
+            lines: HashMap::new(),
+            problems,
+        };
+        let nodes = entries.len();
+        for entry in &entries {
+            let Some(name) = &entry.name else { continue };
+            let field = format!("{}.name", entry.path);
+            if let Err(problem) = check_node_name(&name.value) {
+                let what = format!("{:?} {problem}", name.value);
+                reader.problems.add(name.referenced.line(), field, what);
+                continue;
+            }
+            let node: Arc<str> = name.value.as_str().into();
+            reader.own(name, &field, &node);
+            for (index, address) in entry.values.iter().enumerate() {
+                reader.own(
+                    address,
+                    &format!("{}.addresses[{index}]", entry.path),
+                    &node,
+                );
+            }
+        }
+        let Reader {
+            owners, problems, ..
+        } = reader;
+        problems.finish(Self { owners, nodes }, path)
+    }
+
+    /// Finds the node that answers at `host`.
+    pub fn node_of(&self, host: &Host) -> Option<&Arc<str>> {
+        self.owners.get(&HostAddress::from(host))
+    }
+
+    /// Says how many nodes there are.
+    pub fn len(&self) -> usize {
+        self.nodes
+    }
+
+    /// Says whether there is no node at all.
+    pub fn is_empty(&self) -> bool {
+        self.nodes == 0
+    }
+}
+
+impl From<&Host> for HostAddress {
+    fn from(host: &Host) -> Self {
+        match host {
+            Host::Ip(ip) => Self::Ip(ip.to_canonical()),
+            Host::Name(name) => Self::Dns(name.as_str().to_owned()),
+        }
+    }
+}
+
+struct Reader {
+    owners: HashMap<HostAddress, Arc<str>>,
+    lines: HashMap<HostAddress, u64>,
+    problems: Problems,
+}
+
+impl Reader {
+    fn own(&mut self, text: &Located, field: &str, node: &Arc<str>) {
+        let line = text.referenced.line();
+        let address: HostAddress = match text.value.parse() {
+            Ok(address) => address,
+            Err(problem) => {
+                let what = format!("{:?} {problem}", text.value);
+                return self.problems.add(line, field, what);
+            }
+        };
+        match self.owners.entry(address) {
+            Slot::Vacant(slot) => {
+                self.lines.insert(slot.key().clone(), line);
+                slot.insert(Arc::clone(node));
+            }
+            // A node may list its own name among its addresses, and be listed with it twice.
+            Slot::Occupied(owner) if owner.get() == node && !field.ends_with(".name") => {}
+            Slot::Occupied(owner) => {
+                let first = self.lines.get(owner.key()).copied().unwrap_or_default();
+                let what = format!(
+                    "{:?} belongs to node {} (line {first}) already; remove it from one",
+                    text.value,
+                    owner.get()
+                );
+                self.problems.add(line, field, what);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

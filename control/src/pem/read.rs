@@ -1,0 +1,119 @@
+//! Reads the PEM blocks of one bounded file.
+
+use super::{Fault, FileRef, PemError};
+use rustls::pki_types::pem::{PemObject, SectionKind};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use zeroize::{Zeroize, Zeroizing};
+
+/// Largest file that is read: a bundle of 500 CAs at 2 KiB.
+const MAX_FILE: u64 = 1 << 20;
+
+/// A private key: never printed, wiped when dropped.
+pub struct PrivateKey(PrivateKeyDer<'static>);
+
+impl PrivateKey {
+    /// Loads the one key of a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no key, several, or an encrypted one.
+    pub fn load(file: &FileRef) -> Result<Self, PemError> {
+        parse_key(&read(file)?).map_err(|fault| PemError::new(file, fault))
+    }
+
+    /// Lends the key to a library that copies it.
+    pub(crate) fn der(&self) -> &PrivateKeyDer<'static> {
+        &self.0
+    }
+}
+
+impl From<PrivateKeyDer<'static>> for PrivateKey {
+    fn from(key: PrivateKeyDer<'static>) -> Self {
+        Self(key)
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivateKey(redacted)")
+    }
+}
+
+impl Drop for PrivateKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// Loads all certificates of a file, in order; there is at least one.
+pub(super) fn certificates(file: &FileRef) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let bytes = read(file)?;
+    let fail = |fault| PemError::new(file, fault);
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let found = found.map_err(|_| fail(Fault::Damaged))?;
+    if found.is_empty() {
+        Err(fail(Fault::NoCertificate))
+    } else {
+        Ok(found)
+    }
+}
+
+fn parse_key(bytes: &[u8]) -> Result<PrivateKey, Fault> {
+    if has_encrypted_key(bytes) {
+        return Err(Fault::EncryptedKey);
+    }
+    let mut keys = Vec::new();
+    for block in <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes) {
+        let (kind, der) = block.map_err(|_| Fault::Damaged)?;
+        if let Some(key) = PrivateKeyDer::from_pem(kind, der) {
+            keys.push(PrivateKey(key));
+        }
+    }
+    match (keys.pop(), keys.len()) {
+        (Some(key), 0) => Ok(key),
+        (Some(_), others) => Err(Fault::SeveralKeys(others + 1)),
+        (None, _) => Err(Fault::NoKey),
+    }
+}
+
+/// PKCS#8 names it in the block's label, the older formats in a header below it, which makes
+/// their block undecodable.
+fn has_encrypted_key(bytes: &[u8]) -> bool {
+    let has = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    has(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || has(b"Proc-Type: 4,ENCRYPTED")
+}
+
+/// Reads a whole file, within bounds; wiped afterwards, since it may hold a key.
+fn read(file: &FileRef) -> Result<Zeroizing<Vec<u8>>, PemError> {
+    let fail = |error: std::io::Error| {
+        let fault = match error.kind() {
+            ErrorKind::NotFound => Fault::Missing,
+            ErrorKind::PermissionDenied => Fault::Forbidden {
+                uid: nix::unistd::geteuid().as_raw(),
+            },
+            _ => Fault::Unreadable(error),
+        };
+        PemError::new(file, fault)
+    };
+    let open = File::open(&file.path).map_err(fail)?;
+    // Room for all of it from the start: a buffer that grows leaves copies of the key behind.
+    let size = open.metadata().map_err(fail)?.len().min(MAX_FILE);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1));
+    open.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(fail)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(PemError::new(file, Fault::TooLarge { limit: MAX_FILE }));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    /// The key of a text, for tests that need no file.
+    pub(in crate::pem) fn key_of(text: &str) -> Result<super::PrivateKey, super::Fault> {
+        super::parse_key(text.as_bytes())
+    }
+}
