@@ -197,7 +197,8 @@ unpack_source() {
 enter_source() {
   unset GOROOT GOFLAGS
   export HOME=$BUILD/home GOPATH=$BUILD/source/src/.go GOCACHE=$BUILD/gocache
-  export CGO_ENABLED=0 GOPROXY=off GOTOOLCHAIN=local
+  export CGO_ENABLED=0 GOPROXY=off GOTMPDIR=$BUILD/tmp
+  mkdir -p "$GOTMPDIR"
   cd "$GOPATH/src/k8s.io/kubernetes" || return
 }
 

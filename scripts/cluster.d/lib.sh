@@ -91,7 +91,8 @@ is_running() {
 poll() {
   local deadline=$((SECONDS + $1))
   shift
-  until "$@" >/dev/null 2>&1; do
+  # In a shell of its own, so that what a trap of this one says is not redirected as well.
+  until ("$@") >/dev/null 2>&1; do
     [[ $SECONDS -lt $deadline ]] || return 1
     sleep 0.1
   done

@@ -20,6 +20,7 @@ node_make() {
       "$CLUSTER_D/node-init.sh" "$STATE" "$NODE_NAME" "$NODE_IP" </dev/null >>"$LOG/node.log" 2>&1
   ) &
   holder=$!
+  disown "$holder"
   record_child node "$holder" || die "the node's namespaces could not be made; see $LOG/node.log"
   await node 5 test -e "$RUN/node.ready"
   link_make "$(pid_of node)"
@@ -75,8 +76,9 @@ start_in_node() {
       "TMPDIR=$STATE/node/tmp" \
       nsenter --target "$node" --mount --cgroup --net --uts --pid -- "$@" </dev/null >>"$LOG/$name.log" 2>&1
   ) &
+  disown "$!"
   # nsenter stays behind as the parent: only a child can be in the other pid namespace.
-  record_child "$name" $! || { tail_of "$LOG/$name.log"; die "$name did not start"; }
+  record_child "$name" "$!" || { tail_of "$LOG/$name.log"; die "$name did not start"; }
 }
 
 start_containerd() {

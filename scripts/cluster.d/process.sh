@@ -39,7 +39,8 @@ start() {
       ${RUST_LOG+"RUST_LOG=$RUST_LOG"} ${RUST_BACKTRACE+"RUST_BACKTRACE=$RUST_BACKTRACE"} \
       "$@" </dev/null >>"$LOG/$name.log" 2>&1
   ) &
-  record "$name" $!
+  disown "$!" # or bash would tell how it ended
+  record "$name" "$!"
 }
 
 # child_of PID: the first child of a process, to standard output; fails when it has none.
@@ -67,7 +68,7 @@ await() {
   shift 2
   poll "$seconds" settled "$name" "$@" || true
   alive "$name" || { tail_of "$LOG/$name.log"; die "$name died; its whole log is $LOG/$name.log"; }
-  "$@" >/dev/null 2>&1 && return
+  ("$@") >/dev/null 2>&1 && return
   tail_of "$LOG/$name.log"
   die "$name is not ready after $seconds s ($*); its whole log is $LOG/$name.log"
 }

@@ -5,7 +5,10 @@
 cluster_status() {
   local bad=0 names=(etcd kube-apiserver kube-controller-manager node containerd kubelet) name
   [[ $# -eq 0 ]] || die "status takes no arguments"
-  load_settings || { printf 'no cluster in %s\n' "$STATE"; return 1; }
+  if ! load_settings || ! any_alive; then
+    printf 'no cluster runs in %s\n' "$STATE"
+    return 1
+  fi
   if [[ $GATEWAY == start ]]; then names+=(gateway); fi
   for name in "${names[@]}"; do
     status_line "$name" "$(pid_of "$name" || true)" || bad=1
@@ -20,8 +23,9 @@ status_line() {
   if [[ -z $2 ]]; then
     health="not running"
   elif ! healthy "$1" >/dev/null 2>&1; then
-    health="not healthy, see $LOG/$1.log"
+    health="not healthy"
   fi
+  if [[ $health != healthy && -e $LOG/$1.log ]]; then health+=", see $LOG/$1.log"; fi
   printf '%-24s %8s  %s\n' "$1" "${2:--}" "$health"
   [[ $health == healthy ]]
 }

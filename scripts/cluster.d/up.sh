@@ -85,6 +85,7 @@ up_start() {
   save_settings
   await kube-apiserver "$APISERVER_WAIT_S" apiserver_ok
   say "API server ready"
+  if [[ $GATEWAY == start ]]; then await gateway "$WAIT_S" gateway_ok; fi
 
   start_controller_manager
   render pods.yaml "$CONF/pods.yaml"
@@ -96,7 +97,6 @@ up_start() {
   say "node ready"
   await kubelet "$PODS_WAIT_S" pods_ok
   await kube-controller-manager "$WAIT_S" service_ok
-  if [[ $GATEWAY == start ]]; then await gateway "$WAIT_S" gateway_ok; fi
 }
 
 node_ok() { kubectl_admin wait --for condition=Ready "node/$NODE_NAME" --timeout 1s; }
