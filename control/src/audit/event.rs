@@ -1,0 +1,113 @@
+//! One log event per stream that ended; its level says whether somebody has to act.
+
+use eyesplice_dataplane::seam::{Reason, RecordKind, Side, StreamRecord, VerificationResult};
+use tracing::Level;
+
+/// Logs at a level that is known only now; `tracing` wants it constant.
+macro_rules! at_level {
+    ($level:expr, $($fields:tt)+) => {
+        match $level {
+            Level::ERROR => tracing::error!($($fields)+),
+            Level::WARN => tracing::warn!($($fields)+),
+            Level::INFO => tracing::info!($($fields)+),
+            _ => tracing::debug!($($fields)+),
+        }
+    };
+}
+
+/// Logs the end of a stream, and a certificate that `verification: observe` let pass.
+pub(super) fn log(record: &StreamRecord) {
+    if record.kind == RecordKind::Start {
+        return;
+    }
+    log_observed(record);
+    let labels = record.exchange_labels.as_ref();
+    at_level!(
+        level(record.reason, record.side),
+        stream = %record.id,
+        listener = &*record.listener,
+        peer = %record.peer,
+        client = record.client.as_deref(),
+        target = record.target.as_ref().map(tracing::field::display),
+        address = record.address.as_ref().map(tracing::field::display),
+        node = record.node.as_deref(),
+        rule = record.rule.as_deref(),
+        mode = record.mode.as_str(),
+        action = labels.map(|labels| labels.action.as_str()),
+        namespace = labels.and_then(|labels| labels.namespace.as_deref()),
+        pod = labels.and_then(|labels| labels.pod.as_deref()),
+        container = labels.and_then(|labels| labels.container.as_deref()),
+        status = record.status,
+        bytes_up = record.bytes.up,
+        bytes_down = record.bytes.down,
+        duration_ms = u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX),
+        reason = record.reason.as_str(),
+        side = record.side.as_str(),
+        phase = record.phase.as_str(),
+        detail = record.detail.as_deref(),
+        "stream ended"
+    );
+}
+
+/// Warns once per connection, not once per request on it.
+fn log_observed(record: &StreamRecord) {
+    if let VerificationResult::Observed { identity, cause } = &record.verification
+        && record.exchange <= 1
+    {
+        tracing::warn!(
+            stream = %record.id,
+            target = record.target.as_ref().map(tracing::field::display),
+            node = record.node.as_deref(),
+            identity = &**identity,
+            cause,
+            "certificate would be refused; it passed because of verification: observe"
+        );
+    }
+}
+
+/// Error: ours to repair. Warn: a decision or a fault somebody should see. Debug: peers come and go.
+fn level(reason: Reason, side: Side) -> Level {
+    match (reason, side) {
+        (Reason::Internal | Reason::Exhausted, _) => Level::ERROR,
+        (Reason::Denied | Reason::Unverified | Reason::Limit, _) => Level::WARN,
+        (Reason::DialFailed | Reason::BadUpgrade, _) => Level::WARN,
+        // A scanner at the listener is not news; a kubelet that breaks its protocol is.
+        (
+            Reason::HandshakeFailed | Reason::Timeout | Reason::Protocol,
+            Side::Upstream | Side::Local,
+        ) => Level::WARN,
+        (Reason::HandshakeFailed | Reason::Timeout | Reason::Protocol, Side::Downstream) => {
+            Level::INFO
+        }
+        (Reason::Truncated, Side::Upstream) | (Reason::Idle | Reason::Drained, _) => Level::INFO,
+        (Reason::Truncated, _) => Level::DEBUG,
+        (Reason::Completed | Reason::Reset | Reason::Cancelled, _) => Level::DEBUG,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn level_by_reason_and_side() {
+        let cases = [
+            (Reason::Completed, Side::Downstream, Level::DEBUG),
+            (Reason::Cancelled, Side::Downstream, Level::DEBUG),
+            (Reason::Reset, Side::Upstream, Level::DEBUG),
+            (Reason::Truncated, Side::Downstream, Level::DEBUG),
+            (Reason::Truncated, Side::Upstream, Level::INFO),
+            (Reason::Denied, Side::Local, Level::WARN),
+            (Reason::Unverified, Side::Upstream, Level::WARN),
+            (Reason::Unverified, Side::Downstream, Level::WARN),
+            (Reason::Protocol, Side::Downstream, Level::INFO),
+            (Reason::Protocol, Side::Upstream, Level::WARN),
+            (Reason::Drained, Side::Local, Level::INFO),
+            (Reason::Exhausted, Side::Local, Level::ERROR),
+            (Reason::Internal, Side::Local, Level::ERROR),
+        ];
+        for (reason, side, expected) in cases {
+            assert_eq!(level(reason, side), expected, "{reason} {side}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! One stream record as one line of JSON.
+//!
+//! Absent facts are absent keys. Text that a peer chose is cut at [`MAX_TEXT`], so that a line has
+//! a ceiling. There is no field for a query or a command, and none may be added.
+
+use eyesplice_dataplane::seam::{
+    ExchangeLabels, Peer, RecordKind, StreamRecord, VerificationResult,
+};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+/// Bytes of any one text in a line. Kubernetes names have at most 253; errors with a remedy about
+/// 400.
+const MAX_TEXT: usize = 1024;
+
+/// RFC 3339 in UTC with microseconds, fixed width, so that lines sort as text.
+const TIME: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    time: String,
+    kind: &'static str,
+    stream: String,
+    exchange: u32,
+    listener: &'a str,
+    peer: PeerFields<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    generation: u64,
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verification: Option<Verification<'a>>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    exchange_fields: Option<ExchangeFields<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    end: Option<EndFields<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum PeerFields<'a> {
+    Unix {
+        uid: u32,
+        gid: u32,
+        pid: i32,
+    },
+    Tcp {
+        address: SocketAddr,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        identity: Option<Cow<'a, str>>,
+    },
+}
+
+#[derive(Serialize)]
+struct Verification<'a> {
+    result: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<Cow<'a, str>>,
+}
+
+#[derive(Serialize)]
+struct ExchangeFields<'a> {
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<Cow<'a, str>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EndFields<'a> {
+    bytes_up: u64,
+    bytes_down: u64,
+    duration_ms: u64,
+    reason: &'static str,
+    side: &'static str,
+    phase: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Cow<'a, str>>,
+}
+
+/// Appends `record` and a line feed to `out`.
+pub(super) fn append(out: &mut Vec<u8>, record: &StreamRecord) {
+    let line = Line {
+        time: rfc3339(record.started + record.duration),
+        kind: kind(record.kind),
+        stream: record.id.to_string(),
+        exchange: record.exchange,
+        listener: &record.listener,
+        peer: peer(&record.peer),
+        client: record.client.as_deref().map(cut),
+        node: record.node.as_deref(),
+        target: record.target.as_ref().map(shown),
+        address: record.address,
+        rule: record.rule.as_deref(),
+        generation: record.generation,
+        mode: record.mode.as_str(),
+        verification: verification(&record.verification),
+        exchange_fields: record.exchange_labels.as_ref().map(exchange),
+        status: record.status,
+        end: end(record),
+    };
+    let mark = out.len();
+    // Writing numbers and strings into a Vec has no way to fail; should serde ever find one, half a
+    // line must not stay.
+    if serde_json::to_writer(&mut *out, &line).is_err() {
+        out.truncate(mark);
+    } else {
+        out.push(b'\n');
+    }
+}
+
+/// The label of a record's kind.
+fn kind(kind: RecordKind) -> &'static str {
+    match kind {
+        RecordKind::Start => "start",
+        RecordKind::End => "end",
+    }
+}
+
+fn peer(peer: &Peer) -> PeerFields<'_> {
+    match peer {
+        Peer::Unix { pid, uid, gid } => PeerFields::Unix {
+            uid: *uid,
+            gid: *gid,
+            pid: *pid,
+        },
+        Peer::Tcp { address, identity } => PeerFields::Tcp {
+            address: *address,
+            identity: identity.as_deref().map(cut),
+        },
+    }
+}
+
+fn verification(result: &VerificationResult) -> Option<Verification<'_>> {
+    match result {
+        VerificationResult::NotApplicable => None,
+        VerificationResult::Verified(identity) => Some(Verification {
+            result: "verified",
+            cause: None,
+            identity: Some(cut(identity)),
+        }),
+        VerificationResult::Observed { identity, cause } => Some(Verification {
+            result: "observed",
+            cause: Some(cause),
+            identity: Some(cut(identity)),
+        }),
+        VerificationResult::Refused { cause } => Some(Verification {
+            result: "refused",
+            cause: Some(cause),
+            identity: None,
+        }),
+    }
+}
+
+fn exchange(labels: &ExchangeLabels) -> ExchangeFields<'_> {
+    ExchangeFields {
+        action: labels.action.as_str(),
+        protocol: labels.protocol,
+        namespace: labels.namespace.as_deref().map(cut),
+        pod: labels.pod.as_deref().map(cut),
+        container: labels.container.as_deref().map(cut),
+    }
+}
+
+fn end(record: &StreamRecord) -> Option<EndFields<'_>> {
+    match record.kind {
+        RecordKind::Start => None,
+        RecordKind::End => Some(EndFields {
+            bytes_up: record.bytes.up,
+            bytes_down: record.bytes.down,
+            duration_ms: u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX),
+            reason: record.reason.as_str(),
+            side: record.side.as_str(),
+            phase: record.phase.as_str(),
+            detail: record.detail.as_deref().map(cut),
+        }),
+    }
+}
+
+fn shown(value: &impl Display) -> Cow<'static, str> {
+    Cow::Owned(cut(&value.to_string()).into_owned())
+}
+
+/// Cuts a text at [`MAX_TEXT`] bytes or the character boundary before it.
+fn cut(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_TEXT {
+        return Cow::Borrowed(text);
+    }
+    let end = text.floor_char_boundary(MAX_TEXT);
+    Cow::Owned(format!("{}...", &text[..end]))
+}
+
+/// Writes a time with microseconds; a clock outside of the years 1 to 9999 is written as it prints.
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    time.format(TIME).unwrap_or_else(|_| time.to_string())
+}

@@ -1,0 +1,127 @@
+//! The command line: parses it, runs one command, and turns its end into an exit status.
+
+mod args;
+mod exit;
+mod generate;
+mod version;
+
+pub use args::{Cli, Command, GatewayArgs};
+pub use exit::Exit;
+pub use version::{BUILD, Build};
+
+use crate::audit::rfc3339;
+use crate::pki;
+use args::{PkiCommand, PkiInitArgs};
+use clap::Parser;
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Runs the command that `arguments` (with the program's name first) ask for.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => run(cli.command).into(),
+        Err(error) => {
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Success
+            };
+            // A closed standard error leaves nobody to tell.
+            let _ = error.print();
+            exit.into()
+        }
+    }
+}
+
+fn run(command: Command) -> Exit {
+    match command {
+        Command::Version(args) => print(&version::render(args.output)),
+        Command::Pki(PkiCommand::Init(args)) => pki_init(args),
+        Command::Generate(args) => match generate::write(args.what, &args.dir) {
+            Ok(()) => Exit::Success,
+            Err(error) => {
+                complain(&format!(
+                    "cannot write into {}: {error}",
+                    args.dir.display()
+                ));
+                Exit::Failure
+            }
+        },
+        _ => Exit::Failure,
+    }
+}
+
+fn pki_init(args: PkiInitArgs) -> Exit {
+    let PkiInitArgs {
+        dir,
+        apiserver,
+        server,
+        service_ip,
+        nodes,
+        gateway,
+        force,
+    } = args;
+    let options = pki::InitOptions {
+        dir,
+        apiserver,
+        server,
+        service_ip,
+        nodes,
+        gateway,
+        force,
+    };
+    match pki::init(&options) {
+        Ok(report) => print(&pki_summary(&report)),
+        Err(error) => {
+            complain(&chain(&error));
+            Exit::Failure
+        }
+    }
+}
+
+fn pki_summary(report: &pki::InitReport) -> String {
+    let mut text = String::new();
+    for file in &report.files {
+        text.push_str(&report.dir.join(file).display().to_string());
+        text.push('\n');
+    }
+    let authorities = rfc3339(report.authorities_expire);
+    let leaves = rfc3339(report.leaves_expire);
+    text.push_str(&format!(
+        "{} files written; CAs expire {authorities}, all else {leaves}\n",
+        report.files.len()
+    ));
+    text
+}
+
+/// Prints to standard output; a reader that left early is not a failure of ours.
+fn print(text: &str) -> Exit {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => Exit::Success,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Success,
+        Err(error) => {
+            complain(&format!("cannot write to standard output: {error}"));
+            Exit::Failure
+        }
+    }
+}
+
+/// Prints an error for the person at the terminal.
+fn complain(message: &str) {
+    // A closed standard error leaves nobody to tell.
+    let _ = writeln!(std::io::stderr().lock(), "eyesplice: {message}");
+}
+
+/// Joins an error and its causes into one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        line.push_str(": ");
+        line.push_str(&source.to_string());
+        cause = source.source();
+    }
+    line
+}

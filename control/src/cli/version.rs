@@ -1,0 +1,66 @@
+//! Says which build this is.
+
+use super::args::VersionFormat;
+use serde::Serialize;
+
+/// The identity of this build.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Build {
+    /// Semantic version.
+    pub version: &'static str,
+    /// Commit, if the build was told one in `EYESPLICE_COMMIT`; else `unknown`.
+    pub commit: &'static str,
+    /// Architecture that it was built for.
+    pub architecture: &'static str,
+    /// `release`, or `debug` with assertions.
+    pub profile: &'static str,
+}
+
+/// This build.
+pub const BUILD: Build = Build {
+    version: env!("CARGO_PKG_VERSION"),
+    commit: match option_env!("EYESPLICE_COMMIT") {
+        Some(commit) => commit,
+        None => "unknown",
+    },
+    architecture: std::env::consts::ARCH,
+    profile: if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    },
+};
+
+pub(super) fn render(format: VersionFormat) -> String {
+    match format {
+        VersionFormat::Text => format!("eyesplice {}\n", BUILD.version),
+        VersionFormat::Json => {
+            let Build {
+                version,
+                commit,
+                architecture,
+                profile,
+            } = BUILD;
+            let value = serde_json::json!({
+                "version": version,
+                "commit": commit,
+                "architecture": architecture,
+                "profile": profile,
+            });
+            format!("{value}\n")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn render_json_has_the_version() {
+        let value: serde_json::Value = serde_json::from_str(&render(VersionFormat::Json)).unwrap();
+        assert_eq!(value["version"], env!("CARGO_PKG_VERSION"));
+        assert!(value["commit"].is_string());
+    }
+}

@@ -1,0 +1,56 @@
+//! A gauge whose rows are replaced all at once.
+
+use arc_swap::ArcSwap;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use std::fmt;
+use std::sync::Arc;
+
+/// One row: its labels and its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Names and values, the same names in every row of a table.
+    pub labels: Vec<(&'static str, String)>,
+    /// The value.
+    pub value: i64,
+}
+
+/// A gauge whose rows are replaced all at once, so that no scrape sees half of a change.
+#[derive(Debug)]
+pub struct Table {
+    name: &'static str,
+    help: &'static str,
+    rows: ArcSwap<Vec<Row>>,
+}
+
+impl Table {
+    pub(super) fn new(name: &'static str, help: &'static str) -> Self {
+        Self {
+            name,
+            help,
+            rows: ArcSwap::default(),
+        }
+    }
+
+    /// Replaces all rows.
+    pub fn replace(&self, rows: Vec<Row>) {
+        self.rows.store(Arc::new(rows));
+    }
+}
+
+impl Collector for Table {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let rows = self.rows.load();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut metric =
+            encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?;
+        for row in rows.iter() {
+            ConstGauge::new(row.value).encode(metric.encode_family(&row.labels)?)?;
+        }
+        Ok(())
+    }
+}
