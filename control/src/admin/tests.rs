@@ -1,0 +1,157 @@
+//! The endpoint over a real loopback socket.
+
+use super::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+struct Server {
+    address: SocketAddr,
+    readiness: Arc<Readiness>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let admin = Admin::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = admin.address();
+        let readiness = Arc::new(Readiness::default());
+        let task = tokio::spawn(admin.serve(Metrics::new(), Arc::clone(&readiness)));
+        Self {
+            address,
+            readiness,
+            task,
+        }
+    }
+
+    async fn ask(&self, request: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer {
+            status,
+            head: head.to_ascii_lowercase(),
+            body: body.to_owned(),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask(&format!(
+            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        ))
+        .await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn livez_and_healthz_answer_ok() {
+    let server = Server::start().await;
+    for path in ["/livez", "/healthz"] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "ok"), "{path}");
+    }
+    assert_eq!(
+        server.get("/livez?verbose").await.body,
+        "[+]ping ok\nlivez check passed\n"
+    );
+}
+
+#[tokio::test]
+async fn readyz_names_what_is_missing_and_follows_the_process() {
+    let server = Server::start().await;
+    let answer = server.get("/readyz").await;
+    assert_eq!(answer.status, 500);
+    assert!(
+        answer
+            .body
+            .contains("[-]listeners failed: listeners are not bound\n")
+    );
+    assert!(
+        answer.body.contains("[-]material failed"),
+        "{}",
+        answer.body
+    );
+    assert!(answer.body.ends_with("readyz check failed\n"));
+
+    server.readiness.material_loaded();
+    server.readiness.listeners_bound();
+    let answer = server.get("/readyz").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
+    let answer = server.get("/readyz?verbose").await;
+    assert!(answer.body.contains("[+]shutdown ok\n"), "{}", answer.body);
+
+    server.readiness.draining();
+    let answer = server.get("/readyz").await;
+    assert_eq!(answer.status, 500);
+    assert!(
+        answer
+            .body
+            .contains("[-]shutdown failed: process is draining\n")
+    );
+}
+
+#[tokio::test]
+async fn metrics_are_openmetrics_text() {
+    let server = Server::start().await;
+    let answer = server.get("/metrics").await;
+    assert_eq!(answer.status, 200);
+    assert!(
+        answer
+            .head
+            .contains(&format!("content-type: {CONTENT_TYPE}")),
+        "{}",
+        answer.head
+    );
+    assert!(answer.body.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn requests_that_are_not_for_us_are_refused() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/").await.status, 404);
+    assert_eq!(server.get("/debug/pprof/").await.status, 404);
+    let post =
+        "POST /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let answer = server.ask(post).await;
+    assert_eq!(answer.status, 405);
+    assert!(answer.head.contains("allow: get, head"), "{}", answer.head);
+    let head = "HEAD /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let answer = server.ask(head).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+}
+
+#[tokio::test]
+async fn oversized_head_is_refused() {
+    let server = Server::start().await;
+    let request = format!(
+        "GET /livez HTTP/1.1\r\nx: {}\r\n\r\n",
+        "a".repeat(2 * MAX_HEAD)
+    );
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    // The server may answer and close before it read all.
+    let _ = stream.write_all(request.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_connection_is_closed() {
+    let server = Server::start().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    // Time is paused: it jumps to the timeout as soon as every task waits.
+    assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+}
