@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod chars;
+pub mod framing;
 pub mod head;
 pub mod headers;
 pub mod limits;
