@@ -6,6 +6,7 @@
 //! one connection, `serialize` writes them again. Bodies are: `body` checks raw bytes on their way.
 #![forbid(unsafe_code)]
 
+pub mod body;
 mod chars;
 pub mod framing;
 pub mod head;
