@@ -6,8 +6,10 @@
 //! one connection, `serialize` writes them again. Bodies are: `body` checks raw bytes on their way.
 #![forbid(unsafe_code)]
 
+pub mod authority;
 pub mod body;
 mod chars;
+pub mod connect;
 pub mod framing;
 pub mod head;
 pub mod headers;

@@ -1,0 +1,98 @@
+//! Speaks the API server's CONNECT as `tunnelHTTPConnect` in its egress selector does (wire-facts D2
+//! and G).
+//!
+//! Its Host header is the literal `127.0.0.1` and is not compared with the target. A reply with a
+//! single byte after its head fails the API server's dial, so `ESTABLISHED` goes out alone. Of a
+//! refusal only status and reason phrase reach the kubectl user.
+
+use thiserror::Error;
+
+use crate::authority::{Authority, AuthorityError};
+use crate::framing;
+use crate::head::{Method, RequestHead, ResponseHead};
+use crate::headers::{HeaderName, HeaderValue};
+use crate::parse::{self, HeadError, HeadLimits, Parsed, Progress};
+use crate::serialize;
+
+/// The reply to a CONNECT that succeeded. Nothing may ride in the same write.
+pub const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+
+/// Why a request is no CONNECT that can be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ConnectError {
+    /// Its head is not acceptable.
+    #[error("CONNECT head is not acceptable")]
+    Head(#[source] HeadError),
+    /// It is another method: the peer takes us for an origin server.
+    #[error(
+        "request is not a CONNECT; point an EgressSelectorConfiguration here, not a kubeconfig"
+    )]
+    NotConnect,
+    /// Its target is not acceptable.
+    #[error("CONNECT target is not acceptable")]
+    Target(#[source] AuthorityError),
+    /// It announces a body.
+    #[error("CONNECT announces a body")]
+    Body,
+}
+
+impl ConnectError {
+    /// Gives the HTTP status that tells the peer about it.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::Head(error) => error.status(),
+            Self::NotConnect => 405,
+            Self::Target(_) | Self::Body => 400,
+        }
+    }
+}
+
+/// Parses a CONNECT; arguments as for `parse::parse_request`. Bytes after `consumed` are the
+/// tunnel's first: deliver them upstream once the dial succeeded.
+///
+/// # Errors
+/// `ConnectError`: answer with `write_refusal` and close.
+pub fn parse_connect(
+    buf: &[u8],
+    progress: &mut Progress,
+    limits: &HeadLimits,
+) -> Result<Parsed<Authority>, ConnectError> {
+    let parsed = parse::parse_request(buf, progress, limits).map_err(ConnectError::Head)?;
+    parsed.try_map(|head| connect_target(&head))
+}
+
+/// Reads the target of a CONNECT whose head was parsed.
+///
+/// # Errors
+/// `ConnectError`: never `Head`.
+pub fn connect_target(head: &RequestHead) -> Result<Authority, ConnectError> {
+    if head.method != Method::Connect {
+        return Err(ConnectError::NotConnect);
+    }
+    match framing::request_framing(head) {
+        Ok(framing) if framing.is_empty() => {}
+        Ok(_) | Err(_) => return Err(ConnectError::Body),
+    }
+    head.target.as_str().parse().map_err(ConnectError::Target)
+}
+
+/// Appends the reply to a CONNECT that failed. Cause and remedy go into `reason`, which is made one
+/// visible line of bounded length.
+pub fn write_refusal(status: u16, reason: &str, out: &mut Vec<u8>) {
+    let mut head = ResponseHead::new(status, reason);
+    let headers = &mut head.headers;
+    headers.append(
+        HeaderName::from_static("Content-Length"),
+        HeaderValue::from(0),
+    );
+    headers.append(
+        HeaderName::from_static("Connection"),
+        HeaderValue::from_static("close"),
+    );
+    serialize::write_response(&head, out);
+}
+
+#[cfg(test)]
+#[path = "connect_tests.rs"]
+mod tests;

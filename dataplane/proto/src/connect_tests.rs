@@ -1,0 +1,106 @@
+use super::*;
+use crate::limits;
+use crate::parse::parse_response;
+
+const GOOD: &[u8] = b"CONNECT 10.0.0.7:10250 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+
+fn connect(buf: &[u8]) -> Result<Parsed<Authority>, ConnectError> {
+    parse_connect(buf, &mut Progress::default(), &HeadLimits::CONNECT)
+}
+
+#[test]
+fn connect_every_prefix_is_incomplete_then_complete_with_early_bytes_left() {
+    for end in 0..GOOD.len() {
+        assert!(
+            matches!(connect(&GOOD[..end]), Ok(Parsed::Incomplete)),
+            "{end}"
+        );
+    }
+    let mut buf = GOOD.to_vec();
+    buf.extend_from_slice(b"\x16\x03\x01");
+    let Ok(Parsed::Complete { head, consumed }) = connect(&buf) else {
+        panic!("not complete")
+    };
+    assert_eq!(head.to_string(), "10.0.0.7:10250");
+    assert_eq!(&buf[consumed..], b"\x16\x03\x01");
+}
+
+#[test]
+fn connect_hostile_requests_are_refused_by_cause() {
+    use AuthorityError as A;
+    use ConnectError as C;
+    let with = |target: &str, line: &str| {
+        format!("CONNECT {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n{line}\r\n").into_bytes()
+    };
+    for (buf, expected, status) in [
+        (
+            b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(),
+            C::NotConnect,
+            405,
+        ),
+        (b"\x16\x03\x01".to_vec(), C::Head(HeadError::NotHttp), 400),
+        (
+            b"CONNECT a:1 HTTP/1.1\r\n\r\n".to_vec(),
+            C::Head(HeadError::Host),
+            400,
+        ),
+        (with("a:1", "Content-Length: 5\r\n"), C::Body, 400),
+        (with("a:1", "Transfer-Encoding: chunked\r\n"), C::Body, 400),
+        (
+            with("a:1", "Content-Length: 5\r\nContent-Length: 6\r\n"),
+            C::Body,
+            400,
+        ),
+        (with("a", ""), C::Target(A::NoPort), 400),
+        (with("https://a:1/", ""), C::Target(A::BadIpv6), 400),
+        (with("u@a:1", ""), C::Target(A::UserInfo), 400),
+        (with("a:1/", ""), C::Target(A::BadPort), 400),
+        (with("a:1?x", ""), C::Target(A::BadPort), 400),
+        (with("/", ""), C::Target(A::NoPort), 400),
+    ] {
+        let found = connect(&buf).map(|_| ());
+        assert_eq!(found, Err(expected), "{}", buf.escape_ascii());
+        assert_eq!(expected.status(), status);
+    }
+    assert!(connect(&with("a:1", "Content-Length: 0\r\n")).is_ok());
+    let large = with(
+        "a:1",
+        &format!("X: {}\r\n", "y".repeat(limits::CONNECT_HEAD_BYTES)),
+    );
+    assert_eq!(
+        connect(&large).map(|_| ()).map_err(|error| error.status()),
+        Err(431)
+    );
+}
+
+#[test]
+fn established_is_one_head_without_framing_headers() {
+    let parsed = parse_response(ESTABLISHED, &mut Progress::default(), &HeadLimits::RESPONSE);
+    let Ok(Parsed::Complete { head, consumed }) = parsed else {
+        panic!("not complete")
+    };
+    assert_eq!(
+        (head.status, consumed, head.headers.len()),
+        (200, ESTABLISHED.len(), 0)
+    );
+}
+
+#[test]
+fn refusal_with_hostile_reason_is_one_bounded_head() {
+    let mut out = Vec::new();
+    write_refusal(
+        502,
+        "kubelet w-3 refused\r\nX-Evil: 1\r\n\r\n<b>\u{1b}[31m",
+        &mut out,
+    );
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "HTTP/1.1 502 kubelet w-3 refused X-Evil: 1 <b> [31m\r\nContent-Length: 0\r\n\
+         Connection: close\r\n\r\n"
+    );
+    let mut out = Vec::new();
+    write_refusal(503, &"long ".repeat(10_000), &mut out);
+    assert!(out.len() < limits::REASON_BYTES + 100);
+    let parsed = parse_response(&out, &mut Progress::default(), &HeadLimits::RESPONSE);
+    assert!(matches!(parsed, Ok(Parsed::Complete { consumed, .. }) if consumed == out.len()));
+}
