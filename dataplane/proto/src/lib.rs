@@ -16,6 +16,7 @@ pub mod headers;
 pub mod hop;
 pub mod limits;
 pub mod parse;
+pub mod route;
 pub mod serialize;
 pub mod tls;
 pub mod upgrade;
