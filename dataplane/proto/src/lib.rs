@@ -18,5 +18,6 @@ pub mod limits;
 pub mod parse;
 pub mod route;
 pub mod serialize;
+pub mod stream;
 pub mod tls;
 pub mod upgrade;
