@@ -1,12 +1,21 @@
 //! The engine's outside: start the workers, watch their counters, drain, stop.
 
 use crate::counters::{CounterTotals, WorkerCounters};
+use crate::dial::Liveness;
+use crate::ktls::Ktls;
+use crate::limits::BACKLOG;
 use crate::seam::{Control, ListenerName, SnapshotCell, StreamRecord};
+use crate::worker::{Command, Worker, WorkerParts};
+use eyesplice_sys::ring::{self, RingConfig};
+use eyesplice_sys::socket::{self, Address, Ownership, SocketFile};
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
 
 /// Where the engine listens.
 #[derive(Clone, Debug)]
@@ -66,7 +75,12 @@ pub struct EngineConfig {
 
 /// A running engine.
 pub struct Engine {
-    // filled in by the implementation
+    threads: Vec<JoinHandle<io::Result<usize>>>,
+    counters: Vec<Arc<WorkerCounters>>,
+    command: Arc<watch::Sender<Command>>,
+    tcp_addresses: Vec<(ListenerName, SocketAddr)>,
+    /// Removes the socket files when the engine ends.
+    _socket_files: Vec<SocketFile>,
 }
 
 /// Why the engine did not start.
@@ -80,7 +94,7 @@ pub enum StartError {
         /// Its address.
         address: String,
         /// What the kernel said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A worker could not make its ring.
     #[error("worker {worker} cannot create its io_uring; run `eyesplice probe` for the remedy")]
@@ -88,7 +102,7 @@ pub enum StartError {
         /// Index of the worker.
         worker: usize,
         /// What the kernel said.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -106,46 +120,214 @@ impl Engine {
         snapshots: Arc<SnapshotCell>,
         records: mpsc::Sender<StreamRecord>,
     ) -> Result<Self, StartError> {
-        todo!()
+        let workers = config.workers.max(1);
+        let mut bound = bind(&config, workers)?;
+        let (command, _) = watch::channel(Command::Run);
+        let mut engine = Self {
+            threads: Vec::new(),
+            counters: Vec::new(),
+            command: Arc::new(command),
+            tcp_addresses: bound.tcp_addresses,
+            _socket_files: bound.socket_files,
+        };
+        for index in 0..workers {
+            let counters = Arc::new(WorkerCounters::default());
+            engine.counters.push(Arc::clone(&counters));
+            let parts = WorkerParts {
+                index: u16::try_from(index).unwrap_or(u16::MAX),
+                workers,
+                listeners: std::mem::take(&mut bound.per_worker[index]),
+                control: Arc::clone(&control),
+                snapshots: Arc::clone(&snapshots),
+                records: records.clone(),
+                counters,
+                max_pipes: config.max_pipes_per_worker,
+                liveness: Liveness {
+                    keepalive_idle: config.keepalive_idle,
+                    user_timeout: config.user_timeout,
+                },
+                ktls: Ktls::new(config.ktls),
+            };
+            if let Err(source) = engine.start_worker(index, parts) {
+                // Dropping the engine ends the workers that did start.
+                return Err(StartError::Ring {
+                    worker: index,
+                    source,
+                });
+            }
+        }
+        Ok(engine)
+    }
+
+    fn start_worker(&mut self, index: usize, parts: WorkerParts) -> io::Result<()> {
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let command = self.command.subscribe();
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                let finished =
+                    ring::run(&RingConfig::default(), Worker::run(parts, ready, command))?;
+                if finished.stray_ops > 0 {
+                    tracing::error!(
+                        worker = index,
+                        operations = finished.stray_ops,
+                        "worker ended with operations in flight; this is a bug"
+                    );
+                }
+                Ok(finished.output)
+            })?;
+        if is_ready.recv().is_ok() {
+            self.threads.push(thread);
+            return Ok(());
+        }
+        match thread.join() {
+            Ok(Err(error)) => Err(error),
+            _ => Err(io::ErrorKind::Other.into()),
+        }
     }
 
     /// The bound addresses of TCP listeners, in configuration order (port 0 is resolved).
     pub fn tcp_addresses(&self) -> Vec<(ListenerName, SocketAddr)> {
-        todo!()
+        self.tcp_addresses.clone()
     }
 
     /// Sums the workers' counters.
     pub fn totals(&self) -> CounterTotals {
-        todo!()
+        CounterTotals::sum(self.counters.iter().map(|counters| &**counters))
     }
 
     /// One worker's counters each, in order.
     pub fn workers(&self) -> &[Arc<WorkerCounters>] {
-        todo!()
+        &self.counters
     }
 
     /// Stops accepting, and lets live streams run until they end or `deadline` has passed; then
     /// aborts the rest (reason `drained`). Returns the number that was aborted, when all workers
     /// have ended with zero operations in flight. Blocks; call it from a blocking thread.
-    pub fn drain(self, deadline: Duration) -> usize {
-        todo!()
+    pub fn drain(mut self, deadline: Duration) -> usize {
+        raise(&self.command, Command::Drain);
+        let until = Instant::now() + deadline;
+        // `abort_handle` ends the wait through the workers, not through this thread.
+        while Instant::now() < until && self.threads.iter().any(|thread| !thread.is_finished()) {
+            std::thread::sleep(DRAIN_POLL.min(until.saturating_duration_since(Instant::now())));
+        }
+        self.end()
     }
 
     /// A handle that makes a running `drain` end at once; usable from any thread.
     pub fn abort_handle(&self) -> AbortHandle {
-        todo!()
+        AbortHandle {
+            command: Arc::clone(&self.command),
+        }
     }
+
+    fn end(&mut self) -> usize {
+        raise(&self.command, Command::Abort);
+        let mut aborted = 0;
+        for thread in self.threads.drain(..) {
+            match thread.join() {
+                Ok(Ok(count)) => aborted += count,
+                Ok(Err(error)) => tracing::error!(%error, "worker failed"),
+                Err(_) => tracing::error!("worker panicked"),
+            }
+        }
+        aborted
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("workers", &self.threads.len())
+            .field("tcp_addresses", &self.tcp_addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How often a drain looks whether the workers have ended.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+fn raise(command: &watch::Sender<Command>, to: Command) {
+    command.send_if_modified(|now| {
+        let raised = *now < to;
+        *now = (*now).max(to);
+        raised
+    });
 }
 
 /// Ends a drain at once: live streams are aborted as if the deadline had passed.
 #[derive(Clone, Debug)]
 pub struct AbortHandle {
-    // filled in by the implementation
+    command: Arc<watch::Sender<Command>>,
 }
 
 impl AbortHandle {
     /// Aborts all streams of all workers.
     pub fn abort(&self) {
-        todo!()
+        raise(&self.command, Command::Abort);
     }
+}
+
+#[derive(Default)]
+struct Bound {
+    /// Each worker's own listening sockets.
+    per_worker: Vec<Vec<(ListenerName, OwnedFd)>>,
+    tcp_addresses: Vec<(ListenerName, SocketAddr)>,
+    socket_files: Vec<SocketFile>,
+}
+
+fn bind(config: &EngineConfig, workers: usize) -> Result<Bound, StartError> {
+    let mut bound = Bound::default();
+    bound.per_worker.resize_with(workers, Vec::new);
+    for listener in &config.listeners {
+        let name = &listener.name;
+        let failed = |address: String| {
+            move |source: io::Error| StartError::Bind {
+                name: Arc::clone(name),
+                address,
+                source,
+            }
+        };
+        match &listener.bind {
+            Bind::Tcp(asked) => {
+                let mut address = *asked;
+                for sockets in &mut bound.per_worker {
+                    let fd = socket::listen_tcp(address, true, BACKLOG)
+                        .map_err(failed(address.to_string()))?;
+                    if let Ok(Address::Ip(local)) = socket::local_address(fd.as_fd()) {
+                        // The first socket picks the port where 0 was asked, the others share it.
+                        address = local;
+                    }
+                    sockets.push((Arc::clone(name), fd));
+                }
+                bound.tcp_addresses.push((Arc::clone(name), address));
+            }
+            Bind::Unix {
+                path,
+                mode,
+                uid,
+                gid,
+            } => {
+                let shown = path.display().to_string();
+                let owner = Ownership {
+                    uid: *uid,
+                    gid: *gid,
+                };
+                let (fd, file) = socket::listen_unix(path, *mode, owner, BACKLOG)
+                    .map_err(|error| failed(shown.clone())(io::Error::other(error)))?;
+                for sockets in &mut bound.per_worker {
+                    let shared = fd.try_clone().map_err(failed(shown.clone()))?;
+                    sockets.push((Arc::clone(name), shared));
+                }
+                bound.socket_files.push(file);
+            }
+        }
+    }
+    Ok(bound)
 }

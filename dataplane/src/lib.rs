@@ -6,6 +6,19 @@
 //! [`seam::StreamRecord`].
 #![forbid(unsafe_code)]
 
+mod context;
 pub mod counters;
+mod dial;
+mod egress;
 pub mod engine;
+mod exchange;
+mod failure;
+mod handshake;
+mod ktls;
+mod leg;
+mod limits;
+mod pool;
+mod relay;
 pub mod seam;
+mod stream;
+mod worker;

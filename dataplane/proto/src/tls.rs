@@ -20,12 +20,15 @@ use rustls::{
 use std::fmt;
 use std::sync::Arc;
 
+/// Bytes of a record's header.
+pub const RECORD_HEADER: usize = 5;
+
 /// Payload of a full record (RFC 8446 section 5.1).
 pub const RECORD_PAYLOAD: usize = 16 * 1024;
 
 /// Longest record on the wire: header, payload and what TLS 1.2 may add (RFC 5246 section 6.2.3);
 /// TLS 1.3 adds less. A receive buffer must hold at least one.
-pub const RECORD_MAX: usize = 5 + RECORD_PAYLOAD + 2048;
+pub const RECORD_MAX: usize = RECORD_HEADER + RECORD_PAYLOAD + 2048;
 
 /// Upper bound of what sealing adds to one record: header 5, TLS 1.2 GCM nonce 8, tag 16, inner
 /// type 1, rounded up.
@@ -181,6 +184,11 @@ impl Session {
     /// front of the buffer that it receives into.
     pub fn pending_len(&self) -> usize {
         self.pending.len()
+    }
+
+    /// The unfinished record that the session keeps.
+    pub fn pending(&self) -> &[u8] {
+        &self.pending
     }
 
     /// Feeds ciphertext, which is decrypted in place.
@@ -451,15 +459,20 @@ impl fmt::Debug for Handover {
     }
 }
 
-/// Bytes on the wire that complete the record at the front of `ciphertext`: 5 for a header, then
-/// what the header says. Lets a caller read exactly to a record boundary, as the hand-over to
-/// kernel TLS demands.
-pub fn missing_to_record_end(ciphertext: &[u8]) -> usize {
-    match ciphertext {
-        [_, _, _, high, low, rest @ ..] => {
-            usize::from(u16::from_be_bytes([*high, *low])).saturating_sub(rest.len())
+/// Bytes on the wire that complete the last record in `ciphertext`: up to 5 for its header, then
+/// what the header says; 0 at a record's end, 5 for nothing at all. Lets a caller read exactly to
+/// a record boundary, as the hand-over to kernel TLS demands.
+pub fn missing_to_record_end(mut ciphertext: &[u8]) -> usize {
+    loop {
+        let [_, _, _, high, low, rest @ ..] = ciphertext else {
+            return 5 - ciphertext.len();
+        };
+        let body = usize::from(u16::from_be_bytes([*high, *low]));
+        match rest.get(body..) {
+            None => return body - rest.len(),
+            Some([]) => return 0,
+            Some(next) => ciphertext = next,
         }
-        short => 5 - short.len(),
     }
 }
 

@@ -2,7 +2,7 @@
 //! its end.
 
 use super::{ListenerName, Peer, Phase, Reason, Side, StreamId};
-use eyesplice_proto::connect::Authority;
+use eyesplice_proto::authority::Authority;
 use eyesplice_proto::route::Action;
 use std::net::SocketAddr;
 use std::sync::Arc;

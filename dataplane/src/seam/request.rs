@@ -1,6 +1,6 @@
 //! What a listener knows of a stream before anybody has decided on it.
 
-use eyesplice_proto::connect::Authority;
+use eyesplice_proto::authority::Authority;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,8 +51,14 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix { pid, uid, .. } => write!(f, "uid {uid} pid {pid}"),
-            Self::Tcp { address, identity: None } => write!(f, "{address}"),
-            Self::Tcp { address, identity: Some(name) } => write!(f, "{name} at {address}"),
+            Self::Tcp {
+                address,
+                identity: None,
+            } => write!(f, "{address}"),
+            Self::Tcp {
+                address,
+                identity: Some(name),
+            } => write!(f, "{name} at {address}"),
         }
     }
 }

@@ -131,7 +131,10 @@ impl ActionPolicy {
 
     /// Returns the name of the rule that denies `action`, if one does.
     pub fn denies(&self, action: Action) -> Option<&Arc<str>> {
-        self.denied.iter().find(|(denied, _)| *denied == action).map(|(_, rule)| rule)
+        self.denied
+            .iter()
+            .find(|(denied, _)| *denied == action)
+            .map(|(_, rule)| rule)
     }
 }
 

@@ -270,4 +270,9 @@ fn missing_to_record_end_counts_header_then_payload() {
     assert_eq!(missing_to_record_end(&[23, 3, 3]), 2);
     assert_eq!(missing_to_record_end(&[23, 3, 3, 1, 0]), 256);
     assert_eq!(missing_to_record_end(&[23, 3, 3, 0, 2, 9, 9]), 0);
+    assert_eq!(missing_to_record_end(&[23, 3, 3, 0, 2, 9, 9, 22]), 4);
+    assert_eq!(
+        missing_to_record_end(&[23, 3, 3, 0, 0, 22, 3, 3, 0, 9, 1]),
+        8
+    );
 }

@@ -1,0 +1,110 @@
+//! What every part of one stream shares: its worker's pools and counters, its idle clock, its abort.
+
+use crate::counters::WorkerCounters;
+use crate::pool::Pools;
+use crate::seam::{Reason, StreamBytes, StreamId};
+use eyesplice_proto::stream::Side;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// The shared part of one stream; lives on one worker.
+pub(crate) struct StreamContext {
+    id: StreamId,
+    pools: Rc<Pools>,
+    counters: Arc<WorkerCounters>,
+    bytes_up: Cell<u64>,
+    bytes_down: Cell<u64>,
+    idle_timeout: Cell<Option<Duration>>,
+    last_moved: Cell<Instant>,
+    abort: Cell<Option<Reason>>,
+    aborted: Notify,
+}
+
+impl StreamContext {
+    pub(crate) fn new(id: StreamId, pools: Rc<Pools>, counters: Arc<WorkerCounters>) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            pools,
+            counters,
+            bytes_up: Cell::new(0),
+            bytes_down: Cell::new(0),
+            idle_timeout: Cell::new(None),
+            last_moved: Cell::new(Instant::now()),
+            abort: Cell::new(None),
+            aborted: Notify::new(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> StreamId {
+        self.id
+    }
+
+    pub(crate) fn pools(&self) -> &Rc<Pools> {
+        &self.pools
+    }
+
+    pub(crate) fn counters(&self) -> &WorkerCounters {
+        &self.counters
+    }
+
+    pub(crate) fn set_idle_timeout(&self, limit: Option<Duration>) {
+        self.idle_timeout.set(limit);
+        self.last_moved.set(Instant::now());
+    }
+
+    /// Counts payload that was delivered to the other leg.
+    pub(crate) fn moved(&self, from: Side, bytes: usize, spliced: bool) {
+        let bytes = bytes as u64;
+        let (own, all) = match from {
+            Side::Downstream => (&self.bytes_up, &self.counters.bytes_up),
+            Side::Upstream => (&self.bytes_down, &self.counters.bytes_down),
+        };
+        own.set(own.get() + bytes);
+        all.add(bytes);
+        let how = if spliced {
+            &self.counters.bytes_spliced
+        } else {
+            &self.counters.bytes_copied
+        };
+        how.add(bytes);
+        if self.idle_timeout.get().is_some() {
+            self.last_moved.set(Instant::now());
+        }
+    }
+
+    /// Payload delivered so far.
+    pub(crate) fn bytes(&self) -> StreamBytes {
+        StreamBytes {
+            up: self.bytes_up.get(),
+            down: self.bytes_down.get(),
+        }
+    }
+
+    /// When the stream will have been idle for too long, if it moves nothing.
+    pub(crate) fn idle_deadline(&self) -> Option<Instant> {
+        self.idle_timeout
+            .get()
+            .map(|limit| self.last_moved.get() + limit)
+    }
+
+    /// Ends the stream from outside of its task.
+    pub(crate) fn abort(&self, reason: Reason) {
+        if self.abort.get().is_none() {
+            self.abort.set(Some(reason));
+        }
+        self.aborted.notify_one();
+    }
+
+    /// Waits for [`StreamContext::abort`].
+    pub(crate) async fn aborted(&self) -> Reason {
+        loop {
+            if let Some(reason) = self.abort.get() {
+                return reason;
+            }
+            self.aborted.notified().await;
+        }
+    }
+}

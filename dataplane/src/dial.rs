@@ -1,0 +1,184 @@
+//! Dials a target: all its addresses in order, staggered, first connection wins (RFC 8305).
+
+use crate::context::StreamContext;
+use crate::failure::{Failure, exhausted};
+use crate::limits::{ATTEMPT_DELAY, KEEPALIVE_COUNT, KEEPALIVE_INTERVAL};
+use crate::seam::{Phase, Reason, Side};
+use eyesplice_sys::ring::{self, Fd, Op};
+use eyesplice_sys::socket::{self, Keepalive};
+use smallvec::SmallVec;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::time::sleep_until;
+
+/// How sockets of both legs are watched for dead peers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Liveness {
+    pub(crate) keepalive_idle: Duration,
+    pub(crate) user_timeout: Duration,
+}
+
+impl Liveness {
+    /// Sets the options on a TCP socket. Failures are not the stream's: it works without them, and
+    /// the only cause is a socket that is not TCP.
+    pub(crate) fn apply(self, fd: &Fd) {
+        let keepalive = Keepalive {
+            idle: self.keepalive_idle,
+            interval: KEEPALIVE_INTERVAL,
+            count: KEEPALIVE_COUNT,
+        };
+        let _ = socket::nodelay(fd.as_fd());
+        let _ = socket::keepalive(fd.as_fd(), keepalive);
+        let _ = socket::user_timeout(fd.as_fd(), self.user_timeout);
+    }
+}
+
+/// A connected socket and where it leads.
+pub(crate) struct Dialled {
+    pub(crate) fd: Fd,
+    pub(crate) address: SocketAddr,
+}
+
+struct Attempt {
+    fd: Fd,
+    address: SocketAddr,
+    op: Op<io::Result<()>>,
+}
+
+/// Connects to the first of `addresses` that answers within `timeout`.
+pub(crate) async fn dial(
+    cx: &StreamContext,
+    addresses: &[SocketAddr],
+    timeout: Duration,
+    liveness: Liveness,
+) -> Result<Dialled, Failure> {
+    cx.counters().dials.inc();
+    let result = race(addresses, timeout).await;
+    match result {
+        Ok(dialled) => {
+            liveness.apply(&dialled.fd);
+            Ok(dialled)
+        }
+        Err(failure) => {
+            cx.counters().dial_failures.inc();
+            if failure.reason == Reason::Exhausted {
+                cx.counters().exhausted.inc();
+            }
+            Err(failure)
+        }
+    }
+}
+
+async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, Failure> {
+    let start = Instant::now();
+    let mut end = pin!(sleep_until((start + timeout).into()));
+    let mut stagger = pin!(sleep_until(start.into()));
+    let mut left = addresses.iter().copied().peekable();
+    let mut attempts: SmallVec<[Attempt; 2]> = SmallVec::new();
+    let mut last_error: Option<(SocketAddr, io::Error)> = None;
+    // Attempts that lose are dropped, which cancels them.
+    poll_fn(|task| {
+        loop {
+            let mut index = 0;
+            while let Some(attempt) = attempts.get_mut(index) {
+                match Pin::new(&mut attempt.op).poll(task) {
+                    Poll::Pending => index += 1,
+                    Poll::Ready(Ok(())) => {
+                        let won = attempts.swap_remove(index);
+                        return Poll::Ready(Ok(Dialled {
+                            fd: won.fd,
+                            address: won.address,
+                        }));
+                    }
+                    Poll::Ready(Err(error)) => {
+                        let lost = attempts.swap_remove(index);
+                        last_error = Some((lost.address, error));
+                        stagger.as_mut().reset(Instant::now().into());
+                    }
+                }
+            }
+            if end.as_mut().poll(task).is_ready() {
+                return Poll::Ready(Err(timed_out(addresses, timeout)));
+            }
+            if left.peek().is_none() {
+                return match attempts.is_empty() {
+                    true => Poll::Ready(Err(failed(addresses, last_error.take()))),
+                    false => Poll::Pending,
+                };
+            }
+            if stagger.as_mut().poll(task).is_pending() {
+                return Poll::Pending;
+            }
+            let Some(address) = left.next() else { continue };
+            match socket::new_tcp(address) {
+                Ok(fd) => {
+                    let fd = Fd::from(fd);
+                    let op = ring::connect(&fd, address);
+                    attempts.push(Attempt { fd, address, op });
+                    stagger
+                        .as_mut()
+                        .reset((Instant::now() + ATTEMPT_DELAY).into());
+                }
+                Err(error) => {
+                    last_error = Some((address, error));
+                    stagger.as_mut().reset(Instant::now().into());
+                }
+            }
+        }
+    })
+    .await
+}
+
+fn timed_out(addresses: &[SocketAddr], timeout: Duration) -> Failure {
+    let target = first(addresses);
+    Failure::new(Reason::Timeout, Side::Upstream, Phase::Dial).status(504).detail(format!(
+        "{target} did not answer within {} ms; check routes, firewalls and NetworkPolicies between \
+         this gateway and the target",
+        timeout.as_millis()
+    ))
+}
+
+fn failed(addresses: &[SocketAddr], last: Option<(SocketAddr, io::Error)>) -> Failure {
+    let failure = Failure::new(Reason::DialFailed, Side::Upstream, Phase::Dial);
+    let Some((address, error)) = last else {
+        return failure
+            .status(503)
+            .detail(format!("no address to dial for {}", first(addresses)));
+    };
+    if exhausted(&error) {
+        return Failure::new(Reason::Exhausted, Side::Local, Phase::Dial)
+            .status(503)
+            .detail(format!(
+                "gateway is out of resources: {error}; raise LimitNOFILE or add gateways"
+            ));
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => failure.status(502).detail(format!(
+            "{address} refused the connection; is the kubelet or pod listening on that port?"
+        )),
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            failure.status(503).detail(format!(
+                "no route from this gateway to {address}; check routes and the node's state"
+            ))
+        }
+        io::ErrorKind::TimedOut => Failure::new(Reason::Timeout, Side::Upstream, Phase::Dial)
+            .status(504)
+            .detail(format!(
+                "{address} did not answer; check firewalls and the node's state"
+            )),
+        _ => failure
+            .status(502)
+            .detail(format!("cannot connect to {address}: {error}")),
+    }
+}
+
+fn first(addresses: &[SocketAddr]) -> String {
+    addresses
+        .first()
+        .map_or_else(|| "the target".into(), ToString::to_string)
+}

@@ -1,0 +1,421 @@
+//! The egress listener: one CONNECT, one verdict, one dial, and what carries the stream from there.
+//!
+//! The upstream is dialled and verified *before* the CONNECT is answered, because the status line of
+//! that answer is the only thing that reaches the kubectl user.
+
+use crate::context::StreamContext;
+use crate::dial::{Dialled, Liveness, dial};
+use crate::failure::{Failure, LegError};
+use crate::handshake::{self, TlsParty};
+use crate::leg::{Leg, Next};
+use crate::seam::{
+    ActionPolicy, Connect, Inside, Mode, PeerVerification, Phase, Reason, Refusal, Side, Snapshot,
+    StreamMode, StreamRequest, UpstreamTls, Verdict, VerificationResult,
+};
+use crate::stream::{Established, Facts};
+use crate::worker::Worker;
+use eyesplice_proto::authority::Authority;
+use eyesplice_proto::connect::{self, ConnectError};
+use eyesplice_proto::parse::{HeadLimits, Parsed, Progress};
+use eyesplice_proto::stream as legs;
+use eyesplice_sys::ring;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// What runs on an established stream.
+pub(crate) enum Carry {
+    /// Opaque bytes.
+    Relay,
+    /// The kubelet's HTTP API.
+    Kubelet(Arc<ActionPolicy>),
+}
+
+/// Takes an accepted leg to an established stream, or to the answer that says why not.
+pub(crate) async fn establish(
+    worker: &Rc<Worker>,
+    cx: &StreamContext,
+    snapshot: &Snapshot,
+    downstream: &Leg,
+    facts: &mut Facts,
+) -> Result<Established, Failure> {
+    let limits = &snapshot.admission;
+    let deadline = Instant::now() + limits.head_timeout;
+    let target = match read_connect(cx, downstream, deadline).await {
+        Ok(target) => target,
+        Err(failure) => return Err(answer(cx, downstream, facts, failure).await),
+    };
+    facts.target = Some(target.clone());
+    let result = watched(cx, downstream, async {
+        let _pending = worker.pending(limits).ok_or_else(|| {
+            Failure::new(Reason::Limit, Side::Local, Phase::Verdict).status(503).detail(format!(
+                "gateway is at its limit of {} pending dials; retry, or raise limits.maxPendingDials",
+                limits.max_pending
+            ))
+        })?;
+        let verdict = ask(worker, cx, facts, target, limits.admit_timeout).await?;
+        reach(worker, cx, facts, verdict).await
+    })
+    .await;
+    let (upstream, plan) = match result {
+        Ok(reached) => reached,
+        Err(failure) => return Err(answer(cx, downstream, facts, failure).await),
+    };
+    facts.phase = Phase::Relay;
+    downstream
+        .write(cx.pools(), connect::ESTABLISHED)
+        .await
+        .map_err(|error| error.at(Side::Downstream, Phase::Request))?;
+    facts.status = Some(200);
+    let carry = match plan.mode {
+        Mode::Splice | Mode::Originate(_) => Carry::Relay,
+        Mode::Terminate(terminate) => {
+            facts.phase = Phase::DownstreamHandshake;
+            let party = TlsParty::Server(Arc::clone(&terminate.downstream));
+            handshake::run(worker, cx, downstream, party, plan.limits.handshake_timeout)
+                .await
+                .map_err(|error| handshake_failure(error, Side::Downstream))?;
+            facts.client = handshake::identity(worker, downstream);
+            match terminate.inside {
+                Inside::Opaque => Carry::Relay,
+                Inside::Kubelet(policy) => Carry::Kubelet(policy),
+            }
+        }
+    };
+    cx.set_idle_timeout(plan.limits.idle_timeout);
+    Ok(Established {
+        upstream,
+        carry,
+        head_timeout: plan.limits.head_timeout,
+    })
+}
+
+/// Lets a peer that is over a limit read why: takes its CONNECT, answers, closes.
+pub(crate) async fn refuse_politely(
+    worker: Rc<Worker>,
+    cx: Rc<StreamContext>,
+    snapshot: Arc<Snapshot>,
+    downstream: Leg,
+    mut facts: Facts,
+    status: u16,
+    reason: String,
+) {
+    let why = if status == 403 {
+        Reason::Denied
+    } else {
+        Reason::Limit
+    };
+    let refusal = Failure::new(why, Side::Local, Phase::Request)
+        .status(status)
+        .detail(reason);
+    let deadline = Instant::now() + snapshot.admission.handshake_timeout;
+    let failure = tokio::select! {
+        biased;
+        target = read_connect(&cx, &downstream, deadline) => match target {
+            Ok(target) => {
+                facts.target = Some(target);
+                answer(&cx, &downstream, &mut facts, refusal).await
+            }
+            Err(failure) => failure,
+        },
+        reason = cx.aborted() => Failure::new(reason, Side::Local, Phase::Request),
+    };
+    worker.emit(facts.record(&cx, &failure)).await;
+}
+
+async fn read_connect(
+    cx: &StreamContext,
+    downstream: &Leg,
+    deadline: Instant,
+) -> Result<Authority, Failure> {
+    let at = |error: LegError| error.at(Side::Downstream, Phase::Request);
+    let mut head = Vec::new();
+    let mut progress = Progress::default();
+    loop {
+        let step = {
+            let mut buffer = cx.pools().buffer();
+            let step = downstream.read(cx.pools(), &mut buffer).map_err(at)?;
+            head.extend_from_slice(buffer.get(..step.payload).unwrap_or_default());
+            step
+        };
+        if step.payload > 0 {
+            match connect::parse_connect(&head, &mut progress, &HeadLimits::CONNECT) {
+                Ok(Parsed::Complete {
+                    head: target,
+                    consumed,
+                }) => {
+                    downstream.unread(head.get(consumed..).unwrap_or_default());
+                    return Ok(target);
+                }
+                Ok(Parsed::Incomplete) => {}
+                Err(error) => return Err(bad_connect(&error)),
+            }
+        }
+        match step.next {
+            Next::End if head.is_empty() => {
+                return Err(Failure::new(
+                    Reason::Cancelled,
+                    Side::Downstream,
+                    Phase::Request,
+                ));
+            }
+            Next::End => {
+                return Err(Failure::new(
+                    Reason::Truncated,
+                    Side::Downstream,
+                    Phase::Request,
+                ));
+            }
+            Next::Read => {}
+            Next::Wait => {
+                ring::until(downstream.readable(), Some(deadline))
+                    .await
+                    .map_err(|error| at(error.into()).status(408))?;
+            }
+        }
+    }
+}
+
+fn bad_connect(error: &ConnectError) -> Failure {
+    Failure::new(Reason::Protocol, Side::Downstream, Phase::Request)
+        .status(error.status())
+        .detail(words(error))
+}
+
+/// An error and all its causes in one line.
+pub(crate) fn words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words.push_str(": ");
+        words.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    words
+}
+
+/// Runs `work`, and stops it when the downstream leaves meanwhile.
+async fn watched<T>(
+    cx: &StreamContext,
+    downstream: &Leg,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut work = pin!(work);
+    let gone = downstream.hangup();
+    tokio::select! {
+        biased;
+        result = &mut work => result,
+        _ = gone => {
+            cx.counters().dial_cancels.inc();
+            Err(Failure::new(Reason::Cancelled, Side::Downstream, Phase::Dial))
+        }
+    }
+}
+
+async fn ask(
+    worker: &Rc<Worker>,
+    cx: &StreamContext,
+    facts: &mut Facts,
+    target: Authority,
+    limit: Duration,
+) -> Result<Box<Connect>, Failure> {
+    facts.phase = Phase::Verdict;
+    let request = StreamRequest {
+        id: cx.id(),
+        listener: Arc::clone(&facts.listener),
+        peer: facts.peer.clone(),
+        target,
+        received: facts.started_at,
+    };
+    let local = |status: u16, reason: Reason, detail: &str| {
+        Failure::new(reason, Side::Local, Phase::Verdict)
+            .status(status)
+            .detail(detail)
+    };
+    match timeout(limit, worker.control().admit(request)).await {
+        Ok(Ok(Verdict::Connect(plan))) => {
+            facts.rule = Some(Arc::clone(&plan.rule));
+            facts.node.clone_from(&plan.node);
+            facts.generation = plan.generation;
+            Ok(plan)
+        }
+        Ok(Ok(Verdict::Refuse(Refusal {
+            status,
+            reason,
+            rule,
+        }))) => {
+            facts.rule = rule;
+            let why = if status == 504 {
+                Reason::Timeout
+            } else {
+                Reason::Denied
+            };
+            Err(local(status, why, &reason))
+        }
+        Ok(Err(_)) => Err(local(
+            503,
+            Reason::Internal,
+            "gateway's control dropped the question; see its log",
+        )),
+        Err(_) => Err(local(
+            504,
+            Reason::Timeout,
+            "gateway's control did not decide in time; see its log and timeouts.verdict",
+        )),
+    }
+}
+
+/// Dials the target and, where the plan says so, speaks verified TLS to it.
+async fn reach(
+    worker: &Rc<Worker>,
+    cx: &StreamContext,
+    facts: &mut Facts,
+    plan: Box<Connect>,
+) -> Result<(Leg, Box<Connect>), Failure> {
+    facts.phase = Phase::Dial;
+    facts.mode = match &plan.mode {
+        Mode::Splice => StreamMode::Splice,
+        Mode::Originate(_) => StreamMode::Originate,
+        Mode::Terminate(terminate) => match terminate.inside {
+            Inside::Kubelet(_) => StreamMode::TerminateKubelet,
+            Inside::Opaque => StreamMode::TerminateOpaque,
+        },
+    };
+    let liveness: Liveness = worker.liveness();
+    let Dialled { fd, address } =
+        dial(cx, &plan.addresses, plan.limits.dial_timeout, liveness).await?;
+    facts.address = Some(address);
+    let upstream = Leg::new(fd, legs::Side::Upstream);
+    let tls = match &plan.mode {
+        Mode::Splice => None,
+        Mode::Originate(tls) => Some(tls),
+        Mode::Terminate(terminate) => Some(&terminate.upstream),
+    };
+    if let Some(tls) = tls {
+        facts.phase = Phase::UpstreamHandshake;
+        secure(
+            worker,
+            cx,
+            facts,
+            &upstream,
+            tls,
+            plan.limits.handshake_timeout,
+        )
+        .await?;
+    }
+    Ok((upstream, plan))
+}
+
+async fn secure(
+    worker: &Rc<Worker>,
+    cx: &StreamContext,
+    facts: &mut Facts,
+    upstream: &Leg,
+    tls: &UpstreamTls,
+    limit: Duration,
+) -> Result<(), Failure> {
+    let party = TlsParty::Client(Arc::clone(&tls.config), tls.server_name.clone());
+    let result = handshake::run(worker, cx, upstream, party, limit).await;
+    let mut refused = None;
+    match tls.verification.get() {
+        Some(PeerVerification::Verified { identity }) => {
+            facts.verification = VerificationResult::Verified(Arc::clone(identity));
+        }
+        Some(PeerVerification::Observed {
+            identity, cause, ..
+        }) => {
+            facts.verification = VerificationResult::Observed {
+                identity: Arc::clone(identity),
+                cause,
+            };
+        }
+        Some(PeerVerification::Refused { cause, message }) => {
+            facts.verification = VerificationResult::Refused { cause };
+            refused = Some(Arc::clone(message));
+        }
+        None => {}
+    }
+    match (result, refused) {
+        (_, Some(message)) => {
+            Err(
+                Failure::new(Reason::Unverified, Side::Upstream, Phase::UpstreamHandshake)
+                    .status(502)
+                    .detail(message),
+            )
+        }
+        (Ok(()), None) => Ok(()),
+        (Err(LegError::TimedOut), None) => Err(Failure::new(
+            Reason::Timeout,
+            Side::Upstream,
+            Phase::UpstreamHandshake,
+        )
+        .status(504)
+        .detail(format!(
+            "{} accepted the connection but did not finish TLS within {} ms; is it a TLS port?",
+            target(facts),
+            limit.as_millis()
+        ))),
+        (Err(error), None) => {
+            let failure = handshake_failure(error, Side::Upstream);
+            let cause = failure
+                .detail
+                .clone()
+                .unwrap_or_else(|| "connection was cut".into());
+            Err(failure
+                .status(502)
+                .detail(format!("TLS with {} failed: {cause}", target(facts))))
+        }
+    }
+}
+
+fn target(facts: &Facts) -> String {
+    let asked = facts
+        .target
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    match &facts.node {
+        Some(node) => format!("node {node} at {asked}"),
+        None => asked,
+    }
+}
+
+/// A TLS failure during a handshake: what the peer did to us, not what it is.
+fn handshake_failure(error: LegError, side: Side) -> Failure {
+    let phase = match side {
+        Side::Upstream => Phase::UpstreamHandshake,
+        _ => Phase::DownstreamHandshake,
+    };
+    let mut failure = error.at(side, phase);
+    if failure.reason == Reason::Protocol {
+        failure.reason = Reason::HandshakeFailed;
+    }
+    failure
+}
+
+/// Tells the downstream why its CONNECT failed, if it can still be told.
+async fn answer(
+    cx: &StreamContext,
+    downstream: &Leg,
+    facts: &mut Facts,
+    failure: Failure,
+) -> Failure {
+    if failure.status == 0 {
+        return failure;
+    }
+    let mut head = Vec::new();
+    let reason = failure
+        .detail
+        .as_deref()
+        .unwrap_or("gateway error; see its log");
+    connect::write_refusal(failure.status, reason, &mut head);
+    facts.status = Some(failure.status);
+    // Should it not get through, the failure stands as it is.
+    if downstream.write(cx.pools(), &head).await.is_ok() {
+        let _ = downstream.shut_write(cx.pools()).await;
+    }
+    failure
+}

@@ -1,0 +1,555 @@
+//! The kubelet's HTTP/1.1 API between two ended TLS legs: one request at a time, authorised by
+//! action, heads written anew, bodies passed on as they are.
+//!
+//! One upstream connection serves one downstream connection and no other, so no identity ever meets
+//! another's bytes. Raw bytes pass only after a 101 that matches what was asked (CVE-2018-1002105).
+
+use crate::context::StreamContext;
+use crate::egress::words;
+use crate::failure::{Failure, LegError};
+use crate::leg::{Leg, Next};
+use crate::limits::ERROR_BODY;
+use crate::relay::{linger, pump};
+use crate::seam::{
+    ActionPolicy, ExchangeLabels, Phase, Reason, RecordKind, Side, StreamBytes, StreamRecord,
+};
+use crate::stream::Facts;
+use crate::worker::Worker;
+use eyesplice_proto::body::BodyDecoder;
+use eyesplice_proto::framing::{Framing, request_framing};
+use eyesplice_proto::head::{Method, RequestHead, ResponseHead};
+use eyesplice_proto::headers::{HeaderName, HeaderValue};
+use eyesplice_proto::hop::{self, After, Identity};
+use eyesplice_proto::limits::INTERIM_REPLIES;
+use eyesplice_proto::parse::{HeadLimits, Parsed, Progress, parse_request, parse_response};
+use eyesplice_proto::route::{Action, Route, route};
+use eyesplice_proto::serialize::{write_request, write_response};
+use eyesplice_proto::upgrade::{self, Reply, Upgrade, judge_reply};
+use eyesplice_sys::ring;
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How the HTTP part of a connection ended.
+pub(crate) enum Served {
+    /// Both legs are done with.
+    Closed(Failure),
+    /// The legs carry raw bytes from here on.
+    Upgraded(Box<Exchange>),
+}
+
+/// One request and what became of it.
+pub(crate) struct Exchange {
+    number: u32,
+    started: Instant,
+    started_at: SystemTime,
+    labels: Option<ExchangeLabels>,
+    status: Option<u16>,
+    before: StreamBytes,
+}
+
+impl Exchange {
+    /// The exchange's record: the stream's, with this request's part.
+    pub(crate) fn record(
+        &self,
+        facts: &Facts,
+        cx: &StreamContext,
+        failure: &Failure,
+    ) -> StreamRecord {
+        let mut record = facts.record(cx, failure);
+        record.exchange = self.number;
+        record.exchange_labels.clone_from(&self.labels);
+        record.status = self.status;
+        record.started = self.started_at;
+        record.duration = self.started.elapsed();
+        record.bytes.up -= self.before.up;
+        record.bytes.down -= self.before.down;
+        record
+    }
+
+    fn start_record(&self, facts: &Facts, cx: &StreamContext) -> StreamRecord {
+        let open = Failure::new(Reason::Completed, Side::Local, Phase::Exchange);
+        let mut record = self.record(facts, cx, &open);
+        record.kind = RecordKind::Start;
+        record.duration = Duration::ZERO;
+        record
+    }
+}
+
+/// What follows a finished exchange.
+enum Then {
+    /// Another request may come.
+    Next,
+    /// The connection is over.
+    Close,
+    /// A 101 was passed on.
+    Switch,
+}
+
+/// A connection between an API server and a kubelet.
+struct Conversation<'a> {
+    worker: &'a Rc<Worker>,
+    cx: &'a StreamContext,
+    downstream: &'a Leg,
+    upstream: &'a Leg,
+    policy: &'a ActionPolicy,
+    head_timeout: Duration,
+}
+
+/// Serves requests until the connection ends or is upgraded.
+pub(crate) async fn serve(
+    worker: &Rc<Worker>,
+    cx: &StreamContext,
+    facts: &mut Facts,
+    downstream: &Leg,
+    upstream: &Leg,
+    policy: &ActionPolicy,
+    head_timeout: Duration,
+) -> Served {
+    let talk = Conversation {
+        worker,
+        cx,
+        downstream,
+        upstream,
+        policy,
+        head_timeout,
+    };
+    loop {
+        let head = match talk.next_request().await {
+            Ok(Some(head)) => head,
+            Ok(None) => return Served::Closed(talk.close().await),
+            Err(failure) => {
+                if failure.status != 0 {
+                    facts.exchanges += 1;
+                    let mut exchange = talk.begin(facts.exchanges);
+                    exchange.status = Some(failure.status);
+                    talk.refuse(&failure).await;
+                    worker.emit(exchange.record(facts, cx, &failure)).await;
+                }
+                return Served::Closed(failure);
+            }
+        };
+        facts.exchanges += 1;
+        let mut exchange = talk.begin(facts.exchanges);
+        let result = talk.exchange(facts, &mut exchange, head).await;
+        let done = Failure::new(Reason::Completed, Side::Upstream, Phase::Exchange);
+        match result {
+            Ok(Then::Switch) => return Served::Upgraded(Box::new(exchange)),
+            Ok(Then::Next) => worker.emit(exchange.record(facts, cx, &done)).await,
+            Ok(Then::Close) => {
+                worker.emit(exchange.record(facts, cx, &done)).await;
+                return Served::Closed(talk.close().await);
+            }
+            Err(failure) => {
+                if failure.status != 0 && exchange.status.is_none() {
+                    exchange.status = Some(failure.status);
+                    talk.refuse(&failure).await;
+                }
+                worker.emit(exchange.record(facts, cx, &failure)).await;
+                return Served::Closed(failure);
+            }
+        }
+    }
+}
+
+impl Conversation<'_> {
+    fn begin(&self, number: u32) -> Exchange {
+        Exchange {
+            number,
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            labels: None,
+            status: None,
+            before: self.cx.bytes(),
+        }
+    }
+
+    /// Waits for a request head; `None` when either side ended between two requests.
+    async fn next_request(&self) -> Result<Option<RequestHead>, Failure> {
+        let mut head = Vec::new();
+        let mut progress = Progress::default();
+        let mut deadline = None;
+        loop {
+            let next = self.read(self.downstream, &mut head)?;
+            if !head.is_empty() {
+                deadline.get_or_insert_with(|| Instant::now() + self.head_timeout);
+                match parse_request(&head, &mut progress, &HeadLimits::REQUEST) {
+                    Ok(Parsed::Complete {
+                        head: parsed,
+                        consumed,
+                    }) => {
+                        self.downstream
+                            .unread(head.get(consumed..).unwrap_or_default());
+                        return Ok(Some(parsed));
+                    }
+                    Ok(Parsed::Incomplete) => {}
+                    Err(error) => {
+                        return Err(self.hostile(error.status(), words(&error)));
+                    }
+                }
+            }
+            match next {
+                Next::Read => {}
+                Next::End if head.is_empty() => return Ok(None),
+                Next::End => {
+                    return Err(Failure::new(
+                        Reason::Truncated,
+                        Side::Downstream,
+                        Phase::Exchange,
+                    ));
+                }
+                Next::Wait if head.is_empty() => {
+                    tokio::select! {
+                        ready = self.downstream.readable() => {
+                            ready.map_err(|error| failed(error.into(), Side::Downstream))?;
+                        }
+                        ready = self.upstream.readable() => {
+                            ready.map_err(|error| failed(error.into(), Side::Upstream))?;
+                            if self.upstream_left()? {
+                                return Ok(None);
+                            }
+                        }
+                    }
+                }
+                Next::Wait => {
+                    ring::until(self.downstream.readable(), deadline)
+                        .await
+                        .map_err(|error| failed(error.into(), Side::Downstream).status(408))?;
+                }
+            }
+        }
+    }
+
+    /// Looks at an upstream that became readable between two requests: session tickets are fine, an
+    /// end closes the connection, anything else is a kubelet that talks out of turn.
+    fn upstream_left(&self) -> Result<bool, Failure> {
+        let mut stray = Vec::new();
+        match self.read(self.upstream, &mut stray) {
+            Ok(_) if !stray.is_empty() => {
+                Err(
+                    Failure::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
+                        .detail("kubelet sent bytes that no request asked for"),
+                )
+            }
+            Ok(next) => Ok(next == Next::End),
+            // Nothing was under way, so nothing is lost by a cut.
+            Err(_) => Ok(true),
+        }
+    }
+
+    /// Reads once and appends what came.
+    fn read(&self, leg: &Leg, to: &mut Vec<u8>) -> Result<Next, Failure> {
+        let mut buffer = self.cx.pools().buffer();
+        let step = leg
+            .read(self.cx.pools(), &mut buffer)
+            .map_err(|error| failed(error, side_of(leg)))?;
+        to.extend_from_slice(buffer.get(..step.payload).unwrap_or_default());
+        Ok(step.next)
+    }
+
+    fn hostile(&self, status: u16, detail: String) -> Failure {
+        Failure::new(Reason::Protocol, Side::Downstream, Phase::Exchange)
+            .status(status)
+            .detail(detail)
+    }
+
+    /// One request, its body, its reply.
+    async fn exchange(
+        &self,
+        facts: &Facts,
+        exchange: &mut Exchange,
+        mut head: RequestHead,
+    ) -> Result<Then, Failure> {
+        let framing = request_framing(&head).map_err(|error| self.hostile(400, words(&error)))?;
+        let route = route(&head.target).map_err(|error| self.hostile(400, words(&error)))?;
+        let asked = upgrade::asked(&head, framing)
+            .map_err(|error| self.hostile(error.status(), words(&error)));
+        exchange.labels = Some(labels(&route, asked.as_ref().ok().and_then(Option::as_ref)));
+        let asked = asked?;
+        self.authorise(facts, route.action)?;
+        if route.action.forbids_body() && !framing.is_empty() {
+            let detail = format!("{} takes no request body", route.action);
+            return Err(self.hostile(400, detail));
+        }
+        let keep_alive = hop::keeps_alive(head.version, &head.headers);
+        let method = head.method.clone();
+        hop::strip_identity(
+            &mut head.headers,
+            &[Identity::Remote, Identity::Impersonate],
+        );
+        hop::rewrite_request(&mut head, framing, asked.as_ref())
+            .map_err(|error| self.hostile(400, words(&error)))?;
+        if matches!(
+            route.action,
+            Action::Exec | Action::Attach | Action::PortForward
+        ) {
+            self.worker
+                .emit(exchange.start_record(facts, self.cx))
+                .await;
+        }
+        let mut bytes = Vec::new();
+        write_request(&head, &mut bytes);
+        drop(head);
+        self.upstream
+            .write(self.cx.pools(), &bytes)
+            .await
+            .map_err(|error| failed(error, Side::Upstream).status(502))?;
+        drop(bytes);
+
+        let body_done = Cell::new(framing.is_empty());
+        let mut feed = pin!(self.feed(framing, &body_done));
+        let mut reply = pin!(self.reply(exchange, &method, asked.as_ref(), keep_alive));
+        let then = tokio::select! {
+            biased;
+            then = &mut reply => then?,
+            left = &mut feed => match left { Err(failure) => return Err(failure), Ok(never) => match never {} },
+        };
+        // A body that the kubelet did not wait for cannot be skipped safely.
+        Ok(if body_done.get() { then } else { Then::Close })
+    }
+
+    fn authorise(&self, facts: &Facts, action: Action) -> Result<(), Failure> {
+        let Some(rule) = self.policy.denies(action) else {
+            return Ok(());
+        };
+        let node = facts.node.as_deref().unwrap_or("this node");
+        Err(Failure::new(Reason::Denied, Side::Local, Phase::Exchange)
+            .status(403)
+            .detail(format!(
+                "{action} on {node} is denied by the gateway's rule {rule} (kubelet.actions)"
+            )))
+    }
+
+    /// Sends the request's body, then watches for the downstream to leave. Never ends well.
+    async fn feed(&self, framing: Framing, done: &Cell<bool>) -> Result<Infallible, Failure> {
+        if !framing.is_empty() {
+            let mut body = BodyDecoder::new(framing);
+            pump(
+                self.cx,
+                self.downstream,
+                self.upstream,
+                Phase::Exchange,
+                Some(&mut body),
+            )
+            .await?;
+            done.set(true);
+        }
+        let gone = self.downstream.hangup().await;
+        gone.map_err(|error| failed(error.into(), Side::Downstream))?;
+        Err(
+            Failure::new(Reason::Cancelled, Side::Downstream, Phase::Exchange)
+                .detail("client closed the connection before the reply was complete"),
+        )
+    }
+
+    /// Passes on the reply.
+    async fn reply(
+        &self,
+        exchange: &mut Exchange,
+        method: &Method,
+        asked: Option<&Upgrade>,
+        keep_alive: bool,
+    ) -> Result<Then, Failure> {
+        let deadline = asked.map(|_| Instant::now() + self.head_timeout);
+        for _ in 0..=INTERIM_REPLIES {
+            let mut head = self.reply_head(exchange, deadline).await?;
+            let (judged, framing) = judge_reply(asked, method, &head);
+            let status = head.status;
+            let (after, then) = match judged {
+                Reply::Interim if asked.is_some() => continue,
+                Reply::Interim => (After::KeepAlive, None),
+                Reply::Relay101 => {
+                    let Some(asked) = asked else { continue };
+                    (After::Switch(asked), Some(Then::Switch))
+                }
+                Reply::Relay
+                    if keep_alive
+                        && framing != Framing::UntilClose
+                        && hop::keeps_alive(head.version, &head.headers) =>
+                {
+                    (After::KeepAlive, Some(Then::Next))
+                }
+                Reply::Relay | Reply::RelayAndClose => (After::Close, Some(Then::Close)),
+                Reply::BadGateway(why) => {
+                    let reason = if asked.is_some() {
+                        Reason::BadUpgrade
+                    } else {
+                        Reason::Protocol
+                    };
+                    return Err(Failure::new(reason, Side::Upstream, Phase::Exchange)
+                        .status(502)
+                        .detail(words(&why)));
+                }
+            };
+            hop::rewrite_response(&mut head, framing, after).map_err(|error| {
+                Failure::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
+                    .status(502)
+                    .detail(words(&error))
+            })?;
+            if then.is_some() {
+                exchange.status = Some(status);
+            }
+            let mut bytes = Vec::new();
+            write_response(&head, &mut bytes);
+            drop(head);
+            // Alone in its own write: Go's SPDY client loses what rides with a 101.
+            self.downstream
+                .write(self.cx.pools(), &bytes)
+                .await
+                .map_err(|error| failed(error, Side::Downstream))?;
+            let Some(then) = then else { continue };
+            if !framing.is_empty() && !matches!(then, Then::Switch) {
+                let mut body = BodyDecoder::new(framing);
+                pump(
+                    self.cx,
+                    self.upstream,
+                    self.downstream,
+                    Phase::Exchange,
+                    Some(&mut body),
+                )
+                .await?;
+            }
+            return Ok(then);
+        }
+        Err(
+            Failure::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
+                .status(502)
+                .detail("kubelet sends interim replies without end"),
+        )
+    }
+
+    async fn reply_head(
+        &self,
+        exchange: &Exchange,
+        deadline: Option<Instant>,
+    ) -> Result<ResponseHead, Failure> {
+        let mut head = Vec::new();
+        let mut progress = Progress::default();
+        // A kubelet may close an idle connection just when the next request arrives. The client
+        // repeats such a request by itself if it sees the same: a close without an answer.
+        let status = if exchange.number > 1 { 0 } else { 502 };
+        loop {
+            let next = self.read(self.upstream, &mut head).map_err(|failure| {
+                let status = if head.is_empty() { status } else { 502 };
+                failure.status(status)
+            })?;
+            match parse_response(&head, &mut progress, &HeadLimits::RESPONSE) {
+                Ok(Parsed::Complete {
+                    head: parsed,
+                    consumed,
+                }) => {
+                    self.upstream
+                        .unread(head.get(consumed..).unwrap_or_default());
+                    return Ok(parsed);
+                }
+                Ok(Parsed::Incomplete) => {}
+                Err(error) => {
+                    return Err(
+                        Failure::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
+                            .status(502)
+                            .detail(words(&error)),
+                    );
+                }
+            }
+            match next {
+                Next::Read => {}
+                Next::End => {
+                    let status = if head.is_empty() { status } else { 502 };
+                    return Err(
+                        Failure::new(Reason::Truncated, Side::Upstream, Phase::Exchange)
+                            .status(status)
+                            .detail("kubelet closed the connection without a complete reply"),
+                    );
+                }
+                Next::Wait => {
+                    ring::until(self.upstream.readable(), deadline)
+                        .await
+                        .map_err(|error| {
+                            let timed_out = error.kind() == io::ErrorKind::TimedOut;
+                            let failure = failed(error.into(), Side::Upstream);
+                            if timed_out {
+                                failure.status(504).detail(format!(
+                                    "kubelet did not answer the upgrade within {} s; see \
+                                 timeouts.requestHead",
+                                    self.head_timeout.as_secs()
+                                ))
+                            } else {
+                                failure.status(502)
+                            }
+                        })?;
+                }
+            }
+        }
+    }
+
+    /// Answers a request that does not reach the kubelet, or whose reply does not reach the client.
+    async fn refuse(&self, failure: &Failure) {
+        let mut text = failure
+            .detail
+            .as_deref()
+            .unwrap_or("request refused")
+            .to_string();
+        let mut cut = text.len().min(ERROR_BODY);
+        while !text.is_char_boundary(cut) {
+            cut -= 1;
+        }
+        text.truncate(cut);
+        let text = format!("eyesplice: {text}\n");
+        let mut head = ResponseHead::new(failure.status, "");
+        for (name, value) in [
+            (
+                "Content-Type",
+                HeaderValue::from_static("text/plain; charset=utf-8"),
+            ),
+            ("Content-Length", HeaderValue::from(text.len() as u64)),
+            ("Connection", HeaderValue::from_static("close")),
+        ] {
+            head.headers.append(HeaderName::from_static(name), value);
+        }
+        let mut bytes = Vec::new();
+        write_response(&head, &mut bytes);
+        bytes.extend_from_slice(text.as_bytes());
+        // The client may be gone; the failure stands either way.
+        if self.downstream.write(self.cx.pools(), &bytes).await.is_ok()
+            && self.downstream.shut_write(self.cx.pools()).await.is_ok()
+        {
+            linger(self.cx, self.downstream).await;
+        }
+    }
+
+    /// Ends both legs after the last exchange.
+    async fn close(&self) -> Failure {
+        // Both sides have had all that was theirs: a failure to say goodbye changes nothing.
+        let _ = self.upstream.shut_write(self.cx.pools()).await;
+        if self.downstream.shut_write(self.cx.pools()).await.is_ok() {
+            linger(self.cx, self.downstream).await;
+        }
+        Failure::new(Reason::Completed, Side::Downstream, Phase::Exchange)
+    }
+}
+
+fn side_of(leg: &Leg) -> Side {
+    match leg.side() {
+        eyesplice_proto::stream::Side::Downstream => Side::Downstream,
+        eyesplice_proto::stream::Side::Upstream => Side::Upstream,
+    }
+}
+
+fn failed(error: LegError, side: Side) -> Failure {
+    error.at(side, Phase::Exchange)
+}
+
+fn labels(route: &Route, asked: Option<&Upgrade>) -> ExchangeLabels {
+    let pod = route.pod.as_ref();
+    ExchangeLabels {
+        action: route.action,
+        namespace: pod.map(|pod| Arc::from(&*pod.namespace)),
+        pod: pod.map(|pod| Arc::from(&*pod.name)),
+        container: pod.and_then(|pod| pod.container.as_deref().map(Arc::from)),
+        protocol: asked.map(Upgrade::token),
+    }
+}

@@ -1,0 +1,57 @@
+//! Runs a TLS handshake on a leg, and hands the session to the kernel where that is wanted.
+
+use crate::context::StreamContext;
+use crate::failure::LegError;
+use crate::leg::Leg;
+use crate::worker::Worker;
+use eyesplice_proto::tls::Session;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The role of this side.
+pub(crate) enum TlsParty {
+    /// We present a certificate.
+    Server(Arc<ServerConfig>),
+    /// We verify one.
+    Client(Arc<ClientConfig>, ServerName<'static>),
+}
+
+/// Puts a TLS session on top of `leg`.
+pub(crate) async fn run(
+    worker: &Rc<Worker>,
+    cx: &StreamContext,
+    leg: &Leg,
+    party: TlsParty,
+    limit: Duration,
+) -> Result<(), LegError> {
+    let deadline = Instant::now() + limit;
+    let (session, done) = match party {
+        TlsParty::Server(config) => (Session::server(config)?, &cx.counters().handshakes_server),
+        TlsParty::Client(config, name) => (
+            Session::client(config, name)?,
+            &cx.counters().handshakes_client,
+        ),
+    };
+    // Only the session next to the socket can move into the kernel.
+    let kernel = leg.is_plain() && worker.ktls().wanted();
+    leg.push(session);
+    let result = leg.handshake(cx.pools(), deadline, kernel).await;
+    let result = match result {
+        Ok(()) if kernel => worker.ktls().take_over(cx, leg),
+        other => other,
+    };
+    match &result {
+        Ok(()) => done.inc(),
+        Err(_) => cx.counters().handshake_failures.inc(),
+    }
+    result
+}
+
+/// Names the peer of the topmost session.
+pub(crate) fn identity(worker: &Rc<Worker>, leg: &Leg) -> Option<Arc<str>> {
+    leg.peer_chain()
+        .map(|chain| worker.control().identify(&chain))
+}

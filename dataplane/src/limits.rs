@@ -1,0 +1,73 @@
+//! Every bound of the engine, with its reason. Limits that an operator sets are in
+//! [`seam`](crate::seam).
+
+use eyesplice_proto::tls::{PENDING_MAX, sealed_bound};
+use std::time::Duration;
+
+/// Size of a pooled buffer. One size for all uses keeps the pools simple and every large copy at
+/// one alignment (a copy between buffers 16 bytes apart modulo 4096 is 20 times slower on Zen 3).
+pub(crate) const BUFFER: usize = 33 * 4096;
+
+/// Payload that one turn of the copy loop takes from a socket: large enough that system calls do
+/// not show (0.7 s/GiB at 256 KiB against 1.6 at 8 KiB), small enough for the second-level cache.
+pub(crate) const CHUNK: usize = 128 * 1024;
+
+/// Idle buffers that a worker keeps. Only streams that move at the same moment need one each.
+pub(crate) const BUFFERS_KEPT: usize = 32;
+
+/// Size of a pipe: 64 KiB doubles the cost per byte, more than 1 MiB gains nothing.
+pub(crate) const PIPE: usize = 1024 * 1024;
+
+/// A read of at least so much counts as bulky; a terminal never makes one.
+pub(crate) const BULKY_READ: usize = 32 * 1024;
+
+/// Bulky reads in a row before a direction moves to splice: setting up costs two system calls more
+/// per turn, which a single burst does not pay back.
+pub(crate) const BULKY_READS: u8 = 2;
+
+/// A spliced turn below this is small.
+pub(crate) const SMALL_SPLICE: usize = 8 * 1024;
+
+/// Small turns in a row before a direction goes back to copy.
+pub(crate) const SMALL_SPLICES: u8 = 8;
+
+/// Bytes that a direction may move before it lets the other streams of its worker run.
+pub(crate) const TURN_BUDGET: usize = 2 * 1024 * 1024;
+
+/// How long a stream that is over waits for a peer that still sends, or still has to receive, before
+/// the socket is closed: long enough for the last bytes to cross a bad network.
+pub(crate) const LINGER: Duration = Duration::from_secs(5);
+
+/// Pause after accept(2) found no descriptor or memory: the connection stays queued meanwhile.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections taken per wake-up of a listener before other tasks run.
+pub(crate) const ACCEPT_BATCH: usize = 16;
+
+/// Listen backlog; the kernel cuts it to net.core.somaxconn.
+pub(crate) const BACKLOG: u32 = 4096;
+
+/// Streams above the limit that still get a readable refusal instead of a closed connection.
+pub(crate) const POLITE_REFUSALS: usize = 64;
+
+/// Delay between the connection attempts to a name's addresses (RFC 8305 section 5).
+pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Keepalive probes after the idle time, and between them.
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Unanswered keepalive probes that end a connection.
+pub(crate) const KEEPALIVE_COUNT: u32 = 6;
+
+/// Bytes of an error body that we write ourselves.
+pub(crate) const ERROR_BODY: usize = 1024;
+
+const _: () = assert!(
+    PENDING_MAX < CHUNK,
+    "a chunk has room beside an unfinished record"
+);
+const _: () = assert!(
+    sealed_bound(sealed_bound(CHUNK)) <= BUFFER,
+    "a chunk sealed twice (TLS inside of TLS) fits one buffer"
+);
+const _: () = assert!(BULKY_READ <= CHUNK && SMALL_SPLICE < BULKY_READ);

@@ -1,0 +1,330 @@
+//! The relay: two directions between two legs, until both have ended.
+//!
+//! A direction begins with copying (receive, seal, send) and moves to splice(2) when it proves bulky
+//! and both legs carry plain bytes on the socket. It waits for readiness only while it holds neither
+//! buffer nor pipe, save for bytes that a slow reader does not take: those cost this stream alone.
+
+use crate::context::StreamContext;
+use crate::failure::{Failure, LegError};
+use crate::leg::{Leg, Next};
+use crate::limits::{BULKY_READ, BULKY_READS, LINGER, SMALL_SPLICE, SMALL_SPLICES, TURN_BUDGET};
+use crate::pool::LentPipe;
+use crate::seam::{Phase, Reason, Side};
+use eyesplice_proto::body::BodyDecoder;
+use eyesplice_proto::stream;
+use eyesplice_sys::ring::{Op, Readiness};
+use eyesplice_sys::splice;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::AsFd;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Instant;
+
+/// Where a pump stopped without a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pumped {
+    /// The sender ended cleanly.
+    End,
+    /// The body that was asked for is complete; what follows it is kept as unread.
+    Body,
+}
+
+/// Relays until both directions are over; returns how the stream ended.
+pub(crate) async fn relay(cx: &StreamContext, downstream: &Leg, upstream: &Leg) -> Failure {
+    let up = direction(cx, downstream, upstream);
+    let down = direction(cx, upstream, downstream);
+    let (mut up, mut down) = (pin!(up), pin!(down));
+    let mut state = stream::Stream::new();
+    let (mut up_open, mut down_open) = (true, true);
+    loop {
+        let ended = poll_fn(|task| {
+            if up_open && let Poll::Ready(result) = Pin::new(&mut up).poll(task) {
+                up_open = false;
+                return Poll::Ready((stream::Side::Downstream, result));
+            }
+            if down_open && let Poll::Ready(result) = Pin::new(&mut down).poll(task) {
+                down_open = false;
+                return Poll::Ready((stream::Side::Upstream, result));
+            }
+            Poll::Pending
+        })
+        .await;
+        match ended {
+            (from, Ok(())) => {
+                let event = match from {
+                    stream::Side::Downstream => stream::Event::DownstreamEnd(stream::End::Clean),
+                    stream::Side::Upstream => stream::Event::UpstreamEnd(stream::End::Clean),
+                };
+                let finished = state
+                    .on(event)
+                    .is_ok_and(|actions| actions.contains(&stream::Action::Finished));
+                if finished {
+                    return Failure::new(Reason::Completed, side(from), Phase::Relay);
+                }
+            }
+            (from, Err(failure)) => {
+                // Who closed for good after it had ended cleanly has not cut anything: it does not
+                // want the rest.
+                let culprit = match failure.side {
+                    Side::Downstream => Some(stream::Side::Downstream),
+                    Side::Upstream => Some(stream::Side::Upstream),
+                    Side::Local => None,
+                };
+                let left = failure.reason == Reason::Reset
+                    && culprit.is_some_and(|culprit| {
+                        culprit != from && state.direction(culprit) == stream::Direction::HalfClosed
+                    });
+                if !left {
+                    return failure;
+                }
+                let leg = match from {
+                    stream::Side::Downstream => downstream,
+                    stream::Side::Upstream => upstream,
+                };
+                linger(cx, leg).await;
+                return Failure::new(Reason::Completed, failure.side, Phase::Relay)
+                    .detail("closed without reading what was still on its way");
+            }
+        }
+    }
+}
+
+fn side(leg: stream::Side) -> Side {
+    match leg {
+        stream::Side::Downstream => Side::Downstream,
+        stream::Side::Upstream => Side::Upstream,
+    }
+}
+
+/// Carries one direction to its end, and passes the end on.
+async fn direction(cx: &StreamContext, from: &Leg, to: &Leg) -> Result<(), Failure> {
+    pump(cx, from, to, Phase::Relay, None).await?;
+    to.shut_write(cx.pools())
+        .await
+        .map_err(|error| error.at(side(to.side()), Phase::Relay))
+}
+
+/// Reads and drops what a peer still sends, until it ends or the linger time is over, so that
+/// closing the socket does not destroy what the peer has yet to receive.
+pub(crate) async fn linger(cx: &StreamContext, leg: &Leg) {
+    let deadline = Instant::now() + LINGER;
+    loop {
+        let step = {
+            let mut buffer = cx.pools().buffer();
+            leg.read(cx.pools(), &mut buffer)
+        };
+        match step {
+            Ok(step) if step.next == Next::End => return,
+            Ok(step) if step.next == Next::Read && Instant::now() < deadline => {}
+            Ok(_) => {
+                if eyesplice_sys::ring::until(leg.readable(), Some(deadline))
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+/// Decides between copy and splice from what the reads bring.
+#[derive(Default)]
+struct Bulk {
+    bulky: u8,
+    small: u8,
+}
+
+/// Moves payload from one leg to the other until the sender ends, or until `body` is complete.
+pub(crate) async fn pump(
+    cx: &StreamContext,
+    from: &Leg,
+    to: &Leg,
+    phase: Phase,
+    mut body: Option<&mut BodyDecoder>,
+) -> Result<Pumped, Failure> {
+    let (from_side, to_side) = (side(from.side()), side(to.side()));
+    let reading = |error: LegError| error.at(from_side, phase);
+    let writing = |error: LegError| error.at(to_side, phase);
+    let may_splice = body.is_none() && from.is_plain() && to.is_plain();
+    let mut bulk = Bulk::default();
+    let mut budget = TURN_BUDGET;
+    loop {
+        if may_splice && bulk.bulky >= BULKY_READS && !from.has_unread() {
+            bulk = Bulk::default();
+            if let Some(pipe) = cx.pools().pipe() {
+                cx.counters().splice_starts.inc();
+                if spliced(cx, from, to, phase, pipe).await? == Spliced::End {
+                    return Ok(Pumped::End);
+                }
+            }
+        }
+        let mut buffer = cx.pools().buffer();
+        let step = from.read(cx.pools(), &mut buffer).map_err(reading)?;
+        let mut payload = step.payload;
+        let mut complete = false;
+        if payload > 0 {
+            if let Some(body) = body.as_deref_mut() {
+                let read = buffer.get(..payload).unwrap_or_default();
+                let taken = body.take(read).map_err(|error| {
+                    Failure::new(Reason::Protocol, from_side, phase).detail(error.to_string())
+                })?;
+                from.unread(read.get(taken.bytes..).unwrap_or_default());
+                payload = taken.bytes;
+                complete = taken.ended;
+            }
+            bulk.saw_read(payload);
+            budget = budget.saturating_sub(payload);
+        }
+        if payload > 0 {
+            let wire = to.seal(cx.pools(), buffer, payload).map_err(writing)?;
+            to.send(wire).await.map_err(writing)?;
+            cx.moved(from.side(), payload, false);
+        } else {
+            drop(buffer);
+        }
+        if complete {
+            return Ok(Pumped::Body);
+        }
+        match step.next {
+            Next::End => {
+                if let Some(body) = body {
+                    body.peer_ended().map_err(|_| {
+                        Failure::new(Reason::Truncated, from_side, phase)
+                            .detail("ended in the middle of a body")
+                    })?;
+                }
+                return Ok(Pumped::End);
+            }
+            Next::Read if budget > 0 => {}
+            Next::Read | Next::Wait => {
+                budget = TURN_BUDGET;
+                if !from.has_unread() {
+                    wait(cx, || from.readable()).await.map_err(reading)?;
+                }
+            }
+        }
+    }
+}
+
+impl Bulk {
+    fn saw_read(&mut self, payload: usize) {
+        self.bulky = if payload >= BULKY_READ {
+            self.bulky.saturating_add(1)
+        } else {
+            0
+        };
+    }
+
+    /// Returns whether the direction is no longer bulky.
+    fn saw_splice(&mut self, moved: usize) -> bool {
+        self.small = if moved < SMALL_SPLICE {
+            self.small + 1
+        } else {
+            0
+        };
+        self.small >= SMALL_SPLICES
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Spliced {
+    /// The sender ended.
+    End,
+    /// The direction is not bulky any more, or no pipe is free.
+    Copy,
+}
+
+async fn spliced(
+    cx: &StreamContext,
+    from: &Leg,
+    to: &Leg,
+    phase: Phase,
+    first: LentPipe,
+) -> Result<Spliced, Failure> {
+    let (from_side, to_side) = (side(from.side()), side(to.side()));
+    let reading = |error: LegError| error.at(from_side, phase);
+    let writing = |error: LegError| error.at(to_side, phase);
+    let mut bulk = Bulk::default();
+    let mut budget = TURN_BUDGET;
+    let mut lent = Some(first);
+    loop {
+        let Some(mut pipe) = lent.take().or_else(|| cx.pools().pipe()) else {
+            return Ok(Spliced::Copy);
+        };
+        let moved = match fill(from, &mut pipe) {
+            Ok(0) => return Ok(Spliced::End),
+            Ok(moved) => moved,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // The pipe goes back to its pool while the stream waits.
+                drop(pipe);
+                budget = TURN_BUDGET;
+                wait(cx, || from.readable()).await.map_err(reading)?;
+                continue;
+            }
+            Err(error) => return Err(reading(error.into())),
+        };
+        while pipe.filled > 0 {
+            match empty(&mut pipe, to) {
+                Ok(n) => cx.moved(from.side(), n, true),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    wait(cx, || to.writable()).await.map_err(writing)?;
+                }
+                Err(error) => return Err(writing(error.into())),
+            }
+        }
+        if bulk.saw_splice(moved) {
+            return Ok(Spliced::Copy);
+        }
+        budget = budget.saturating_sub(moved);
+        if budget == 0 {
+            drop(pipe);
+            budget = TURN_BUDGET;
+            wait(cx, || from.readable()).await.map_err(reading)?;
+        } else {
+            lent = Some(pipe);
+        }
+    }
+}
+
+fn fill(from: &Leg, pipe: &mut LentPipe) -> io::Result<usize> {
+    let Some(inner) = pipe.pipe() else {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    };
+    let moved = splice::from_socket(from.fd().as_fd(), inner, inner.capacity())?;
+    pipe.filled += moved;
+    Ok(moved)
+}
+
+fn empty(pipe: &mut LentPipe, to: &Leg) -> io::Result<usize> {
+    let Some(inner) = pipe.pipe() else {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    };
+    let moved = splice::to_socket(inner, to.fd().as_fd(), pipe.filled)?;
+    pipe.filled -= moved;
+    Ok(moved)
+}
+
+/// Waits for readiness within the stream's idle limit, which counts bytes of both directions.
+async fn wait(
+    cx: &StreamContext,
+    poll: impl Fn() -> Op<io::Result<Readiness>>,
+) -> Result<(), LegError> {
+    loop {
+        let deadline = cx.idle_deadline();
+        match eyesplice_sys::ring::until(poll(), deadline).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && deadline.is_some() => {
+                if cx
+                    .idle_deadline()
+                    .is_some_and(|deadline| deadline <= Instant::now())
+                {
+                    return Err(LegError::Idle);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

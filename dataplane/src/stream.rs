@@ -1,0 +1,238 @@
+//! One stream from accept to its record: establish, carry, end both legs as they deserve.
+
+use crate::context::StreamContext;
+use crate::egress::{self, Carry};
+use crate::exchange::{self, Exchange, Served};
+use crate::failure::Failure;
+use crate::handshake::{self, TlsParty};
+use crate::leg::Leg;
+use crate::relay;
+use crate::seam::{
+    ListenerName, Peer, Phase, Reason, RecordKind, Side, Snapshot, StreamMode, StreamRecord,
+    VerificationResult,
+};
+use crate::worker::Worker;
+use eyesplice_proto::authority::Authority;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// What is known of a stream so far; the source of its record.
+pub(crate) struct Facts {
+    pub(crate) listener: ListenerName,
+    pub(crate) peer: Peer,
+    pub(crate) started: Instant,
+    pub(crate) started_at: SystemTime,
+    pub(crate) client: Option<Arc<str>>,
+    pub(crate) target: Option<Authority>,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) rule: Option<Arc<str>>,
+    pub(crate) node: Option<Arc<str>>,
+    pub(crate) generation: u64,
+    pub(crate) mode: StreamMode,
+    pub(crate) verification: VerificationResult,
+    pub(crate) phase: Phase,
+    pub(crate) status: Option<u16>,
+    /// Requests that were let through or refused on a terminated connection.
+    pub(crate) exchanges: u32,
+}
+
+/// A stream whose upstream leg is up.
+pub(crate) struct Established {
+    pub(crate) upstream: Leg,
+    pub(crate) carry: Carry,
+    pub(crate) head_timeout: Duration,
+}
+
+impl Facts {
+    pub(crate) fn new(listener: ListenerName, peer: Peer, generation: u64) -> Self {
+        Self {
+            listener,
+            peer,
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            client: None,
+            target: None,
+            address: None,
+            rule: None,
+            node: None,
+            generation,
+            mode: StreamMode::None,
+            verification: VerificationResult::NotApplicable,
+            phase: Phase::Accept,
+            status: None,
+            exchanges: 0,
+        }
+    }
+
+    /// The record of the stream itself; an exchange fills in its own part.
+    pub(crate) fn record(&self, cx: &StreamContext, failure: &Failure) -> StreamRecord {
+        StreamRecord {
+            kind: RecordKind::End,
+            id: cx.id(),
+            exchange: 0,
+            listener: Arc::clone(&self.listener),
+            peer: self.peer.clone(),
+            client: self.client.clone(),
+            target: self.target.clone(),
+            address: self.address,
+            rule: self.rule.clone(),
+            node: self.node.clone(),
+            generation: self.generation,
+            mode: self.mode,
+            verification: self.verification.clone(),
+            exchange_labels: None,
+            status: self.status,
+            started: self.started_at,
+            duration: self.started.elapsed(),
+            bytes: cx.bytes(),
+            reason: failure.reason,
+            side: failure.side,
+            phase: failure.phase,
+            detail: failure.detail.clone(),
+        }
+    }
+}
+
+/// Carries one accepted connection to its end.
+pub(crate) async fn run(
+    worker: Rc<Worker>,
+    cx: Rc<StreamContext>,
+    snapshot: Arc<Snapshot>,
+    downstream: Leg,
+    mut facts: Facts,
+) {
+    // The set-up is large and short; what an idle stream keeps is the relay alone.
+    let setup = Box::pin(set_up(&worker, &cx, &snapshot, &downstream, &mut facts));
+    let result = until_aborted(&cx, Phase::Accept, setup).await;
+    drop(snapshot);
+    let failure = match result {
+        Err(failure) => failure,
+        Ok(Established {
+            upstream,
+            carry,
+            head_timeout,
+        }) => {
+            let _established = worker.established();
+            let failure = match carry {
+                Carry::Relay => {
+                    until_aborted(&cx, Phase::Relay, async {
+                        Ok(relay::relay(&cx, &downstream, &upstream).await)
+                    })
+                    .await
+                }
+                Carry::Kubelet(policy) => {
+                    let serve = Box::pin(exchange::serve(
+                        &worker,
+                        &cx,
+                        &mut facts,
+                        &downstream,
+                        &upstream,
+                        &policy,
+                        head_timeout,
+                    ));
+                    match until_aborted(&cx, Phase::Exchange, async { Ok(serve.await) }).await {
+                        Ok(Served::Closed(failure)) => Ok(failure),
+                        Ok(Served::Upgraded(exchange)) => {
+                            Ok(
+                                upgraded(&worker, &cx, &facts, &downstream, &upstream, exchange)
+                                    .await,
+                            )
+                        }
+                        Err(failure) => Err(failure),
+                    }
+                }
+            };
+            let failure = failure.unwrap_or_else(|failure| failure);
+            end(&failure, &downstream, &upstream);
+            failure
+        }
+    };
+    if facts.exchanges == 0 {
+        worker.emit(facts.record(&cx, &failure)).await;
+    }
+}
+
+/// Relays an upgraded exchange and tells its end.
+async fn upgraded(
+    worker: &Rc<Worker>,
+    cx: &Rc<StreamContext>,
+    facts: &Facts,
+    downstream: &Leg,
+    upstream: &Leg,
+    exchange: Box<Exchange>,
+) -> Failure {
+    let relayed = async { Ok(relay::relay(cx, downstream, upstream).await) };
+    let failure = until_aborted(cx, Phase::Relay, relayed)
+        .await
+        .unwrap_or_else(|failure| failure);
+    worker.emit(exchange.record(facts, cx, &failure)).await;
+    failure
+}
+
+async fn set_up(
+    worker: &Rc<Worker>,
+    cx: &StreamContext,
+    snapshot: &Snapshot,
+    downstream: &Leg,
+    facts: &mut Facts,
+) -> Result<Established, Failure> {
+    if let Some(tls) = snapshot.listener_tls.get(&facts.listener) {
+        let limits = &snapshot.admission;
+        if !worker.may_handshake(limits.max_handshakes_per_second) {
+            cx.counters().limited.inc();
+            return Err(Failure::new(Reason::Limit, Side::Local, Phase::Accept).detail(format!(
+                "more than {} TLS handshakes in a second; raise limits.maxHandshakesPerSecond if \
+                 this load is wanted",
+                limits.max_handshakes_per_second
+            )));
+        }
+        let party = TlsParty::Server(Arc::clone(&tls.config));
+        handshake::run(worker, cx, downstream, party, limits.handshake_timeout)
+            .await
+            .map_err(|error| {
+                let mut failure = error.at(Side::Downstream, Phase::Accept);
+                if failure.reason == Reason::Protocol {
+                    failure.reason = Reason::HandshakeFailed;
+                }
+                failure
+            })?;
+        if let Peer::Tcp { identity, .. } = &mut facts.peer {
+            *identity = handshake::identity(worker, downstream);
+        }
+    }
+    facts.phase = Phase::Request;
+    egress::establish(worker, cx, snapshot, downstream, facts).await
+}
+
+/// Runs `work` unless the stream is aborted; dropping it cancels its operations.
+async fn until_aborted<T>(
+    cx: &StreamContext,
+    phase: Phase,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        result = work => result,
+        reason = cx.aborted() => Err(Failure::new(reason, Side::Local, phase)),
+    }
+}
+
+/// Lets each peer see what happened: an end as an end, a cut as a cut.
+fn end(failure: &Failure, downstream: &Leg, upstream: &Leg) {
+    match (failure.reason, failure.side) {
+        (Reason::Completed, _) => {}
+        // Who broke the protocol was told by an alert or an answer, which a reset would destroy.
+        (Reason::Protocol | Reason::BadUpgrade | Reason::HandshakeFailed, Side::Downstream) => {
+            upstream.cut();
+        }
+        (Reason::Protocol | Reason::BadUpgrade | Reason::HandshakeFailed, Side::Upstream) => {
+            downstream.cut();
+        }
+        _ => {
+            upstream.cut();
+            downstream.cut();
+        }
+    }
+}

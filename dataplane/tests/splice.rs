@@ -1,0 +1,249 @@
+//! The engine over real sockets in splice mode: bytes, ends, cuts, refusals, limits, drain.
+
+mod support;
+
+use eyesplice_dataplane::seam::{Phase, Reason, Side, StreamMode};
+use socket2::SockRef;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use support::{Answer, Gateway, PATIENCE, connect, pattern};
+
+/// Starts a target that serves one connection; returns its address.
+fn target<T: Send + 'static>(
+    serve: impl FnOnce(TcpStream) -> T + Send + 'static,
+) -> (String, JoinHandle<T>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let handle = thread::spawn(move || {
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        serve(socket)
+    });
+    (address, handle)
+}
+
+#[test]
+fn half_close_leaves_the_other_direction_open() {
+    let mut gateway = Gateway::start(Answer::Splice);
+    let (address, echo) = target(|mut socket| {
+        let mut all = Vec::new();
+        socket.read_to_end(&mut all).unwrap();
+        socket.write_all(&all).unwrap();
+    });
+    let (mut stream, head) = connect(&gateway.socket(), &address);
+    assert_eq!(head, "HTTP/1.1 200 Connection established\r\n\r\n");
+    let sent = pattern(20 << 20);
+    stream.write_all(&sent).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).unwrap();
+    echo.join().unwrap();
+    assert!(
+        back == sent,
+        "{} bytes came back of {}",
+        back.len(),
+        sent.len()
+    );
+    let record = gateway.ended();
+    assert_eq!(
+        (record.reason, record.mode),
+        (Reason::Completed, StreamMode::Splice)
+    );
+    assert_eq!((record.bytes.up, record.bytes.down), (20 << 20, 20 << 20));
+    assert!(
+        gateway.totals().bytes_spliced > 10 << 20,
+        "{:?}",
+        gateway.totals()
+    );
+    gateway.assert_nothing_held();
+}
+
+#[test]
+fn small_messages_go_through_at_once_and_are_copied() {
+    let gateway = Gateway::start(Answer::Splice);
+    let (address, echo) = target(|mut socket| {
+        let mut byte = [0; 64];
+        while let Ok(n @ 1..) = socket.read(&mut byte) {
+            socket.write_all(&byte[..n]).unwrap();
+        }
+    });
+    let (mut stream, _) = connect(&gateway.socket(), &address);
+    for round in 0..500u32 {
+        let message = round.to_le_bytes();
+        stream.write_all(&message).unwrap();
+        let mut back = [0; 4];
+        stream.read_exact(&mut back).unwrap();
+        assert_eq!(back, message);
+    }
+    drop(stream);
+    echo.join().unwrap();
+    gateway.assert_nothing_held();
+    assert_eq!(gateway.totals().bytes_spliced, 0);
+}
+
+#[test]
+fn bytes_behind_the_connect_are_delivered_first_and_once() {
+    let gateway = Gateway::start(Answer::Splice);
+    let (address, reader) = target(|mut socket| {
+        let mut all = String::new();
+        socket.read_to_string(&mut all).unwrap();
+        all
+    });
+    let mut stream = std::os::unix::net::UnixStream::connect(gateway.socket()).unwrap();
+    write!(
+        stream,
+        "CONNECT {address} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nearly "
+    )
+    .unwrap();
+    support::read_head(&mut stream);
+    stream.write_all(b"late").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(reader.join().unwrap(), "early late");
+}
+
+#[test]
+fn reset_upstream_is_a_cut_downstream_and_named() {
+    let mut gateway = Gateway::start(Answer::Splice);
+    let (address, resetter) = target(|mut socket| {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        SockRef::from(&socket)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    });
+    let (mut stream, _) = connect(&gateway.socket(), &address);
+    stream.write_all(b"x").unwrap();
+    resetter.join().unwrap();
+    let mut rest = Vec::new();
+    // A UNIX socket knows no reset; what matters is that it ends.
+    drop(stream.read_to_end(&mut rest));
+    let record = gateway.ended();
+    assert_eq!(
+        (record.reason, record.side),
+        (Reason::Reset, Side::Upstream)
+    );
+    gateway.assert_nothing_held();
+}
+
+#[test]
+fn refusal_puts_the_remedy_into_the_reason_phrase() {
+    let mut gateway = Gateway::start(Answer::Refuse(403, "denied by rule x; ask for a rule"));
+    let (mut stream, head) = connect(&gateway.socket(), "10.0.0.1:10250");
+    assert!(
+        head.starts_with("HTTP/1.1 403 denied by rule x; ask for a rule\r\n"),
+        "{head}"
+    );
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty());
+    let record = gateway.ended();
+    assert_eq!((record.reason, record.status), (Reason::Denied, Some(403)));
+    gateway.assert_nothing_held();
+}
+
+#[test]
+fn refused_dial_is_502_with_a_question_that_helps() {
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut gateway = Gateway::start(Answer::Splice);
+    let (_, head) = connect(&gateway.socket(), &closed.to_string());
+    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+    assert!(head.contains("refused the connection"), "{head}");
+    let record = gateway.ended();
+    assert_eq!(
+        (record.reason, record.phase),
+        (Reason::DialFailed, Phase::Dial)
+    );
+}
+
+#[test]
+fn silent_control_is_504_after_its_deadline() {
+    let mut gateway = Gateway::with(Answer::Silence, |_, admission| {
+        admission.admit_timeout = Duration::from_millis(50);
+    });
+    let (_, head) = connect(&gateway.socket(), "10.0.0.1:1");
+    assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
+    assert_eq!(gateway.ended().reason, Reason::Timeout);
+}
+
+#[test]
+fn client_that_leaves_while_control_thinks_cancels_the_stream() {
+    let mut gateway = Gateway::start(Answer::Silence);
+    let mut stream = std::os::unix::net::UnixStream::connect(gateway.socket()).unwrap();
+    stream
+        .write_all(b"CONNECT 10.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        .unwrap();
+    gateway.until("a pending stream", |totals| totals.streams_pending == 1);
+    drop(stream);
+    let record = gateway.ended();
+    assert_eq!(
+        (record.reason, record.side),
+        (Reason::Cancelled, Side::Downstream)
+    );
+    gateway.assert_nothing_held();
+}
+
+#[test]
+fn stream_above_the_limit_reads_why() {
+    let gateway = Gateway::with(Answer::Silence, |_, admission| admission.max_streams = 1);
+    let mut first = std::os::unix::net::UnixStream::connect(gateway.socket()).unwrap();
+    first
+        .write_all(b"CONNECT 10.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        .unwrap();
+    gateway.until("a pending stream", |totals| totals.streams_pending == 1);
+    let (_, head) = connect(&gateway.socket(), "10.0.0.1:1");
+    assert!(
+        head.starts_with("HTTP/1.1 503 gateway is at its limit of 1 streams"),
+        "{head}"
+    );
+    assert_eq!(gateway.totals().limited, 1);
+}
+
+#[test]
+fn malformed_connect_is_answered_and_closed() {
+    let mut gateway = Gateway::start(Answer::Splice);
+    let mut stream = std::os::unix::net::UnixStream::connect(gateway.socket()).unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    let head = support::read_head(&mut stream);
+    assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
+    assert_eq!(gateway.ended().reason, Reason::Protocol);
+}
+
+#[test]
+fn idle_limit_ends_a_stream_that_moves_nothing() {
+    let mut gateway = Gateway::with(Answer::Splice, |limits, _| {
+        limits.idle_timeout = Some(Duration::from_millis(50));
+    });
+    let (address, holder) = target(|mut socket| {
+        let mut rest = Vec::new();
+        drop(socket.read_to_end(&mut rest));
+    });
+    let (mut stream, _) = connect(&gateway.socket(), &address);
+    let mut rest = Vec::new();
+    drop(stream.read_to_end(&mut rest));
+    holder.join().unwrap();
+    assert_eq!(gateway.ended().reason, Reason::Idle);
+    gateway.assert_nothing_held();
+}
+
+#[test]
+fn drain_waits_for_streams_and_then_aborts_them() {
+    let mut gateway = Gateway::start(Answer::Splice);
+    let (address, holder) = target(|mut socket| {
+        let mut rest = Vec::new();
+        drop(socket.read_to_end(&mut rest));
+    });
+    let (stream, _) = connect(&gateway.socket(), &address);
+    let engine = gateway.engine.take().unwrap();
+    assert_eq!(engine.drain(Duration::from_millis(50)), 1);
+    holder.join().unwrap();
+    assert_eq!(gateway.ended().reason, Reason::Drained);
+    drop(stream);
+    assert!(!gateway.socket().exists());
+}
