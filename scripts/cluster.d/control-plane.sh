@@ -5,8 +5,8 @@ start_etcd() {
   # Nothing in it has to survive, so nothing is synced.
   start etcd "$BIN/etcd" --name cluster --data-dir "$STATE/etcd" --unsafe-no-fsync --log-level warn \
     --listen-client-urls "$ETCD_URL" --advertise-client-urls "$ETCD_URL" \
-    --listen-peer-urls "http://$ETCD_IP:2380" --initial-advertise-peer-urls "http://$ETCD_IP:2380" \
-    --initial-cluster "cluster=http://$ETCD_IP:2380"
+    --listen-peer-urls "http://$LOOPBACK_IP:2380" --initial-advertise-peer-urls "http://$LOOPBACK_IP:2380" \
+    --initial-cluster "cluster=http://$LOOPBACK_IP:2380"
 }
 
 etcd_ok() { curl --silent --fail --max-time 2 "$ETCD_URL/health"; }
@@ -51,7 +51,7 @@ start_controller_manager() {
   done
   start kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig "$kubeconfig" \
     --authentication-kubeconfig "$kubeconfig" --authorization-kubeconfig "$kubeconfig" \
-    --bind-address "$ETCD_IP" --port 0 --leader-elect=false --use-service-account-credentials \
+    --bind-address "$LOOPBACK_IP" --port 0 --leader-elect=false --use-service-account-credentials \
     --root-ca-file "$PKI/ca.crt" --service-account-private-key-file "$PKI/sa.key" \
     "${pair[@]}" \
     --cluster-signing-kubelet-serving-cert-file "$PKI/kubelet-serving-ca.crt" \

@@ -22,14 +22,13 @@ make_pki() {
     >"$LOG/pki.log" 2>&1 || { tail_of "$LOG/pki.log"; die "$EYESPLICE pki init failed"; }
 }
 
-# start_gateway: starts the gateway with the caller's configuration or with the one for the mode.
-start_gateway() {
-  if [[ -z $GATEWAY_CONFIG ]]; then
-    GATEWAY_CONFIG=$CONF/gateway.yaml
-    render "gateway-$MODE-$EGRESS.yaml" "$GATEWAY_CONFIG"
-  fi
-  start gateway "$EYESPLICE" gateway --config "$GATEWAY_CONFIG"
+# configure_gateway: writes the configuration for the mode, which the caller's own may replace.
+configure_gateway() {
+  render "gateway-$MODE.yaml" "$CONF/gateway.yaml"
+  GATEWAY_CONFIG=${GATEWAY_CONFIG:-$CONF/gateway.yaml}
 }
+
+start_gateway() { start gateway "$EYESPLICE" gateway --config "$GATEWAY_CONFIG"; }
 
 # gateway_ok: holds when the gateway listens where the API server will look for it.
 gateway_ok() {
@@ -37,6 +36,6 @@ gateway_ok() {
   if [[ $EGRESS == uds ]]; then
     ss --no-header --listening --unix src "$EGRESS_SOCKET" | grep -q .
   else
-    ss --no-header --listening --tcp --numeric src "${EGRESS_URL#https://}" | grep -q .
+    ss --no-header --listening --tcp --numeric src "$EGRESS_ADDRESS" | grep -q .
   fi
 }

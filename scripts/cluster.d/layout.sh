@@ -21,16 +21,19 @@ POD_CIDR=10.232.$INDEX.0/24
 SERVICE_CIDR=10.96.0.0/16
 SERVICE_IP=10.96.0.1
 
-# etcd is for the API server only, so it gets a loopback address of its own.
-ETCD_IP=127.231.$INDEX.1
-ETCD_URL=http://$ETCD_IP:2379
 APISERVER_URL=https://$CONTROL_PLANE_IP:6443
-# The controller manager's health port, next to etcd's.
-CONTROLLER_MANAGER_URL=https://$ETCD_IP:10257
 
 # Where the API server looks for the gateway.
 EGRESS_SOCKET=$RUN/egress.sock
-EGRESS_URL=https://$CONTROL_PLANE_IP:8131
+EGRESS_ADDRESS=$CONTROL_PLANE_IP:8131
+EGRESS_URL=https://$EGRESS_ADDRESS
+
+# What no node and no pod may reach: a loopback address that other clusters do not use.
+LOOPBACK_IP=127.231.$INDEX.1
+ETCD_URL=http://$LOOPBACK_IP:2379
+CONTROLLER_MANAGER_URL=https://$LOOPBACK_IP:10257
+ADMIN_ADDRESS=$LOOPBACK_IP:9464
+ADMIN_URL=http://$ADMIN_ADDRESS
 
 ADMIN_KUBECONFIG=$PKI/admin.kubeconfig
 CONTAINERD_SOCKET=$RUN/containerd.sock
@@ -59,11 +62,11 @@ save_settings() {
 render() {
   local text name
   text=$(<"$CLUSTER_D/conf/$1")
-  for name in STATE RUN PKI BIN NODE_NAME NODE_IP CONTROL_PLANE_IP POD_CIDR ETCD_URL EGRESS_SOCKET \
-    EGRESS_URL CONTAINERD_SOCKET; do
+  for name in STATE PKI LOG BIN NODE_NAME NODE_IP POD_CIDR EGRESS_SOCKET EGRESS_ADDRESS EGRESS_URL \
+    ADMIN_ADDRESS CONTAINERD_SOCKET; do
     text=${text//"@$name@"/"${!name}"}
   done
-  [[ $text != *@[A-Z]*([A-Z_])@* ]] || die "conf/$1 has a mark that render() does not know"
+  [[ $text != *@+([A-Z_])@* ]] || die "conf/$1 has a mark that render() does not know"
   printf '%s\n' "$text" >"$2"
 }
 

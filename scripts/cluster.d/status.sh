@@ -68,6 +68,7 @@ cluster_env() {
     [EGRESS_URL]=$EGRESS_URL
     [GATEWAY_MODE]=$MODE
     [GATEWAY_CONFIG]=$GATEWAY_CONFIG
+    [GATEWAY_ADMIN_URL]=$ADMIN_URL
   )
   for name in "${DAEMONS[@]}"; do
     pid=$(pid_of "$name" || true)

@@ -58,7 +58,7 @@ refuse_second_cluster() {
   local wanted="$INDEX $EGRESS $MODE $GATEWAY $GATEWAY_CONFIG" running
   any_alive || return 1
   running=$(load_settings && printf '%s' "$(<"$STATE/index") $EGRESS $MODE $GATEWAY $GATEWAY_CONFIG") || true
-  [[ $GATEWAY == none || -n $GATEWAY_CONFIG ]] || wanted+=$CONF/gateway.yaml
+  [[ $EGRESS == none || -n $GATEWAY_CONFIG ]] || wanted+=$CONF/gateway.yaml
   if [[ $running == "$wanted" ]] && cluster_status >/dev/null; then
     load_settings
     say "it is up already"
@@ -81,8 +81,9 @@ up_start() {
   # The API server takes its time, and so does the kubelet before it asks for it: let them overlap.
   start_containerd
   start_kubelet
-  if [[ $GATEWAY == start ]]; then start_gateway; fi
+  if [[ $EGRESS != none ]]; then configure_gateway; fi
   save_settings
+  if [[ $GATEWAY == start ]]; then start_gateway; fi
   await kube-apiserver "$APISERVER_WAIT_S" apiserver_ok
   say "API server ready"
   if [[ $GATEWAY == start ]]; then await gateway "$WAIT_S" gateway_ok; fi
