@@ -25,11 +25,14 @@ impl EngineMetrics {
     }
 }
 
+/// Picks one counter.
+type Value = fn(&CounterTotals) -> u64;
+
 /// One metric with no labels.
 struct Single {
     name: &'static str,
     help: &'static str,
-    value: fn(&CounterTotals) -> u64,
+    value: Value,
 }
 
 /// One metric of several counters, told apart by one label.
@@ -37,7 +40,7 @@ struct Split {
     name: &'static str,
     help: &'static str,
     label: &'static str,
-    values: [(&'static str, fn(&CounterTotals) -> u64); 2],
+    values: [(&'static str, Value); 2],
 }
 
 const COUNTERS: [Single; 10] = [

@@ -110,3 +110,6 @@ fn build() -> Info<[(&'static str, &'static str); 3]> {
         ("architecture", BUILD.architecture),
     ])
 }
+
+#[cfg(test)]
+mod tests;

@@ -305,3 +305,6 @@ impl<S: Source> Reloader<S> {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
