@@ -97,7 +97,7 @@ impl Running {
     async fn until(&self, condition: impl Fn(&Board, &Metrics) -> bool) {
         let waited = async {
             while !condition(&self.board, &self.metrics) {
-                tokio::time::sleep(Duration::from_millis(2)).await;
+                sleep(Duration::from_millis(2)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(20), waited)
@@ -253,7 +253,7 @@ async fn polling_finds_changes_where_nothing_can_be_watched() {
     std::fs::create_dir(dir.path().join("absent")).unwrap();
     std::fs::write(&file, "one").unwrap();
     while board.last().as_deref() != Some("one") {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
     }
     task.abort();
 }
