@@ -1,0 +1,208 @@
+//! Decides which rule a target falls under, or why it is denied.
+//!
+//! Addresses are judged one by one after the name was resolved once: built-in denials first, then
+//! the rules in order. A name whose addresses fall under several rules keeps those of one rule only,
+//! so a stream never mixes a spliced and a terminated address.
+
+mod builtin;
+
+pub use builtin::{BuiltinDenial, builtin_denial, embedded_v4};
+
+use crate::config::{Config, Egress, Rule, RuleAction, Transport, is_below};
+use eyesplice_proto::authority::{Authority, Host};
+use ipnet::IpNet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// The rules and exemptions of one configuration.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    rules: Vec<Rule>,
+    exempt: Vec<IpNet>,
+    own: Vec<SocketAddr>,
+}
+
+/// What a target may use.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Selection<'a> {
+    /// Index of the rule, in the order of the configuration.
+    pub index: usize,
+    /// The rule.
+    pub rule: &'a Rule,
+    /// The addresses that fall under it, in the order given; never empty.
+    pub addresses: Vec<IpAddr>,
+    /// The addresses that were left out.
+    pub dropped: Vec<Denied>,
+}
+
+/// One address that is not dialled, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// The address.
+    pub address: IpAddr,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why an address is not dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Built in.
+    Builtin(BuiltinDenial),
+    /// The rule says so.
+    Rule(Arc<str>),
+    /// No rule matches.
+    NoRule,
+    /// It falls under another rule than the first address of this name.
+    OtherRule(Arc<str>),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Builtin(denial) => write!(f, "it is {denial}"),
+            Self::Rule(name) => write!(f, "denied by rule {name}"),
+            Self::NoRule => f.write_str("no rule allows it"),
+            Self::OtherRule(name) => {
+                write!(
+                    f,
+                    "it falls under rule {name}, unlike the first address of the name"
+                )
+            }
+        }
+    }
+}
+
+impl Policy {
+    /// Compiles the rules of a configuration; its own listeners and admin endpoint are denied.
+    pub fn new(config: &Config) -> Self {
+        let tcp = config
+            .listeners
+            .iter()
+            .filter_map(|listener| match &listener.transport {
+                Transport::Tcp(tcp) => Some(tcp.address),
+                Transport::Unix(_) => None,
+            });
+        Self::compile(&config.egress, tcp.chain([config.admin.address]).collect())
+    }
+
+    /// Compiles rules; `own` are the endpoints of this process.
+    pub fn compile(egress: &Egress, own: Vec<SocketAddr>) -> Self {
+        Self {
+            rules: egress.rules.clone(),
+            exempt: egress.insecure_allow_targets.clone(),
+            own,
+        }
+    }
+
+    /// Tells whether any address could make this target allowed, before its name is resolved: a
+    /// name that no rule can allow never reaches a name server.
+    pub fn may_allow(&self, asked: &Authority) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| !matches!(rule.action, RuleAction::Deny) && matches_asked(rule, asked))
+    }
+
+    /// Judges the addresses of a target.
+    ///
+    /// The first address that some rule allows picks the rule; others that fall under the same rule
+    /// stay, all else is dropped and listed. `is_local` tells whether an address is this host's;
+    /// asked only for the port of a listener that is bound to all addresses.
+    ///
+    /// # Errors
+    /// Why the first address is denied, if none is allowed; `None` if there was no address.
+    pub fn select(
+        &self,
+        asked: &Authority,
+        addresses: &[IpAddr],
+        is_local: &dyn Fn(IpAddr) -> bool,
+    ) -> Result<Selection<'_>, Option<Denied>> {
+        let mut chosen: Option<(usize, Vec<IpAddr>)> = None;
+        let mut dropped = Vec::new();
+        for address in addresses.iter().map(IpAddr::to_canonical) {
+            match (self.judge(asked, address, is_local), &mut chosen) {
+                (Ok(index), None) => chosen = Some((index, vec![address])),
+                (Ok(index), Some((rule, kept))) if *rule == index => kept.push(address),
+                (Ok(index), Some(_)) => {
+                    let cause = Cause::OtherRule(self.rules[index].name.clone());
+                    dropped.push(Denied { address, cause });
+                }
+                (Err(cause), _) => dropped.push(Denied { address, cause }),
+            }
+        }
+        match chosen {
+            Some((index, addresses)) => Ok(Selection {
+                index,
+                rule: &self.rules[index],
+                addresses,
+                dropped,
+            }),
+            None => Err(dropped.into_iter().next()),
+        }
+    }
+
+    fn judge(
+        &self,
+        asked: &Authority,
+        address: IpAddr,
+        is_local: &dyn Fn(IpAddr) -> bool,
+    ) -> Result<usize, Cause> {
+        if let Some(denial) = builtin_denial(address, &self.exempt) {
+            return Err(Cause::Builtin(denial));
+        }
+        if self.is_own(address, asked.port, is_local) {
+            return Err(Cause::Builtin(BuiltinDenial::OwnListener));
+        }
+        let matching = |(_, rule): &(usize, &Rule)| {
+            matches_asked(rule, asked) && matches_address(rule, address)
+        };
+        match self.rules.iter().enumerate().find(matching) {
+            None => Err(Cause::NoRule),
+            Some((_, rule)) if matches!(rule.action, RuleAction::Deny) => {
+                Err(Cause::Rule(rule.name.clone()))
+            }
+            Some((index, _)) => Ok(index),
+        }
+    }
+
+    fn is_own(&self, address: IpAddr, port: u16, is_local: &dyn Fn(IpAddr) -> bool) -> bool {
+        self.own.iter().filter(|own| own.port() == port).any(|own| {
+            let bound = own.ip().to_canonical();
+            if bound.is_unspecified() {
+                is_local(address)
+            } else {
+                bound == address
+            }
+        })
+    }
+}
+
+fn matches_asked(rule: &Rule, asked: &Authority) -> bool {
+    let port = rule.ports.is_empty() || rule.ports.iter().any(|range| range.contains(asked.port));
+    port && (rule.dns_suffixes.is_empty()
+        || match &asked.host {
+            Host::Name(name) => rule
+                .dns_suffixes
+                .iter()
+                .any(|suffix| is_below(name.as_str(), suffix)),
+            Host::Ip(_) => false,
+        })
+}
+
+/// A deny rule also sees the IPv4 address inside of an IPv6 one: a translator on the way would.
+fn matches_address(rule: &Rule, address: IpAddr) -> bool {
+    let within = |address: IpAddr| rule.cidrs.iter().any(|net| net.contains(&address));
+    if rule.cidrs.is_empty() || within(address) {
+        return true;
+    }
+    match address {
+        IpAddr::V6(v6) if matches!(rule.action, RuleAction::Deny) => {
+            embedded_v4(v6).into_iter().any(|v4| within(IpAddr::V4(v4)))
+        }
+        IpAddr::V6(_) | IpAddr::V4(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
