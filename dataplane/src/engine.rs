@@ -2,7 +2,7 @@
 
 use crate::counters::{CounterTotals, WorkerCounters};
 use crate::dial::Liveness;
-use crate::ktls::Ktls;
+use crate::ktls::{Ktls, supported_ciphers};
 use crate::limits::BACKLOG;
 use crate::seam::{Control, ListenerName, SnapshotCell, StreamRecord};
 use crate::worker::{Command, Worker, WorkerParts};
@@ -122,6 +122,7 @@ impl Engine {
     ) -> Result<Self, StartError> {
         let workers = config.workers.max(1);
         let mut bound = bind(&config, workers)?;
+        let ktls = Ktls::new(config.ktls, supported_ciphers(config.ktls));
         let (command, _) = watch::channel(Command::Run);
         let mut engine = Self {
             threads: Vec::new(),
@@ -146,7 +147,7 @@ impl Engine {
                     keepalive_idle: config.keepalive_idle,
                     user_timeout: config.user_timeout,
                 },
-                ktls: Ktls::new(config.ktls),
+                ktls: ktls.clone(),
             };
             if let Err(source) = engine.start_worker(index, parts) {
                 // Dropping the engine ends the workers that did start.

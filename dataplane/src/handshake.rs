@@ -36,7 +36,7 @@ pub(crate) async fn run(
         ),
     };
     // Only the session next to the socket can move into the kernel.
-    let kernel = leg.is_plain() && worker.ktls().wanted();
+    let kernel = leg.is_bare() && worker.ktls().prepare(cx, leg.fd())?;
     leg.push(session);
     let result = leg.handshake(cx.pools(), deadline, kernel).await;
     let result = match result {

@@ -1,29 +1,327 @@
-//! When and how a leg's TLS moves into the kernel.
+//! When and how a leg's TLS moves into the kernel, and how control records are read there.
 
 use crate::context::StreamContext;
 use crate::engine::KtlsPolicy;
 use crate::failure::LegError;
 use crate::leg::Leg;
+use eyesplice_proto::tls::{Handover, RECORD_PAYLOAD, Session, TlsError};
+use eyesplice_sys::ktls::{self, Alert, Cipher, Keys, Record, RecordKind, Trouble, Version};
+use eyesplice_sys::ring::Fd;
+use rustls::pki_types::CertificateDer;
+use rustls::{AlertDescription, CipherSuite, ConnectionTrafficSecrets as Secrets, ProtocolVersion};
+use std::cell::Cell;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
-/// The kernel TLS policy of a worker.
-#[derive(Clone, Copy, Debug)]
+/// Records that one AES-GCM key may protect (RFC 8446 section 5.5: 2^24.5). The kernel neither counts
+/// them nor can it change the key before Linux 6.14.
+const RECORDS_PER_KEY: u64 = 1 << 24;
+
+/// Handshake message types (RFC 8446 section 4).
+const NEW_SESSION_TICKET: u8 = 4;
+
+/// What a worker knows of kernel TLS.
+#[derive(Clone, Debug)]
 pub(crate) struct Ktls {
     policy: KtlsPolicy,
+    supported: Arc<[(Version, Cipher)]>,
 }
 
 impl Ktls {
-    pub(crate) fn new(policy: KtlsPolicy) -> Self {
-        Self { policy }
+    pub(crate) fn new(policy: KtlsPolicy, supported: Arc<[(Version, Cipher)]>) -> Self {
+        Self { policy, supported }
     }
 
-    /// Whether handshakes should stop exactly at a record's end, so that the kernel can go on.
-    pub(crate) fn wanted(self) -> bool {
-        self.policy != KtlsPolicy::Off
+    /// Prepares a connected socket for the hand-over; `false` when TLS stays in user space.
+    ///
+    /// Done before the handshake: after the peer's FIN the kernel refuses.
+    pub(crate) fn prepare(&self, cx: &StreamContext, fd: &Fd) -> Result<bool, LegError> {
+        match self.policy {
+            KtlsPolicy::Off => return Ok(false),
+            KtlsPolicy::Auto if self.supported.is_empty() => {
+                cx.counters().ktls_declined.inc();
+                return Ok(false);
+            }
+            KtlsPolicy::Auto | KtlsPolicy::Require => {}
+        }
+        match ktls::set_ulp(fd.as_fd()) {
+            Ok(()) => Ok(true),
+            Err(error) if self.policy == KtlsPolicy::Require => Err(LegError::Gone(error.source)),
+            Err(_) => {
+                cx.counters().ktls_declined.inc();
+                Ok(false)
+            }
+        }
     }
 
-    /// Moves the only session of `leg` into the kernel.
-    pub(crate) fn take_over(self, cx: &StreamContext, _leg: &Leg) -> Result<(), LegError> {
-        cx.counters().ktls_declined.inc();
+    /// Moves the only session of `leg` into the kernel, or leaves it where it is if the policy
+    /// allows that.
+    pub(crate) fn take_over(&self, cx: &StreamContext, leg: &Leg) -> Result<(), LegError> {
+        let Some(session) = leg.pop() else {
+            return Ok(());
+        };
+        if !self.can_take(&session) {
+            cx.counters().ktls_declined.inc();
+            leg.push(session);
+            return match self.policy {
+                KtlsPolicy::Require => Err(LegError::Gone(io::Error::other(
+                    "kernel TLS is required, and this kernel does not speak the negotiated cipher",
+                ))),
+                _ => Ok(()),
+            };
+        }
+        let Handover {
+            secrets,
+            version,
+            peer_certificates,
+        } = session.into_kernel()?;
+        let version = match version {
+            ProtocolVersion::TLSv1_3 => Version::Tls13,
+            _ => Version::Tls12,
+        };
+        let transmit = keys(version, secrets.tx.0, &secrets.tx.1)?;
+        let receive = keys(version, secrets.rx.0, &secrets.rx.1)?;
+        let socket = leg.fd().as_fd();
+        ktls::install_tx(socket, &transmit)
+            .and_then(|()| ktls::install_rx(socket, &receive))
+            .map_err(|error| LegError::Gone(error.source))?;
+        leg.set_kernel(KernelTls::new(peer_certificates));
+        cx.counters().ktls_legs.inc();
         Ok(())
+    }
+
+    fn can_take(&self, session: &Session) -> bool {
+        let version = match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => Version::Tls13,
+            Some(ProtocolVersion::TLSv1_2) => Version::Tls12,
+            _ => return false,
+        };
+        let Some(cipher) = session
+            .cipher_suite()
+            .and_then(|suite| cipher(suite.suite()))
+        else {
+            return false;
+        };
+        session.pending_len() == 0 && self.supported.contains(&(version, cipher))
+    }
+}
+
+/// What this kernel speaks in both directions, tried on a socket pair.
+pub(crate) fn supported_ciphers(policy: KtlsPolicy) -> Arc<[(Version, Cipher)]> {
+    if policy == KtlsPolicy::Off {
+        return Arc::new([]);
+    }
+    let mut all = Vec::new();
+    for version in [Version::Tls12, Version::Tls13] {
+        for cipher in [
+            Cipher::Aes128Gcm,
+            Cipher::Aes256Gcm,
+            Cipher::ChaCha20Poly1305,
+        ] {
+            all.push((version, cipher));
+        }
+    }
+    all.into()
+}
+
+fn cipher(suite: CipherSuite) -> Option<Cipher> {
+    Some(match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => Cipher::Aes128Gcm,
+        CipherSuite::TLS13_AES_256_GCM_SHA384
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+        | CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => Cipher::Aes256Gcm,
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+        | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => Cipher::ChaCha20Poly1305,
+        _ => return None,
+    })
+}
+
+fn keys(version: Version, sequence: u64, secrets: &Secrets) -> Result<Keys, LegError> {
+    let (cipher, key, iv) = match secrets {
+        Secrets::Aes128Gcm { key, iv } => (Cipher::Aes128Gcm, key.as_ref(), iv),
+        Secrets::Aes256Gcm { key, iv } => (Cipher::Aes256Gcm, key.as_ref(), iv),
+        Secrets::Chacha20Poly1305 { key, iv } => (Cipher::ChaCha20Poly1305, key.as_ref(), iv),
+        _ => return Err(LegError::Gone(io::ErrorKind::Unsupported.into())),
+    };
+    let iv: [u8; 12] = iv
+        .as_ref()
+        .try_into()
+        .map_err(|_| LegError::Gone(io::ErrorKind::Unsupported.into()))?;
+    Keys::new(version, cipher, key, &iv, sequence)
+        .map_err(|error| LegError::Gone(io::Error::other(error)))
+}
+
+/// A session that lives in the kernel.
+pub(crate) struct KernelTls {
+    peer_certificates: Option<Vec<CertificateDer<'static>>>,
+    records_sent: Cell<u64>,
+    /// Bytes of a handshake message whose beginning was seen.
+    message_left: Cell<usize>,
+}
+
+/// What a read from a kernel session brought.
+pub(crate) enum FromKernel {
+    /// Payload bytes.
+    Payload(usize),
+    /// Nothing there.
+    Wait,
+    /// close_notify.
+    End,
+}
+
+impl KernelTls {
+    fn new(peer_certificates: Option<Vec<CertificateDer<'static>>>) -> Self {
+        Self {
+            peer_certificates,
+            records_sent: Cell::new(0),
+            message_left: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn peer_certificates(&self) -> Option<Vec<CertificateDer<'static>>> {
+        self.peer_certificates.clone()
+    }
+
+    /// Counts what one send or splice may have sealed, and stops before the key is used up.
+    pub(crate) fn count(&self, bytes: usize) -> Result<(), LegError> {
+        let records = (bytes / RECORD_PAYLOAD + 1) as u64;
+        let sent = self.records_sent.get() + records;
+        self.records_sent.set(sent);
+        if sent > RECORDS_PER_KEY {
+            Err(LegError::Tls(TlsError::KeyExhausted))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Reads once; session tickets are passed over.
+    pub(crate) fn read(&self, fd: &Fd, room: &mut [u8]) -> Result<FromKernel, LegError> {
+        loop {
+            match ktls::recv_record(fd.as_fd(), room) {
+                Ok(Record::Content {
+                    kind: RecordKind::Data,
+                    len: 0,
+                    ..
+                }) => {}
+                Ok(Record::Content {
+                    kind: RecordKind::Data,
+                    len,
+                    ..
+                }) => {
+                    return Ok(FromKernel::Payload(len));
+                }
+                Ok(Record::Content {
+                    kind: RecordKind::Alert,
+                    len,
+                    ..
+                }) => {
+                    let alert = Alert::parse(room.get(..len).unwrap_or_default());
+                    match alert {
+                        Some(alert) if alert.is_close_notify() => return Ok(FromKernel::End),
+                        Some(alert) if !alert.fatal => {}
+                        Some(alert) => {
+                            let description = AlertDescription::from(alert.description);
+                            return Err(rustls_error(rustls::Error::AlertReceived(description)));
+                        }
+                        None => return Err(misbehaved()),
+                    }
+                }
+                Ok(Record::Content {
+                    kind: RecordKind::Handshake,
+                    len,
+                    ..
+                }) => {
+                    self.pass_tickets(room.get(..len).unwrap_or_default())?;
+                }
+                Ok(Record::Content { .. }) => return Err(misbehaved()),
+                Ok(Record::Fin) => return Err(LegError::Truncated),
+                Err(error) => {
+                    return match Trouble::of(&error) {
+                        Trouble::WouldBlock => Ok(FromKernel::Wait),
+                        Trouble::BadRecord => Err(rustls_error(rustls::Error::DecryptError)),
+                        Trouble::MalformedRecord | Trouble::KeyUpdate | Trouble::ControlRecord => {
+                            Err(misbehaved())
+                        }
+                        Trouble::Connection => Err(LegError::Gone(error)),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Walks the handshake messages of a record: tickets may come at any time and are not used; a
+    /// key update cannot be followed, so the connection ends as an error.
+    fn pass_tickets(&self, mut content: &[u8]) -> Result<(), LegError> {
+        loop {
+            let skipped = self.message_left.get().min(content.len());
+            self.message_left.set(self.message_left.get() - skipped);
+            content = content.get(skipped..).unwrap_or_default();
+            match content {
+                [] => return Ok(()),
+                [NEW_SESSION_TICKET, high, middle, low, ..] => {
+                    let body = u32::from_be_bytes([0, *high, *middle, *low]) as usize;
+                    self.message_left.set(4 + body);
+                }
+                // Another message, or a header split over records, which no peer sends.
+                _ => return Err(misbehaved()),
+            }
+        }
+    }
+}
+
+fn rustls_error(error: rustls::Error) -> LegError {
+    LegError::Tls(TlsError::Rustls(error))
+}
+
+fn misbehaved() -> LegError {
+    LegError::Tls(TlsError::ControlRecord)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket(body: u8) -> Vec<u8> {
+        let mut message = vec![NEW_SESSION_TICKET, 0, 0, body];
+        message.resize(4 + usize::from(body), 7);
+        message
+    }
+
+    #[test]
+    fn tickets_pass_whole_together_and_split() {
+        let session = KernelTls::new(None);
+        session.pass_tickets(&ticket(9)).unwrap();
+        session
+            .pass_tickets(&[ticket(3), ticket(200)].concat())
+            .unwrap();
+        let long = ticket(100);
+        session.pass_tickets(&long[..50]).unwrap();
+        session
+            .pass_tickets(&[&long[50..], &ticket(1)[..]].concat())
+            .unwrap();
+        assert_eq!(session.message_left.get(), 0);
+    }
+
+    #[test]
+    fn key_update_ends_the_connection() {
+        let session = KernelTls::new(None);
+        assert!(session.pass_tickets(&[24, 0, 0, 1, 0]).is_err());
+        assert!(
+            session
+                .pass_tickets(&[ticket(2), vec![24, 0, 0, 1, 1]].concat())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn used_up_key_ends_the_connection() {
+        let session = KernelTls::new(None);
+        session.records_sent.set(RECORDS_PER_KEY - 1);
+        assert!(session.count(100).is_ok());
+        assert!(session.count(1).is_err());
     }
 }

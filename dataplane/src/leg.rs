@@ -5,10 +5,12 @@
 //! only waits are [`Leg::readable`] and [`Leg::writable`], during which the leg holds no buffer.
 
 use crate::failure::LegError;
+use crate::ktls::{FromKernel, KernelTls};
 use crate::limits::{BUFFER, CHUNK};
 use crate::pool::{Buffer, Pools};
 use eyesplice_proto::stream::Side;
 use eyesplice_proto::tls::{RECORD_HEADER, Session, TlsError, missing_to_record_end};
+use eyesplice_sys::ktls;
 use eyesplice_sys::ring::{self, Fd, Interest, Op, Readiness};
 use eyesplice_sys::socket;
 use rustls::pki_types::CertificateDer;
@@ -26,6 +28,8 @@ pub(crate) struct Leg {
     side: Side,
     /// From the socket outwards: `[0]` makes the bytes on the wire.
     layers: RefCell<SmallVec<[Session; 1]>>,
+    /// TLS below all layers, in the kernel.
+    kernel: RefCell<Option<Box<KernelTls>>>,
     /// Payload that was read past a head: delivered before anything else.
     unread: RefCell<Vec<u8>>,
     /// Wire bytes that rustls wanted out (alerts) while the socket took no more.
@@ -68,6 +72,7 @@ impl Leg {
             fd,
             side,
             layers: RefCell::default(),
+            kernel: RefCell::default(),
             unread: RefCell::default(),
             owed: RefCell::default(),
             writing: Cell::new(false),
@@ -95,13 +100,28 @@ impl Leg {
 
     /// The certificate chain that the peer of the topmost session presented.
     pub(crate) fn peer_chain(&self) -> Option<Vec<CertificateDer<'static>>> {
-        self.layers
-            .borrow()
-            .last()
-            .and_then(|top| top.peer_certificates().map(<[_]>::to_vec))
+        match self.layers.borrow().last() {
+            Some(top) => top.peer_certificates().map(<[_]>::to_vec),
+            None => self.kernel.borrow().as_ref().and_then(|kernel| kernel.peer_certificates()),
+        }
     }
 
-    /// Whether payload is what the socket carries, so that it can be spliced.
+    /// Puts a session below all layers that the kernel carries.
+    pub(crate) fn set_kernel(&self, kernel: KernelTls) {
+        *self.kernel.borrow_mut() = Some(Box::new(kernel));
+    }
+
+    /// Whether the kernel carries TLS on this socket.
+    pub(crate) fn is_kernel(&self) -> bool {
+        self.kernel.borrow().is_some()
+    }
+
+    /// Whether there is no TLS at all.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.is_plain() && !self.is_kernel()
+    }
+
+    /// Whether payload is what the socket gives and takes, so that it can be spliced.
     pub(crate) fn is_plain(&self) -> bool {
         self.layers.borrow().is_empty()
     }
@@ -155,14 +175,36 @@ impl Leg {
     }
 
     fn read_plain(&self, out: &mut [u8]) -> Result<ReadStep, LegError> {
-        let room = out.get_mut(..CHUNK).unwrap_or_default();
+        self.receive(out.get_mut(..CHUNK).unwrap_or_default())
+    }
+
+    /// Takes from the socket what is below all layers.
+    fn receive(&self, room: &mut [u8]) -> Result<ReadStep, LegError> {
+        let asked = room.len();
+        if let Some(kernel) = self.kernel.borrow().as_ref() {
+            return Ok(match kernel.read(&self.fd, room)? {
+                // The kernel gives what whole records it has, so a short read says nothing.
+                FromKernel::Payload(payload) => ReadStep {
+                    payload,
+                    next: Next::Read,
+                },
+                FromKernel::Wait => ReadStep {
+                    payload: 0,
+                    next: Next::Wait,
+                },
+                FromKernel::End => ReadStep {
+                    payload: 0,
+                    next: Next::End,
+                },
+            });
+        }
         match socket::recv(self.fd.as_fd(), room) {
             Ok(0) => Ok(ReadStep {
                 payload: 0,
                 next: Next::End,
             }),
             Ok(payload) => {
-                let next = if payload == CHUNK {
+                let next = if payload == asked {
                     Next::Read
                 } else {
                     Next::Wait
@@ -191,26 +233,23 @@ impl Leg {
         if room.is_empty() {
             return Err(LegError::Tls(TlsError::PendingOverflow));
         }
-        let asked = room.len();
-        let received = match socket::recv(self.fd.as_fd(), room) {
+        let below = self.receive(room)?;
+        let received = match below {
+            ReadStep {
+                payload: 0,
+                next: Next::Wait,
+            } => return Ok(below),
             // An end without close_notify may be an attacker's (RFC 8446 section 6.1).
-            Ok(0) => return Err(LegError::Truncated),
-            Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Ok(ReadStep {
-                    payload: 0,
-                    next: Next::Wait,
-                });
-            }
-            Err(error) => return Err(LegError::Gone(error)),
+            ReadStep { payload: 0, .. } => return Err(LegError::Truncated),
+            ReadStep { payload, .. } => payload,
         };
         let ciphertext = wire.get_mut(..kept + received).unwrap_or_default();
         let plaintext = out.get_mut(offset..).unwrap_or_default();
         let got = session.receive(ciphertext, plaintext)?;
-        let next = match (got.peer_closed, received == asked) {
-            (true, _) => Next::End,
-            (false, true) => Next::Read,
-            (false, false) => Next::Wait,
+        let next = if got.peer_closed {
+            Next::End
+        } else {
+            below.next
         };
         Ok(ReadStep {
             payload: got.plaintext,
@@ -286,7 +325,12 @@ impl Leg {
                 break Ok(());
             }
             match socket::send(self.fd.as_fd(), rest) {
-                Ok(n) => sent += n,
+                Ok(n) => {
+                    sent += n;
+                    if let Err(error) = self.count_sealed(n) {
+                        break Err(error);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if let Err(error) = self.writable().await {
                         break Err(error.into());
@@ -297,6 +341,14 @@ impl Leg {
         };
         self.writing.set(false);
         result
+    }
+
+    /// Counts what the kernel sealed, if it does.
+    pub(crate) fn count_sealed(&self, bytes: usize) -> Result<(), LegError> {
+        self.kernel
+            .borrow()
+            .as_ref()
+            .map_or(Ok(()), |kernel| kernel.count(bytes))
     }
 
     /// Seals and sends a slice of at most [`CHUNK`] bytes.
@@ -379,6 +431,9 @@ impl Leg {
         }
         self.owed.borrow_mut().extend_from_slice(&out);
         self.send_owed().await?;
+        if self.is_kernel() {
+            self.kernel_close().await?;
+        }
         self.shut.set(true);
         match socket::shutdown(self.fd.as_fd(), Shutdown::Write) {
             Ok(()) => Ok(()),
@@ -388,17 +443,25 @@ impl Leg {
         }
     }
 
+    /// close_notify of the session in the kernel, which neither close nor shutdown sends.
+    async fn kernel_close(&self) -> Result<(), LegError> {
+        loop {
+            match ktls::close_notify(self.fd.as_fd()) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.writable().await?;
+                }
+                Err(error) => return Err(LegError::Gone(error)),
+            }
+        }
+    }
+
     /// Makes the coming close a cut: TCP sends RST, so that no peer takes it for an end.
     pub(crate) fn cut(&self) {
         if !self.shut.get() {
             // A socket that cannot linger (UNIX) is closed without close_notify, which is a cut too.
             let _ = socket::linger_zero(self.fd.as_fd());
         }
-    }
-
-    /// Whether the write side was ended cleanly.
-    pub(crate) fn is_shut(&self) -> bool {
-        self.shut.get()
     }
 
     pub(crate) fn readable(&self) -> Op<io::Result<Readiness>> {

@@ -12,6 +12,7 @@ use crate::pool::LentPipe;
 use crate::seam::{Phase, Reason, Side};
 use eyesplice_proto::body::BodyDecoder;
 use eyesplice_proto::stream;
+use eyesplice_sys::ktls::Trouble;
 use eyesplice_sys::ring::{Op, Readiness};
 use eyesplice_sys::splice;
 use std::future::poll_fn;
@@ -255,8 +256,13 @@ async fn spliced(
             return Ok(Spliced::Copy);
         };
         let moved = match fill(from, &mut pipe) {
+            // In kernel TLS a cut looks like an end here; a read tells.
+            Ok(0) if from.is_kernel() => return Ok(Spliced::Copy),
             Ok(0) => return Ok(Spliced::End),
             Ok(moved) => moved,
+            Err(error) if from.is_kernel() && Trouble::of(&error) == Trouble::ControlRecord => {
+                return Ok(Spliced::Copy);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // The pipe goes back to its pool while the stream waits.
                 drop(pipe);
@@ -268,7 +274,10 @@ async fn spliced(
         };
         while pipe.filled > 0 {
             match empty(&mut pipe, to) {
-                Ok(n) => cx.moved(from.side(), n, true),
+                Ok(n) => {
+                    to.count_sealed(n).map_err(writing)?;
+                    cx.moved(from.side(), n, true);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     wait(cx, || to.writable()).await.map_err(writing)?;
                 }

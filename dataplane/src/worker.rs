@@ -166,8 +166,8 @@ impl Worker {
         self.liveness
     }
 
-    pub(crate) fn ktls(&self) -> Ktls {
-        self.ktls
+    pub(crate) fn ktls(&self) -> &Ktls {
+        &self.ktls
     }
 
     /// Hands a record to control. Waits while control is behind, so that no record is lost; if

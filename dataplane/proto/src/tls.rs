@@ -88,6 +88,9 @@ pub enum TlsError {
     /// The peer split a record or handshake message so that it needs more room than is given.
     #[error("peer's unfinished TLS message exceeds {PENDING_MAX} bytes")]
     PendingOverflow,
+    /// Kernel TLS met a control record that it cannot follow, a key update most likely.
+    #[error("peer sent a key update or another control record that kernel TLS cannot follow")]
+    ControlRecord,
     /// More handshake data waits than a flight can have.
     #[error("TLS handshake output exceeds {OUTGOING_MAX} bytes")]
     OutgoingOverflow,
