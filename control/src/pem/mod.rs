@@ -12,6 +12,7 @@ pub use bundle::CaBundle;
 pub use credential::{Credential, Role};
 pub use error::{Fault, PemError};
 pub use read::PrivateKey;
+pub(crate) use read::certificates;
 
 use crate::identity::CertificateFacts;
 use std::fmt;

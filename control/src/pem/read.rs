@@ -48,7 +48,7 @@ impl Drop for PrivateKey {
 }
 
 /// Loads all certificates of a file, in order; there is at least one.
-pub(super) fn certificates(file: &FileRef) -> Result<Vec<CertificateDer<'static>>, PemError> {
+pub(crate) fn certificates(file: &FileRef) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let bytes = read(file)?;
     let fail = |fault| PemError::new(file, fault);
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();

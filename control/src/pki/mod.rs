@@ -10,10 +10,12 @@ mod issue;
 mod kubeconfig;
 mod options;
 mod profile;
-pub(crate) mod serial;
+mod serial;
 
 pub use files::FileError;
+pub(crate) use issue::alternative_names;
 pub use options::{DEFAULT_SERVICE_IP, InitOptions, NodeSpec, NodeSpecError, OptionProblem};
+pub(crate) use serial::random_serial;
 
 use self::files::File;
 use self::issue::{Issued, issue};

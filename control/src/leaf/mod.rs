@@ -1,0 +1,302 @@
+//! Issues the certificates that the API server sees in place of a kubelet's, pod's or service's.
+//!
+//! The leaf is for the dialled name or address, from the egress CA that the API server trusts as
+//! `--kubelet-certificate-authority`. All leaves of an issuer share one key: they live in the same
+//! memory, so a key each would protect nothing, and cost a key pair per target. A reload makes a new
+//! issuer and with it a new key.
+
+mod authority;
+mod cache;
+
+pub use authority::{Authority, AuthorityError};
+
+use crate::identity::{CertificateFacts, instant};
+use crate::inventory::HostAddress;
+use crate::pki::{BACKDATE, alternative_names, random_serial};
+use cache::{Cache, Leaf};
+use eyesplice_proto::authority::Host;
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use rustls::{Error as TlsError, ServerConfig};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use time::OffsetDateTime;
+
+/// How long a leaf is valid unless configured; short, because nothing revokes it.
+pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// Leaves that are kept, at some 3 KiB each: one for each node of a large cluster; the next one
+/// displaces the one that was not used for the longest time.
+pub const DEFAULT_CAPACITY: usize = 4096;
+
+/// RFC 5280, appendix A: ub-common-name.
+const MAX_COMMON_NAME: usize = 64;
+
+/// The common name where the host's is too long; nobody looks at it, names are in the SAN.
+const FALLBACK_COMMON_NAME: &str = "eyesplice egress";
+
+/// What the API server must show when it connects to a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientAuth {
+    /// Its kubelet client certificate.
+    Required,
+    /// Nothing: it presents nothing to pods and services.
+    None,
+}
+
+/// Why there is no leaf.
+#[derive(Debug, thiserror::Error)]
+pub enum LeafError {
+    /// The CA's time is over.
+    #[error(
+        "cannot issue a certificate for {host}: the egress CA {subject} expired {}; renew it",
+        instant(*.expired)
+    )]
+    AuthorityExpired {
+        /// For whom.
+        host: Host,
+        /// The CA.
+        subject: String,
+        /// When it ended.
+        expired: OffsetDateTime,
+    },
+    /// A client certificate is to be required, but no CA for it is configured.
+    #[error("cannot require the API server's client certificate for {host}: no CA is configured")]
+    NoClientAuthority {
+        /// For whom.
+        host: Host,
+    },
+    /// The certificate library failed.
+    #[error("cannot issue a certificate for {host}")]
+    Issue {
+        /// For whom.
+        host: Host,
+        /// What it said.
+        source: rcgen::Error,
+    },
+    /// The system gave no random bytes.
+    #[error("cannot draw a serial number for {host}: the system's random source failed")]
+    Random {
+        /// For whom.
+        host: Host,
+    },
+    /// The TLS library refused what we made.
+    #[error("cannot build the TLS server for {host}")]
+    Tls {
+        /// For whom.
+        host: Host,
+        /// What it said.
+        source: TlsError,
+    },
+}
+
+/// How leaves are made.
+#[derive(Debug)]
+pub struct LeafOptions {
+    /// Who signs.
+    pub authority: Authority,
+    /// How long a leaf is valid; see [`DEFAULT_LIFETIME`]. Never longer than its CA.
+    pub lifetime: Duration,
+    /// Leaves that are kept; see [`DEFAULT_CAPACITY`].
+    pub capacity: usize,
+    /// Judges the API server's kubelet client certificate.
+    pub clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// The issuer of leaves with its cache. Calls may come from several threads at once.
+pub struct LeafIssuer {
+    authority: Authority,
+    lifetime: Duration,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    provider: Arc<CryptoProvider>,
+    key: KeyPair,
+    signing: Arc<dyn SigningKey>,
+    cache: Cache,
+}
+
+impl fmt::Debug for LeafIssuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authority = self.authority.facts().describe();
+        f.debug_struct("LeafIssuer")
+            .field("authority", &authority)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LeafIssuer {
+    /// Draws the key of all leaves.
+    ///
+    /// # Errors
+    /// The random source failed.
+    pub fn new(options: LeafOptions) -> Result<Self, AuthorityError> {
+        let LeafOptions {
+            authority,
+            lifetime,
+            capacity,
+            clients,
+        } = options;
+        let provider = Arc::new(default_provider());
+        let key =
+            KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(AuthorityError::LeafKey)?;
+        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let signing = provider
+            .key_provider
+            .load_private_key(der)
+            .map_err(AuthorityError::Tls)?;
+        let cache = Cache::new(capacity);
+        Ok(Self {
+            authority,
+            lifetime,
+            clients,
+            provider,
+            key,
+            signing,
+            cache,
+        })
+    }
+
+    /// What the CA says of itself.
+    pub fn authority(&self) -> &CertificateFacts {
+        self.authority.facts()
+    }
+
+    /// Gives the TLS server for a dialled host. Cheap while the leaf is in the cache; a miss costs
+    /// one signature by the CA's key: an RSA one takes a millisecond, so do it on a thread that may
+    /// wait.
+    ///
+    /// # Errors
+    /// The CA has expired; the TLS or certificate library failed.
+    pub fn server_config(
+        &self,
+        host: &Host,
+        client_auth: ClientAuth,
+        now: SystemTime,
+    ) -> Result<Arc<ServerConfig>, LeafError> {
+        if let Some(config) = self.cached(host, client_auth, now) {
+            return Ok(config);
+        }
+        // Two streams may miss at once; both leaves are good, and the later one stays.
+        let leaf = self.issue(host, client_auth, now)?;
+        let config = Arc::clone(&leaf.config);
+        self.cache.insert((host.clone(), client_auth), leaf);
+        Ok(config)
+    }
+
+    /// Gives the TLS server for a dialled host if it is in the cache; never blocks for long.
+    pub fn cached(
+        &self,
+        host: &Host,
+        client_auth: ClientAuth,
+        now: SystemTime,
+    ) -> Option<Arc<ServerConfig>> {
+        self.cache.find(&(host.clone(), client_auth), now)
+    }
+
+    /// Says how many leaves are kept.
+    pub fn cached_leaves(&self) -> usize {
+        self.cache.len()
+    }
+
+    fn issue(
+        &self,
+        host: &Host,
+        client_auth: ClientAuth,
+        now: SystemTime,
+    ) -> Result<Leaf, LeafError> {
+        let ca = self.authority.facts();
+        let start = OffsetDateTime::from(now);
+        if start >= ca.not_after {
+            let (host, subject) = (host.clone(), ca.subject.to_string());
+            return Err(LeafError::AuthorityExpired {
+                host,
+                subject,
+                expired: ca.not_after,
+            });
+        }
+        let lifetime = time::Duration::try_from(self.lifetime).unwrap_or(time::Duration::MAX);
+        let not_before = start.saturating_sub(BACKDATE).max(ca.not_before);
+        let not_after = start.saturating_add(lifetime).min(ca.not_after);
+        let failed = |source| LeafError::Issue {
+            host: host.clone(),
+            source,
+        };
+        let mut params = params(host).map_err(failed)?;
+        params.not_before = not_before;
+        params.not_after = not_after;
+        let serial = random_serial().map_err(|_| LeafError::Random { host: host.clone() })?;
+        params.serial_number = Some(serial);
+        let leaf = params
+            .signed_by(&self.key, self.authority.issuer())
+            .map_err(failed)?;
+        let mut chain = vec![leaf.into()];
+        chain.extend_from_slice(self.authority.intermediates());
+        let config = self.config(host, chain, client_auth)?;
+        Ok(Leaf {
+            config: Arc::new(config),
+            not_before: not_before.into(),
+            renew_at: start.saturating_add((not_after - start) * 2 / 3).into(),
+        })
+    }
+
+    fn config(
+        &self,
+        host: &Host,
+        chain: Vec<CertificateDer<'static>>,
+        client_auth: ClientAuth,
+    ) -> Result<ServerConfig, LeafError> {
+        let clients = match (client_auth, &self.clients) {
+            (ClientAuth::None, _) => WebPkiClientVerifier::no_client_auth(),
+            (ClientAuth::Required, Some(clients)) => Arc::clone(clients),
+            (ClientAuth::Required, None) => {
+                return Err(LeafError::NoClientAuthority { host: host.clone() });
+            }
+        };
+        let certified = CertifiedKey::new(chain, Arc::clone(&self.signing));
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|source| LeafError::Tls {
+                host: host.clone(),
+                source,
+            })?
+            .with_client_cert_verifier(clients)
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // A peer that closes with unread tickets resets the connection, and data can be lost.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        // Kernel TLS takes the traffic secrets.
+        config.enable_secret_extraction = true;
+        Ok(config)
+    }
+}
+
+fn params(host: &Host) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    let name = host.to_string();
+    let common_name = if name.len() <= MAX_COMMON_NAME {
+        &name
+    } else {
+        FALLBACK_COMMON_NAME
+    };
+    params.distinguished_name = DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common_name);
+    params.subject_alt_names = alternative_names(&[HostAddress::from(host)])?;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+

@@ -1,0 +1,192 @@
+//! Judges one certificate chain. Pure: the time is an argument.
+//!
+//! In this order, and the first that fails is told:
+//! 1. it can be parsed;
+//! 2. now is within its validity;
+//! 3. its key is pinned, where there are pins. For kubelets a pin is enough: it stands in for chain,
+//!    usage, names and node, because a self-signed kubelet can have none of them. A node with pins
+//!    must match one, whoever signed its certificate. For the pods and services of a rule with both a
+//!    CA and pins, both must hold;
+//! 4. the chain ends in the bundle;
+//! 5. it is for TLS servers: an extended key usage, if there is one, has serverAuth, a key usage has
+//!    digitalSignature (RFC 5280, section 4.2.1; RFC 8446, section 4.4.2.2);
+//! 6. its subject alternative names cover what was dialled; the common name never counts;
+//! 7. its subject is the node that the inventory names for the address.
+
+use super::failure::{Cause, Failure};
+use super::trust::{Pinning, Trust};
+use super::{Expected, server_name};
+use crate::identity::{CertificateFacts, Subject};
+use crate::pins::SpkiHash;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage};
+
+/// Judges what the peer of a stream presented.
+pub(super) fn check(
+    trust: &Trust,
+    expected: &Expected,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<CertificateFacts, Failure> {
+    let unread = |cause| Failure::new(trust, expected, cause, None);
+    let facts =
+        CertificateFacts::read(leaf).map_err(|problem| unread(Cause::Malformed(problem)))?;
+    match judge(trust, expected, leaf, intermediates, now, &facts) {
+        Ok(()) => Ok(facts),
+        Err(cause) => Err(Failure::new(trust, expected, cause, Some(facts))),
+    }
+}
+
+fn judge(
+    trust: &Trust,
+    expected: &Expected,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+    facts: &CertificateFacts,
+) -> Result<(), Cause> {
+    validity(facts, now)?;
+    match trust.pinning(expected.node.as_deref()) {
+        Pinning::None => {}
+        Pinning::Enough(pins) => return pinned(pins, facts),
+        Pinning::Besides(pins) => pinned(pins, facts)?,
+    }
+    let certificate = EndEntityCert::try_from(leaf).map_err(Cause::Unusable)?;
+    chain(trust, &certificate, intermediates, now, facts)?;
+    if !facts.usage.sign {
+        return Err(Cause::WrongKeyUsage);
+    }
+    names(expected, &certificate)?;
+    if trust.is_kubelets() {
+        node(expected, facts)
+    } else {
+        Ok(())
+    }
+}
+
+fn validity(facts: &CertificateFacts, now: UnixTime) -> Result<(), Cause> {
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    if now < facts.not_before.unix_timestamp() {
+        Err(Cause::NotYetValid)
+    } else if now > facts.not_after.unix_timestamp() {
+        Err(Cause::Expired)
+    } else {
+        Ok(())
+    }
+}
+
+fn pinned(pins: &[SpkiHash], facts: &CertificateFacts) -> Result<(), Cause> {
+    let presented = SpkiHash::of(&facts.spki);
+    if pins.contains(&presented) {
+        Ok(())
+    } else {
+        Err(Cause::PinMismatch { presented })
+    }
+}
+
+fn chain(
+    trust: &Trust,
+    certificate: &EndEntityCert<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+    facts: &CertificateFacts,
+) -> Result<(), Cause> {
+    let server = KeyUsage::server_auth();
+    match path(trust, certificate, intermediates, now, &server) {
+        Ok(()) => Ok(()),
+        // webpki looks at usages first; a stranger's certificate is a stranger's all the same.
+        Err(Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension) => {
+            match path(trust, certificate, intermediates, now, &AnyUsage) {
+                Ok(()) => Err(Cause::WrongKeyUsage),
+                Err(error) => Err(chain_cause(error, facts)),
+            }
+        }
+        Err(error) => Err(chain_cause(error, facts)),
+    }
+}
+
+fn path(
+    trust: &Trust,
+    certificate: &EndEntityCert<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+    usage: &impl ExtendedKeyUsageValidator,
+) -> Result<(), Error> {
+    certificate
+        .verify_for_usage(
+            trust.algorithms().all,
+            trust.anchors(),
+            intermediates,
+            now,
+            usage,
+            None, // Kubernetes has no revocation.
+            None,
+        )
+        .map(drop)
+}
+
+/// Accepts every usage, to tell a wrong usage from a wrong issuer.
+struct AnyUsage;
+
+impl ExtendedKeyUsageValidator for AnyUsage {
+    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn chain_cause(error: Error, facts: &CertificateFacts) -> Cause {
+    match error {
+        Error::UnknownIssuer | Error::CaUsedAsEndEntity if is_self_signed(facts) => {
+            Cause::SelfSigned
+        }
+        Error::UnknownIssuer => Cause::UnknownIssuer,
+        Error::CaUsedAsEndEntity => Cause::AuthorityAsServer,
+        // The leaf's own validity was checked before.
+        Error::CertExpired { .. } => Cause::IssuerExpired,
+        Error::CertNotValidYet { .. } => Cause::IssuerNotYetValid,
+        // The issuer's name is in the bundle, with another key.
+        Error::InvalidSignatureForPublicKey => Cause::IssuerSignature,
+        Error::NameConstraintViolation => Cause::NameConstraint,
+        Error::UnsupportedSignatureAlgorithmContext(_)
+        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Cause::WeakSignature,
+        other => Cause::Unusable(other),
+    }
+}
+
+/// Signed by its own key, or by the CA that a kubelet makes up at its first start and forgets:
+/// `NAME-ca@TIME` signs `NAME@TIME` (client-go `util/cert`, `GenerateSelfSignedCertKey`).
+fn is_self_signed(facts: &CertificateFacts) -> bool {
+    facts.self_issued || {
+        let stem = |subject: &Subject, suffix: &str| {
+            let (name, time) = subject.common_name.as_deref()?.rsplit_once('@')?;
+            let digits = !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit());
+            name.strip_suffix(suffix)
+                .filter(|_| digits)
+                .map(str::to_owned)
+        };
+        let leaf = stem(&facts.subject, "");
+        leaf.is_some() && leaf == stem(&facts.issuer, "-ca")
+    }
+}
+
+fn names(expected: &Expected, certificate: &EndEntityCert<'_>) -> Result<(), Cause> {
+    let covered = expected.accepted().iter().any(|host| {
+        server_name(host)
+            .is_some_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
+    });
+    if covered {
+        Ok(())
+    } else {
+        Err(Cause::WrongName)
+    }
+}
+
+fn node(expected: &Expected, facts: &CertificateFacts) -> Result<(), Cause> {
+    match &expected.node {
+        Some(node) if facts.subject.is_node(node) => Ok(()),
+        Some(_) => Err(Cause::WrongNode),
+        None if expected.require_node => Err(Cause::NoNode),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,136 @@
+//! Verified TLS towards kubelets, pods and services: one verifier per stream.
+//!
+//! [`Trust`] is what a configuration generation trusts; [`upstream_tls`] binds it to one stream's
+//! target. What is checked, and in which order it is told, stands in `check`.
+
+mod check;
+mod client;
+mod failure;
+mod trust;
+mod verifier;
+
+pub use client::client_verifier;
+pub use failure::{Cause, Failure, MAX_MESSAGE};
+pub use trust::{KubeletTrust, Mode, TargetTrust, Trust, TrustError};
+
+use eyesplice_dataplane::seam::{UpstreamTls, VerificationSlot};
+use eyesplice_proto::authority::Host;
+use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use std::sync::Arc;
+use verifier::StreamVerifier;
+
+/// What one stream expects at its far end.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// What was dialled; the certificate must cover it, unless `names` or `server_name` say else.
+    pub host: Host,
+    /// The port, for messages.
+    pub port: u16,
+    /// The node that owns the address. If absent, a kubelet's is looked up in the inventory.
+    pub node: Option<Arc<str>>,
+    /// Refuse a kubelet whose address no node of the inventory has.
+    pub require_node: bool,
+    /// Names of which the certificate must cover one, instead of `host`; empty: `host`.
+    pub names: Arc<[Host]>,
+    /// Sent as SNI instead of `host`, and verified if `names` is empty.
+    pub server_name: Option<Host>,
+}
+
+impl Expected {
+    /// Expects a kubelet at what was dialled.
+    pub fn kubelet(host: Host, port: u16, node: Option<Arc<str>>) -> Self {
+        Self {
+            host,
+            port,
+            node,
+            require_node: false,
+            names: Arc::new([]),
+            server_name: None,
+        }
+    }
+
+    /// Expects a pod or service at what was dialled; empty `names`: under the dialled name.
+    pub fn target(host: Host, port: u16, names: Arc<[Host]>, server_name: Option<Host>) -> Self {
+        Self {
+            host,
+            port,
+            node: None,
+            require_node: false,
+            names,
+            server_name,
+        }
+    }
+
+    /// The names of which one must be in the certificate.
+    fn accepted(&self) -> &[Host] {
+        match (&self.server_name, self.names.is_empty()) {
+            (_, false) => &self.names,
+            (Some(name), true) => std::slice::from_ref(name),
+            (None, true) => std::slice::from_ref(&self.host),
+        }
+    }
+}
+
+/// One stream's TLS towards its target.
+#[derive(Clone, Debug)]
+pub struct UpstreamSpec {
+    /// Whom to trust.
+    pub trust: Arc<Trust>,
+    /// What to find there.
+    pub expected: Expected,
+    /// What we present if asked.
+    pub client: Option<Arc<CertifiedKey>>,
+}
+
+/// Why no TLS can be spoken to a target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// Its name cannot stand in a certificate.
+    #[error("cannot verify {0}: no certificate can hold that name; use its IP or another name")]
+    Name(Host),
+}
+
+/// Builds the TLS client of one stream.
+///
+/// The configuration is a clone of the generation's (a few reference counts) with a verifier of
+/// its own. ALPN offers `http/1.1` only, and no session is resumed: a resumed session skips the
+/// certificate, so that a kubelet could live on under a trust that was withdrawn.
+///
+/// # Errors
+/// The name is unusable.
+pub fn upstream_tls(spec: UpstreamSpec) -> Result<UpstreamTls, UpstreamError> {
+    let UpstreamSpec {
+        trust,
+        mut expected,
+        client,
+    } = spec;
+    if expected.node.is_none() {
+        expected.node = trust.node_of(&expected.host).cloned();
+    }
+    let name = expected.server_name.as_ref().unwrap_or(&expected.host);
+    let server_name = server_name(name).ok_or_else(|| UpstreamError::Name(name.clone()))?;
+    let verification = VerificationSlot::default();
+    let mut config = trust.base().clone();
+    if let Some(client) = client {
+        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(client));
+    }
+    let verifier = StreamVerifier::new(trust, expected, Arc::clone(&verification));
+    config
+        .dangerous()
+        .set_certificate_verifier(Arc::new(verifier));
+    Ok(UpstreamTls {
+        config: Arc::new(config),
+        server_name,
+        verification,
+    })
+}
+
+/// Converts a host into what rustls and webpki compare certificates with.
+fn server_name(host: &Host) -> Option<ServerName<'static>> {
+    match host {
+        Host::Ip(ip) => Some(ServerName::IpAddress((*ip).into())),
+        Host::Name(name) => ServerName::try_from(name.as_str().to_owned()).ok(),
+    }
+}
+
