@@ -8,6 +8,8 @@
 //! Traps, each met on Linux 6.1 or 6.12:
 //! - A control record (alert, session ticket, key update) makes `recv` fail with `EIO` and `splice`
 //!   with `EINVAL` until [`recv_record`] took it; [`Trouble::of`] tells. Data before it comes first.
+//! - Half a record makes the socket readable although nothing can be read: [`RecordWait`] keeps the
+//!   reader from spinning.
 //! - A FIN without close_notify, even inside a record, reads as an end. Only a close_notify that
 //!   [`recv_record`] returned is a clean one.
 //! - Neither `close` nor `shutdown` sends close_notify: [`close_notify`] does.
@@ -20,8 +22,10 @@ mod install;
 mod keys;
 mod record;
 mod trouble;
+mod wait;
 
 pub use install::{InstallError, InstallStep, Obstacle, install_rx, install_tx, set_ulp};
 pub use keys::{Cipher, Keys, Version, WrongKeyLength};
 pub use record::{Alert, Record, RecordKind, close_notify, recv_record, send_record};
 pub use trouble::Trouble;
+pub use wait::{Next, RecordWait};

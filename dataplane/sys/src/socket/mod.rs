@@ -14,5 +14,5 @@ pub use option::{
     Keepalive, PeerCredentials, keepalive, linger_zero, nodelay, peer_credentials, take_error,
     user_timeout,
 };
-pub use transfer::{peek, recv, send, send_vectored, shutdown};
+pub use transfer::{peek, recv, send, send_vectored, shutdown, unread};
 pub use unix::{ListenUnixError, Ownership, SocketFile, listen_unix};

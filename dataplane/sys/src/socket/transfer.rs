@@ -64,3 +64,22 @@ pub fn send_vectored(socket: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result
 pub fn shutdown(socket: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
     SockRef::from(&socket).shutdown(how)
 }
+
+/// Counts the bytes that came and were not read yet (SIOCINQ); ciphertext on a kernel TLS socket.
+///
+/// Closing a TCP socket with unread bytes sends RST instead of FIN, and the peer can lose what it
+/// has not read yet.
+///
+/// # Errors
+///
+/// `EINVAL` on a listener.
+pub fn unread(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: `ioctl` with FIONREAD (the same number as SIOCINQ) writes one c_int to its argument,
+    // which points to one. The descriptor is borrowed, so it is open.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(count).unwrap_or(0))
+}
