@@ -201,7 +201,7 @@ fn upstream(section: &mut Section<'_>, base: &Path, report: &mut Report) -> Opti
     let mut section = section.section("upstream", report)?;
     let ca_file = section.optional("caFile", |node| value::path(node, base), report);
     let names = section.list("names", bounds::RULE_ENTRIES, value::host, report);
-    let pins = section.list("spkiSHA256", bounds::RULE_ENTRIES, value::sha256, report);
+    let pins = section.list("spkiSHA256", bounds::RULE_ENTRIES, value::spki_hash, report);
     let server_name = section.optional("serverName", value::host, report);
     if !section.has("caFile") && section.is_blank("spkiSHA256") {
         let problem = Problem::new(
@@ -224,8 +224,8 @@ fn upstream(section: &mut Section<'_>, base: &Path, report: &mut Report) -> Opti
     section.finish(report);
     Some(Upstream {
         ca_file,
-        names,
-        spki_sha256: pins,
+        names: Arc::from(names),
+        spki_sha256: Arc::from(pins),
         server_name,
     })
 }

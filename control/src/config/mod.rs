@@ -9,6 +9,7 @@ mod bounds;
 mod cross;
 mod egress;
 mod engine;
+mod files;
 mod kubelet;
 mod listeners;
 mod model;
@@ -17,7 +18,6 @@ mod report;
 mod restart;
 mod section;
 mod shadow;
-mod spki;
 mod tree;
 mod value;
 

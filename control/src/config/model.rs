@@ -1,5 +1,6 @@
 //! A configuration that was validated: typed, complete, with every default filled in.
 
+use crate::pins::SpkiHash;
 use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{ActionPolicy, ListenerName};
 use eyesplice_proto::authority::Host;
@@ -156,9 +157,9 @@ pub struct Upstream {
     /// CA bundle.
     pub ca_file: Option<PathBuf>,
     /// Names of which the certificate must carry one; empty: what was asked for.
-    pub names: Vec<Host>,
+    pub names: Arc<[Host]>,
     /// SHA-256 of the public keys that are accepted.
-    pub spki_sha256: Vec<[u8; 32]>,
+    pub spki_sha256: Arc<[SpkiHash]>,
     /// SNI, if not the name that was asked for.
     pub server_name: Option<Host>,
 }

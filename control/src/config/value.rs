@@ -3,8 +3,8 @@
 use super::bounds;
 use super::model::PortRange;
 use super::report::Problem;
-use super::spki;
 use super::tree::{Node, Value};
+use crate::pins::SpkiHash;
 use eyesplice_proto::authority::Host;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -182,9 +182,9 @@ impl std::fmt::Display for DurationText {
         let millis = self.0.as_millis();
         match millis {
             0 => write!(f, "0s"),
-            _ if millis % 3_600_000 == 0 => write!(f, "{}h", millis / 3_600_000),
-            _ if millis % 60_000 == 0 => write!(f, "{}m", millis / 60_000),
-            _ if millis % 1000 == 0 => write!(f, "{}s", millis / 1000),
+            _ if millis.is_multiple_of(3_600_000) => write!(f, "{}h", millis / 3_600_000),
+            _ if millis.is_multiple_of(60_000) => write!(f, "{}m", millis / 60_000),
+            _ if millis.is_multiple_of(1000) => write!(f, "{}s", millis / 1000),
             _ => write!(f, "{millis}ms"),
         }
     }
@@ -288,11 +288,11 @@ pub(super) fn mode(node: &Node) -> Result<u32, Problem> {
     }
 }
 
-/// SHA-256 of a public key: 64 hexadecimal digits, or base64 (also `sha256/...` as curl has it).
-pub(super) fn sha256(node: &Node) -> Result<[u8; 32], Problem> {
+/// SHA-256 of a public key, in every spelling that a pins file takes.
+pub(super) fn spki_hash(node: &Node) -> Result<SpkiHash, Problem> {
     let text = text(node)?;
-    spki::parse(&text).ok_or_else(|| {
-        let fix = "write 64 hexadecimal digits or 44 characters of base64";
+    text.parse().map_err(|_| {
+        let fix = "write 44 characters of base64 or 64 of hex";
         Problem::new(format!("{text:?} is not a SHA-256"), fix)
     })
 }

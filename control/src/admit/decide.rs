@@ -1,0 +1,203 @@
+//! Takes one stream from its target to a verdict: name, policy, node, certificates.
+
+use super::State;
+use super::node;
+use super::refusal;
+use crate::config::{Rule, RuleAction, Upstream};
+use crate::leaf::ClientAuth;
+use crate::material::KubeletMaterial;
+use crate::policy::{Denied, Selection};
+use crate::resolve::Resolver;
+use crate::verify::{Expected, UpstreamSpec, upstream_tls};
+use eyesplice_dataplane::seam::{
+    Connect, Inside, Mode, Refusal, StreamRequest, Terminate, UpstreamTls, Verdict,
+};
+use eyesplice_proto::authority::{Authority, Host};
+use rustls::ServerConfig;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Decides on one stream. Never takes longer than `timeouts.verdict`, so that the remedy of a slow
+/// name server reaches the user, and not the engine's own deadline.
+pub(super) async fn decide(
+    state: &Arc<State>,
+    resolver: &Resolver,
+    request: &StreamRequest,
+) -> Verdict {
+    match connect(state, resolver, request).await {
+        Ok(connect) => Verdict::Connect(Box::new(connect)),
+        Err(refusal) => Verdict::Refuse(refusal),
+    }
+}
+
+async fn connect(
+    state: &Arc<State>,
+    resolver: &Resolver,
+    request: &StreamRequest,
+) -> Result<Connect, Refusal> {
+    let asked = &request.target;
+    if !state.policy.may_allow(asked) {
+        return Err(refusal::no_rule(asked));
+    }
+    let found = resolver
+        .resolve(asked, lookup_deadline(state.config.timeouts.verdict))
+        .await;
+    let found = found.map_err(|error| refusal::unresolved(&error))?;
+    let selection = state
+        .policy
+        .select(asked, &found, &is_local)
+        .map_err(|denied| refusal::denied(asked, denied))?;
+    report_dropped(request, &selection.dropped);
+    let Selection {
+        index,
+        rule,
+        addresses,
+        ..
+    } = selection;
+    let inventory = state
+        .material
+        .kubelet
+        .as_ref()
+        .and_then(|k| k.inventory.as_deref());
+    let (node, addresses) = node::of_one_node(inventory, &asked.host, addresses);
+    let mode = mode(state, index, rule, asked, node.clone()).await?;
+    Ok(Connect {
+        generation: state.generation,
+        rule: Arc::clone(&rule.name),
+        node,
+        addresses: addresses
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, asked.port))
+            .collect(),
+        mode,
+        limits: state.config.stream_limits(),
+    })
+}
+
+/// Leaves a tenth of the verdict's time to policy and leaf.
+fn lookup_deadline(verdict: Duration) -> Duration {
+    verdict * 9 / 10
+}
+
+/// Tells whether an address is this host's: the kernel would use it as its own source towards it.
+/// Connecting a datagram socket sends nothing.
+fn is_local(address: IpAddr) -> bool {
+    let any = match address {
+        IpAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
+        IpAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
+    };
+    let source = UdpSocket::bind(any).and_then(|socket| {
+        socket.connect((address, 9))?; // the discard port: any would do
+        socket.local_addr()
+    });
+    source.is_ok_and(|source| source.ip() == address)
+}
+
+fn report_dropped(request: &StreamRequest, dropped: &[Denied]) {
+    for Denied { address, cause } in dropped {
+        let (id, target) = (request.id, &request.target);
+        tracing::info!(stream = %id, %target, %address, "address is not dialled: {cause}");
+    }
+}
+
+async fn mode(
+    state: &Arc<State>,
+    index: usize,
+    rule: &Rule,
+    asked: &Authority,
+    node: Option<Arc<str>>,
+) -> Result<Mode, Refusal> {
+    match &rule.action {
+        RuleAction::Deny => Err(refusal::internal(rule, "a deny rule was selected")),
+        RuleAction::Splice => Ok(Mode::Splice),
+        RuleAction::Originate(upstream) => Ok(Mode::Originate(target_tls(
+            state, index, rule, asked, upstream,
+        )?)),
+        RuleAction::TerminateOpaque(upstream) => Ok(Mode::Terminate(Terminate {
+            upstream: target_tls(state, index, rule, asked, upstream)?,
+            downstream: leaf(state, rule, &asked.host, ClientAuth::None).await?,
+            inside: Inside::Opaque,
+        })),
+        RuleAction::TerminateKubelet => {
+            let Some(kubelet) = &state.material.kubelet else {
+                return Err(refusal::internal(rule, "the kubelet section is missing"));
+            };
+            Ok(Mode::Terminate(Terminate {
+                upstream: kubelet_tls(kubelet, rule, asked, node)?,
+                downstream: leaf(state, rule, &asked.host, ClientAuth::Required).await?,
+                inside: Inside::Kubelet(Arc::clone(&kubelet.actions)),
+            }))
+        }
+    }
+}
+
+fn kubelet_tls(
+    kubelet: &KubeletMaterial,
+    rule: &Rule,
+    asked: &Authority,
+    node: Option<Arc<str>>,
+) -> Result<UpstreamTls, Refusal> {
+    let spec = UpstreamSpec {
+        trust: Arc::clone(&kubelet.trust),
+        expected: Expected::kubelet(asked.host.clone(), asked.port, node),
+        client: Some(Arc::clone(&kubelet.client)),
+    };
+    upstream_tls(spec).map_err(|error| refusal::unverifiable(rule, &error))
+}
+
+fn target_tls(
+    state: &State,
+    index: usize,
+    rule: &Rule,
+    asked: &Authority,
+    upstream: &Upstream,
+) -> Result<UpstreamTls, Refusal> {
+    let Some(trust) = state.material.targets.get(index).and_then(Option::as_ref) else {
+        return Err(refusal::internal(rule, "the rule's trust is missing"));
+    };
+    let names = Arc::clone(&upstream.names);
+    let server_name = upstream.server_name.clone();
+    let spec = UpstreamSpec {
+        trust: Arc::clone(trust),
+        expected: Expected::target(asked.host.clone(), asked.port, names, server_name),
+        client: None,
+    };
+    upstream_tls(spec).map_err(|error| refusal::unverifiable(rule, &error))
+}
+
+/// Finds or issues the leaf for what was asked. A signature by the CA's key may take a millisecond,
+/// so it is made where blocking is allowed.
+async fn leaf(
+    state: &Arc<State>,
+    rule: &Rule,
+    host: &Host,
+    client_auth: ClientAuth,
+) -> Result<Arc<ServerConfig>, Refusal> {
+    let Some(issuer) = &state.material.issuer else {
+        return Err(refusal::internal(rule, "the egress CA is missing"));
+    };
+    let now = SystemTime::now();
+    if let Some(config) = issuer.cached(host, client_auth, now) {
+        return Ok(config);
+    }
+    let (issuer, host) = (Arc::clone(issuer), host.clone());
+    let issued =
+        tokio::task::spawn_blocking(move || issuer.server_config(&host, client_auth, now)).await;
+    match issued {
+        Ok(Ok(config)) => Ok(config),
+        Ok(Err(error)) => Err(refusal::no_leaf(rule, &error)),
+        Err(_) => Err(refusal::internal(rule, "the leaf's issuer stopped")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local;
+
+    #[test]
+    fn is_local_knows_this_host_from_others() {
+        assert!(is_local("127.0.0.1".parse().unwrap()));
+        assert!(!is_local("192.0.2.1".parse().unwrap()));
+    }
+}

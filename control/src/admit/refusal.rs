@@ -1,0 +1,110 @@
+//! Words a refusal: the reason phrase is all that the kubectl user sees (wire-facts G4), so each
+//! says what failed, on what, and what to do.
+
+use crate::config::Rule;
+use crate::leaf::LeafError;
+use crate::policy::{Cause, Denied};
+use crate::resolve::ResolveError;
+use crate::verify::UpstreamError;
+use eyesplice_dataplane::seam::Refusal;
+use eyesplice_proto::authority::{Authority, Host};
+use std::error::Error;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+fn refuse(status: u16, reason: String, rule: Option<&Arc<str>>) -> Refusal {
+    Refusal {
+        status,
+        reason,
+        rule: rule.cloned(),
+    }
+}
+
+/// No rule can allow the target, whatever its address is.
+pub(super) fn no_rule(asked: &Authority) -> Refusal {
+    let reason = format!("no rule allows {asked}; add one under egress.rules of eyesplice");
+    refuse(403, reason, None)
+}
+
+/// The name has no address.
+pub(super) fn unresolved(error: &ResolveError) -> Refusal {
+    let status = if matches!(error, ResolveError::Timeout { .. }) {
+        504
+    } else {
+        503
+    };
+    let source = error
+        .source()
+        .map(|source| format!(" ({source})"))
+        .unwrap_or_default();
+    refuse(status, format!("{error}{source}"), None)
+}
+
+/// Every address is denied; the first tells.
+pub(super) fn denied(asked: &Authority, denied: Option<Denied>) -> Refusal {
+    let Some(Denied { address, cause }) = denied else {
+        return refuse(503, format!("{asked} has no address"), None);
+    };
+    let target = Target { asked, address };
+    match cause {
+        Cause::Builtin(denial) => {
+            let remedy = if denial.can_be_exempted() {
+                "correct the node's address, or list it in egress.insecureAllowTargets of eyesplice"
+            } else {
+                "correct the node's address"
+            };
+            refuse(
+                403,
+                format!("{target} is denied: it is {denial}; {remedy}"),
+                None,
+            )
+        }
+        Cause::Rule(name) => {
+            let reason = format!(
+                "{target} is denied by rule {name}; change it under egress.rules of eyesplice"
+            );
+            refuse(403, reason, Some(&name))
+        }
+        Cause::NoRule | Cause::OtherRule(_) => {
+            let reason =
+                format!("no rule allows {target}; add one under egress.rules of eyesplice");
+            refuse(403, reason, None)
+        }
+    }
+}
+
+/// No certificate could ever be right for the target.
+pub(super) fn unverifiable(rule: &Rule, error: &UpstreamError) -> Refusal {
+    refuse(502, error.to_string(), Some(&rule.name))
+}
+
+/// The egress CA does not issue.
+pub(super) fn no_leaf(rule: &Rule, error: &LeafError) -> Refusal {
+    tracing::error!(%error, source = ?error.source(), "no leaf for the API server");
+    refuse(503, error.to_string(), Some(&rule.name))
+}
+
+/// A fault of ours: configuration checks should have kept it out.
+pub(super) fn internal(rule: &Rule, what: &str) -> Refusal {
+    tracing::error!(rule = %rule.name, what, "verdict failed");
+    let reason = format!(
+        "eyesplice failed on rule {}: {what}; see its log",
+        rule.name
+    );
+    refuse(503, reason, Some(&rule.name))
+}
+
+/// What was asked for, with the address where that is another thing.
+struct Target<'a> {
+    asked: &'a Authority,
+    address: IpAddr,
+}
+
+impl std::fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.asked.host {
+            Host::Ip(_) => write!(f, "{}", self.asked),
+            Host::Name(_) => write!(f, "{} at {}", self.asked, self.address),
+        }
+    }
+}

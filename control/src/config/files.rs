@@ -1,0 +1,37 @@
+//! Lists every file that a configuration consists of.
+
+use super::model::{Config, RuleAction, Transport};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+impl Config {
+    /// The configuration file and every file that it names and that is read: what a reload has to
+    /// watch, whether it exists or not.
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        let mut files = BTreeSet::from([self.file.clone()]);
+        for listener in &self.listeners {
+            if let Transport::Tcp(tcp) = &listener.transport {
+                files.extend([&tcp.tls_cert_file, &tcp.tls_private_key_file].map(Clone::clone));
+                files.insert(tcp.client_ca_file.clone());
+            }
+        }
+        for rule in &self.egress.rules {
+            if let RuleAction::Originate(upstream) | RuleAction::TerminateOpaque(upstream) =
+                &rule.action
+            {
+                files.extend(upstream.ca_file.clone());
+            }
+        }
+        if let Some(ca) = &self.egress_ca {
+            files.extend([&ca.cert_file, &ca.key_file].map(Clone::clone));
+        }
+        if let Some(kubelet) = &self.kubelet {
+            files.extend([&kubelet.ca_file, &kubelet.client_cert_file].map(Clone::clone));
+            let rest = [&kubelet.client_key_file, &kubelet.apiserver_client_ca_file];
+            files.extend(rest.map(Clone::clone));
+            files.extend(kubelet.inventory_file.clone());
+            files.extend(kubelet.pins_file.clone());
+        }
+        files
+    }
+}

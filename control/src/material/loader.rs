@@ -1,0 +1,275 @@
+//! Loads the parts of a [`Material`](super::Material), collecting everything that is wrong.
+
+use super::error::{MaterialError, MaterialErrors};
+use super::listener::server_config;
+use super::{CertificateInfo, KubeletMaterial, Material};
+use crate::config::{Config, Kubelet, RuleAction, TcpTransport, Transport, Upstream, Verification};
+use crate::identity::CertificateFacts;
+use crate::inventory::{Inventory, NodeListError};
+use crate::leaf::{Authority, DEFAULT_CAPACITY, LeafIssuer, LeafOptions};
+use crate::pem::{CaBundle, Credential, FileRef, Role, note};
+use crate::pins::Pins;
+use crate::verify::{KubeletTrust, Mode, TargetTrust, Trust, client_verifier};
+use eyesplice_dataplane::seam::{ListenerName, ListenerTls};
+use rustls::server::danger::ClientCertVerifier;
+use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// What was found so far.
+pub(super) struct Loader {
+    now: SystemTime,
+    errors: Vec<MaterialError>,
+    certificates: Vec<CertificateInfo>,
+    warnings: Vec<String>,
+}
+
+impl Loader {
+    pub(super) fn new(now: SystemTime) -> Self {
+        Self {
+            now,
+            errors: Vec::new(),
+            certificates: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Ends the loading: a material, or all errors.
+    pub(super) fn finish(
+        self,
+        build: impl FnOnce(Vec<CertificateInfo>, Vec<String>) -> Material,
+    ) -> Result<Material, MaterialErrors> {
+        if self.errors.is_empty() {
+            Ok(build(self.certificates, self.warnings))
+        } else {
+            Err(MaterialErrors(self.errors))
+        }
+    }
+
+    /// TLS of the TCP listeners; those with errors are left out.
+    pub(super) fn listeners(&mut self, config: &Config) -> HashMap<ListenerName, ListenerTls> {
+        let mut listeners = HashMap::new();
+        for (index, listener) in config.listeners.iter().enumerate() {
+            let Transport::Tcp(tcp) = &listener.transport else {
+                continue;
+            };
+            if let Some(tls) = self.listener(&format!("listeners[{index}].tcp"), tcp) {
+                listeners.insert(listener.name.clone(), tls);
+            }
+        }
+        listeners
+    }
+
+    fn listener(&mut self, field: &str, tcp: &TcpTransport) -> Option<ListenerTls> {
+        let credential = self.credential(
+            FileRef::new(format!("{field}.tlsCertFile"), &tcp.tls_cert_file),
+            FileRef::new(
+                format!("{field}.tlsPrivateKeyFile"),
+                &tcp.tls_private_key_file,
+            ),
+            Role::Server,
+        );
+        let clients = self.bundle(FileRef::new(
+            format!("{field}.clientCAFile"),
+            &tcp.client_ca_file,
+        ));
+        let (credential, clients) = (credential?, clients?);
+        let clients = client_verifier(clients.roots, &tcp.allowed_names);
+        let clients = self.keep(clients.map_err(|error| MaterialError::Trust {
+            field: field.to_owned(),
+            error,
+        }))?;
+        let config = server_config(&credential, clients);
+        let config = self.keep(config.map_err(|error| MaterialError::Tls {
+            file: credential.file,
+            error,
+        }))?;
+        Some(ListenerTls {
+            config: Arc::new(config),
+        })
+    }
+
+    /// What the API server must present inside of a terminated kubelet stream.
+    pub(super) fn apiserver_clients(
+        &mut self,
+        config: &Config,
+    ) -> Option<Arc<dyn ClientCertVerifier>> {
+        const FIELD: &str = "kubelet.apiserverClientCAFile";
+        let kubelet = config.kubelet.as_ref()?;
+        let bundle = self.bundle(FileRef::new(FIELD, &kubelet.apiserver_client_ca_file))?;
+        let clients = client_verifier(bundle.roots, &kubelet.apiserver_client_names);
+        self.keep(clients.map_err(|error| MaterialError::Trust {
+            field: FIELD.into(),
+            error,
+        }))
+    }
+
+    /// The issuer of leaves, if there is one.
+    pub(super) fn issuer(
+        &mut self,
+        config: &Config,
+        clients: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Option<Arc<LeafIssuer>> {
+        let ca = config.egress_ca.as_ref()?;
+        let certificate = FileRef::new("egressCA.certFile", &ca.cert_file);
+        let key = FileRef::new("egressCA.keyFile", &ca.key_file);
+        self.guard(&key);
+        let authority =
+            self.keep(Authority::load(&certificate, &key).map_err(MaterialError::Issuer))?;
+        let facts = authority.facts();
+        self.record(&certificate, facts);
+        self.warnings
+            .extend(note(&certificate, facts, self.now).map(|note| note.to_string()));
+        let issuer = LeafIssuer::new(LeafOptions {
+            authority,
+            lifetime: ca.leaf_lifetime,
+            capacity: DEFAULT_CAPACITY,
+            clients,
+        });
+        self.keep(issuer.map_err(MaterialError::Issuer))
+            .map(Arc::new)
+    }
+
+    /// Both identities of kubelet streams, if they are configured.
+    pub(super) fn kubelet(&mut self, config: &Config) -> Option<KubeletMaterial> {
+        let kubelet = config.kubelet.as_ref()?;
+        let roots = self.bundle(FileRef::new("kubelet.caFile", &kubelet.ca_file));
+        let client = self.credential(
+            FileRef::new("kubelet.clientCertFile", &kubelet.client_cert_file),
+            FileRef::new("kubelet.clientKeyFile", &kubelet.client_key_file),
+            Role::Client,
+        );
+        let inventory = self.nodes(
+            "kubelet.inventoryFile",
+            kubelet.inventory_file.as_deref(),
+            Inventory::load,
+        );
+        let pins = self.nodes("kubelet.pinsFile", kubelet.pins_file.as_deref(), Pins::load);
+        self.note_pins(kubelet, inventory.is_some());
+        let inventory = inventory.map(Arc::new);
+        let trust = Trust::kubelets(KubeletTrust {
+            roots: roots?.roots,
+            pins: Arc::new(pins.unwrap_or_default()),
+            inventory: inventory.clone(),
+            mode: match kubelet.verification {
+                Verification::Enforce => Mode::Enforce,
+                Verification::Observe => Mode::Observe,
+            },
+        });
+        let trust = trust.map_err(|error| MaterialError::Trust {
+            field: "kubelet".into(),
+            error,
+        });
+        let trust = self.keep(trust)?;
+        Some(KubeletMaterial {
+            trust: Arc::new(trust),
+            client: client?.certified,
+            inventory,
+            actions: Arc::clone(&kubelet.actions),
+        })
+    }
+
+    /// Pins are by node, and only the inventory knows which node an address is.
+    fn note_pins(&mut self, kubelet: &Kubelet, inventory: bool) {
+        if kubelet.pins_file.is_some() && !inventory {
+            self.warnings.push(
+                "kubelet.pinsFile has no effect without kubelet.inventoryFile: pins belong to nodes, \
+                 and only an inventory says which node an address is; add one"
+                    .to_owned(),
+            );
+        }
+    }
+
+    /// The trust of each rule that has its own, by index.
+    pub(super) fn targets(&mut self, config: &Config) -> Vec<Option<Arc<Trust>>> {
+        let rules = config.egress.rules.iter().enumerate();
+        rules
+            .map(|(index, rule)| match &rule.action {
+                RuleAction::Originate(upstream) | RuleAction::TerminateOpaque(upstream) => {
+                    self.target(&format!("egress.rules[{index}].upstream"), upstream)
+                }
+                RuleAction::Deny | RuleAction::Splice | RuleAction::TerminateKubelet => None,
+            })
+            .collect()
+    }
+
+    fn target(&mut self, field: &str, upstream: &Upstream) -> Option<Arc<Trust>> {
+        let roots = match &upstream.ca_file {
+            Some(file) => Some(
+                self.bundle(FileRef::new(format!("{field}.caFile"), file))?
+                    .roots,
+            ),
+            None => None,
+        };
+        let trust = Trust::targets(TargetTrust {
+            roots,
+            pins: Arc::clone(&upstream.spki_sha256),
+        });
+        let trust = trust.map_err(|error| MaterialError::Trust {
+            field: field.to_owned(),
+            error,
+        });
+        self.keep(trust).map(Arc::new)
+    }
+
+    fn credential(&mut self, certificate: FileRef, key: FileRef, role: Role) -> Option<Credential> {
+        self.guard(&key);
+        let loaded = Credential::load(certificate, &key, role);
+        let credential = self.keep(loaded.map_err(MaterialError::Pem))?;
+        self.warnings
+            .extend(credential.notes(self.now).map(|note| note.to_string()));
+        self.record(&credential.file, &credential.leaf);
+        Some(credential)
+    }
+
+    fn bundle(&mut self, file: FileRef) -> Option<CaBundle> {
+        let bundle = self.keep(CaBundle::load(file).map_err(MaterialError::Pem))?;
+        self.warnings
+            .extend(bundle.notes(self.now).iter().map(ToString::to_string));
+        if let Some(first) = bundle
+            .certificates
+            .iter()
+            .min_by_key(|facts| facts.not_after)
+        {
+            self.record(&bundle.file, first);
+        }
+        Some(bundle)
+    }
+
+    fn record(&mut self, file: &FileRef, facts: &CertificateFacts) {
+        self.certificates.push(CertificateInfo {
+            field: file.field.clone(),
+            file: file.path.clone(),
+            subject: facts.subject.to_string(),
+            not_after: facts.not_after.into(),
+        });
+    }
+
+    fn nodes<T>(
+        &mut self,
+        field: &'static str,
+        file: Option<&Path>,
+        load: impl Fn(&Path) -> Result<T, NodeListError>,
+    ) -> Option<T> {
+        let loaded = load(file?);
+        self.keep(loaded.map_err(|error| MaterialError::Nodes { field, error }))
+    }
+
+    /// Warns of a key that every user of this host can read.
+    fn guard(&mut self, key: &FileRef) {
+        let Ok(metadata) = std::fs::metadata(&key.path) else {
+            return;
+        };
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o004 != 0 {
+            let warning = format!("{key}: is readable by everybody (mode {mode:04o}); chmod 0600");
+            self.warnings.push(warning);
+        }
+    }
+
+    fn keep<T>(&mut self, loaded: Result<T, MaterialError>) -> Option<T> {
+        loaded.map_err(|error| self.errors.push(error)).ok()
+    }
+}

@@ -1,0 +1,91 @@
+//! Everything that a configuration's files hold, loaded and checked: what decisions are made with.
+//!
+//! A [`Material`] is immutable. A reload makes a new one from all files, or reports all that is
+//! wrong with them and leaves the old one in force.
+
+mod error;
+mod listener;
+mod loader;
+
+pub use error::{MaterialError, MaterialErrors};
+
+use crate::config::Config;
+use crate::inventory::Inventory;
+use crate::leaf::LeafIssuer;
+use crate::verify::Trust;
+use eyesplice_dataplane::seam::{ActionPolicy, ListenerName, ListenerTls};
+use loader::Loader;
+use rustls::sign::CertifiedKey;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The loaded files of one configuration.
+#[derive(Debug)]
+pub struct Material {
+    /// TLS of the TCP listeners.
+    pub listeners: HashMap<ListenerName, ListenerTls>,
+    /// Issuer of leaves, if a rule terminates TLS.
+    pub issuer: Option<Arc<LeafIssuer>>,
+    /// Both identities of kubelet streams.
+    pub kubelet: Option<KubeletMaterial>,
+    /// Trust of each rule that has its own, by the rule's index.
+    pub targets: Vec<Option<Arc<Trust>>>,
+    /// Every certificate that was loaded; of a bundle the one that expires first.
+    pub certificates: Vec<CertificateInfo>,
+    /// What is allowed and probably not meant, in words.
+    pub warnings: Vec<String>,
+}
+
+/// Both identities of kubelet streams.
+#[derive(Debug)]
+pub struct KubeletMaterial {
+    /// Whom to trust as kubelet.
+    pub trust: Arc<Trust>,
+    /// What we present to kubelets.
+    pub client: Arc<CertifiedKey>,
+    /// Nodes by address.
+    pub inventory: Option<Arc<Inventory>>,
+    /// What may be asked of a kubelet.
+    pub actions: Arc<ActionPolicy>,
+}
+
+/// A loaded certificate, for metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateInfo {
+    /// The field that names its file, as in `kubelet.clientCertFile`.
+    pub field: String,
+    /// The file.
+    pub file: PathBuf,
+    /// Whose it is.
+    pub subject: String,
+    /// When it ends.
+    pub not_after: SystemTime,
+}
+
+impl Material {
+    /// Loads every file of a configuration. Blocks; `now` is for judging validity.
+    ///
+    /// # Errors
+    /// All that is wrong with any file.
+    pub fn load(config: &Config, now: SystemTime) -> Result<Self, MaterialErrors> {
+        let mut loader = Loader::new(now);
+        let listeners = loader.listeners(config);
+        let clients = loader.apiserver_clients(config);
+        let issuer = loader.issuer(config, clients);
+        let kubelet = loader.kubelet(config);
+        let targets = loader.targets(config);
+        loader.finish(|certificates, warnings| Self {
+            listeners,
+            issuer,
+            kubelet,
+            targets,
+            certificates,
+            warnings,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
