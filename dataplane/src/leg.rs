@@ -38,6 +38,8 @@ pub(crate) struct Leg {
     writing: Cell<bool>,
     /// The write side was shut cleanly; the socket must not be reset any more.
     shut: Cell<bool>,
+    /// The peer ended cleanly; the FIN that follows a close_notify is no truncation.
+    ended: Cell<bool>,
 }
 
 /// What one read brought.
@@ -77,6 +79,7 @@ impl Leg {
             owed: RefCell::default(),
             writing: Cell::new(false),
             shut: Cell::new(false),
+            ended: Cell::new(false),
         }
     }
 
@@ -102,7 +105,11 @@ impl Leg {
     pub(crate) fn peer_chain(&self) -> Option<Vec<CertificateDer<'static>>> {
         match self.layers.borrow().last() {
             Some(top) => top.peer_certificates().map(<[_]>::to_vec),
-            None => self.kernel.borrow().as_ref().and_then(|kernel| kernel.peer_certificates()),
+            None => self
+                .kernel
+                .borrow()
+                .as_ref()
+                .and_then(|kernel| kernel.peer_certificates()),
         }
     }
 
@@ -152,6 +159,12 @@ impl Leg {
                 next: Next::Read,
             });
         }
+        if self.ended.get() {
+            return Ok(ReadStep {
+                payload: 0,
+                next: Next::End,
+            });
+        }
         let mut layers = self.layers.borrow_mut();
         let step = match layers.as_mut_slice() {
             [] => self.read_plain(out),
@@ -170,6 +183,15 @@ impl Leg {
         drop(layers);
         if wants_out {
             self.send_outgoing(pools);
+        }
+        if matches!(
+            step,
+            Ok(ReadStep {
+                next: Next::End,
+                ..
+            })
+        ) {
+            self.ended.set(true);
         }
         step
     }
@@ -313,34 +335,32 @@ impl Leg {
     }
 
     /// Sends all of `wire`, waiting as often as the socket is full.
+    ///
+    /// What is owed was sealed before `wire` or, when it comes up meanwhile, after it: it goes out
+    /// around `wire`, never inside of a record.
     pub(crate) async fn send(&self, wire: Wire) -> Result<(), LegError> {
-        let mut sent = 0;
         self.writing.set(true);
-        let result = loop {
-            if let Err(error) = self.send_owed().await {
-                break Err(error);
-            }
-            let rest = wire.buffer.get(sent..wire.len).unwrap_or_default();
-            if rest.is_empty() {
-                break Ok(());
-            }
-            match socket::send(self.fd.as_fd(), rest) {
-                Ok(n) => {
-                    sent += n;
-                    if let Err(error) = self.count_sealed(n) {
-                        break Err(error);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if let Err(error) = self.writable().await {
-                        break Err(error.into());
-                    }
-                }
-                Err(error) => break Err(LegError::Gone(error)),
-            }
-        };
+        let result = self.send_in_order(&wire).await;
         self.writing.set(false);
         result
+    }
+
+    async fn send_in_order(&self, wire: &Wire) -> Result<(), LegError> {
+        self.send_owed().await?;
+        let mut rest = wire.buffer.get(..wire.len).unwrap_or_default();
+        while !rest.is_empty() {
+            match socket::send(self.fd.as_fd(), rest) {
+                Ok(sent) => {
+                    rest = rest.get(sent..).unwrap_or_default();
+                    self.count_sealed(sent)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.writable().await?;
+                }
+                Err(error) => return Err(LegError::Gone(error)),
+            }
+        }
+        self.send_owed().await
     }
 
     /// Counts what the kernel sealed, if it does.
