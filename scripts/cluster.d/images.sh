@@ -5,15 +5,15 @@
 make_images() {
   local work=$BUILD/images diff_id name configs=()
   rm -rf "$work"
-  mkdir -p "$work"/root/{bin,data,etc,root,tmp} "$work/archive"
-  chmod 1777 "$work/root/tmp"
-  cp "$BIN/busybox" "$work/root/bin/busybox"
+  mkdir -p "$work"/rootfs/{bin,data,etc,tmp} "$work/archive"
+  chmod 1777 "$work/rootfs/tmp"
+  cp "$BIN/busybox" "$work/rootfs/bin/busybox"
   "$BIN/busybox" --list | while read -r name; do
-    [[ $name == busybox ]] || ln -s busybox "$work/root/bin/$name"
+    [[ $name == busybox ]] || ln -s busybox "$work/rootfs/bin/$name"
   done
-  printf 'root:x:0:0:root:/root:/bin/sh\n' >"$work/root/etc/passwd"
-  printf 'root:x:0:\n' >"$work/root/etc/group"
-  pack "$work/root" "$work/archive/layer.tar"
+  printf 'root:x:0:0:root:/:/bin/sh\n' >"$work/rootfs/etc/passwd"
+  printf 'root:x:0:\n' >"$work/rootfs/etc/group"
+  pack "$work/rootfs" "$work/archive/layer.tar"
   diff_id=$(sha256sum "$work/archive/layer.tar" | cut -d' ' -f1)
 
   # What holds a pod's namespaces: it sleeps, reaps, and ends when it is told to.
@@ -28,7 +28,7 @@ make_images() {
 # image_config NAME COMMAND: writes the configuration of an image, and adds the image to `configs`.
 image_config() {
   printf '{"architecture":"%s","os":"linux","created":"1970-01-01T00:00:00Z",
-    "config":{"Cmd":%s,"Env":["PATH=/bin"],"WorkingDir":"/root"},
+    "config":{"Cmd":%s,"Env":["PATH=/bin"],"WorkingDir":"/"},
     "rootfs":{"type":"layers","diff_ids":["sha256:%s"]},
     "history":[{"created":"1970-01-01T00:00:00Z"}]}\n' \
     "$(dpkg --print-architecture)" "$2" "$diff_id" >"$work/archive/$1.json"
