@@ -70,6 +70,16 @@ pub fn init(format: Option<Format>, level: &str) -> Result<(), LogError> {
     .map_err(LogError::Twice)
 }
 
+/// Logs panics as errors, in the format of the log.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let cause = panic.payload_as_str();
+        let thread = std::thread::current();
+        tracing::error!(place, cause, thread = thread.name(), "panic; this is a bug");
+    }));
+}
+
 /// Parses a level or a list of `target=level`.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The command line: parses it, runs one command, and turns its end into an exit status.
 
 mod args;
+mod check;
 mod exit;
 mod generate;
 mod version;
@@ -10,9 +11,11 @@ pub use exit::Exit;
 pub use version::{BUILD, Build};
 
 use crate::audit::rfc3339;
-use crate::pki;
-use args::{PkiCommand, PkiInitArgs};
+use crate::gateway::{self, GatewayError};
+use crate::{log, pki, probe_report};
+use args::{PkiCommand, PkiInitArgs, ProbeFormat};
 use clap::Parser;
+use eyesplice_sys::probe::probe;
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::Write;
@@ -49,7 +52,48 @@ fn run(command: Command) -> Exit {
                 Exit::Failure
             }
         },
-        _ => Exit::Failure,
+        Command::Gateway(args) => run_gateway(args),
+        Command::Check(args) => check::run(args.file),
+        Command::Probe(args) => run_probe(args.output),
+    }
+}
+
+fn run_gateway(args: GatewayArgs) -> Exit {
+    let level = args
+        .log_level
+        .or_else(|| std::env::var(log::LEVEL_VARIABLE).ok());
+    let level = level.as_deref().unwrap_or(log::DEFAULT_LEVEL);
+    if let Err(error) = log::init(args.log_format, level) {
+        complain(&chain(&error));
+        return Exit::Usage;
+    }
+    log::log_panics();
+    match gateway::run(args.config) {
+        Ok(()) => {
+            tracing::info!("stopped");
+            Exit::Success
+        }
+        Err(error) => {
+            if let GatewayError::Config(lines) = &error {
+                for line in lines {
+                    tracing::error!(error = line, "configuration is not valid");
+                }
+            }
+            tracing::error!(error = chain(&error), "gateway stopped");
+            error.exit()
+        }
+    }
+}
+
+fn run_probe(format: ProbeFormat) -> Exit {
+    let probe = probe();
+    let printed = print(&match format {
+        ProbeFormat::Table => probe_report::table(&probe),
+        ProbeFormat::Json => probe_report::json(&probe),
+    });
+    match probe.usable() {
+        Ok(()) => printed,
+        Err(_) => Exit::Unavailable,
     }
 }
 

@@ -31,8 +31,11 @@ pub trait Source: Send + 'static {
     /// Puts a state in force for streams that begin from now on.
     fn publish(&mut self, state: Self::State) -> Published;
 
-    /// A load begins (`true`) or is over (`false`), for the service manager.
-    fn reloading(&mut self, _begins: bool) {}
+    /// A load begins; [`settled`](Self::settled) follows.
+    fn reloading(&mut self) {}
+
+    /// A load is over, whether it succeeded or not.
+    fn settled(&mut self) {}
 }
 
 /// The outcome of reading every file.
@@ -125,14 +128,14 @@ pub struct Seen {
 
 /// Loads until nothing changed while it was loading, so that no certificate is paired with the key
 /// of another moment. Blocks.
-pub fn load_settled<S: Source>(source: &mut S) -> Settled<S::State> {
-    load_settled_from(source, Digests::default())
+pub fn load_settled<S>(load: impl FnMut() -> Loaded<S>) -> Settled<S> {
+    load_settled_from(load, Digests::default())
 }
 
-fn load_settled_from<S: Source>(source: &mut S, mut before: Digests) -> Settled<S::State> {
+fn load_settled_from<S>(mut load: impl FnMut() -> Loaded<S>, mut before: Digests) -> Settled<S> {
     let mut round = 1;
     loop {
-        let loaded = source.load();
+        let loaded = load();
         let digests = Digests::of(&loaded.files);
         if digests == before || round == MAX_ROUNDS {
             return Settled { loaded, digests };
@@ -229,8 +232,8 @@ impl<S: Source> Reloader<S> {
             if trigger != Trigger::Hangup && now == known {
                 return (source, None);
             }
-            source.reloading(true);
-            let settled = load_settled_from(&mut source, now);
+            source.reloading();
+            let settled = load_settled_from(|| source.load(), now);
             (source, Some(settled))
         })
         .await;
@@ -270,7 +273,7 @@ impl<S: Source> Reloader<S> {
             }
         }
         if let Some(source) = &mut self.source {
-            source.reloading(false);
+            source.settled();
         }
     }
 

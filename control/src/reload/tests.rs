@@ -71,7 +71,7 @@ impl Running {
             board: Arc::clone(&board),
             write_during_load: None,
         };
-        let (_, seen) = load_settled(&mut source).into_state().unwrap();
+        let (_, seen) = load_settled(|| source.load()).into_state().unwrap();
         let metrics = Metrics::new();
         let hangup = Arc::new(Notify::new());
         let timing = Timing {
@@ -269,7 +269,9 @@ fn load_settled_reads_again_what_changed_meanwhile() {
         board: Arc::default(),
         write_during_load: Some("two"),
     };
-    let (state, _) = load_settled_from(&mut source, before).into_state().unwrap();
+    let (state, _) = load_settled_from(|| source.load(), before)
+        .into_state()
+        .unwrap();
     assert_eq!(state, "two");
 }
 

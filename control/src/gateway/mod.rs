@@ -1,0 +1,205 @@
+//! The process of `eyesplice gateway`: puts the parts together, runs them, and takes them down.
+//!
+//! Order of the start: what can refuse cheaply comes first (kernel, configuration, certificates),
+//! then the audit log and the admin endpoint, then the listeners. Nothing is accepted before all of
+//! it stands. The engine's workers are threads of their own; all else runs on a small runtime here.
+
+mod error;
+mod files;
+mod kernel;
+mod signals;
+mod source;
+mod startup;
+mod systemd;
+
+pub use error::GatewayError;
+pub(crate) use files::{Files, State};
+
+use crate::admin::{Admin, Readiness};
+use crate::admit::Gatekeeper;
+use crate::audit::{self, Audit};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::reload::{Reloader, Seen, Timing, load_settled};
+use eyesplice_dataplane::engine::Engine;
+use eyesplice_dataplane::seam::{Control, StreamRecord};
+use signals::{Request, Signals};
+use source::FileSource;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Builder;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+/// Threads of control's runtime: verdicts, admin, audit and reload; bytes never pass here.
+const CONTROL_THREADS: usize = 2;
+
+/// How long control's own tasks may take to end after the engine.
+const LAST_TASKS: Duration = Duration::from_secs(5);
+
+/// Runs until a signal stopped it and every stream has ended.
+///
+/// # Errors
+/// Whatever kept it from starting; nothing stays behind.
+pub fn run(config_file: PathBuf) -> Result<(), GatewayError> {
+    // Sockets and logs get their modes explicitly; anything else is nobody's business.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    let metrics = Metrics::new();
+    kernel::prepare(&metrics)?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(GatewayError::Runtime)?;
+    let result = runtime.block_on(serve(Files::new(config_file), metrics));
+    runtime.shutdown_timeout(LAST_TASKS);
+    result
+}
+
+async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> {
+    let signals = Signals::catch().map_err(GatewayError::Signals)?;
+    let (state, seen) = load(files.clone()).await?;
+    let config = state.config.clone();
+    startup::log_config(&config, &state.warnings);
+    let audit = Audit::open(&config.audit.sink, Arc::clone(&metrics))?;
+    let admin = Admin::bind(config.admin.address).await?;
+    tracing::info!(address = %admin.address(), "admin endpoint listens");
+    let readiness = Arc::new(Readiness::default());
+    tokio::spawn(admin.serve(Arc::clone(&metrics), Arc::clone(&readiness)));
+    let source = FileSource::start(files, state, Arc::clone(&metrics));
+    let gatekeeper = source.gatekeeper();
+    readiness.material_loaded();
+
+    let reopen = audit.reopen();
+    let (records, received) = mpsc::channel(audit::QUEUE);
+    let audit = tokio::spawn(audit.run(received));
+    let engine = start_engine(&config, &gatekeeper, records).await?;
+    metrics.engine.attach(engine.workers());
+    metrics.strategy.replace(startup::strategy(&config));
+    startup::log_engine(&config, &engine, source.generation());
+    readiness.listeners_bound();
+
+    let hangup = Arc::new(Notify::new());
+    systemd::ready(&source.status());
+    let reloader = Reloader::new(
+        source,
+        seen,
+        Arc::clone(&hangup),
+        Timing::default(),
+        Arc::clone(&metrics),
+    );
+    let reloader = tokio::spawn(reloader.run());
+    tokio::spawn(systemd::feed_watchdog());
+    let running = Running {
+        engine,
+        audit,
+        signals,
+        readiness,
+        gatekeeper,
+    };
+    let result = running
+        .until_stopped(|| {
+            hangup.notify_one();
+            reopen.request();
+        })
+        .await;
+    reloader.abort();
+    result
+}
+
+async fn load(files: Files) -> Result<(State, Seen), GatewayError> {
+    let settled = spawn_blocking(move || load_settled(|| files.load())).await;
+    settled
+        .map_err(|_| GatewayError::TaskEnded("the first load of the configuration"))?
+        .into_state()
+        .map_err(GatewayError::Config)
+}
+
+async fn start_engine(
+    config: &Config,
+    gatekeeper: &Arc<Gatekeeper>,
+    records: mpsc::Sender<StreamRecord>,
+) -> Result<Engine, GatewayError> {
+    let config = startup::engine_config(config);
+    let snapshots = gatekeeper.snapshot_cell();
+    let control: Arc<dyn Control> = Arc::clone(gatekeeper) as _;
+    let started = spawn_blocking(move || Engine::start(config, control, snapshots, records)).await;
+    Ok(started.map_err(|_| GatewayError::TaskEnded("the start of the engine"))??)
+}
+
+/// Everything that has to be taken down.
+struct Running {
+    engine: Engine,
+    audit: JoinHandle<()>,
+    signals: Signals,
+    readiness: Arc<Readiness>,
+    gatekeeper: Arc<Gatekeeper>,
+}
+
+impl Running {
+    /// Serves until a signal asks to stop, then drains. `reload` answers SIGHUP.
+    async fn until_stopped(mut self, reload: impl Fn()) -> Result<(), GatewayError> {
+        let mut failure = None;
+        let signal = loop {
+            tokio::select! {
+                request = self.signals.next() => match request {
+                    Request::Reload => reload(),
+                    Request::Stop(signal) => break signal,
+                },
+                _ = &mut self.audit => {
+                    // Nobody would take records any more: streams could not end.
+                    failure = Some(GatewayError::TaskEnded("the audit task"));
+                    break "a fault";
+                }
+            }
+        };
+        // The deadline in force now; a reload may have changed it.
+        let deadline = match failure {
+            None => self.gatekeeper.state().config.timeouts.drain,
+            Some(_) => Duration::ZERO,
+        };
+        self.drain(signal, deadline).await;
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn drain(self, signal: &str, deadline: Duration) {
+        let Self {
+            engine,
+            audit,
+            mut signals,
+            readiness,
+            ..
+        } = self;
+        readiness.draining();
+        systemd::stopping(deadline);
+        let live = engine.totals().streams_live;
+        tracing::info!(
+            signal,
+            live,
+            ?deadline,
+            "draining; a second signal ends all streams at once"
+        );
+        let abort = engine.abort_handle();
+        let mut drained = spawn_blocking(move || engine.drain(deadline));
+        let aborted = loop {
+            tokio::select! {
+                aborted = &mut drained => break aborted,
+                request = signals.next() => if let Request::Stop(signal) = request {
+                    tracing::warn!(signal, "ending all streams at once");
+                    abort.abort();
+                },
+            }
+        };
+        match aborted {
+            Ok(0) => tracing::info!("drained: every stream ended by itself"),
+            Ok(aborted) => tracing::warn!(aborted, "drained: streams were aborted"),
+            Err(error) => tracing::error!(%error, "drain failed; this is a bug"),
+        }
+        // The engine held the only senders: audit writes what is left, bounded, and ends.
+        if !audit.is_finished() && audit.await.is_err() {
+            tracing::error!("audit task failed; its last lines may be lost");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Publishes what was loaded, at the start and at every reload.
+
+use super::files::{Files, State};
+use super::{startup, systemd};
+use crate::admit::{Gatekeeper, Publication};
+use crate::material::Material;
+use crate::metrics::{Metrics, Row};
+use crate::reload::{Loaded, Published, Source};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::runtime::Handle;
+
+/// Publishes what was loaded to the gatekeeper and its metrics.
+#[derive(Debug)]
+pub(super) struct FileSource {
+    files: Files,
+    gatekeeper: Arc<Gatekeeper>,
+    metrics: Arc<Metrics>,
+}
+
+impl FileSource {
+    /// Puts the first state in force. Needs a runtime, on which verdicts are made from now on.
+    pub(super) fn start(files: Files, state: State, metrics: Arc<Metrics>) -> Self {
+        let State {
+            config, material, ..
+        } = state;
+        show_certificates(&metrics, &material);
+        let gatekeeper = Arc::new(Gatekeeper::new(config, material, Handle::current()));
+        let source = Self {
+            files,
+            gatekeeper,
+            metrics,
+        };
+        source
+            .metrics
+            .config
+            .loaded(source.generation(), SystemTime::now());
+        source.show_generation();
+        source
+    }
+
+    pub(super) fn gatekeeper(&self) -> Arc<Gatekeeper> {
+        Arc::clone(&self.gatekeeper)
+    }
+
+    /// The number that new streams carry.
+    pub(super) fn generation(&self) -> u64 {
+        self.gatekeeper.state().generation
+    }
+
+    /// One line for the service manager.
+    pub(super) fn status(&self) -> String {
+        let state = if self.metrics.config.last_successful() {
+            "serving"
+        } else {
+            "serving the last good configuration: the newest is not valid, see the log"
+        };
+        format!("{state}, generation {}", self.generation())
+    }
+
+    fn show_generation(&self) {
+        self.metrics
+            .generations
+            .published(&self.gatekeeper.snapshot_cell().load());
+    }
+}
+
+impl Source for FileSource {
+    type State = State;
+
+    fn load(&mut self) -> Loaded<State> {
+        self.files.load()
+    }
+
+    fn publish(&mut self, state: State) -> Published {
+        let State {
+            config,
+            material,
+            warnings,
+        } = state;
+        startup::log_config(&config, &warnings);
+        show_certificates(&self.metrics, &material);
+        let publication = self.gatekeeper.publish(config, material);
+        self.show_generation();
+        let Publication {
+            generation,
+            restart_required,
+        } = publication;
+        Published {
+            generation,
+            restart_required,
+        }
+    }
+
+    fn reloading(&mut self) {
+        systemd::reloading();
+    }
+
+    fn settled(&mut self) {
+        systemd::ready(&self.status());
+    }
+}
+
+fn show_certificates(metrics: &Metrics, material: &Material) {
+    let rows = material.certificates.iter().map(|certificate| {
+        let seconds = match certificate.not_after.duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+            Err(_) => 0,
+        };
+        let labels = vec![
+            ("name", certificate.field.clone()),
+            ("file", certificate.file.display().to_string()),
+        ];
+        Row {
+            labels,
+            value: seconds,
+        }
+    });
+    metrics.certificates.replace(rows.collect());
+}
