@@ -135,7 +135,8 @@ const PROXY: &str = "proxy-";
 /// Makes the head of a request fit for the upstream: hop-by-hop headers out, then the framing and,
 /// for an upgrade, one `Connection: Upgrade` and one `Upgrade`.
 ///
-/// Decide framing and upgrade from the head *before* this call.
+/// Decide framing and upgrade from the head *before* this call, and add identity headers *after* it:
+/// a client's `Connection` can list any of them.
 ///
 /// # Errors
 /// `HopError`: answer 400; the head is as before.
@@ -175,6 +176,9 @@ pub fn rewrite_response(
 ) -> Result<(), HopError> {
     strip_hop_by_hop(&mut head.headers)?;
     head.version = Version::Http11;
+    if matches!(head.status, 100..=199 | 204) {
+        head.headers.remove("Content-Length");
+    }
     framing.announce(&mut head.headers);
     match after {
         After::Switch(upgrade) => write_upgrade(&mut head.headers, upgrade),

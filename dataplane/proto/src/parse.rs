@@ -124,6 +124,9 @@ pub enum HeadError {
     /// The target is not acceptable.
     #[error("request target is not acceptable")]
     Target(#[source] BadTarget),
+    /// The target is not a path; absolute URIs, which proxies get, could differ from Host.
+    #[error("request target does not begin with a slash")]
+    TargetForm,
     /// A well-formed version that is not spoken here.
     #[error("HTTP version is not supported; use HTTP/1.1")]
     UnsupportedVersion,
@@ -192,7 +195,8 @@ impl HeadError {
     }
 }
 
-/// Parses a request head: HTTP/1.1 with exactly one Host header.
+/// Parses a request head: HTTP/1.1 with exactly one Host header. The target is a path, for OPTIONS
+/// maybe `*`; that of CONNECT is for `authority` to judge.
 ///
 /// `buf` is everything received since the last head; pass the same `progress` each time.
 ///
@@ -309,9 +313,17 @@ fn request_line(line: &Bytes) -> Result<(Method, Target, Version), HeadError> {
     };
     let method = Method::new(method).ok_or(HeadError::Method)?;
     let target = Target::new(line.slice_ref(target)).map_err(HeadError::Target)?;
-    match parse_version(version)? {
-        Version::Http11 => Ok((method, target, Version::Http11)),
-        Version::Http10 => Err(HeadError::UnsupportedVersion),
+    if parse_version(version)? == Version::Http10 {
+        return Err(HeadError::UnsupportedVersion);
+    }
+    let fits = match (&method, target.as_str()) {
+        (Method::Connect, _) | (Method::Options, "*") => true,
+        (_, target) => target.starts_with('/'),
+    };
+    if fits {
+        Ok((method, target, Version::Http11))
+    } else {
+        Err(HeadError::TargetForm)
     }
 }
 

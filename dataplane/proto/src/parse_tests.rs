@@ -268,7 +268,7 @@ fn header() -> impl Strategy<Value = (String, Vec<u8>)> {
 proptest! {
     #[test]
     fn request_written_again_parses_to_the_same(
-        method in "[A-Z]{1,12}",
+        method in "[A-Z]{1,12}".prop_filter("its target is no path", |it| it != "CONNECT"),
         target in "/[a-zA-Z0-9._~!$&'()*+,;=:@/-]{0,40}(\\?[!-\"$-~]{0,40})?",
         lines in prop::collection::vec(header(), 0..12),
         early in prop::collection::vec(any::<u8>(), 0..40),

@@ -127,8 +127,9 @@ pub fn asked(head: &RequestHead, framing: Framing) -> Result<Option<Upgrade>, Re
 pub enum Reply {
     /// The upgrade is granted: write this head alone, in its own write, then raw bytes both ways.
     Relay101,
-    /// An interim reply: more heads follow. Count them (`limits::INTERIM_REPLIES`); none of them
-    /// is passed on to a peer that waits for a 101.
+    /// An interim reply: more heads follow. Count them (`limits::INTERIM_REPLIES`). Pass a 100 on
+    /// to a client that sent `Expect`, nothing to one that waits for a 101: Go's dialler takes the
+    /// first head for the answer.
     Interim,
     /// The reply to an ordinary request: relay it with its framing.
     Relay,
