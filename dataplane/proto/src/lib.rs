@@ -11,6 +11,8 @@ pub mod body;
 mod chars;
 pub mod connect;
 pub mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod head;
 pub mod headers;
 pub mod hop;
