@@ -5,11 +5,14 @@ use crate::engine::KtlsPolicy;
 use crate::failure::LegError;
 use crate::leg::Leg;
 use eyesplice_proto::tls::{Handover, RECORD_PAYLOAD, Session, TlsError};
-use eyesplice_sys::ktls::{self, Alert, Cipher, Keys, Record, RecordKind, Trouble, Version};
+use eyesplice_sys::ktls::{
+    self, Alert, Cipher, Keys, Record, RecordKind, RecordWait, Trouble, Version,
+};
+use eyesplice_sys::probe::{self, Capability, Direction};
 use eyesplice_sys::ring::Fd;
 use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, CipherSuite, ConnectionTrafficSecrets as Secrets, ProtocolVersion};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -107,22 +110,36 @@ impl Ktls {
     }
 }
 
-/// What this kernel speaks in both directions, tried on a socket pair.
+/// What this kernel speaks in both directions, tried on a connection to itself.
 pub(crate) fn supported_ciphers(policy: KtlsPolicy) -> Arc<[(Version, Cipher)]> {
     if policy == KtlsPolicy::Off {
         return Arc::new([]);
     }
-    let mut all = Vec::new();
-    for version in [Version::Tls12, Version::Tls13] {
-        for cipher in [
-            Cipher::Aes128Gcm,
-            Cipher::Aes256Gcm,
-            Cipher::ChaCha20Poly1305,
-        ] {
-            all.push((version, cipher));
-        }
-    }
-    all.into()
+    let probe = probe::probe();
+    let speaks = |version, cipher| {
+        [Direction::Send, Direction::Receive]
+            .into_iter()
+            .all(|direction| {
+                probe.has(Capability::KernelTls {
+                    version,
+                    cipher,
+                    direction,
+                })
+            })
+    };
+    [Version::Tls12, Version::Tls13]
+        .into_iter()
+        .flat_map(|version| {
+            [
+                Cipher::Aes128Gcm,
+                Cipher::Aes256Gcm,
+                Cipher::ChaCha20Poly1305,
+            ]
+            .into_iter()
+            .map(move |cipher| (version, cipher))
+        })
+        .filter(|(version, cipher)| speaks(*version, *cipher))
+        .collect()
 }
 
 fn cipher(suite: CipherSuite) -> Option<Cipher> {
@@ -161,6 +178,7 @@ pub(crate) struct KernelTls {
     records_sent: Cell<u64>,
     /// Bytes of a handshake message whose beginning was seen.
     message_left: Cell<usize>,
+    wait: RefCell<RecordWait>,
 }
 
 /// What a read from a kernel session brought.
@@ -179,6 +197,7 @@ impl KernelTls {
             peer_certificates,
             records_sent: Cell::new(0),
             message_left: Cell::new(0),
+            wait: RefCell::default(),
         }
     }
 
@@ -198,6 +217,25 @@ impl KernelTls {
         }
     }
 
+    /// After a read or splice said `WouldBlock`: whether to try once more rather than to wait. Part
+    /// of a record would wake the waiter over and over otherwise.
+    pub(crate) fn blocked(&self, fd: &Fd) -> Result<bool, LegError> {
+        let next = self
+            .wait
+            .borrow_mut()
+            .blocked(fd.as_fd())
+            .map_err(LegError::Gone)?;
+        Ok(next == ktls::Next::Retry)
+    }
+
+    /// After a read or splice moved something.
+    pub(crate) fn progressed(&self, fd: &Fd) -> Result<(), LegError> {
+        self.wait
+            .borrow_mut()
+            .progressed(fd.as_fd())
+            .map_err(LegError::Gone)
+    }
+
     /// Reads once; session tickets are passed over.
     pub(crate) fn read(&self, fd: &Fd, room: &mut [u8]) -> Result<FromKernel, LegError> {
         loop {
@@ -212,6 +250,7 @@ impl KernelTls {
                     len,
                     ..
                 }) => {
+                    self.progressed(fd)?;
                     return Ok(FromKernel::Payload(len));
                 }
                 Ok(Record::Content {
@@ -241,6 +280,7 @@ impl KernelTls {
                 Ok(Record::Fin) => return Err(LegError::Truncated),
                 Err(error) => {
                     return match Trouble::of(&error) {
+                        Trouble::WouldBlock if self.blocked(fd)? => continue,
                         Trouble::WouldBlock => Ok(FromKernel::Wait),
                         Trouble::BadRecord => Err(rustls_error(rustls::Error::DecryptError)),
                         Trouble::MalformedRecord | Trouble::KeyUpdate | Trouble::ControlRecord => {

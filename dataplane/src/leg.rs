@@ -123,6 +123,15 @@ impl Leg {
         self.kernel.borrow().is_some()
     }
 
+    /// After a splice from this leg: `Ok(true)` when it should be tried again rather than waited for.
+    pub(crate) fn after_splice(&self, moved: bool) -> Result<bool, LegError> {
+        match self.kernel.borrow().as_ref() {
+            None => Ok(false),
+            Some(kernel) if moved => kernel.progressed(&self.fd).map(|()| false),
+            Some(kernel) => kernel.blocked(&self.fd),
+        }
+    }
+
     /// Whether there is no TLS at all.
     pub(crate) fn is_bare(&self) -> bool {
         self.is_plain() && !self.is_kernel()

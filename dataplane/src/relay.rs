@@ -259,11 +259,18 @@ async fn spliced(
             // In kernel TLS a cut looks like an end here; a read tells.
             Ok(0) if from.is_kernel() => return Ok(Spliced::Copy),
             Ok(0) => return Ok(Spliced::End),
-            Ok(moved) => moved,
+            Ok(moved) => {
+                from.after_splice(true).map_err(reading)?;
+                moved
+            }
             Err(error) if from.is_kernel() && Trouble::of(&error) == Trouble::ControlRecord => {
                 return Ok(Spliced::Copy);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if from.after_splice(false).map_err(reading)? {
+                    lent = Some(pipe);
+                    continue;
+                }
                 // The pipe goes back to its pool while the stream waits.
                 drop(pipe);
                 budget = TURN_BUDGET;
