@@ -1,0 +1,156 @@
+//! Exit statuses and outputs of the binary, as scripts see them.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn eyesplice(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_eyesplice"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn status(output: &Output) -> i32 {
+    output.status.code().expect("no signal")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn pki_init(dir: &Path, more: &[&str]) -> Output {
+    let dir = dir.to_str().unwrap();
+    let mut arguments = vec!["pki", "init", dir, "--apiserver", "10.0.0.1"];
+    arguments.extend(["--node", "worker-3=10.0.0.7", "--gateway", "10.0.0.1"]);
+    arguments.extend(more);
+    eyesplice(&arguments)
+}
+
+#[test]
+fn wrong_command_line_exits_64() {
+    for arguments in [
+        &[][..],
+        &["gatway"],
+        &["gateway"],
+        &["gateway", "--config"],
+        &["gateway", "--config", "f", "--log-format", "xml"],
+        &["gateway", "--config", "f", "--log-level", "eyesplice=loud"],
+        &["check"],
+        &["probe", "-o", "yaml"],
+        &["pki", "init"],
+        &["pki", "init", "d", "--node", "worker-3"],
+        &["pki", "init", "d", "--service-ip", "300.0.0.1"],
+    ] {
+        let output = eyesplice(arguments);
+        assert_eq!(status(&output), 64, "{arguments:?}: {}", stderr(&output));
+        assert!(
+            !output.stderr.is_empty(),
+            "{arguments:?} says what is wrong"
+        );
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_and_version_exit_0() {
+    for arguments in [
+        &["--help"][..],
+        &["help", "gateway"],
+        &["gateway", "--help"],
+        &["check", "--help"],
+        &["probe", "--help"],
+        &["pki", "init", "--help"],
+        &["--version"],
+        &["version"],
+    ] {
+        let output = eyesplice(arguments);
+        assert_eq!(status(&output), 0, "{arguments:?}");
+        assert!(!output.stdout.is_empty(), "{arguments:?}");
+    }
+    let text = stdout(&eyesplice(&["version"]));
+    assert_eq!(text, format!("eyesplice {}\n", env!("CARGO_PKG_VERSION")));
+    let json = stdout(&eyesplice(&["version", "-o", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn pki_init_writes_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = dir.path().join("pki");
+    let output = pki_init(&pki, &[]);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert!(stdout(&output).contains("egress-ca.crt"));
+    assert!(pki.join("admin.kubeconfig").exists());
+
+    let output = pki_init(&pki, &[]);
+    assert_eq!(status(&output), 1);
+    assert!(stderr(&output).contains("--force"), "{}", stderr(&output));
+    assert_eq!(status(&pki_init(&pki, &["--force"])), 0);
+}
+
+#[test]
+fn check_of_an_absent_file_exits_1() {
+    for command in [
+        &["check", "/nonexistent/g.yaml"][..],
+        &["gateway", "--config", "/nonexistent/g.yaml"],
+    ] {
+        let output = eyesplice(command);
+        assert_eq!(status(&output), 1, "{command:?}");
+        assert!(
+            stderr(&output).contains("/nonexistent/g.yaml"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn check_names_every_error_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gateway.yaml");
+    let text = "apiVersion: eyesplice.dev/v1alpha1\nkind: GatewayConfig\nlisteners: []\nadmn: {}\n\
+                timeouts: {dial: soon}\n";
+    std::fs::write(&file, text).unwrap();
+    let output = eyesplice(&["check", file.to_str().unwrap()]);
+    assert_eq!(status(&output), 1);
+    for name in ["listeners", "admn", "timeouts.dial"] {
+        assert!(
+            stderr(&output).contains(name),
+            "{name}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn probe_prints_a_table_and_json() {
+    let table = eyesplice(&["probe"]);
+    assert!([0, 69].contains(&status(&table)), "{}", stderr(&table));
+    assert!(stdout(&table).contains("io_uring"), "{}", stdout(&table));
+    let json = eyesplice(&["probe", "-o", "json"]);
+    assert_eq!(status(&json), status(&table));
+    let json: serde_json::Value = serde_json::from_str(&stdout(&json)).unwrap();
+    assert!(
+        json["capabilities"]
+            .as_array()
+            .is_some_and(|list| !list.is_empty())
+    );
+}
+
+#[test]
+fn generate_writes_pages_and_completions() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    for what in ["man", "completions"] {
+        let output = eyesplice(&["generate", what, path]);
+        assert_eq!(status(&output), 0, "{what}: {}", stderr(&output));
+    }
+    assert!(dir.path().join("eyesplice-gateway.1").exists());
+    assert!(dir.path().join("_eyesplice").exists());
+}

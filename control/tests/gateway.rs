@@ -1,0 +1,290 @@
+//! The life of `eyesplice gateway`: start, readiness, reload, drain, as a service manager sees it.
+#![forbid(unsafe_code)]
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// How long a condition may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Gateway {
+    dir: tempfile::TempDir,
+    child: Child,
+    log: Receiver<serde_json::Value>,
+    notifications: UnixDatagram,
+}
+
+impl Gateway {
+    /// Starts a gateway with a UNIX listener and an admin endpoint on a free port.
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = dir.path().join("pki");
+        let made = Command::new(env!("CARGO_BIN_EXE_eyesplice"))
+            .args(["pki", "init"])
+            .arg(&pki)
+            .args(["--node", "worker-3=10.0.0.7"])
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(made.success());
+        let notify = dir.path().join("notify");
+        let notifications = UnixDatagram::bind(&notify).unwrap();
+        notifications.set_read_timeout(Some(PATIENCE)).unwrap();
+        let config = dir.path().join("gateway.yaml");
+        std::fs::write(&config, CONFIG).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_eyesplice"))
+            .args([
+                "gateway",
+                "--log-format",
+                "json",
+                "--log-level",
+                "debug",
+                "--config",
+            ])
+            .arg(&config)
+            .env("NOTIFY_SOCKET", &notify)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, log) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                if let Ok(event) = serde_json::from_str(&line) {
+                    let _ = sender.send(event);
+                }
+            }
+        });
+        Self {
+            dir,
+            child,
+            log,
+            notifications,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Waits for a log event with this message.
+    fn event(&self, message: &str) -> serde_json::Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let event = self
+                .log
+                .recv_timeout(left)
+                .unwrap_or_else(|_| panic!("no {message:?}"));
+            if event["message"] == message {
+                return event;
+            }
+        }
+    }
+
+    /// Waits for a notification that has this line.
+    fn notified(&self, line: &str) {
+        let mut buffer = [0; 4096];
+        loop {
+            let count = self
+                .notifications
+                .recv(&mut buffer)
+                .unwrap_or_else(|_| panic!("no {line}"));
+            let text = std::str::from_utf8(&buffer[..count]).unwrap();
+            if text.lines().any(|each| each == line) {
+                return;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the gateway did not end");
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const CONFIG: &str = "\
+apiVersion: eyesplice.dev/v1alpha1
+kind: GatewayConfig
+listeners:
+- name: uds
+  unix: {path: egress.sock, mode: '0600'}
+egress:
+  rules:
+  - {name: kubelets, cidrs: [10.0.0.0/8], ports: [10250], action: terminate, protocol: kubelet}
+kubelet:
+  caFile: pki/kubelet-serving-ca.crt
+  clientCertFile: pki/eyesplice-kubelet-client.crt
+  clientKeyFile: pki/eyesplice-kubelet-client.key
+  apiserverClientCAFile: pki/ca.crt
+  apiserverClientNames: [kube-apiserver-kubelet-client]
+  inventoryFile: pki/inventory.yaml
+egressCA: {certFile: pki/egress-ca.crt, keyFile: pki/egress-ca.key}
+timeouts: {drain: 20s}
+engine: {workers: 1}
+admin: {address: '127.0.0.1:0'}
+audit: {path: audit.log}
+";
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// The kernel of this machine may lack what the gateway needs; that is another test's business.
+fn kernel_can() -> bool {
+    let probe = Command::new(env!("CARGO_BIN_EXE_eyesplice"))
+        .arg("probe")
+        .output()
+        .unwrap();
+    let can = probe.status.success();
+    if !can {
+        eprintln!("SKIPPED: this kernel or sandbox lacks io_uring; see `eyesplice probe`");
+    }
+    can
+}
+
+#[test]
+fn gateway_starts_reloads_and_drains() {
+    if !kernel_can() {
+        return;
+    }
+    let mut gateway = Gateway::start();
+    let admin = gateway.event("admin endpoint listens");
+    let admin = admin["address"].as_str().unwrap().to_owned();
+    gateway.notified("READY=1");
+    assert!(get(&admin, "/livez").starts_with("HTTP/1.1 200 "));
+    let ready = get(&admin, "/readyz?verbose");
+    assert!(ready.contains("[+]listeners ok"), "{ready}");
+    let metrics = get(&admin, "/metrics");
+    for line in [
+        "eyesplice_config_generation 1",
+        "eyesplice_config_last_reload_successful 1",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    assert!(
+        metrics.contains("eyesplice_certificate_expiry_timestamp_seconds{"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("eyesplice_probe{"), "{metrics}");
+
+    // A refused CONNECT is counted and audited.
+    let mut stream = UnixStream::connect(gateway.path("egress.sock")).unwrap();
+    write!(
+        stream,
+        "CONNECT 127.0.0.1:10250 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    let ended = gateway.event("stream ended");
+    assert_eq!(ended["reason"], "denied", "{ended}");
+
+    // A changed file, then a bad one, then SIGHUP with the good one.
+    let config = gateway.path("gateway.yaml");
+    std::fs::write(&config, CONFIG.replace("10.0.0.0/8", "10.1.0.0/16")).unwrap();
+    let event = gateway.event("configuration reloaded; in force for new streams");
+    assert_eq!(
+        (&event["generation"], &event["trigger"]),
+        (&2.into(), &"file change".into())
+    );
+    std::fs::write(&config, "kind: Nonsense").unwrap();
+    gateway.event("configuration not reloaded; the last good state stays in force");
+    assert!(get(&admin, "/metrics").contains("eyesplice_config_last_reload_successful 0"));
+    assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 200 "));
+    std::fs::write(&config, CONFIG.replace("drain: 20s", "drain: 21s")).unwrap();
+    gateway.event("configuration reloaded; in force for new streams");
+    gateway.signal(Signal::SIGHUP);
+    gateway.notified("RELOADING=1");
+    gateway.notified("READY=1");
+
+    gateway.signal(Signal::SIGTERM);
+    gateway.notified("STOPPING=1");
+    assert!(gateway.wait().success());
+    assert!(
+        !gateway.path("egress.sock").exists(),
+        "the socket is removed"
+    );
+    let audit = std::fs::read_to_string(gateway.path("audit.log")).unwrap();
+    assert!(audit.contains(r#""reason":"denied""#), "{audit}");
+}
+
+#[test]
+fn second_signal_ends_a_drain_at_once() {
+    if !kernel_can() {
+        return;
+    }
+    let mut gateway = Gateway::start();
+    gateway.notified("READY=1");
+    // A stream that never ends: it may wait for the rest of its head for 30 s.
+    let mut stream = UnixStream::connect(gateway.path("egress.sock")).unwrap();
+    stream.write_all(b"CONNECT ").unwrap();
+    gateway.signal(Signal::SIGTERM);
+    gateway.notified("STOPPING=1");
+    let asked = Instant::now();
+    gateway.signal(Signal::SIGINT);
+    assert!(gateway.wait().success());
+    assert!(
+        asked.elapsed() < Duration::from_secs(15),
+        "the drain has 20 s"
+    );
+}
+
+#[test]
+fn start_that_fails_leaves_nothing_and_exits_1() {
+    if !kernel_can() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("gateway.yaml");
+    // No PKI: every missing file is named at once.
+    std::fs::write(&config, CONFIG).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_eyesplice"))
+        .args(["gateway", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    for file in ["kubelet-serving-ca.crt", "egress-ca.crt", "inventory.yaml"] {
+        assert!(stderr.contains(file), "{file}: {stderr}");
+    }
+    assert!(!dir.path().join("egress.sock").exists());
+}
