@@ -23,7 +23,9 @@ readonly EXTRACTED=(
 readonly TOOLCHAIN=(go:golang-go make:make jq:jq rsync:rsync dpkg-source:dpkg-dev)
 
 BUILD=$K8S/build # scratch of the build; deleted when it succeeded
-IMAGES=$K8S/images.tar
+
+# The images, named after what makes them: another recipe makes another file.
+IMAGES=$K8S/images-$(sha256sum "$CLUSTER_D/images.sh" | cut -c1-12).tar
 
 # Seconds between two "still at it" lines of a long step.
 readonly HEARTBEAT_S=30
@@ -91,7 +93,8 @@ step() {
   # A shell of its own: errors end it even though its status is looked at here.
   # shellcheck disable=SC2016 # the inner shell expands
   nice -n 5 bash -euo pipefail -c '
-    for part in lib build images; do source "$0/$part.sh"; done
+    CLUSTER_D=$0
+    for part in lib build images; do source "$CLUSTER_D/$part.sh"; done
     "$@"' "$CLUSTER_D" "$@" >"$log" 2>&1 </dev/null &
   job=$!
   until wait_child "$job" "$HEARTBEAT_S"; do

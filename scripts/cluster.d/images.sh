@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The images of the node: one root file system made of busybox, under two names. Nothing is pulled.
 
-# make_images: writes images.tar, in the layout of `docker save`, next to the binaries.
+# make_images: writes both to one file, in the layout of `docker save`.
 make_images() {
   local work=$BUILD/images diff_id name configs=()
   rm -rf "$work"
