@@ -15,6 +15,7 @@ use crate::inventory::node_list::{self, NodeListError, Problems, Shape};
 use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER_PERMISSIVE};
 use ring::digest::{SHA256, digest};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -132,11 +133,16 @@ impl Pins {
             let (line, field) = (node.referenced.line(), format!("{}.node", entry.path));
             if let Err(problem) = check_node_name(&node.value) {
                 problems.add(line, field, format!("{:?} {problem}", node.value));
-            } else if pins.contains_key(&node.value) {
-                let what = format!("{:?} is listed twice; put all its pins in one", node.value);
-                problems.add(line, field, what);
-            } else {
-                pins.insert(node.value, hashes.into());
+                continue;
+            }
+            match pins.entry(node.value) {
+                Slot::Vacant(slot) => {
+                    slot.insert(hashes.into());
+                }
+                Slot::Occupied(slot) => {
+                    let what = format!("{:?} is listed twice; put all its pins in one", slot.key());
+                    problems.add(line, field, what);
+                }
             }
         }
         problems.finish(Self(pins), path)

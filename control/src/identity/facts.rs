@@ -41,10 +41,6 @@ pub struct CertificateFacts {
 
 /// What a key may be used for. An absent extension allows everything (RFC 5280, section 4.2.1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "they are bits of the extension"
-)]
 pub struct KeyUsages {
     /// TLS servers, by extended key usage.
     pub server: bool,

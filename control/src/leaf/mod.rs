@@ -300,3 +300,5 @@ fn params(host: &Host) -> Result<CertificateParams, rcgen::Error> {
     Ok(params)
 }
 
+#[cfg(test)]
+mod tests;

@@ -109,11 +109,3 @@ fn read(file: &FileRef) -> Result<Zeroizing<Vec<u8>>, PemError> {
     }
     Ok(bytes)
 }
-
-#[cfg(test)]
-pub(super) mod testing {
-    /// The key of a text, for tests that need no file.
-    pub(in crate::pem) fn key_of(text: &str) -> Result<super::PrivateKey, super::Fault> {
-        super::parse_key(text.as_bytes())
-    }
-}

@@ -11,6 +11,8 @@ mod kubeconfig;
 mod options;
 mod profile;
 mod serial;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use files::FileError;
 pub(crate) use issue::alternative_names;

@@ -169,7 +169,7 @@ fn init_certificates_have_kubeadms_fields() {
 #[test]
 fn init_certificates_verify_by_openssl() {
     if Command::new("openssl").arg("version").output().is_err() {
-        eprintln!("SKIPPED init_certificates_verify_by_openssl: no openssl on this machine");
+        eprintln!("SKIPPED: init_certificates_verify_by_openssl: no openssl on this machine");
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -28,13 +28,13 @@ pub(super) fn check(
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
     now: UnixTime,
-) -> Result<CertificateFacts, Failure> {
-    let unread = |cause| Failure::new(trust, expected, cause, None);
+) -> Result<CertificateFacts, Box<Failure>> {
+    let failed = |cause, facts| Box::new(Failure::new(trust, expected, cause, facts));
     let facts =
-        CertificateFacts::read(leaf).map_err(|problem| unread(Cause::Malformed(problem)))?;
+        CertificateFacts::read(leaf).map_err(|problem| failed(Cause::Malformed(problem), None))?;
     match judge(trust, expected, leaf, intermediates, now, &facts) {
         Ok(()) => Ok(facts),
-        Err(cause) => Err(Failure::new(trust, expected, cause, Some(facts))),
+        Err(cause) => Err(failed(cause, Some(facts))),
     }
 }
 

@@ -109,7 +109,7 @@ pub struct Failure {
     node: Option<Arc<str>>,
     address: Authority,
     accepted: Vec<Host>,
-    presented: Option<Box<CertificateFacts>>,
+    presented: Option<CertificateFacts>,
 }
 
 impl Failure {
@@ -128,7 +128,7 @@ impl Failure {
                 port: expected.port,
             },
             accepted: expected.accepted().to_vec(),
-            presented: presented.map(Box::new),
+            presented,
         }
     }
 
@@ -153,7 +153,7 @@ impl Failure {
     }
 
     fn what(&self) -> String {
-        let facts = self.presented.as_deref();
+        let facts = self.presented.as_ref();
         let until = |read: fn(&CertificateFacts) -> String| facts.map(read).unwrap_or_default();
         match &self.cause {
             Cause::Malformed(problem) => format!("presented a certificate that {problem}"),
@@ -216,7 +216,7 @@ impl Failure {
     fn issuer(&self) -> String {
         let issuer = self
             .presented
-            .as_deref()
+            .as_ref()
             .map(|facts| facts.issuer.to_string());
         printable(&issuer.unwrap_or_default(), MAX_NAME)
     }
@@ -238,7 +238,7 @@ impl Failure {
         } else {
             "the rule's caFile"
         };
-        let pin = || match self.presented.as_deref() {
+        let pin = || match self.presented.as_ref() {
             Some(facts) => format!("pin {}", SpkiHash::of(&facts.spki)),
             None => "pin its key".to_owned(),
         };

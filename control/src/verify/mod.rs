@@ -134,3 +134,5 @@ fn server_name(host: &Host) -> Option<ServerName<'static>> {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -54,6 +54,9 @@ pub enum TrustError {
     /// Neither roots nor pins.
     #[error("trusts nobody: give a CA file, or the SHA-256 of public keys")]
     Nobody,
+    /// Pins are by node, and nothing says which node has which address.
+    #[error("pins need an inventory: name the nodes and their addresses in kubelet.inventoryFile")]
+    PinsWithoutInventory,
     /// No TLS version is left.
     #[error("cannot build a TLS configuration")]
     Tls(#[source] Error),
@@ -85,7 +88,7 @@ impl Trust {
     /// Trusts kubelets.
     ///
     /// # Errors
-    /// Nobody would be trusted.
+    /// Nobody would be trusted, or pins could never be found.
     pub fn kubelets(trust: KubeletTrust) -> Result<Self, TrustError> {
         let KubeletTrust {
             roots,
@@ -95,6 +98,9 @@ impl Trust {
         } = trust;
         if roots.is_empty() && pins.is_empty() {
             return Err(TrustError::Nobody);
+        }
+        if inventory.is_none() && !pins.is_empty() {
+            return Err(TrustError::PinsWithoutInventory);
         }
         Self::new(
             Scope::Kubelets {
