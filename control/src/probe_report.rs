@@ -1,9 +1,13 @@
 //! Shows what the kernel and sandbox can do: as a table, as JSON, as metrics.
 
 use crate::metrics::Row;
-use eyesplice_sys::probe::{Finding, Probe, Requirement, State};
+use eyesplice_sys::probe::{Capability, Finding, Probe, Requirement, State};
 use serde_json::{Value, json};
 use std::fmt::Write;
+
+/// Where to find what a container runtime needs to be told.
+const PROFILE: &str =
+    "  (seccomp-io_uring.json, shipped with eyesplice, is the entry for the profile)\n";
 
 /// Renders aligned columns, and below them why something is missing and what to do.
 pub fn table(probe: &Probe) -> String {
@@ -52,6 +56,9 @@ fn remedies(findings: &[Finding]) -> String {
         let names = shortened(&names);
         let remedy = remedy.as_deref().unwrap_or("no remedy is known");
         let _ = write!(text, "\n{names}:\n  {why}\n  {remedy}\n");
+        if finding.capability == Capability::IoUring {
+            text.push_str(PROFILE);
+        }
     }
     text
 }
@@ -116,7 +123,6 @@ fn requirement(finding: &Finding) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eyesplice_sys::probe::Capability;
 
     fn finding(capability: Capability, requirement: Requirement, state: State) -> Finding {
         Finding {
@@ -163,6 +169,7 @@ open files                       optional  1024, at most 4096
 io_uring, io_uring SINGLE_ISSUER:
   a sandbox denies io_uring_setup
   allow it in the seccomp profile
+  (seccomp-io_uring.json, shipped with eyesplice, is the entry for the profile)
 
 pipes of 1 MiB:
   no pipe

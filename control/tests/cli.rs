@@ -1,5 +1,6 @@
 //! Exit statuses and outputs of the binary, as scripts see them.
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a step of a test that fails ends it")]
 
 use std::path::Path;
 use std::process::{Command, Output};

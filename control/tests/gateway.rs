@@ -1,5 +1,6 @@
 //! The life of `eyesplice gateway`: start, readiness, reload, drain, as a service manager sees it.
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a step of a test that fails ends it")]
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

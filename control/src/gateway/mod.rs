@@ -64,6 +64,7 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
     let config = state.config.clone();
     startup::log_config(&config, &state.warnings);
     let audit = Audit::open(&config.audit.sink, Arc::clone(&metrics))?;
+    startup::log_audit(&config.audit.sink);
     let admin = Admin::bind(config.admin.address).await?;
     tracing::info!(address = %admin.address(), "admin endpoint listens");
     let readiness = Arc::new(Readiness::default());

@@ -47,7 +47,7 @@ fn bind(transport: &Transport) -> Bind {
     }
 }
 
-/// Logs what is decided before anything listens.
+/// Logs what is decided before anything listens, and anew when a reload changed it.
 pub(super) fn log_config(config: &Config, warnings: &[String]) {
     for warning in warnings {
         tracing::warn!(warning, "configuration is allowed and probably not meant");
@@ -66,14 +66,18 @@ pub(super) fn log_config(config: &Config, warnings: &[String]) {
         idle_timeout = ?timeouts.idle,
         "limits"
     );
-    match &config.audit.sink {
-        AuditSink::Stdout => tracing::info!(path = "-", "audit log goes to standard output"),
-        AuditSink::File(path) => tracing::info!(path = %path.display(), "audit log opens"),
+}
+
+/// Logs where the audit log goes.
+pub(super) fn log_audit(sink: &AuditSink) {
+    match sink {
+        AuditSink::Stdout => tracing::info!(path = "-", "audit log is standard output"),
+        AuditSink::File(path) => tracing::info!(path = %path.display(), "audit log is open"),
     }
 }
 
-/// Also after a reload: `observe` must not come into force quietly.
-pub(super) fn log_verification(config: &Config) {
+/// `observe` must not come into force quietly.
+fn log_verification(config: &Config) {
     match config.kubelet.as_ref().map(|kubelet| kubelet.verification) {
         Some(Verification::Observe) => tracing::warn!(
             mode = "observe",
