@@ -184,12 +184,22 @@ fn reparse_request(head: &RequestHead) -> RequestHead {
         memchr::memchr_iter(b'\n', &out).count(),
         head.headers.len() + 2
     );
-    match parse::parse_request(&out, &mut Progress::default(), &HeadLimits::REQUEST) {
+    match parse::parse_request(&out, &mut Progress::default(), &own(HeadLimits::REQUEST)) {
         Ok(Parsed::Complete { head, consumed }) => {
             assert_eq!(consumed, out.len());
             head
         }
         other => panic!("own head read as {other:?}"),
+    }
+}
+
+/// Makes room for what a rewritten head may have more: `Connection` and `Upgrade`, and in each line a
+/// space after its colon.
+fn own(limits: HeadLimits) -> HeadLimits {
+    HeadLimits {
+        headers: limits.headers + 2,
+        bytes: limits.bytes + limits.headers + 64,
+        ..limits
     }
 }
 
@@ -251,7 +261,7 @@ fn reparse_response(head: &ResponseHead) -> ResponseHead {
         memchr::memchr_iter(b'\n', &out).count(),
         head.headers.len() + 2
     );
-    match parse::parse_response(&out, &mut Progress::default(), &HeadLimits::RESPONSE) {
+    match parse::parse_response(&out, &mut Progress::default(), &own(HeadLimits::RESPONSE)) {
         Ok(Parsed::Complete { head, consumed }) => {
             assert_eq!(consumed, out.len());
             head
