@@ -325,8 +325,17 @@ async fn secure(
             facts.verification = VerificationResult::Verified(Arc::clone(identity));
         }
         Some(PeerVerification::Observed {
-            identity, cause, ..
+            identity,
+            cause,
+            message,
         }) => {
+            // At once, not at the end of a stream that may last for days.
+            tracing::warn!(
+                stream = %cx.id(),
+                target = %target(facts),
+                cause,
+                "passed because of verification: observe: {message}"
+            );
             facts.verification = VerificationResult::Observed {
                 identity: Arc::clone(identity),
                 cause,

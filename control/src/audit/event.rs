@@ -1,6 +1,6 @@
 //! One log event per stream that ended; its level says whether somebody has to act.
 
-use eyesplice_dataplane::seam::{Reason, RecordKind, Side, StreamRecord, VerificationResult};
+use eyesplice_dataplane::seam::{Reason, RecordKind, Side, StreamRecord};
 use tracing::Level;
 
 /// Logs at a level that is known only now; `tracing` wants it constant.
@@ -20,7 +20,6 @@ pub(super) fn log(record: &StreamRecord) {
     if record.kind == RecordKind::Start {
         return;
     }
-    log_observed(record);
     let labels = record.exchange_labels.as_ref();
     at_level!(
         level(record.reason, record.side),
@@ -47,22 +46,6 @@ pub(super) fn log(record: &StreamRecord) {
         detail = record.detail.as_deref(),
         "stream ended"
     );
-}
-
-/// Warns once per connection, not once per request on it.
-fn log_observed(record: &StreamRecord) {
-    if let VerificationResult::Observed { identity, cause } = &record.verification
-        && record.exchange <= 1
-    {
-        tracing::warn!(
-            stream = %record.id,
-            target = record.target.as_ref().map(tracing::field::display),
-            node = record.node.as_deref(),
-            identity = &**identity,
-            cause,
-            "certificate would be refused; it passed because of verification: observe"
-        );
-    }
 }
 
 /// Error: ours to repair. Warn: a decision or a fault somebody should see. Debug: peers come and go.
