@@ -18,8 +18,8 @@ const NAMED_FILES: usize = 5;
 pub enum FileError {
     /// Files would have been overwritten.
     #[error(
-        "{} exists already in {} ({count} in all); choose another directory, or overwrite with --force",
-        .named.join(", "), .dir.display()
+        "{} has {} already ({count} in all); choose another directory, or overwrite with --force",
+        .dir.display(), .named.join(", ")
     )]
     Exists {
         /// The directory.

@@ -248,7 +248,7 @@ fn init_overwrites_only_with_force() {
     fs::write(options.dir.join("sa.pub"), "mine").unwrap();
     let error = init(&options).unwrap_err().to_string();
     assert!(
-        error.contains("sa.pub exists already") && error.contains("--force"),
+        error.contains("has sa.pub already (1 in all)") && error.contains("--force"),
         "{error}"
     );
     assert_eq!(
