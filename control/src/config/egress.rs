@@ -44,7 +44,7 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path, report: &mut Report) -> 
     if section.is_blank("rules") {
         let problem = Problem::new(
             "has no rule, so every target is denied",
-            "add one, like `- {name: kubelets, cidrs: [10.0.0.0/8], ports: [10250], action: terminate}`",
+            "add one, like `- {name: kubelets, cidrs: [10.0.0.0/8], action: terminate}`",
         );
         report.error(
             &section.path_of("rules"),

@@ -94,6 +94,14 @@ pub(super) fn read_kubelet(
     }
     let inventory_file = section.optional("inventoryFile", file, report);
     let pins_file = section.optional("pinsFile", file, report);
+    if section.has("pinsFile") && !section.has("inventoryFile") {
+        let problem = Problem::new(
+            "has no effect alone: pins are by node, and only an inventory knows a node's addresses",
+            "add `inventoryFile: inventory.yaml`",
+        );
+        let at = section.place_of("pinsFile");
+        report.error(&section.path_of("pinsFile"), at, problem);
+    }
     let actions = actions::read(&mut section, report);
     section.finish(report);
     Some(Kubelet {

@@ -1,11 +1,12 @@
 //! The gateway's configuration file: YAML in, a validated [`Config`] out, or every mistake at once.
 //!
 //! A file is read in two layers. `tree` and `section` know YAML, places and unknown fields; the
-//! section readers know what each field means and fill in defaults. [`Config`] is the result: typed,
-//! complete, and read by nobody else again. `docs/config.md` is the reference for operators.
+//! section readers know what each field means and fill in defaults. [`Config`] is the result:
+//! typed, complete, and read by nobody else again. `docs/config.md` is the reference for operators.
 
 mod actions;
 mod bounds;
+mod check;
 mod cross;
 mod egress;
 mod engine;
@@ -21,6 +22,7 @@ mod shadow;
 mod tree;
 mod value;
 
+pub use check::{CheckError, CheckReport, check};
 pub use model::{
     Admin, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Kubelet, Limits, Listener,
     PortRange, Rule, RuleAction, TcpTransport, Timeouts, Transport, UnixTransport, Upstream,

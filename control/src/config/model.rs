@@ -5,6 +5,7 @@ use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{ActionPolicy, ListenerName};
 use eyesplice_proto::authority::Host;
 use ipnet::IpNet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -120,6 +121,17 @@ impl PortRange {
     /// Tells whether a port is in the range.
     pub fn contains(self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, last } = self;
+        if first == last {
+            write!(f, "{first}")
+        } else {
+            write!(f, "{first}-{last}")
+        }
     }
 }
 

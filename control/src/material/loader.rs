@@ -3,7 +3,7 @@
 use super::error::{MaterialError, MaterialErrors};
 use super::listener::server_config;
 use super::{CertificateInfo, KubeletMaterial, Material};
-use crate::config::{Config, Kubelet, RuleAction, TcpTransport, Transport, Upstream, Verification};
+use crate::config::{Config, RuleAction, TcpTransport, Transport, Upstream, Verification};
 use crate::identity::CertificateFacts;
 use crate::inventory::{Inventory, NodeListError};
 use crate::leaf::{Authority, DEFAULT_CAPACITY, LeafIssuer, LeafOptions};
@@ -147,7 +147,6 @@ impl Loader {
             Inventory::load,
         );
         let pins = self.nodes("kubelet.pinsFile", kubelet.pins_file.as_deref(), Pins::load);
-        self.note_pins(kubelet, inventory.is_some());
         let inventory = inventory.map(Arc::new);
         let trust = Trust::kubelets(KubeletTrust {
             roots: roots?.roots,
@@ -169,17 +168,6 @@ impl Loader {
             inventory,
             actions: Arc::clone(&kubelet.actions),
         })
-    }
-
-    /// Pins are by node, and only the inventory knows which node an address is.
-    fn note_pins(&mut self, kubelet: &Kubelet, inventory: bool) {
-        if kubelet.pins_file.is_some() && !inventory {
-            self.warnings.push(
-                "kubelet.pinsFile has no effect without kubelet.inventoryFile: pins belong to nodes, \
-                 and only an inventory says which node an address is; add one"
-                    .to_owned(),
-            );
-        }
     }
 
     /// The trust of each rule that has its own, by index.

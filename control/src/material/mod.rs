@@ -88,4 +88,4 @@ impl Material {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,1 +1,221 @@
+use super::*;
+use crate::config::{Config, check};
+use crate::pki::{self, InitOptions};
+use eyesplice_proto::authority::Host;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+use tempfile::TempDir;
 
+const FULL: &str = "\
+apiVersion: eyesplice.dev/v1alpha1
+kind: GatewayConfig
+listeners:
+- name: uds
+  unix: {path: egress.sock}
+- name: mtls
+  tcp:
+    address: \"127.0.0.1:0\"
+    tlsCertFile: egress-server.crt
+    tlsPrivateKeyFile: egress-server.key
+    clientCAFile: egress-client-ca.crt
+    allowedNames: [kube-apiserver-egress]
+egress:
+  rules:
+  - {name: kubelets, cidrs: [10.0.0.0/8], ports: [10250], action: terminate}
+  - name: web
+    cidrs: [10.0.0.0/8]
+    ports: [443]
+    action: terminate
+    protocol: opaque
+    upstream: {caFile: ca.crt}
+  - name: pinned
+    cidrs: [10.0.0.0/8]
+    ports: [80]
+    action: originate
+    upstream: {spkiSHA256: [47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=]}
+  - {name: rest, cidrs: [10.0.0.0/8], action: splice}
+egressCA: {certFile: egress-ca.crt, keyFile: egress-ca.key}
+kubelet:
+  caFile: kubelet-serving-ca.crt
+  clientCertFile: eyesplice-kubelet-client.crt
+  clientKeyFile: eyesplice-kubelet-client.key
+  apiserverClientCAFile: ca.crt
+  inventoryFile: inventory.yaml
+";
+
+/// A directory with a PKI and a configuration.
+pub(crate) fn site(config: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let init = InitOptions {
+        dir: dir.path().to_owned(),
+        apiserver: Vec::new(),
+        server: None,
+        service_ip: pki::DEFAULT_SERVICE_IP,
+        nodes: vec![
+            "worker-1=10.0.0.1".parse().unwrap(),
+            "worker-2=10.0.0.2".parse().unwrap(),
+        ],
+        gateway: Vec::new(),
+        force: true,
+    };
+    pki::init(&init).unwrap();
+    std::fs::write(dir.path().join("gateway.yaml"), config).unwrap();
+    dir
+}
+
+/// Loads what [`site`] made.
+pub(crate) fn load(dir: &Path) -> (Config, Result<Material, MaterialErrors>) {
+    let config = Config::load(&dir.join("gateway.yaml")).unwrap().config;
+    let material = Material::load(&config, SystemTime::now());
+    (config, material)
+}
+
+#[test]
+fn load_full_configuration_gives_every_part() {
+    let dir = site(FULL);
+    let (_, material) = load(dir.path());
+    let material = material.unwrap();
+    assert_eq!(material.warnings, Vec::<String>::new());
+    assert_eq!(
+        material
+            .listeners
+            .keys()
+            .map(|name| &**name)
+            .collect::<Vec<_>>(),
+        ["mtls"]
+    );
+    let own: Vec<bool> = material.targets.iter().map(Option::is_some).collect();
+    assert_eq!(own, [false, true, true, false]);
+    let kubelet = material.kubelet.unwrap();
+    let node = "10.0.0.2".parse::<Host>().unwrap();
+    let inventory = kubelet.inventory.unwrap();
+    assert_eq!(
+        inventory.node_of(&node).map(|name| &**name),
+        Some("worker-2")
+    );
+    let fields: Vec<&str> = material
+        .certificates
+        .iter()
+        .map(|c| c.field.as_str())
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            "listeners[1].tcp.tlsCertFile",
+            "listeners[1].tcp.clientCAFile",
+            "kubelet.apiserverClientCAFile",
+            "egressCA.certFile",
+            "kubelet.caFile",
+            "kubelet.clientCertFile",
+            "egress.rules[1].upstream.caFile",
+        ]
+    );
+    let soon = SystemTime::now() + Duration::from_secs(300 * 86_400);
+    assert!(
+        material
+            .certificates
+            .iter()
+            .all(|certificate| certificate.not_after > soon)
+    );
+}
+
+#[test]
+fn load_listener_requires_a_client_and_offers_no_resumption() {
+    let dir = site(FULL);
+    let material = load(dir.path()).1.unwrap();
+    let config = &material.listeners["mtls"].config;
+    assert!(config.alpn_protocols.is_empty());
+    assert!(!config.session_storage.can_cache());
+    assert_eq!(config.send_tls13_tickets, 0);
+    assert!(config.enable_secret_extraction);
+}
+
+#[test]
+fn load_every_bad_file_is_told_at_once() {
+    let dir = site(FULL);
+    let file = |name: &str| dir.path().join(name);
+    std::fs::remove_file(file("egress-server.crt")).unwrap();
+    std::fs::copy(file("ca.key"), file("eyesplice-kubelet-client.key")).unwrap();
+    std::fs::copy(file("egress-client.crt"), file("egress-ca.crt")).unwrap();
+    std::fs::write(file("inventory.yaml"), "nodes: 5").unwrap();
+    let error = load(dir.path()).1.unwrap_err();
+    let text = error.to_string();
+    assert_eq!(error.0.len(), 4, "{text}");
+    for part in [
+        "the files of the configuration have 4 errors",
+        "listeners[0]",
+        "egress-server.crt (listeners[1].tcp.tlsCertFile): does not exist",
+        "(kubelet.clientKeyFile): does not belong to the certificate",
+        "egressCA: ",
+        "kubelet.inventoryFile: ",
+    ] {
+        assert_eq!(
+            text.contains(part),
+            part != "listeners[0]",
+            "{part}\n{text}"
+        );
+    }
+}
+
+#[test]
+fn load_key_that_everybody_can_read_is_a_warning() {
+    let dir = site(FULL);
+    for name in [
+        "egress-server.key",
+        "eyesplice-kubelet-client.key",
+        "egress-ca.key",
+    ] {
+        let mode = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(dir.path().join(name), mode).unwrap();
+    }
+    let warnings = load(dir.path()).1.unwrap().warnings;
+    assert_eq!(warnings.len(), 3, "{warnings:#?}");
+    assert!(warnings[0].ends_with("is readable by everybody (mode 0644); chmod 0600"));
+}
+
+#[test]
+fn files_are_all_that_load_reads() {
+    let dir = site(FULL);
+    let (config, _) = load(dir.path());
+    for file in config.files() {
+        if file.ends_with("gateway.yaml") {
+            continue;
+        }
+        let kept = std::fs::read(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(
+            load(dir.path()).1.is_err(),
+            "{} is not read",
+            file.display()
+        );
+        std::fs::write(&file, kept).unwrap();
+    }
+    assert!(load(dir.path()).1.is_ok());
+}
+
+#[test]
+fn check_good_site_is_summed_up() {
+    let dir = site(FULL);
+    let file = dir.path().join("gateway.yaml");
+    let report = check(&file, SystemTime::now()).unwrap();
+    assert!(report.warnings.is_empty());
+    let text = report.to_string();
+    for line in [
+        "gateway.yaml is valid\n",
+        "  mtls: tcp 127.0.0.1:0 with mutual TLS\n",
+        "  kubelets: terminate (kubelet) 10.0.0.0/8; ports 10250\n",
+        "  anything else: deny\n",
+        "kubelets: verification enforce, 2 nodes in the inventory\n",
+        "  egressCA.certFile: CN=",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    std::fs::remove_file(dir.path().join("ca.crt")).unwrap();
+    assert!(
+        check(&file, SystemTime::now())
+            .unwrap_err()
+            .to_string()
+            .contains("ca.crt")
+    );
+}

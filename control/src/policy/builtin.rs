@@ -118,9 +118,9 @@ fn classify_v6(address: Ipv6Addr) -> Option<BuiltinDenial> {
 
 /// The IPv4 addresses that a router or translator may read out of an IPv6 address.
 ///
-/// Mapped and compatible (RFC 4291), translated (RFC 2765), NAT64 of the well-known prefix and of /96
-/// prefixes within the local one (RFC 6052, RFC 8215), 6to4 (RFC 3056) and ISATAP (RFC 5214). NAT64
-/// prefixes of a network's own cannot be known: deny them by rule.
+/// Mapped and compatible (RFC 4291), translated (RFC 2765), NAT64 of the well-known prefix and of
+/// /96 prefixes within the local one (RFC 6052, RFC 8215), 6to4 (RFC 3056) and ISATAP (RFC 5214).
+/// NAT64 prefixes of a network's own cannot be known: deny them by rule.
 pub fn embedded_v4(address: Ipv6Addr) -> Vec<Ipv4Addr> {
     let s = address.segments();
     let join = |high: u16, low: u16| {

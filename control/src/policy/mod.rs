@@ -1,8 +1,8 @@
 //! Decides which rule a target falls under, or why it is denied.
 //!
 //! Addresses are judged one by one after the name was resolved once: built-in denials first, then
-//! the rules in order. A name whose addresses fall under several rules keeps those of one rule only,
-//! so a stream never mixes a spliced and a terminated address.
+//! the rules in order. A name whose addresses fall under several rules keeps those of one rule
+//! only, so a stream never mixes a spliced and a terminated address.
 
 mod builtin;
 

@@ -1,0 +1,254 @@
+mod mistakes;
+
+use super::*;
+use eyesplice_dataplane::engine::{Bind, KtlsPolicy};
+use eyesplice_proto::route::Action;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const FILE: &str = "/etc/eyesplice/gateway.yaml";
+
+const HEAD: &str = "apiVersion: eyesplice.dev/v1alpha1\nkind: GatewayConfig\n";
+const UDS: &str = "listeners: [{name: uds, unix: {path: /run/e.sock}}]\n";
+const SPLICE: &str = "egress: {rules: [{name: r, cidrs: [10.0.0.0/8], action: splice}]}\n";
+const KUBELET: &str = "egress: {rules: [{name: k, cidrs: [10.0.0.0/8], action: terminate}]}\n";
+const CA: &str = "egressCA: {certFile: e.crt, keyFile: e.key}\n";
+const TRUST: &str = "kubelet: {caFile: a, clientCertFile: b, clientKeyFile: c, \
+                     apiserverClientCAFile: d";
+
+fn parse(text: &str) -> Result<Loaded, ConfigErrors> {
+    Config::parse(text, Path::new(FILE))
+}
+
+/// The errors as the user sees them, without their places.
+fn errors(text: &str) -> Vec<String> {
+    let Err(errors) = parse(text) else {
+        return Vec::new();
+    };
+    let show = |error: &ConfigError| match error {
+        ConfigError::Field(f) => format!("{}: {}; {}", f.path, f.what, f.fix),
+        other => other.to_string(),
+    };
+    errors.errors.iter().map(show).collect()
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    parse(text)
+        .unwrap()
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn with(rest: &str) -> String {
+    format!("{HEAD}{UDS}{SPLICE}{rest}")
+}
+
+fn rule(fields: &str) -> String {
+    format!("{HEAD}{UDS}egress:\n  rules:\n  - {{name: r, {fields}}}\n")
+}
+
+#[test]
+fn parse_minimal_configuration_fills_in_the_defaults() {
+    let Loaded { config, warnings } = parse(&with("")).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.timeouts, Timeouts::default());
+    assert_eq!(config.admin.address, "127.0.0.1:9464".parse().unwrap());
+    assert_eq!(config.audit.sink, AuditSink::Stdout);
+    assert_eq!(config.engine.ktls, KtlsPolicy::Off);
+    let engine = config.engine_config(3);
+    assert_eq!(engine.workers, 3);
+    let Bind::Unix { mode, uid, .. } = engine.listeners[0].bind else {
+        panic!("a socket")
+    };
+    assert_eq!((mode, uid), (0o600, None));
+}
+
+/// Builds a document around one field.
+type Text = fn(&str) -> String;
+
+#[test]
+fn parse_examples_are_valid_and_the_full_one_has_every_field() {
+    for (name, text) in [
+        (
+            "gateway.yaml",
+            include_str!("../../../examples/gateway.yaml"),
+        ),
+        (
+            "gateway-full.yaml",
+            include_str!("../../../examples/gateway-full.yaml"),
+        ),
+    ] {
+        let loaded = parse(text).unwrap_or_else(|errors| panic!("{name}: {errors}"));
+        assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);
+    }
+    // The list of known fields comes from the reader itself: a misspelt field names its neighbours.
+    let full = include_str!("../../../examples/gateway-full.yaml");
+    let reference = include_str!("../../../../docs/config.md");
+    let sections: [(&str, Text); 14] = [
+        ("", |f| with(f)),
+        ("unix", |f| {
+            format!("{HEAD}listeners: [{{name: l, unix: {{path: /x, {f}}}}}]\n{SPLICE}")
+        }),
+        ("tcp", |f| {
+            format!("{HEAD}listeners: [{{name: l, tcp: {{{f}}}}}]\n{SPLICE}")
+        }),
+        ("egress", |f| format!("{HEAD}{UDS}egress: {{{f}}}\n")),
+        ("rule", |f| rule(&format!("action: terminate, {f}"))),
+        ("upstream", |f| {
+            rule(&format!(
+                "cidrs: [10.0.0.0/8], action: originate, upstream: {{{f}}}"
+            ))
+        }),
+        ("egressCA", |f| with(&format!("egressCA: {{{f}}}"))),
+        ("kubelet", |f| with(&format!("kubelet: {{{f}}}"))),
+        ("actions", |f| {
+            with(&format!("kubelet: {{actions: {{{f}}}}}"))
+        }),
+        ("limits", |f| with(&format!("limits: {{{f}}}"))),
+        ("timeouts", |f| with(&format!("timeouts: {{{f}}}"))),
+        ("engine", |f| with(&format!("engine: {{{f}}}"))),
+        ("admin", |f| with(&format!("admin: {{{f}}}"))),
+        ("audit", |f| with(&format!("audit: {{{f}}}"))),
+    ];
+    for (section, text) in sections {
+        let message = errors(&text("qqqqqqqqqqqqqqqq: 1"));
+        let known = message
+            .iter()
+            .find_map(|m| m.split("; known here: ").nth(1));
+        let known = known.unwrap_or_else(|| panic!("{section}: {message:?}"));
+        for field in known.split(", ") {
+            let needle = format!("{field}:");
+            assert!(
+                full.contains(&needle),
+                "examples/gateway-full.yaml lacks {section}.{field}"
+            );
+            let needle = format!("`{field}`");
+            assert!(
+                reference.contains(&needle),
+                "docs/config.md lacks {section}.{field}"
+            );
+        }
+    }
+}
+
+#[test]
+fn parse_relative_paths_start_at_the_file() {
+    let Loaded { config, .. } = parse(&format!(
+        "{HEAD}{UDS}{KUBELET}{CA}{TRUST}, inventoryFile: i, pinsFile: p/q}}\n"
+    ))
+    .unwrap();
+    let kubelet = config.kubelet.as_ref().unwrap();
+    assert_eq!(kubelet.ca_file, PathBuf::from("/etc/eyesplice/a"));
+    assert_eq!(kubelet.pins_file, Some(PathBuf::from("/etc/eyesplice/p/q")));
+    let files: Vec<String> = config
+        .files()
+        .iter()
+        .map(|f| f.display().to_string())
+        .collect();
+    let want = [
+        "a",
+        "b",
+        "c",
+        "d",
+        "e.crt",
+        "e.key",
+        "gateway.yaml",
+        "i",
+        "p/q",
+    ];
+    assert_eq!(files, want.map(|name| format!("/etc/eyesplice/{name}")));
+}
+
+#[test]
+fn parse_actions_first_rule_decides_and_default_takes_the_rest() {
+    let text = format!(
+        "{HEAD}{UDS}{KUBELET}{CA}{TRUST}, actions: {{default: deny, rules: [\
+         {{name: logs-only, actions: [logs, metrics], effect: allow}}, \
+         {{name: no-exec, actions: [exec, logs], effect: deny}}]}}}}\n"
+    );
+    let config = parse(&text).unwrap().config;
+    let actions = config.kubelet.unwrap().actions;
+    let denied = |action| actions.denies(action).map(ToString::to_string);
+    assert_eq!(denied(Action::Logs), None);
+    assert_eq!(denied(Action::Metrics), None);
+    assert_eq!(denied(Action::Exec).as_deref(), Some("no-exec"));
+    assert_eq!(denied(Action::PortForward).as_deref(), Some("default"));
+}
+
+#[test]
+fn parse_duration_reads_what_go_reads() {
+    let seconds = |s: f64| Some(Duration::from_secs_f64(s));
+    for (text, want) in [
+        ("10s", seconds(10.0)),
+        ("1m30s", seconds(90.0)),
+        ("500ms", seconds(0.5)),
+        ("1.5h", seconds(5400.0)),
+        (".5s", seconds(0.5)),
+        ("1h0m0s", seconds(3600.0)),
+        ("0", Some(Duration::ZERO)),
+        ("0s", Some(Duration::ZERO)),
+        ("3us", Some(Duration::from_micros(3))),
+        ("3µs", Some(Duration::from_micros(3))),
+        ("", None),
+        ("s", None),
+        ("5", None),
+        ("5 s", None),
+        ("-5s", None),
+        ("5d", None),
+        (".s", None),
+        ("99999999999999999999s", None),
+        ("9999999999h", None),
+        ("1.0000000001s", None),
+    ] {
+        assert_eq!(value::parse_duration(text), want, "{text:?}");
+    }
+}
+
+#[test]
+fn limits_unset_bounds_follow_max_streams() {
+    let config = parse(&with("limits: {maxStreams: 100}")).unwrap().config;
+    assert_eq!(config.limits.max_streams_per_peer, 100);
+    assert_eq!(config.limits.max_pending_dials, 100);
+    let config = parse(&with("limits: {maxStreams: 50000}")).unwrap().config;
+    assert_eq!(config.limits.max_streams_per_peer, 50_000);
+    assert_eq!(config.limits.max_pending_dials, 2000);
+}
+
+#[test]
+fn restart_required_names_what_a_reload_cannot_do() {
+    let load = |text: String| parse(&text).unwrap().config;
+    let old = load(with(""));
+    assert_eq!(old.restart_required(&old), Vec::<String>::new());
+    let new = load(with(
+        "limits: {maxStreams: 5, maxPipesPerWorker: 1}\ntimeouts: {dial: 1s, tcpKeepalive: 1s}\n\
+         engine: {workers: 2}\nadmin: {address: '127.0.0.1:1'}\naudit: {path: /a}",
+    ));
+    let want = [
+        "limits.maxPipesPerWorker",
+        "timeouts.tcpKeepalive",
+        "engine.workers",
+        "admin.address",
+        "audit.path",
+    ];
+    assert_eq!(old.restart_required(&new), want);
+    let moved = load(format!(
+        "{HEAD}listeners: [{{name: uds, unix: {{path: /y, allowedUIDs: [1]}}}}, \
+         {{name: two, unix: {{path: /z}}}}]\n{SPLICE}"
+    ));
+    let want = ["listeners[0].unix.path", "listeners[1] (two: new)"];
+    assert_eq!(old.restart_required(&moved), want);
+    assert_eq!(moved.restart_required(&old)[1], "listeners (two: removed)");
+}
+
+#[test]
+fn parse_every_prefix_of_the_full_example_is_an_answer() {
+    let text = include_str!("../../../examples/gateway-full.yaml");
+    for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
+        if let Err(errors) = parse(&text[..end]) {
+            assert!(!errors.errors.is_empty());
+        }
+    }
+}
