@@ -222,10 +222,7 @@ fn gateway_starts_reloads_and_drains() {
     let config = gateway.path("gateway.yaml");
     std::fs::write(&config, CONFIG.replace("10.0.0.0/8", "10.1.0.0/16")).unwrap();
     let event = gateway.event("configuration reloaded; in force for new streams");
-    assert_eq!(
-        (&event["generation"], &event["trigger"]),
-        (&2.into(), &"file change".into())
-    );
+    assert_eq!(event["generation"], 2);
     std::fs::write(&config, "kind: Nonsense").unwrap();
     gateway.event("configuration not reloaded; the last good state stays in force");
     assert!(get(&admin, "/metrics").contains("eyesplice_config_last_reload_successful 0"));

@@ -83,6 +83,7 @@ impl Default for Timing {
 /// Why files are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trigger {
+    Start,
     Hangup,
     Event,
     Poll,
@@ -91,6 +92,7 @@ enum Trigger {
 impl Trigger {
     fn as_str(self) -> &'static str {
         match self {
+            Self::Start => "first check",
             Self::Hangup => "SIGHUP",
             Self::Event => "file change",
             Self::Poll => "periodic check",
@@ -185,7 +187,7 @@ impl<S: Source> Reloader<S> {
     /// Runs until the task is dropped.
     pub async fn run(mut self) {
         // What changed between the load and the first watch has no event.
-        self.consider(Trigger::Poll).await;
+        self.consider(Trigger::Start).await;
         while self.source.is_some() {
             let trigger = self.next_trigger().await;
             self.consider(trigger).await;
