@@ -11,8 +11,7 @@ use std::io;
 pub struct PemError {
     /// Which file, by which field.
     pub file: FileRef,
-    /// What is wrong with it.
-    #[source]
+    /// What is wrong with it; part of the message, so no source of it.
     pub fault: Fault,
 }
 
