@@ -18,8 +18,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Decides on one stream. Never takes longer than `timeouts.verdict`, so that the remedy of a slow
-/// name server reaches the user, and not the engine's own deadline.
+/// Decides on one stream. The lookup ends before `timeouts.verdict` does, so that the user hears of
+/// the slow name server, and not of the engine's own deadline.
 pub(super) async fn decide(
     state: &Arc<State>,
     resolver: &Resolver,

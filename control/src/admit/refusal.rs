@@ -81,7 +81,11 @@ pub(super) fn unverifiable(rule: &Rule, error: &UpstreamError) -> Refusal {
 /// The egress CA does not issue.
 pub(super) fn no_leaf(rule: &Rule, error: &LeafError) -> Refusal {
     tracing::error!(%error, source = ?error.source(), "no leaf for the API server");
-    refuse(503, error.to_string(), Some(&rule.name))
+    let remedy = match error {
+        LeafError::AuthorityExpired { .. } => "",
+        _ => "; see the log of eyesplice",
+    };
+    refuse(503, format!("{error}{remedy}"), Some(&rule.name))
 }
 
 /// A fault of ours: configuration checks should have kept it out.

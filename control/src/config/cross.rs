@@ -2,17 +2,19 @@
 
 use super::model::{Config, RuleAction, Transport};
 use super::report::{Problem, Report};
+use super::section::Section;
 use super::tree::At;
 use eyesplice_dataplane::engine::KtlsPolicy;
 
-/// Checks relations between sections of a configuration whose fields are all good.
-pub(super) fn check(config: &Config, report: &mut Report) {
-    check_identities(config, report);
+/// Checks relations between sections. Parts with errors are missing from `config`; whether they
+/// are in the file at all, `root` knows.
+pub(super) fn check(config: &Config, root: &Section<'_>, report: &mut Report) {
+    check_identities(config, root, report);
     check_ports(config, report);
     check_ktls(config, report);
 }
 
-fn check_identities(config: &Config, report: &mut Report) {
+fn check_identities(config: &Config, root: &Section<'_>, report: &mut Report) {
     let rule = |wanted: fn(&RuleAction) -> bool| {
         config
             .egress
@@ -23,21 +25,21 @@ fn check_identities(config: &Config, report: &mut Report) {
     };
     let kubelet = rule(|action| matches!(action, RuleAction::TerminateKubelet));
     let opaque = rule(|action| matches!(action, RuleAction::TerminateOpaque(_)));
-    match (kubelet, &config.kubelet) {
-        (Some(name), None) => {
+    match (kubelet, root.has("kubelet")) {
+        (Some(name), false) => {
             let what = format!("is required by rule {name:?}, which terminates kubelets");
             let fix = "add `kubelet: {caFile: .., clientCertFile: .., clientKeyFile: .., \
                        apiserverClientCAFile: ..}`";
             report.error("kubelet", At::default(), Problem::new(what, fix));
         }
-        (None, Some(_)) => {
+        (None, true) => {
             let what = "is not used: no rule has `action: terminate` with `protocol: kubelet`";
             let fix = "add such a rule for the kubelets' addresses and port 10250";
             report.warn("kubelet", At::default(), Problem::new(what, fix));
         }
-        (Some(_), Some(_)) | (None, None) => {}
+        (Some(_), true) | (None, false) => {}
     }
-    if let (Some(name), None) = (kubelet.or(opaque), &config.egress_ca) {
+    if let (Some(name), false) = (kubelet.or(opaque), root.has("egressCA")) {
         let what = format!("is required by rule {name:?}, which terminates TLS");
         let fix = "add `egressCA: {certFile: .., keyFile: ..}`; `eyesplice pki init` makes one";
         report.error("egressCA", At::default(), Problem::new(what, fix));

@@ -84,11 +84,6 @@ impl Config {
         let mut report = Report::default();
         let config = Section::open(String::new(), &root, &mut report)
             .and_then(|root| read(root, file, &mut report));
-        if let Some(config) = &config
-            && report.error_count() == 0
-        {
-            cross::check(config, &mut report);
-        }
         let warnings = report.finish().map_err(fail)?;
         match config {
             Some(config) => Ok(Loaded { config, warnings }),
@@ -125,11 +120,10 @@ fn read(mut root: Section<'_>, file: &Path, report: &mut Report) -> Option<Confi
     let engine = process::read_engine(&mut root, report);
     let admin = process::read_admin(&mut root, report);
     let audit = process::read_audit(&mut root, base, report);
-    root.finish(report);
-    Some(Config {
+    let config = egress.map(|egress| Config {
         file: file.to_owned(),
         listeners,
-        egress: egress?,
+        egress,
         egress_ca,
         kubelet,
         limits,
@@ -137,7 +131,12 @@ fn read(mut root: Section<'_>, file: &Path, report: &mut Report) -> Option<Confi
         engine,
         admin,
         audit,
-    })
+    });
+    if let Some(config) = &config {
+        cross::check(config, &root, report);
+    }
+    root.finish(report);
+    config
 }
 
 /// Reads a field that can have one value only.
