@@ -53,7 +53,7 @@ fn run(command: Command) -> Exit {
             }
         },
         Command::Gateway(args) => run_gateway(args),
-        Command::Check(args) => check::run(args.file),
+        Command::Check(args) => check::run(&args.file),
         Command::Probe(args) => run_probe(args.output),
     }
 }

@@ -1,4 +1,4 @@
-//! Configuration and certificates from files: for the start, for every reload, and for `check`.
+//! Configuration and certificates from files: for the start and for every reload.
 
 use crate::cli::chain;
 use crate::config::{self, Config};
@@ -10,26 +10,26 @@ use std::time::SystemTime;
 
 /// Where the configuration is; all other files are named in it.
 #[derive(Clone, Debug)]
-pub(crate) struct Files {
+pub(super) struct Files {
     config: PathBuf,
 }
 
 /// A valid configuration with everything that its files hold.
 #[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) config: Config,
-    pub(crate) material: Material,
+pub(super) struct State {
+    pub(super) config: Config,
+    pub(super) material: Material,
     /// What is allowed and probably not meant.
-    pub(crate) warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Files {
-    pub(crate) fn new(config: PathBuf) -> Self {
+    pub(super) fn new(config: PathBuf) -> Self {
         Self { config }
     }
 
     /// Reads the configuration and every file that it names. Blocks.
-    pub(crate) fn load(&self) -> Loaded<State> {
+    pub(super) fn load(&self) -> Loaded<State> {
         let mut files = BTreeSet::from([self.config.clone()]);
         let config::Loaded { config, warnings } = match Config::load(&self.config) {
             Ok(loaded) => loaded,

@@ -13,7 +13,6 @@ mod startup;
 mod systemd;
 
 pub use error::GatewayError;
-pub(crate) use files::{Files, State};
 
 use crate::admin::{Admin, Readiness};
 use crate::admit::Gatekeeper;
@@ -23,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::reload::{Reloader, Seen, Timing, load_settled};
 use eyesplice_dataplane::engine::Engine;
 use eyesplice_dataplane::seam::{Control, StreamRecord};
+use files::{Files, State};
 use signals::{Request, Signals};
 use source::FileSource;
 use std::path::PathBuf;
