@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// Where the engine listens.
 #[derive(Clone, Debug)]
@@ -78,6 +78,7 @@ pub struct Engine {
     threads: Vec<JoinHandle<io::Result<usize>>>,
     counters: Vec<Arc<WorkerCounters>>,
     command: Arc<watch::Sender<Command>>,
+    died: Arc<Notify>,
     tcp_addresses: Vec<(ListenerName, SocketAddr)>,
     /// Removes the socket files when the engine ends.
     _socket_files: Vec<SocketFile>,
@@ -128,6 +129,7 @@ impl Engine {
             threads: Vec::new(),
             counters: Vec::new(),
             command: Arc::new(command),
+            died: Arc::default(),
             tcp_addresses: bound.tcp_addresses,
             _socket_files: bound.socket_files,
         };
@@ -163,9 +165,14 @@ impl Engine {
     fn start_worker(&mut self, index: usize, parts: WorkerParts) -> io::Result<()> {
         let (ready, is_ready) = std::sync::mpsc::channel();
         let command = self.command.subscribe();
+        let alive = Alive {
+            command: self.command.subscribe(),
+            died: Arc::clone(&self.died),
+        };
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
+                let _alive = alive;
                 let finished =
                     ring::run(&RingConfig::default(), Worker::run(parts, ready, command))?;
                 if finished.stray_ops > 0 {
@@ -200,6 +207,12 @@ impl Engine {
     /// One worker's counters each, in order.
     pub fn workers(&self) -> &[Arc<WorkerCounters>] {
         &self.counters
+    }
+
+    /// Waits until a worker has ended that should not have: by a panic, or because its ring failed.
+    /// The others go on; the process should drain and be started again.
+    pub async fn worker_died(&self) {
+        self.died.notified().await;
     }
 
     /// Stops accepting, and lets live streams run until they end or `deadline` has passed; then
@@ -253,6 +266,20 @@ impl std::fmt::Debug for Engine {
 
 /// How often a drain looks whether the workers have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// Tells when a worker ends before it was told to, however that happens.
+struct Alive {
+    command: watch::Receiver<Command>,
+    died: Arc<Notify>,
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        if *self.command.borrow() == Command::Run {
+            self.died.notify_one();
+        }
+    }
+}
 
 fn raise(command: &watch::Sender<Command>, to: Command) {
     command.send_if_modified(|now| {
@@ -331,4 +358,24 @@ fn bind(config: &EngineConfig, workers: usize) -> Result<Bound, StartError> {
         }
     }
     Ok(bound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worker_that_ends_unasked_is_told_and_one_that_was_asked_is_not() {
+        for (command, told) in [(Command::Run, true), (Command::Drain, false)] {
+            let (_sender, receiver) = watch::channel(command);
+            let died = Arc::<Notify>::default();
+            drop(Alive {
+                command: receiver,
+                died: Arc::clone(&died),
+            });
+            let notified = std::pin::pin!(died.notified());
+            let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+            assert_eq!(notified.poll(&mut task).is_ready(), told);
+        }
+    }
 }

@@ -106,7 +106,6 @@ pub(crate) async fn run(
     // The set-up is large and short; what an idle stream keeps is the relay alone.
     let setup = Box::pin(set_up(&worker, &cx, &snapshot, &downstream, &mut facts));
     let result = until_aborted(&cx, Phase::Accept, setup).await;
-    drop(snapshot);
     let failure = match result {
         Err(failure) => failure,
         Ok(Established {
@@ -149,6 +148,8 @@ pub(crate) async fn run(
             failure
         }
     };
+    // Held until here, so that control can count the streams of each generation.
+    drop(snapshot);
     if facts.exchanges == 0 {
         worker.emit(facts.record(&cx, &failure)).await;
     }

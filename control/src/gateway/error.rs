@@ -34,6 +34,9 @@ pub enum GatewayError {
     /// A task that must run for ever ended: a bug.
     #[error("{0} ended by itself; this is a bug")]
     TaskEnded(&'static str),
+    /// A worker of the engine ended; its streams are lost, the others were drained.
+    #[error("a worker of the engine died; see the log before this, it is a bug")]
+    WorkerDied,
 }
 
 impl GatewayError {
@@ -47,7 +50,8 @@ impl GatewayError {
             | Self::Audit(_)
             | Self::Admin(_)
             | Self::Engine(StartError::Bind { .. })
-            | Self::TaskEnded(_) => Exit::Failure,
+            | Self::TaskEnded(_)
+            | Self::WorkerDied => Exit::Failure,
         }
     }
 }

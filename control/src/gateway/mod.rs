@@ -154,11 +154,16 @@ impl Running {
                     failure = Some(GatewayError::TaskEnded("the audit task"));
                     break "a fault";
                 }
+                () = self.engine.worker_died() => {
+                    failure = Some(GatewayError::WorkerDied);
+                    break "a dead worker";
+                }
             }
         };
         // The deadline in force now; a reload may have changed it.
         let deadline = match failure {
-            None => self.gatekeeper.state().config.timeouts.drain,
+            // The streams of the other workers are well.
+            None | Some(GatewayError::WorkerDied) => self.gatekeeper.state().config.timeouts.drain,
             Some(_) => Duration::ZERO,
         };
         self.drain(signal, deadline).await;
