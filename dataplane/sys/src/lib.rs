@@ -8,6 +8,7 @@ pub mod buffer;
 pub mod ktls;
 pub mod limits;
 pub mod pipe;
+pub mod probe;
 pub mod ring;
 pub mod socket;
 pub mod splice;

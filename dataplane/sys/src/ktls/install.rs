@@ -65,12 +65,29 @@ impl Obstacle {
     }
 }
 
+impl Obstacle {
+    /// What an operator can do about it, if anything.
+    #[must_use]
+    pub fn remedy(self) -> Option<&'static str> {
+        match self {
+            Obstacle::NoKernelTls => {
+                Some("load the kernel module `tls` on the node, or use a kernel with CONFIG_TLS")
+            }
+            Obstacle::NoCipherModule => {
+                Some("load the cipher's kernel modules on the node: gcm, or chacha20poly1305")
+            }
+            Obstacle::Unsupported => Some("use a newer kernel"),
+            Obstacle::NotConnected | Obstacle::AlreadyDone | Obstacle::Other => None,
+        }
+    }
+}
+
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Obstacle::NoKernelTls => "no kernel TLS; load the module `tls` on the node",
-            Obstacle::NoCipherModule => "the kernel module of the cipher is not loaded",
-            Obstacle::Unsupported => "this kernel does not know the version or cipher",
+            Obstacle::NoKernelTls => "the kernel has no TLS",
+            Obstacle::NoCipherModule => "the kernel does not have the cipher",
+            Obstacle::Unsupported => "the kernel does not know the version or cipher",
             Obstacle::NotConnected => "the connection is not established or has ended",
             Obstacle::AlreadyDone => "it was done before",
             Obstacle::Other => "the kernel refused",
@@ -80,7 +97,7 @@ impl fmt::Display for Obstacle {
 
 /// The kernel did not take a connection over.
 #[derive(Debug, Error)]
-#[error("cannot {step}: {obstacle}")]
+#[error("cannot {step}: {obstacle}{}", or_do(.obstacle.remedy()))]
 pub struct InstallError {
     /// What was attempted.
     pub step: InstallStep,
@@ -88,6 +105,10 @@ pub struct InstallError {
     pub obstacle: Obstacle,
     /// The kernel's own word.
     pub source: io::Error,
+}
+
+fn or_do(remedy: Option<&str>) -> String {
+    remedy.map_or_else(String::new, |remedy| format!("; {remedy}"))
 }
 
 impl InstallError {

@@ -16,3 +16,6 @@ pub use option::{
 };
 pub use transfer::{peek, recv, send, send_vectored, shutdown, unread};
 pub use unix::{ListenUnixError, Ownership, SocketFile, listen_unix};
+
+#[cfg(test)]
+mod tests;

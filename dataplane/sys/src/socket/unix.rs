@@ -99,7 +99,9 @@ pub fn listen_unix(
             source,
         }
     };
-    require_free(path)?;
+    // The temporary name is short; clients need the real one to fit too.
+    let real = SockAddr::unix(path).map_err(refused("cannot use the socket path", path))?;
+    require_free(path, &real)?;
     let temporary = temporary_name(path)?;
     let address =
         SockAddr::unix(&temporary).map_err(refused("cannot use the socket path", &temporary))?;
@@ -134,7 +136,7 @@ pub fn listen_unix(
 }
 
 /// Makes sure that `path` is not there, or is a socket on which nobody accepts.
-fn require_free(path: &Path) -> Result<(), ListenUnixError> {
+fn require_free(path: &Path, address: &SockAddr) -> Result<(), ListenUnixError> {
     let refused = |attempt| {
         let path = path.to_owned();
         move |source| ListenUnixError::Refused {
@@ -153,9 +155,8 @@ fn require_free(path: &Path) -> Result<(), ListenUnixError> {
         }
         Ok(_) => {}
     }
-    let address = SockAddr::unix(path).map_err(refused("cannot use the socket path"))?;
     let attempt = Socket::new_raw(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)
-        .and_then(|socket| socket.connect(&address));
+        .and_then(|socket| socket.connect(address));
     match attempt {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         // Removed between the two looks.
@@ -182,3 +183,7 @@ fn temporary_name(path: &Path) -> Result<PathBuf, ListenUnixError> {
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     Ok(path.with_file_name(format!(".{:x}.{count:x}", std::process::id())))
 }
+
+#[cfg(test)]
+#[path = "unix_tests.rs"]
+mod tests;

@@ -31,6 +31,7 @@ const EACH_SUITE: &[(&str, Test)] = tests![suites:
 ];
 
 const ONCE: &[(&str, Test)] = tests![traps:
+    probe_finds_every_suite,
     keys_without_ulp_are_refused,
     ulp_on_an_unconnected_socket_is_refused,
     ulp_after_fin_is_refused,

@@ -38,7 +38,7 @@ pub(crate) fn pair_with_ulp() -> Result<(TcpStream, TcpStream), Skip> {
     match set_ulp(kernel.as_fd()) {
         Ok(()) => Ok((kernel, peer)),
         Err(error) if error.obstacle == Obstacle::NoKernelTls => Err(Skip(format!(
-            "{} (or run the tests in scripts/ktls-guest)",
+            "{} (scripts/ktls-guest runs the tests in a kernel that has it)",
             error.obstacle
         ))),
         Err(error) => panic!("{error}: {}", error.source),

@@ -57,6 +57,7 @@ pub(crate) fn spliced_bytes_pass_from_kernel_to_kernel(keys: Direction) -> Outco
 
     // A plain socket's bytes through a pipe into kernel TLS, and out of it through another.
     let (source, mut feed) = pair();
+    source.set_nonblocking(true).unwrap();
     let (into, out) = (Pipe::new(1 << 16).unwrap(), Pipe::new(1 << 16).unwrap());
     let sent = content();
     feed.write_all(&sent).unwrap();

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use eyesplice_sys::buffer::AlignedBuf;
 use eyesplice_sys::ktls::{
-    InstallStep, Next, Obstacle, Record, RecordKind, RecordWait, Trouble, install_rx, install_tx,
-    recv_record, set_ulp,
+    Cipher, InstallStep, Next, Obstacle, Record, RecordKind, RecordWait, Trouble, Version,
+    install_rx, install_tx, recv_record, set_ulp,
 };
 use eyesplice_sys::pipe::Pipe;
+use eyesplice_sys::probe::{self, Capability, probe};
 use eyesplice_sys::ring::{self, Interest, RingConfig};
 use eyesplice_sys::{socket, splice};
 
@@ -20,6 +21,25 @@ use crate::setup::{
     PATIENCE, pair, pair_with_ulp, receive, receiver, sender, take_record, wait_readable,
     wait_unread,
 };
+
+pub(crate) fn probe_finds_every_suite(_: Direction) -> Outcome {
+    pair_with_ulp()?;
+    let found = probe();
+    for version in Version::ALL {
+        for cipher in Cipher::ALL {
+            for direction in [probe::Direction::Send, probe::Direction::Receive] {
+                let capability = Capability::KernelTls {
+                    version,
+                    cipher,
+                    direction,
+                };
+                assert!(found.has(capability), "{capability}: {:#?}", found.findings);
+            }
+        }
+    }
+    found.usable().unwrap();
+    Ok(())
+}
 
 pub(crate) fn keys_without_ulp_are_refused(keys: Direction) -> Outcome {
     let (one, _other) = pair();

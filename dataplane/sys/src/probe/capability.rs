@@ -1,0 +1,116 @@
+//! Names what a kernel may be able to do.
+
+use std::fmt;
+
+use crate::ktls::{Cipher, Version};
+
+/// A ring op that is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RingOp {
+    /// Readiness.
+    PollAdd,
+    /// Cancellation.
+    AsyncCancel,
+    /// Connections.
+    Connect,
+    /// Receiving through the ring.
+    Recv,
+    /// Sending through the ring.
+    Send,
+}
+
+impl RingOp {
+    /// All of them.
+    pub const ALL: [RingOp; 5] = [
+        RingOp::PollAdd,
+        RingOp::AsyncCancel,
+        RingOp::Connect,
+        RingOp::Recv,
+        RingOp::Send,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            RingOp::PollAdd => "POLL_ADD",
+            RingOp::AsyncCancel => "ASYNC_CANCEL",
+            RingOp::Connect => "CONNECT",
+            RingOp::Recv => "RECV",
+            RingOp::Send => "SEND",
+        }
+    }
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Out of this machine.
+    Send,
+    /// Into this machine.
+    Receive,
+}
+
+/// Something that a kernel may be able to do, or a limit that it sets. Shows its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Capability {
+    /// io_uring at all.
+    IoUring,
+    /// One of its ops.
+    RingOp(RingOp),
+    /// Stopping one op by its number.
+    CancelOne,
+    /// Stopping all ops of a descriptor, since Linux 5.19.
+    CancelByDescriptor,
+    /// Completions without interrupts, since Linux 5.19.
+    CoopTaskrun,
+    /// A ring for one thread, since Linux 6.0.
+    SingleIssuer,
+    /// Kernel TLS for one version, cipher and direction.
+    KernelTls {
+        /// The version.
+        version: Version,
+        /// The cipher.
+        cipher: Cipher,
+        /// The direction.
+        direction: Direction,
+    },
+    /// A kernel TLS socket is readable only when a whole record is there; see
+    /// [`crate::ktls::RecordWait`].
+    KernelTlsRecordPoll,
+    /// A pipe of 1 MiB.
+    LargePipe,
+    /// How much the pipes of this user may hold.
+    PipePages,
+    /// How many descriptors this process may have.
+    OpenFiles,
+    /// How much memory this process may lock.
+    LockedMemory,
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Capability::IoUring => f.write_str("io_uring"),
+            Capability::RingOp(op) => write!(f, "io_uring {}", op.name()),
+            Capability::CancelOne => f.write_str("io_uring cancellation by number"),
+            Capability::CancelByDescriptor => f.write_str("io_uring cancellation by descriptor"),
+            Capability::CoopTaskrun => f.write_str("io_uring COOP_TASKRUN"),
+            Capability::SingleIssuer => f.write_str("io_uring SINGLE_ISSUER"),
+            Capability::KernelTls {
+                version,
+                cipher,
+                direction,
+            } => {
+                let direction = match direction {
+                    Direction::Send => "send",
+                    Direction::Receive => "receive",
+                };
+                write!(f, "kernel {version} {cipher} {direction}")
+            }
+            Capability::KernelTlsRecordPoll => f.write_str("kernel TLS poll by whole records"),
+            Capability::LargePipe => f.write_str("pipes of 1 MiB"),
+            Capability::PipePages => f.write_str("pipe pages"),
+            Capability::OpenFiles => f.write_str("open files"),
+            Capability::LockedMemory => f.write_str("locked memory"),
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Finds out what this kernel lets this process do, by doing it.
+//!
+//! Each capability is exercised, not guessed from a version: distributions backport, sandboxes deny.
+//! Takes a few milliseconds, and a second or two where something does not answer. Call it before
+//! the workers start; it waits.
+
+mod capability;
+mod kernel_tls;
+mod ring;
+
+use std::fs;
+
+use thiserror::Error;
+
+pub use capability::{Capability, Direction, RingOp};
+
+use crate::limits::{self, Limit};
+use crate::pipe::Pipe;
+
+/// The pipe that makes splicing fast, in bytes; a default one of 64 KiB doubles the cost.
+const LARGE_PIPE: usize = 1 << 20;
+
+/// Whether eyesplice can run without a capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// It cannot.
+    Required,
+    /// It can, slower or with more memory.
+    Optional,
+}
+
+/// Whether a capability is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is.
+    Present,
+    /// It is, and this much of it.
+    Measured(String),
+    /// It is not.
+    Missing {
+        /// What was attempted, and what the kernel said.
+        why: String,
+        /// What an operator can do about it, if anything.
+        remedy: Option<String>,
+    },
+}
+
+/// What was found out about one capability.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Which one.
+    pub capability: Capability,
+    /// Whether it is needed.
+    pub requirement: Requirement,
+    /// Whether it is there.
+    pub state: State,
+}
+
+impl Finding {
+    /// Says whether the capability is there.
+    #[must_use]
+    pub fn present(&self) -> bool {
+        !matches!(self.state, State::Missing { .. })
+    }
+}
+
+/// What this kernel lets this process do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The kernel's release, as `uname -r` says it.
+    pub kernel: String,
+    /// One for each capability, in a fixed order.
+    pub findings: Vec<Finding>,
+}
+
+/// What is missing that eyesplice cannot run without.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("kernel {kernel} cannot run eyesplice: {}", summary(.missing))]
+pub struct Unusable {
+    /// The kernel's release.
+    pub kernel: String,
+    /// Required and not there; never empty.
+    pub missing: Vec<Finding>,
+}
+
+fn summary(missing: &[Finding]) -> String {
+    let lines = missing.iter().map(|finding| match &finding.state {
+        State::Missing {
+            why,
+            remedy: Some(remedy),
+        } => {
+            format!("{}: {why}; {remedy}", finding.capability)
+        }
+        State::Missing { why, remedy: None } => format!("{}: {why}", finding.capability),
+        State::Present | State::Measured(_) => finding.capability.to_string(),
+    });
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+impl Probe {
+    /// Says whether a capability is there.
+    #[must_use]
+    pub fn has(&self, capability: Capability) -> bool {
+        self.findings
+            .iter()
+            .any(|finding| finding.capability == capability && finding.present())
+    }
+
+    /// Says whether eyesplice can run here.
+    ///
+    /// # Errors
+    ///
+    /// With every required capability that is missing. When the ring itself is, what depends on it
+    /// is not listed.
+    pub fn usable(&self) -> Result<(), Unusable> {
+        let missing: Vec<Finding> = self
+            .findings
+            .iter()
+            .filter(|finding| finding.requirement == Requirement::Required && !finding.present())
+            .cloned()
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Unusable {
+            kernel: self.kernel.clone(),
+            missing,
+        })
+    }
+}
+
+/// Finds out what this kernel lets this process do.
+#[must_use]
+pub fn probe() -> Probe {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(
+        |_| "of unknown release".to_owned(),
+        |release| release.trim().to_owned(),
+    );
+    let mut findings = ring::probe();
+    findings.extend(kernel_tls::probe());
+    findings.extend([large_pipe(), pipe_pages(), open_files(), locked_memory()]);
+    Probe { kernel, findings }
+}
+
+fn optional(capability: Capability, state: State) -> Finding {
+    Finding {
+        capability,
+        requirement: Requirement::Optional,
+        state,
+    }
+}
+
+fn required(capability: Capability, state: State) -> Finding {
+    Finding {
+        capability,
+        requirement: Requirement::Required,
+        state,
+    }
+}
+
+fn large_pipe() -> Finding {
+    let state = match Pipe::new(LARGE_PIPE) {
+        Ok(pipe) if pipe.capacity() >= LARGE_PIPE => State::Present,
+        Ok(pipe) => State::Missing {
+            why: format!("a pipe of {LARGE_PIPE} bytes got {}", pipe.capacity()),
+            remedy: Some(
+                "raise the sysctls fs.pipe-max-size and fs.pipe-user-pages-soft on the node, or \
+                 grant CAP_SYS_RESOURCE"
+                    .to_owned(),
+            ),
+        },
+        Err(error) => State::Missing {
+            why: format!("no pipe: {error}"),
+            remedy: None,
+        },
+    };
+    optional(Capability::LargePipe, state)
+}
+
+fn pipe_pages() -> Finding {
+    let state = match limits::pipe_user_pages() {
+        Ok(0) => State::Measured("no limit".to_owned()),
+        Ok(pages) => State::Measured(format!("{pages} pages for all pipes of this user")),
+        Err(error) => unreadable("/proc/sys/fs/pipe-user-pages-soft", &error),
+    };
+    optional(Capability::PipePages, state)
+}
+
+fn open_files() -> Finding {
+    let state = match limits::open_files() {
+        Ok(limit) => State::Measured(format!("{}, at most {}", soft(limit), hard(limit))),
+        Err(error) => unreadable("RLIMIT_NOFILE", &error),
+    };
+    optional(Capability::OpenFiles, state)
+}
+
+fn locked_memory() -> Finding {
+    let state = match limits::locked_memory() {
+        Ok(limit) => State::Measured(format!("{} bytes, at most {}", soft(limit), hard(limit))),
+        Err(error) => unreadable("RLIMIT_MEMLOCK", &error),
+    };
+    optional(Capability::LockedMemory, state)
+}
+
+fn soft(limit: Limit) -> String {
+    amount(limit.soft)
+}
+
+fn hard(limit: Limit) -> String {
+    amount(limit.hard)
+}
+
+fn amount(value: u64) -> String {
+    if value == u64::MAX {
+        "unlimited".to_owned()
+    } else {
+        value.to_string()
+    }
+}
+
+fn unreadable(what: &str, error: &std::io::Error) -> State {
+    State::Missing {
+        why: format!("{what} cannot be read: {error}"),
+        remedy: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn this_machine_is_usable_and_every_capability_is_found_once() {
+        let found = probe();
+        found.usable().unwrap();
+        assert!(found.has(Capability::IoUring));
+        let distinct: HashSet<_> = found.findings.iter().map(|f| f.capability).collect();
+        assert_eq!(distinct.len(), found.findings.len());
+        assert!(
+            found
+                .kernel
+                .starts_with(|first: char| first.is_ascii_digit())
+        );
+    }
+
+    #[test]
+    fn missing_required_capability_makes_it_unusable_and_names_the_remedy() {
+        let missing = |why: &str, remedy: Option<&str>| State::Missing {
+            why: why.to_owned(),
+            remedy: remedy.map(str::to_owned),
+        };
+        let mut found = Probe {
+            kernel: "6.1.0".to_owned(),
+            findings: vec![
+                required(Capability::IoUring, missing("denied", Some("allow it"))),
+                optional(Capability::LargePipe, missing("too small", None)),
+            ],
+        };
+        let error = found.usable().unwrap_err();
+        assert_eq!(error.missing.len(), 1);
+        assert_eq!(
+            error.to_string(),
+            "kernel 6.1.0 cannot run eyesplice: io_uring: denied; allow it"
+        );
+        assert!(!found.has(Capability::LargePipe));
+        found.findings.remove(0);
+        assert_eq!(found.usable(), Ok(()));
+    }
+}

@@ -1,0 +1,193 @@
+//! Exercises the calls on real sockets.
+
+use std::io::{ErrorKind, IoSlice};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, poll};
+use socket2::SockRef;
+
+use super::*;
+
+/// Milliseconds after which a wait has failed.
+const PATIENCE_MS: u16 = 20_000;
+
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let other = listener.accept().unwrap().0;
+    (one, other)
+}
+
+fn wait_readable(socket: &impl AsFd) {
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut fds, PATIENCE_MS).unwrap(), 1);
+}
+
+fn ip(address: Address) -> SocketAddr {
+    let Address::Ip(ip) = address else {
+        panic!("a TCP address")
+    };
+    ip
+}
+
+#[test]
+fn recv_on_an_empty_blocking_socket_would_block() {
+    let (one, _other) = pair();
+    let error = recv(one.as_fd(), &mut [0; 8]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn sent_bytes_are_peeked_counted_and_received() {
+    let (one, other) = pair();
+    assert_eq!(send(one.as_fd(), b"hello ").unwrap(), 6);
+    let parts = [IoSlice::new(b"wor"), IoSlice::new(b""), IoSlice::new(b"ld")];
+    assert_eq!(send_vectored(one.as_fd(), &parts).unwrap(), 5);
+    shutdown(one.as_fd(), Shutdown::Write).unwrap();
+    let mut buf = [0; 32];
+    let mut filled = 0;
+    while filled < 11 {
+        wait_readable(&other);
+        let seen = peek(other.as_fd(), &mut buf[filled..]).unwrap();
+        assert!(unread(other.as_fd()).unwrap() >= seen);
+        assert_eq!(
+            recv(other.as_fd(), &mut buf[filled..filled + seen]).unwrap(),
+            seen
+        );
+        filled += seen;
+    }
+    assert_eq!(&buf[..filled], b"hello world");
+    wait_readable(&other);
+    assert_eq!(recv(other.as_fd(), &mut buf).unwrap(), 0);
+    assert_eq!(unread(other.as_fd()).unwrap(), 0);
+}
+
+#[test]
+fn send_into_a_full_socket_would_block() {
+    let (one, _other) = pair();
+    let chunk = vec![0; 1 << 20];
+    let error = loop {
+        if let Err(error) = send(one.as_fd(), &chunk) {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn send_after_shutdown_is_a_broken_pipe_and_no_signal() {
+    let (one, _other) = pair();
+    shutdown(one.as_fd(), Shutdown::Write).unwrap();
+    let error = send(one.as_fd(), b"x").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn linger_zero_makes_close_a_reset() {
+    let (one, other) = pair();
+    linger_zero(one.as_fd()).unwrap();
+    drop(one);
+    wait_readable(&other);
+    let error = recv(other.as_fd(), &mut [0; 8]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert!(
+        take_error(other.as_fd()).unwrap().is_none(),
+        "recv has taken it"
+    );
+}
+
+#[test]
+fn options_read_back_as_set() {
+    let (one, _other) = pair();
+    nodelay(one.as_fd()).unwrap();
+    let alive = Keepalive {
+        idle: Duration::from_secs(30),
+        interval: Duration::from_secs(10),
+        count: 3,
+    };
+    keepalive(one.as_fd(), alive).unwrap();
+    user_timeout(one.as_fd(), Duration::from_millis(12_345)).unwrap();
+    let socket = SockRef::from(&one);
+    assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), alive.idle);
+    assert_eq!(socket.tcp_keepalive_interval().unwrap(), alive.interval);
+    assert_eq!(socket.tcp_keepalive_retries().unwrap(), alive.count);
+    assert_eq!(
+        socket.tcp_user_timeout().unwrap(),
+        Some(Duration::from_millis(12_345))
+    );
+}
+
+#[test]
+fn impossible_keepalive_is_refused() {
+    let (one, _other) = pair();
+    let never = Keepalive {
+        idle: Duration::ZERO,
+        interval: Duration::from_secs(1),
+        count: 1,
+    };
+    assert_eq!(
+        keepalive(one.as_fd(), never).unwrap_err().kind(),
+        ErrorKind::InvalidInput
+    );
+}
+
+#[test]
+fn listeners_with_reuse_port_share_an_address_and_others_do_not() {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let first = listen_tcp(any, true, 16).unwrap();
+    let address = ip(local_address(first.as_fd()).unwrap());
+    let _second = listen_tcp(address, true, 16).unwrap();
+    let error = listen_tcp(address, false, 16).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+}
+
+#[test]
+fn accept_without_a_connection_would_block() {
+    let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), false, 16).unwrap();
+    let error = accept(listener.as_fd()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn dual_stack_listener_names_an_ipv4_peer_by_its_own_address() {
+    let listener = match listen_tcp("[::]:0".parse().unwrap(), false, 16) {
+        Ok(listener) => listener,
+        Err(error) => {
+            assert_eq!(
+                error.raw_os_error(),
+                Some(libc::EAFNOSUPPORT),
+                "no other reason to fail"
+            );
+            return;
+        }
+    };
+    let port = ip(local_address(listener.as_fd()).unwrap()).port();
+    let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    wait_readable(&listener);
+    let accepted = accept(listener.as_fd()).unwrap();
+    assert_eq!(accepted.peer, Address::Ip(client.local_addr().unwrap()));
+    assert_eq!(peer_address(accepted.fd.as_fd()).unwrap(), accepted.peer);
+}
+
+#[test]
+fn peer_credentials_name_this_process() {
+    let (one, _other) = UnixStream::pair().unwrap();
+    let peer = peer_credentials(one.as_fd()).unwrap();
+    assert_eq!(u32::try_from(peer.pid).unwrap(), std::process::id());
+    assert_eq!(peer.uid, nix::unistd::getuid().as_raw());
+    assert_eq!(peer.gid, nix::unistd::getgid().as_raw());
+    assert_eq!(peer_address(one.as_fd()).unwrap(), Address::Unix);
+}
+
+#[test]
+fn address_of_something_else_is_an_error() {
+    let file = OwnedFd::from(std::fs::File::open("/").unwrap());
+    assert_eq!(
+        local_address(file.as_fd()).unwrap_err().raw_os_error(),
+        Some(libc::ENOTSOCK)
+    );
+}
