@@ -2,49 +2,14 @@
 
 use crate::config::{AuditSink, Config, Transport, Verification};
 use crate::metrics::Row;
-use eyesplice_dataplane::engine::{
-    Bind, Engine, EngineConfig, KtlsPolicy, ListenerConfig as EngineListener,
-};
+use eyesplice_dataplane::engine::{Engine, EngineConfig, KtlsPolicy};
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
-/// The engine of a configuration.
+/// The engine of a configuration: one worker per core that the process may use (its affinity and CPU
+/// quota), unless configured.
 pub(super) fn engine_config(config: &Config) -> EngineConfig {
-    EngineConfig {
-        workers: workers(config),
-        listeners: config
-            .listeners
-            .iter()
-            .map(|listener| EngineListener {
-                name: listener.name.clone(),
-                bind: bind(&listener.transport),
-            })
-            .collect(),
-        ktls: config.engine.ktls,
-        max_pipes_per_worker: config.limits.max_pipes_per_worker,
-        keepalive_idle: config.timeouts.tcp_keepalive,
-        user_timeout: config.timeouts.tcp_user_timeout,
-    }
-}
-
-/// One worker per core that the process may use (its affinity and CPU quota), unless configured.
-fn workers(config: &Config) -> usize {
-    match config.engine.workers {
-        0 => available_parallelism().map_or(1, NonZero::get),
-        workers => workers,
-    }
-}
-
-fn bind(transport: &Transport) -> Bind {
-    match transport {
-        Transport::Unix(unix) => Bind::Unix {
-            path: unix.path.clone(),
-            mode: unix.mode,
-            uid: unix.uid,
-            gid: unix.gid,
-        },
-        Transport::Tcp(tcp) => Bind::Tcp(tcp.address),
-    }
+    config.engine_config(available_parallelism().map_or(1, NonZero::get))
 }
 
 /// Logs what is decided before anything listens, and anew when a reload changed it.
@@ -130,7 +95,7 @@ pub(super) fn strategy(config: &Config) -> Vec<Row> {
     let labels = vec![
         ("ktls", ktls_word(config.engine.ktls).to_owned()),
         ("splice", "bulky".to_owned()),
-        ("workers", workers(config).to_string()),
+        ("workers", engine_config(config).workers.to_string()),
     ];
     vec![Row { labels, value: 1 }]
 }

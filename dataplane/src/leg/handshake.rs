@@ -1,0 +1,99 @@
+//! Runs the handshake of a leg's topmost session.
+
+use super::{Leg, Next, ReadStep};
+use crate::failure::LegError;
+use crate::pool::{Buffer, Pools};
+use eyesplice_proto::tls::{RECORD_HEADER, missing_to_record_end};
+use eyesplice_sys::{ring, socket};
+use std::io;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::Instant;
+
+impl Leg {
+    /// Runs the handshake of the topmost session; payload that came with it is kept as unread.
+    ///
+    /// `exactly` reads no byte past a record, so that the kernel can take over.
+    pub(crate) async fn handshake(
+        &self,
+        pools: &Rc<Pools>,
+        deadline: Instant,
+        exactly: bool,
+    ) -> Result<(), LegError> {
+        // Lets a client write its first flight.
+        self.with_top(|top| top.receive(&mut [], &mut []))
+            .transpose()?;
+        self.send_outgoing(pools);
+        loop {
+            self.flush_until(deadline).await?;
+            if self.with_top(|top| !top.is_handshaking()).unwrap_or(true) {
+                return Ok(());
+            }
+            let mut out = pools.buffer();
+            let step = if exactly {
+                self.read_record(pools, &mut out)
+            } else {
+                self.read(pools, &mut out)
+            };
+            match step {
+                Ok(step) => {
+                    self.unread
+                        .borrow_mut()
+                        .extend_from_slice(out.get(..step.payload).unwrap_or_default());
+                    drop(out);
+                    match step.next {
+                        Next::Read => {}
+                        Next::End => return Err(LegError::Truncated),
+                        Next::Wait => {
+                            if self.with_top(|top| top.is_handshaking()).unwrap_or(false)
+                                && self.owed.borrow().is_empty()
+                            {
+                                ring::until(self.readable(), Some(deadline)).await?;
+                            }
+                        }
+                    }
+                }
+                Err(error) => {
+                    // The alert that says why is on its way already if the socket took it.
+                    self.send_outgoing(pools);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Reads the rest of one record of the only session, and no byte more.
+    fn read_record(&self, pools: &Rc<Pools>, out: &mut Buffer) -> Result<ReadStep, LegError> {
+        let mut layers = self.layers.borrow_mut();
+        let [session] = layers.as_mut_slice() else {
+            return Err(LegError::Gone(io::ErrorKind::Unsupported.into()));
+        };
+        let mut wire = pools.buffer();
+        let kept = session.pending_len();
+        let missing = match missing_to_record_end(session.pending()) {
+            0 => RECORD_HEADER,
+            missing => missing,
+        };
+        let room = wire.get_mut(kept..kept + missing).unwrap_or_default();
+        let received = match socket::recv(self.fd.as_fd(), room) {
+            Ok(0) => return Err(LegError::Truncated),
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(ReadStep {
+                    payload: 0,
+                    next: Next::Wait,
+                });
+            }
+            Err(error) => return Err(LegError::Gone(error)),
+        };
+        let result = session
+            .receive(wire.get_mut(..kept + received).unwrap_or_default(), out)
+            .map(|got| ReadStep {
+                payload: got.plaintext,
+                next: Next::Read,
+            });
+        drop(layers);
+        self.send_outgoing(pools);
+        Ok(result?)
+    }
+}

@@ -1,0 +1,179 @@
+//! A leg: an owned socket, and how bytes pass it.
+//!
+//! A leg has a stack of TLS sessions, none for plain text, one for TLS, two for the API server's TLS
+//! inside of a CONNECT that itself came over TLS. All socket calls are inline and non-blocking; the
+//! only waits are [`Leg::readable`] and [`Leg::writable`], during which the leg holds no buffer.
+
+mod handshake;
+mod read;
+mod write;
+
+use crate::failure::LegError;
+use crate::ktls::KernelTls;
+use crate::pool::Buffer;
+use eyesplice_proto::stream::Side;
+use eyesplice_proto::tls::Session;
+use eyesplice_sys::ring::{self, Fd, Interest, Op, Readiness};
+use eyesplice_sys::socket;
+use rustls::pki_types::CertificateDer;
+use smallvec::SmallVec;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::AsFd;
+
+/// One leg of a stream.
+pub(crate) struct Leg {
+    fd: Fd,
+    side: Side,
+    /// From the socket outwards: `[0]` makes the bytes on the wire.
+    layers: RefCell<SmallVec<[Session; 1]>>,
+    /// TLS below all layers, in the kernel.
+    kernel: RefCell<Option<Box<KernelTls>>>,
+    /// Payload that was read past a head: delivered before anything else.
+    unread: RefCell<Vec<u8>>,
+    /// Wire bytes that rustls wanted out (alerts) while the socket took no more.
+    owed: RefCell<Vec<u8>>,
+    /// A writer is between two parts of one record: nobody else may write.
+    writing: Cell<bool>,
+    /// The write side was shut cleanly; the socket must not be reset any more.
+    shut: Cell<bool>,
+    /// The peer ended cleanly; the FIN that follows a close_notify is no truncation.
+    ended: Cell<bool>,
+}
+
+/// What one read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadStep {
+    /// Payload bytes at the front of the buffer.
+    pub(crate) payload: usize,
+    /// What to do next.
+    pub(crate) next: Next,
+}
+
+/// What follows a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// There is probably more.
+    Read,
+    /// The socket was emptied: wait.
+    Wait,
+    /// The peer ended cleanly.
+    End,
+}
+
+/// Sealed bytes on their way out.
+pub(crate) struct Wire {
+    buffer: Buffer,
+    len: usize,
+}
+
+impl Leg {
+    pub(crate) fn new(fd: Fd, side: Side) -> Self {
+        Self {
+            fd,
+            side,
+            layers: RefCell::default(),
+            kernel: RefCell::default(),
+            unread: RefCell::default(),
+            owed: RefCell::default(),
+            writing: Cell::new(false),
+            shut: Cell::new(false),
+            ended: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn fd(&self) -> &Fd {
+        &self.fd
+    }
+
+    pub(crate) fn side(&self) -> Side {
+        self.side
+    }
+
+    /// Adds a TLS session on top.
+    pub(crate) fn push(&self, session: Session) {
+        self.layers.borrow_mut().push(session);
+    }
+
+    /// Lets `look` see the topmost session.
+    pub(crate) fn with_top<T>(&self, look: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        self.layers.borrow_mut().last_mut().map(look)
+    }
+
+    /// The certificate chain that the peer of the topmost session presented.
+    pub(crate) fn peer_chain(&self) -> Option<Vec<CertificateDer<'static>>> {
+        match self.layers.borrow().last() {
+            Some(top) => top.peer_certificates().map(<[_]>::to_vec),
+            None => self
+                .kernel
+                .borrow()
+                .as_ref()
+                .and_then(|kernel| kernel.peer_certificates()),
+        }
+    }
+
+    /// Puts a session below all layers that the kernel carries.
+    pub(crate) fn set_kernel(&self, kernel: KernelTls) {
+        *self.kernel.borrow_mut() = Some(Box::new(kernel));
+    }
+
+    /// Whether the kernel carries TLS on this socket.
+    pub(crate) fn is_kernel(&self) -> bool {
+        self.kernel.borrow().is_some()
+    }
+
+    /// After a splice from this leg: `Ok(true)` when it should be tried again rather than waited for.
+    pub(crate) fn after_splice(&self, moved: bool) -> Result<bool, LegError> {
+        match self.kernel.borrow().as_ref() {
+            None => Ok(false),
+            Some(kernel) if moved => kernel.progressed(&self.fd).map(|()| false),
+            Some(kernel) => kernel.blocked(&self.fd),
+        }
+    }
+
+    /// Whether there is no TLS at all.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.is_plain() && !self.is_kernel()
+    }
+
+    /// Whether payload is what the socket gives and takes, so that it can be spliced.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.layers.borrow().is_empty()
+    }
+
+    /// Puts payload back that was read too far.
+    pub(crate) fn unread(&self, payload: &[u8]) {
+        let mut unread = self.unread.borrow_mut();
+        unread.splice(0..0, payload.iter().copied());
+    }
+
+    /// Whether payload waits that was read before.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.unread.borrow().is_empty()
+    }
+
+    /// Makes the coming close a cut: TCP sends RST, so that no peer takes it for an end.
+    pub(crate) fn cut(&self) {
+        if !self.shut.get() {
+            // A socket that cannot linger (UNIX) is closed without close_notify, which is a cut too.
+            let _ = socket::linger_zero(self.fd.as_fd());
+        }
+    }
+
+    pub(crate) fn readable(&self) -> Op<io::Result<Readiness>> {
+        ring::poll(&self.fd, Interest::READ)
+    }
+
+    pub(crate) fn writable(&self) -> Op<io::Result<Readiness>> {
+        ring::poll(&self.fd, Interest::WRITE)
+    }
+
+    pub(crate) fn hangup(&self) -> Op<io::Result<Readiness>> {
+        ring::poll(&self.fd, Interest::HANGUP)
+    }
+
+    /// Takes the only session off a leg, for the hand-over to the kernel.
+    pub(crate) fn pop(&self) -> Option<Session> {
+        self.layers.borrow_mut().pop()
+    }
+}

@@ -1,0 +1,181 @@
+//! Takes payload from a leg: through no, one or two TLS sessions, or one in the kernel.
+
+use super::{Leg, Next, ReadStep};
+use crate::failure::LegError;
+use crate::ktls::FromKernel;
+use crate::limits::{BUFFER, CHUNK};
+use crate::pool::{Buffer, Pools};
+use eyesplice_proto::tls::{Session, TlsError};
+use eyesplice_sys::socket;
+use std::io;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+
+impl Leg {
+    /// Reads once without waiting; `out` must hold [`BUFFER`] bytes.
+    pub(crate) fn read(&self, pools: &Rc<Pools>, out: &mut Buffer) -> Result<ReadStep, LegError> {
+        let unread = std::mem::take(&mut *self.unread.borrow_mut());
+        if !unread.is_empty() {
+            let now = unread.len().min(CHUNK);
+            let (first, rest) = unread.split_at(now);
+            if let Some(room) = out.get_mut(..now) {
+                room.copy_from_slice(first);
+            }
+            *self.unread.borrow_mut() = rest.to_vec();
+            return Ok(ReadStep {
+                payload: now,
+                next: Next::Read,
+            });
+        }
+        if self.ended.get() {
+            return Ok(ReadStep {
+                payload: 0,
+                next: Next::End,
+            });
+        }
+        let mut layers = self.layers.borrow_mut();
+        let step = match layers.as_mut_slice() {
+            [] => self.read_plain(out),
+            [only] => {
+                let mut wire = pools.buffer();
+                self.read_tls(only, &mut wire, out, 0)
+            }
+            [outer, inner] => {
+                let mut wire = pools.buffer();
+                let mut middle = pools.buffer();
+                self.read_nested(outer, inner, &mut wire, &mut middle, out)
+            }
+            _ => Err(LegError::Gone(io::ErrorKind::Unsupported.into())),
+        };
+        let wants_out = layers.iter().any(Session::has_outgoing);
+        drop(layers);
+        if wants_out {
+            self.send_outgoing(pools);
+        }
+        if matches!(
+            step,
+            Ok(ReadStep {
+                next: Next::End,
+                ..
+            })
+        ) {
+            self.ended.set(true);
+        }
+        step
+    }
+
+    pub(super) fn read_plain(&self, out: &mut [u8]) -> Result<ReadStep, LegError> {
+        self.receive(out.get_mut(..CHUNK).unwrap_or_default())
+    }
+
+    /// Takes from the socket what is below all layers.
+    fn receive(&self, room: &mut [u8]) -> Result<ReadStep, LegError> {
+        let asked = room.len();
+        if let Some(kernel) = self.kernel.borrow().as_ref() {
+            return Ok(match kernel.read(&self.fd, room)? {
+                // The kernel gives what whole records it has, so a short read says nothing.
+                FromKernel::Payload(payload) => ReadStep {
+                    payload,
+                    next: Next::Read,
+                },
+                FromKernel::Wait => ReadStep {
+                    payload: 0,
+                    next: Next::Wait,
+                },
+                FromKernel::End => ReadStep {
+                    payload: 0,
+                    next: Next::End,
+                },
+            });
+        }
+        match socket::recv(self.fd.as_fd(), room) {
+            Ok(0) => Ok(ReadStep {
+                payload: 0,
+                next: Next::End,
+            }),
+            Ok(payload) => {
+                let next = if payload == asked {
+                    Next::Read
+                } else {
+                    Next::Wait
+                };
+                Ok(ReadStep { payload, next })
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(ReadStep {
+                payload: 0,
+                next: Next::Wait,
+            }),
+            Err(error) => Err(LegError::Gone(error)),
+        }
+    }
+
+    /// Reads ciphertext into `wire` and payload into `out`, behind `offset` bytes of room.
+    fn read_tls(
+        &self,
+        session: &mut Session,
+        wire: &mut [u8],
+        out: &mut [u8],
+        offset: usize,
+    ) -> Result<ReadStep, LegError> {
+        let kept = session.pending_len();
+        let end = BUFFER.min(CHUNK.max(kept + 1)).min(BUFFER - offset);
+        let room = wire.get_mut(kept..end).unwrap_or_default();
+        if room.is_empty() {
+            return Err(LegError::Tls(TlsError::PendingOverflow));
+        }
+        let below = self.receive(room)?;
+        let received = match below {
+            ReadStep {
+                payload: 0,
+                next: Next::Wait,
+            } => return Ok(below),
+            // An end without close_notify may be an attacker's (RFC 8446 section 6.1).
+            ReadStep { payload: 0, .. } => return Err(LegError::Truncated),
+            ReadStep { payload, .. } => payload,
+        };
+        let ciphertext = wire.get_mut(..kept + received).unwrap_or_default();
+        let plaintext = out.get_mut(offset..).unwrap_or_default();
+        let got = session.receive(ciphertext, plaintext)?;
+        let next = if got.peer_closed {
+            Next::End
+        } else {
+            below.next
+        };
+        Ok(ReadStep {
+            payload: got.plaintext,
+            next,
+        })
+    }
+
+    fn read_nested(
+        &self,
+        outer: &mut Session,
+        inner: &mut Session,
+        wire: &mut [u8],
+        middle: &mut [u8],
+        out: &mut [u8],
+    ) -> Result<ReadStep, LegError> {
+        let kept = inner.pending_len();
+        let step = self.read_tls(outer, wire, middle, kept)?;
+        if step.payload == 0 {
+            return match step.next {
+                Next::End => Err(LegError::Truncated),
+                next => Ok(ReadStep { payload: 0, next }),
+            };
+        }
+        let ciphertext = middle.get_mut(..kept + step.payload).unwrap_or_default();
+        let got = inner.receive(ciphertext, out)?;
+        match (got.peer_closed, step.next) {
+            (true, _) => Ok(ReadStep {
+                payload: got.plaintext,
+                next: Next::End,
+            }),
+            // The tunnel was closed under a session that was not: the end comes with the next read,
+            // after what is here was delivered.
+            (false, next) => Ok(ReadStep {
+                payload: got.plaintext,
+                next: if next == Next::End { Next::Wait } else { next },
+            }),
+        }
+    }
+}

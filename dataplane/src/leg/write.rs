@@ -1,0 +1,218 @@
+//! Puts payload on a leg: sealed by every session, in order, and ended cleanly.
+
+use super::{Leg, Wire};
+use crate::failure::LegError;
+use crate::limits::CHUNK;
+use crate::pool::{Buffer, Pools};
+use eyesplice_proto::tls::Session;
+use eyesplice_sys::{ktls, ring, socket};
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::Instant;
+
+impl Leg {
+    /// Makes `payload` bytes at the front of `buffer` ready to be sent: sealed by every layer.
+    pub(crate) fn seal(
+        &self,
+        pools: &Rc<Pools>,
+        buffer: Buffer,
+        payload: usize,
+    ) -> Result<Wire, LegError> {
+        let mut wire = Wire {
+            buffer,
+            len: payload,
+        };
+        for session in self.layers.borrow_mut().iter_mut().rev() {
+            let mut sealed = pools.buffer();
+            let plaintext = wire.buffer.get(..wire.len).unwrap_or_default();
+            let len = session.seal(plaintext, &mut sealed)?;
+            wire = Wire {
+                buffer: sealed,
+                len,
+            };
+        }
+        Ok(wire)
+    }
+
+    /// Sends all of `wire`, waiting as often as the socket is full.
+    ///
+    /// What is owed was sealed before `wire` or, when it comes up meanwhile, after it: it goes out
+    /// around `wire`, never inside of a record.
+    pub(crate) async fn send(&self, wire: Wire) -> Result<(), LegError> {
+        self.writing.set(true);
+        let result = self.send_in_order(&wire).await;
+        self.writing.set(false);
+        result
+    }
+
+    pub(super) async fn send_in_order(&self, wire: &Wire) -> Result<(), LegError> {
+        self.send_owed().await?;
+        let mut rest = wire.buffer.get(..wire.len).unwrap_or_default();
+        while !rest.is_empty() {
+            match socket::send(self.fd.as_fd(), rest) {
+                Ok(sent) => {
+                    rest = rest.get(sent..).unwrap_or_default();
+                    self.count_sealed(sent)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.writable().await?;
+                }
+                Err(error) => return Err(LegError::Gone(error)),
+            }
+        }
+        self.send_owed().await
+    }
+
+    /// Counts what the kernel sealed, if it does.
+    pub(crate) fn count_sealed(&self, bytes: usize) -> Result<(), LegError> {
+        self.kernel
+            .borrow()
+            .as_ref()
+            .map_or(Ok(()), |kernel| kernel.count(bytes))
+    }
+
+    /// Seals and sends a slice of at most [`CHUNK`] bytes.
+    pub(crate) async fn write(&self, pools: &Rc<Pools>, payload: &[u8]) -> Result<(), LegError> {
+        for piece in payload.chunks(CHUNK) {
+            let mut buffer = pools.buffer();
+            if let Some(room) = buffer.get_mut(..piece.len()) {
+                room.copy_from_slice(piece);
+            }
+            let wire = self.seal(pools, buffer, piece.len())?;
+            self.send(wire).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends handshake output and alerts, or keeps them for the next writer.
+    pub(crate) fn send_outgoing(&self, pools: &Rc<Pools>) {
+        let mut out = Vec::new();
+        {
+            let mut layers = self.layers.borrow_mut();
+            for index in (0..layers.len()).rev() {
+                let Some((session, below)) = split_layer(&mut layers, index) else {
+                    continue;
+                };
+                let mut bytes = session.take_outgoing();
+                for lower in below.iter_mut().rev() {
+                    bytes = seal_small(lower, pools, &bytes);
+                }
+                out.extend_from_slice(&bytes);
+            }
+        }
+        let mut owed = self.owed.borrow_mut();
+        owed.extend_from_slice(&out);
+        if !self.writing.get() && !owed.is_empty() {
+            // What does not go out now goes out ahead of the next write; on errors the next read
+            // or write meets them too.
+            if let Ok(sent) = socket::send(self.fd.as_fd(), &owed) {
+                owed.drain(..sent);
+            }
+        }
+    }
+
+    /// Sends what is owed, waiting for the socket.
+    pub(crate) async fn send_owed(&self) -> Result<(), LegError> {
+        loop {
+            let result = {
+                let mut owed = self.owed.borrow_mut();
+                if owed.is_empty() {
+                    return Ok(());
+                }
+                socket::send(self.fd.as_fd(), &owed).map(|sent| drop(owed.drain(..sent)))
+            };
+            match result {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.writable().await?;
+                }
+                Err(error) => return Err(LegError::Gone(error)),
+            }
+        }
+    }
+
+    /// Ends this leg's write side cleanly: close_notify of every layer, then FIN.
+    pub(crate) async fn shut_write(&self, pools: &Rc<Pools>) -> Result<(), LegError> {
+        let mut out = Vec::new();
+        {
+            let mut layers = self.layers.borrow_mut();
+            for index in (0..layers.len()).rev() {
+                let Some((session, below)) = split_layer(&mut layers, index) else {
+                    continue;
+                };
+                let mut buffer = pools.buffer();
+                let len = session.close(&mut buffer)?;
+                let mut bytes = buffer.get(..len).unwrap_or_default().to_vec();
+                for lower in below.iter_mut().rev() {
+                    bytes = seal_small(lower, pools, &bytes);
+                }
+                out.extend_from_slice(&bytes);
+            }
+        }
+        self.owed.borrow_mut().extend_from_slice(&out);
+        self.send_owed().await?;
+        if self.is_kernel() {
+            self.kernel_close().await?;
+        }
+        self.shut.set(true);
+        match socket::shutdown(self.fd.as_fd(), Shutdown::Write) {
+            Ok(()) => Ok(()),
+            // The peer is gone already; the other direction will say so.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            Err(error) => Err(LegError::Gone(error)),
+        }
+    }
+
+    /// close_notify of the session in the kernel, which neither close nor shutdown sends.
+    async fn kernel_close(&self) -> Result<(), LegError> {
+        loop {
+            match ktls::close_notify(self.fd.as_fd()) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.writable().await?;
+                }
+                Err(error) => return Err(LegError::Gone(error)),
+            }
+        }
+    }
+
+    pub(super) async fn flush_until(&self, deadline: Instant) -> Result<(), LegError> {
+        loop {
+            {
+                let mut owed = self.owed.borrow_mut();
+                if owed.is_empty() {
+                    return Ok(());
+                }
+                match socket::send(self.fd.as_fd(), &owed) {
+                    Ok(sent) => {
+                        owed.drain(..sent);
+                        continue;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(LegError::Gone(error)),
+                }
+            }
+            ring::until(self.writable(), Some(deadline)).await?;
+        }
+    }
+}
+
+fn split_layer(layers: &mut [Session], index: usize) -> Option<(&mut Session, &mut [Session])> {
+    let (below, from) = layers.split_at_mut_checked(index)?;
+    from.first_mut().map(|session| (session, below))
+}
+
+/// Seals a control message through a lower layer; what that layer refuses is lost, and with it the
+/// connection, as the next read or write finds.
+fn seal_small(lower: &mut Session, pools: &Rc<Pools>, bytes: &[u8]) -> Vec<u8> {
+    let mut sealed = Vec::new();
+    for piece in bytes.chunks(CHUNK) {
+        let mut buffer = pools.buffer();
+        if let Ok(len) = lower.seal(piece, &mut buffer) {
+            sealed.extend_from_slice(buffer.get(..len).unwrap_or_default());
+        }
+    }
+    sealed
+}
