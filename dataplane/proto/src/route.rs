@@ -146,8 +146,8 @@ pub enum RouteError {
     /// A segment is `.` or `..`, encoded or not.
     #[error("path has a dot segment")]
     DotSegment,
-    /// An encoding is broken, or hides a slash, backslash, percent sign, or a byte that is not
-    /// printable ASCII, or stands in the first segment.
+    /// An encoding is broken, or hides a slash, backslash, semicolon, percent sign, a space at an end,
+    /// or a byte that is not printable ASCII, or stands in the first segment.
     #[error("path has a percent-encoding that is not allowed there")]
     Encoding,
     /// A character is legal in a URI and yet splits segments for some routers: `;` and `\`.
@@ -316,6 +316,8 @@ fn decode(segment: &str) -> Result<String, RouteError> {
     match decoded.as_str() {
         "" => Err(RouteError::EmptySegment),
         "." | ".." => Err(RouteError::DotSegment),
+        // Trimmed it could be a dot segment.
+        edge if edge.starts_with(' ') || edge.ends_with(' ') => Err(RouteError::Encoding),
         _ => Ok(decoded),
     }
 }
