@@ -14,7 +14,8 @@ pub struct Limit {
     pub hard: u64,
 }
 
-/// Raises the number of open files (RLIMIT_NOFILE) to what the process may have; returns the result.
+/// Raises the number of open files (RLIMIT_NOFILE) to what the process may have; returns the
+/// result.
 ///
 /// The soft limit is low by tradition because of select(2), which nothing here uses.
 ///
@@ -38,7 +39,8 @@ pub fn open_files() -> io::Result<Limit> {
     read(Resource::RLIMIT_NOFILE)
 }
 
-/// Reads the limit of locked memory in bytes (RLIMIT_MEMLOCK); rings counted against it before 5.12.
+/// Reads the limit of locked memory in bytes (RLIMIT_MEMLOCK); rings counted against it before
+/// 5.12.
 ///
 /// # Errors
 ///

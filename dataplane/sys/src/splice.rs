@@ -4,11 +4,11 @@
 //! `SPLICE_F_NONBLOCK`, so splicing from a blocking one waits for bytes in the kernel.
 //!
 //! Traps with kernel TLS, each met on a real kernel:
-//! - `splice` into a kernel TLS socket with more than the pipe holds can leave the last record open,
-//!   so that the peer waits for ever: [`to_socket`] must get exactly the number of bytes inside.
-//!   `SPLICE_F_MORE` does the same on purpose, so it is not offered.
-//! - `splice` out of a kernel TLS socket ignores `O_NONBLOCK`: only `SPLICE_F_NONBLOCK` counts, which
-//!   is always set here.
+//! - `splice` into a kernel TLS socket with more than the pipe holds can leave the last record
+//!   open, so that the peer waits for ever: [`to_socket`] must get exactly the number of bytes
+//!   inside. `SPLICE_F_MORE` does the same on purpose, so it is not offered.
+//! - `splice` out of a kernel TLS socket ignores `O_NONBLOCK`: only `SPLICE_F_NONBLOCK` counts,
+//!   which is always set here.
 //! - It moves at most one record (16 KiB) per call.
 //! - A pending alert, session ticket or key update makes it fail with `EINVAL` until somebody took
 //!   the record with [`crate::ktls::recv_record`]. Data before it is delivered first.

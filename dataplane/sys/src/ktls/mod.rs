@@ -7,7 +7,8 @@
 //!
 //! Traps, each met on Linux 6.1 or 6.12:
 //! - A control record (alert, session ticket, key update) makes `recv` fail with `EIO` and `splice`
-//!   with `EINVAL` until [`recv_record`] took it; [`Trouble::of`] tells. Data before it comes first.
+//!   with `EINVAL` until [`recv_record`] took it; [`Trouble::of`] tells. Data before it comes
+//!   first.
 //! - Half a record makes the socket readable although nothing can be read: [`RecordWait`] keeps the
 //!   reader from spinning.
 //! - A FIN without close_notify, even inside a record, reads as an end. Only a close_notify that

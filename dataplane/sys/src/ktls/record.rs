@@ -20,8 +20,8 @@ pub enum RecordKind {
     Data,
     /// An alert; [`Alert::parse`] reads it.
     Alert,
-    /// A handshake message, of which the first byte is the type: 4 a session ticket, 24 a key update.
-    /// Several may share a record, and one may span two.
+    /// A handshake message, of which the first byte is the type: 4 a session ticket, 24 a key
+    /// update. Several may share a record, and one may span two.
     Handshake,
     /// A change of cipher; TLS 1.3 knows it only during the handshake.
     ChangeCipherSpec,
@@ -57,8 +57,8 @@ impl From<TlsGetRecordType> for RecordKind {
 /// What [`recv_record`] took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// Bytes of one kind, `len` of them at the start of the buffer. Data of several records may come
-    /// together; a control record comes alone.
+    /// Bytes of one kind, `len` of them at the start of the buffer. Data of several records may
+    /// come together; a control record comes alone.
     Content {
         /// What they are.
         kind: RecordKind,

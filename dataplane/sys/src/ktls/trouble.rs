@@ -23,8 +23,8 @@ impl Trouble {
     /// Classifies an error that came from a socket with receive keys.
     ///
     /// `EIO` and `EINVAL` are how Linux says that a control record is pending, `recv` the first and
-    /// `splice` the second. `EINVAL` also means TLS of the wrong version, which [`super::recv_record`]
-    /// then says again: so take at most one record, and never loop on it.
+    /// `splice` the second. `EINVAL` also means TLS of the wrong version, which
+    /// [`super::recv_record`] then says again: so take at most one record, and never loop on it.
     #[must_use]
     pub fn of(error: &io::Error) -> Self {
         match error.raw_os_error() {

@@ -18,13 +18,13 @@ pub enum Next {
 /// How many bytes a kernel TLS socket must hold before it counts as readable.
 ///
 /// On Linux 6.0 to 6.5 and perhaps others a part of a record makes the socket readable for poll and
-/// for the ring, while every read says `WouldBlock`: whoever waits for readiness and reads spins, and
-/// any peer can make it spin by sending half a record. This raises the socket's low-water mark
+/// for the ring, while every read says `WouldBlock`: whoever waits for readiness and reads spins,
+/// and any peer can make it spin by sending half a record. This raises the socket's low-water mark
 /// (SO_RCVLOWAT) over what is there. An end or an error still makes it readable.
 ///
-/// Use one for each receiving socket: after `WouldBlock` do what [`RecordWait::blocked`] says, after
-/// a read call [`RecordWait::progressed`]. Where [`crate::probe`] finds that poll waits for whole
-/// records neither is needed; both are harmless.
+/// Use one for each receiving socket: after `WouldBlock` do what [`RecordWait::blocked`] says,
+/// after a read call [`RecordWait::progressed`]. Where [`crate::probe`] finds that poll waits for
+/// whole records neither is needed; both are harmless.
 #[derive(Debug)]
 pub struct RecordWait {
     low_water: libc::c_int,

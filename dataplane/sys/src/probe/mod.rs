@@ -1,8 +1,8 @@
 //! Finds out what this kernel lets this process do, by doing it.
 //!
-//! Each capability is exercised, not guessed from a version: distributions backport, sandboxes deny.
-//! Takes a few milliseconds, and a second or two where something does not answer. Call it before
-//! the workers start; it waits.
+//! Each capability is exercised, not guessed from a version: distributions backport, sandboxes
+//! deny. Takes a few milliseconds, and a second or two where something does not answer. Call it
+//! before the workers start; it waits.
 
 mod capability;
 mod kernel_tls;

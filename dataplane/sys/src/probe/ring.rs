@@ -184,8 +184,8 @@ fn cancelled(
 }
 
 fn push(ring: &mut IoUring, sqe: squeue::Entry) -> io::Result<()> {
-    // SAFETY: `push` requires that what `sqe` refers to stays valid until its completion. The ops of
-    // this file refer to no memory; and a descriptor that is closed early is an error of the op.
+    // SAFETY: `push` requires that what `sqe` refers to stays valid until its completion. The ops
+    // of this file refer to no memory; and a descriptor that is closed early is an error of the op.
     unsafe { ring.submission().push(&sqe) }.map_err(io::Error::other)
 }
 
@@ -226,8 +226,8 @@ mod tests {
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: PR_SET_SECCOMP with SECCOMP_MODE_FILTER reads one `sock_fprog`, whose `filter` has
-        // `len` readable instructions; both are on the stack until it returns.
+        // SAFETY: PR_SET_SECCOMP with SECCOMP_MODE_FILTER reads one `sock_fprog`, whose `filter`
+        // has `len` readable instructions; both are on the stack until it returns.
         let result = unsafe {
             libc::prctl(
                 libc::PR_SET_SECCOMP,

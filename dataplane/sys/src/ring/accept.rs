@@ -9,10 +9,10 @@ use crate::socket::{self, Accepted};
 
 /// Waits for a connection on a non-blocking `listener`; the socket is non-blocking, close-on-exec.
 ///
-/// Polls and then calls accept4(2), not IORING_OP_ACCEPT: a dropped ACCEPT that the kernel completes
-/// leaves a connection that nobody owns. So this is safe to drop. It waits first, which lets other
-/// tasks run when connections arrive without a pause; call [`socket::accept`] after it to take a few
-/// more.
+/// Polls and then calls accept4(2), not IORING_OP_ACCEPT: a dropped ACCEPT that the kernel
+/// completes leaves a connection that nobody owns. So this is safe to drop. It waits first, which
+/// lets other tasks run when connections arrive without a pause; call [`socket::accept`] after it
+/// to take a few more.
 ///
 /// # Errors
 ///

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 /// Shares ownership of a descriptor within one thread; the last clone closes it.
 ///
-/// Every op holds a clone until its completion arrived. So dropping an `Fd` with ops in flight sends
-/// no FIN: `shutdown` the socket first, or cancel the ops.
+/// Every op holds a clone until its completion arrived. So dropping an `Fd` with ops in flight
+/// sends no FIN: `shutdown` the socket first, or cancel the ops.
 #[derive(Clone, Debug)]
 pub struct Fd(Rc<OwnedFd>);
 

@@ -6,14 +6,14 @@
 //!
 //! # How to use an op
 //!
-//! A function such as [`poll`] queues the op at once and returns an [`Op`], a future that is `Unpin`
-//! and `'static`. While the kernel works on it the op owns a clone of its [`Fd`], so that the number
-//! cannot be reused, and its buffer or address.
+//! A function such as [`poll`] queues the op at once and returns an [`Op`], a future that is
+//! `Unpin` and `'static`. While the kernel works on it the op owns a clone of its [`Fd`], so that
+//! the number cannot be reused, and its buffer or address.
 //!
 //! An op can be asked to stop ([`Op::cancel`], exactly this op and no other on the same descriptor)
 //! and then completes, usually with `ECANCELED` ([`is_cancelled`]). [`until`] and [`race`] do that
-//! for the usual cases. **Dropping** an op in flight cancels it too; what it owned is freed when its
-//! completion arrived. That loses nothing for [`poll`], [`accept`] and [`connect`]: they may be
+//! for the usual cases. **Dropping** an op in flight cancels it too; what it owned is freed when
+//! its completion arrived. That loses nothing for [`poll`], [`accept`] and [`connect`]: they may be
 //! dropped, raced in `select!` and put under a `timeout`. It may lose bytes for [`recv`] and
 //! [`send`]: cancel those and await the outcome.
 //!

@@ -3,8 +3,8 @@
 //! tokio-uring numbers ops by their key in a slab of its own and does not tell the number, which is
 //! what a cancellation needs. But it is the same for a slab of the same crate that sees the same
 //! inserts and removals in the same order, so each ring keeps such a mirror. It is exact because
-//! every op of the ring goes through [`submit`]: the mirror inserts just before tokio-uring does, and
-//! removes when tokio-uring drops or returns the op's data, which is when it removes. Every
+//! every op of the ring goes through [`submit`]: the mirror inserts just before tokio-uring does,
+//! and removes when tokio-uring drops or returns the op's data, which is when it removes. Every
 //! completion compares the two numbers. The mirror's length is the number of ops in flight.
 
 use std::cell::{Cell, RefCell};
@@ -174,8 +174,8 @@ pub struct Op<T: 'static> {
 impl<T> Op<T> {
     /// Asks the kernel to stop this op, and no other; await it to learn what happened.
     ///
-    /// It completes with `ECANCELED` ([`super::is_cancelled`]), or with its real outcome if that was
-    /// faster. Does nothing when it was asked before.
+    /// It completes with `ECANCELED` ([`super::is_cancelled`]), or with its real outcome if that
+    /// was faster. Does nothing when it was asked before.
     pub fn cancel(&mut self) {
         if self.state != State::InFlight {
             return;
@@ -234,8 +234,8 @@ impl<T> std::fmt::Debug for Op<T> {
 /// # Safety
 ///
 /// Every address in `sqe` must point into the heap memory of `payload`, with at least the length
-/// that `sqe` says, and the descriptor in `sqe` must be `fd`'s. `sqe` must complete exactly once (no
-/// multishot, no zero-copy send) and without linking to another.
+/// that `sqe` says, and the descriptor in `sqe` must be `fd`'s. `sqe` must complete exactly once
+/// (no multishot, no zero-copy send) and without linking to another.
 ///
 /// # Panics
 ///

@@ -40,7 +40,8 @@ pub fn keepalive(socket: BorrowedFd<'_>, keepalive: Keepalive) -> io::Result<()>
     SockRef::from(&socket).set_tcp_keepalive(&parameters)
 }
 
-/// Ends the connection when sent bytes stay unacknowledged for `limit` (TCP_USER_TIMEOUT, RFC 5482).
+/// Ends the connection when sent bytes stay unacknowledged for `limit` (TCP_USER_TIMEOUT, RFC
+/// 5482).
 ///
 /// # Errors
 ///

@@ -52,8 +52,8 @@ pub fn send_vectored(socket: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result
     SockRef::from(&socket).send_vectored_with_flags(bufs, flags)
 }
 
-/// Ends one or both directions; a write end sends FIN after what was sent before. Completes ops that
-/// wait for readiness.
+/// Ends one or both directions; a write end sends FIN after what was sent before. Completes ops
+/// that wait for readiness.
 ///
 /// A plain call, not IORING_OP_SHUTDOWN: that one always runs in a kernel worker thread, and this
 /// never waits. On a kernel TLS socket it sends no close_notify: see [`crate::ktls::close_notify`].
