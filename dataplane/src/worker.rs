@@ -122,6 +122,8 @@ impl Worker {
             handshakes: Cell::new((Instant::now(), 0)),
             emptied: Notify::new(),
         });
+        let counters = Arc::clone(&worker.counters);
+        ring::watch_ops(move |ops| counters.ops_in_flight.set(ops as u64));
         let listeners: Vec<_> = parts
             .listeners
             .into_iter()

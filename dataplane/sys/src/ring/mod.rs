@@ -35,7 +35,7 @@ pub use accept::accept;
 pub use cancel::{cancel_all, is_cancelled};
 pub use connect::connect;
 pub use fd::Fd;
-pub use op::{Op, ops_in_flight};
+pub use op::{Op, ops_in_flight, watch_ops};
 pub use poll::{Interest, Readiness, poll};
 pub use run::{Finished, RingConfig, drained, run, spawn};
 pub use transfer::{recv, send};

@@ -38,6 +38,15 @@ pub fn ops_in_flight() -> usize {
     current().map_or(0, |ring| ring.keys.borrow().len())
 }
 
+/// Calls `gauge` with the number of ops in flight now, and whenever it changes on this thread's ring;
+/// a later call replaces the earlier one. Does nothing without a ring.
+pub fn watch_ops(gauge: impl Fn(usize) + 'static) {
+    if let Some(ring) = current() {
+        gauge(ring.ops());
+        ring.gauge.replace(Some(Box::new(gauge)));
+    }
+}
+
 pub(super) fn current() -> Option<Rc<Ring>> {
     CURRENT.with_borrow(Clone::clone)
 }
@@ -50,11 +59,30 @@ pub(super) struct Ring {
     open: Cell<bool>,
     /// Wakes who waits for the last op.
     drain_waiters: RefCell<Vec<Waker>>,
+    /// Told of every change of the number of ops.
+    gauge: RefCell<Option<Box<dyn Fn(usize)>>>,
 }
 
 impl Ring {
     pub(super) fn ops(&self) -> usize {
         self.keys.borrow().len()
+    }
+
+    fn insert(&self) -> usize {
+        let key = self.keys.borrow_mut().insert(());
+        self.changed();
+        key
+    }
+
+    fn remove(&self, key: usize) {
+        self.keys.borrow_mut().remove(key);
+        self.changed();
+    }
+
+    fn changed(&self) {
+        if let Some(gauge) = &*self.gauge.borrow() {
+            gauge(self.ops());
+        }
     }
 
     pub(super) fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -79,6 +107,7 @@ impl Opened {
             keys: RefCell::new(Slab::new()),
             open: Cell::new(true),
             drain_waiters: RefCell::new(Vec::new()),
+            gauge: RefCell::new(None),
         });
         CURRENT.set(Some(Rc::clone(&ring)));
         Opened(ring)
@@ -113,7 +142,7 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.ring.keys.borrow_mut().remove(self.key);
+        self.ring.remove(self.key);
         if !self.ring.open.get() {
             // The runtime goes down and drops the data of ops whose completion it did not see. The
             // kernel may still write: leak what it may touch.
@@ -261,7 +290,7 @@ unsafe fn submit_on<T>(
     payload: Payload,
     finish: Finish<T>,
 ) -> Op<T> {
-    let key = ring.keys.borrow_mut().insert(());
+    let key = ring.insert();
     let held = Held {
         key,
         ring: Rc::clone(&ring),

@@ -1,9 +1,11 @@
 //! Exercises the ring on real sockets.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -114,6 +116,22 @@ fn deadline_cancels_and_leaves_no_op() {
         assert!(before.elapsed() >= SHORT);
         drained().await;
         assert_eq!(ops_in_flight(), 0);
+    });
+}
+
+#[test]
+fn watched_gauge_follows_the_ops_in_flight() {
+    ring(async {
+        let (client, _server) = pair().await;
+        let gauge = Rc::new(Cell::new(usize::MAX));
+        let seen = Rc::clone(&gauge);
+        watch_ops(move |ops| seen.set(ops));
+        assert_eq!(gauge.get(), ops_in_flight());
+        let op = poll(&client, Interest::READ);
+        assert_eq!((gauge.get(), ops_in_flight()), (1, 1));
+        drop(op);
+        drained().await;
+        assert_eq!(gauge.get(), 0);
     });
 }
 
