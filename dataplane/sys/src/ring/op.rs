@@ -51,6 +51,9 @@ pub(super) fn current() -> Option<Rc<Ring>> {
     CURRENT.with_borrow(Clone::clone)
 }
 
+/// Takes the number of ops in flight.
+type Gauge = Box<dyn Fn(usize)>;
+
 /// The ops of one ring.
 pub(super) struct Ring {
     /// Mirrors the slab of tokio-uring's driver, key for key.
@@ -60,7 +63,7 @@ pub(super) struct Ring {
     /// Wakes who waits for the last op.
     drain_waiters: RefCell<Vec<Waker>>,
     /// Told of every change of the number of ops.
-    gauge: RefCell<Option<Box<dyn Fn(usize)>>>,
+    gauge: RefCell<Option<Gauge>>,
 }
 
 impl Ring {
