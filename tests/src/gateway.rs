@@ -1,0 +1,385 @@
+//! A gateway in the test's process: the engine, a control, its records and its counters.
+
+use crate::api_server::{ApiServer, Entry};
+use crate::held::Held;
+use crate::pki::pki;
+use crate::scripted::{Answer, Scripted};
+use crate::tls;
+use crate::variant::{Transport, Variant, ktls_policy};
+use crate::wait::{PATIENCE, eventually};
+use eyesplice::verify::Mode as Verification;
+use eyesplice_dataplane::counters::CounterTotals;
+use eyesplice_dataplane::engine::{Bind, Engine, EngineConfig, ListenerConfig};
+use eyesplice_dataplane::seam::{
+    ActionPolicy, AdmissionLimits, Control, ListenerTls, RecordKind, Snapshot, SnapshotCell,
+    StreamLimits, StreamRecord,
+};
+use eyesplice_proto::route::Action;
+use rustls::version::TLS13;
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+/// What a test may change before the gateway starts.
+#[derive(Debug)]
+pub struct Setup {
+    /// Worker threads.
+    pub workers: usize,
+    /// Pipes per worker.
+    pub max_pipes: usize,
+    /// Deadlines of each stream.
+    pub limits: StreamLimits,
+    /// Limits before a verdict.
+    pub admission: AdmissionLimits,
+    /// What control answers at first.
+    pub answer: Answer,
+    /// Actions that are denied, each with the rule that denies it.
+    pub denied: Vec<(Action, &'static str)>,
+    /// What happens to a kubelet that fails verification.
+    pub verification: Verification,
+    /// Records that may wait for control.
+    pub record_queue: usize,
+    /// A TCP listener without TLS, to have bare legs on both sides.
+    pub bare: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            workers: 2,
+            max_pipes: 8,
+            // A busy machine is slow, and a test that means a deadline sets its own.
+            limits: StreamLimits {
+                dial_timeout: PATIENCE,
+                handshake_timeout: PATIENCE,
+                head_timeout: PATIENCE,
+                idle_timeout: None,
+            },
+            admission: AdmissionLimits {
+                max_streams: 10_000,
+                max_streams_per_peer: 10_000,
+                max_pending: 10_000,
+                max_handshakes_per_second: 100_000,
+                handshake_timeout: PATIENCE,
+                head_timeout: PATIENCE,
+                admit_timeout: PATIENCE,
+            },
+            answer: Answer::Kubelet,
+            denied: Vec::new(),
+            verification: Verification::Enforce,
+            record_queue: 1024,
+            bare: false,
+        }
+    }
+}
+
+/// A running gateway with a scripted control.
+#[derive(Debug)]
+pub struct Gateway {
+    running: Running,
+    variant: Variant,
+    /// Its control.
+    pub control: Arc<Scripted>,
+    bare: bool,
+}
+
+impl Gateway {
+    /// Starts one that terminates kubelets.
+    pub fn start(variant: Variant) -> Self {
+        Self::with(variant, |_| {})
+    }
+
+    /// Starts one that the test adjusts.
+    pub fn with(variant: Variant, adjust: impl FnOnce(&mut Setup)) -> Self {
+        let mut setup = Setup::default();
+        adjust(&mut setup);
+        let directory = tempfile::tempdir().unwrap();
+        let denied = setup
+            .denied
+            .iter()
+            .map(|(action, rule)| (*action, Arc::from(*rule)));
+        let control = Arc::new(Scripted::new(
+            setup.answer,
+            setup.limits,
+            ActionPolicy::new(denied.collect()),
+            setup.verification,
+            directory.path(),
+        ));
+        let snapshots = Arc::new(SnapshotCell::new(snapshot(variant, &setup)));
+        let plan = Plan {
+            transport: variant.transport,
+            workers: setup.workers,
+            max_pipes: setup.max_pipes,
+            record_queue: setup.record_queue,
+        };
+        let shared: Arc<dyn Control> = Arc::clone(&control) as _;
+        let running = Running::start(&plan, shared, snapshots, directory);
+        Self {
+            running,
+            variant,
+            control,
+            bare: setup.bare,
+        }
+    }
+
+    /// An API server that uses this gateway.
+    pub fn api_server(&self) -> ApiServer {
+        let pki = pki();
+        let entry = match self.running.tcp_address() {
+            None => Entry::Unix(self.running.socket()),
+            Some(address) if self.bare => Entry::Bare(address),
+            Some(address) => {
+                let version = self.variant.tls;
+                let config = tls::client(Some(&pki.api_server), &pki.listeners, version);
+                Entry::Tcp(address, Arc::new(config))
+            }
+        };
+        let inner = tls::client(Some(&pki.api_server), &pki.egress, self.variant.tls);
+        ApiServer::new(entry, inner)
+    }
+
+    /// The running engine.
+    pub fn running(&mut self) -> &mut Running {
+        &mut self.running
+    }
+
+    /// The counters.
+    pub fn totals(&self) -> CounterTotals {
+        self.running.totals()
+    }
+
+    /// The next record of an ended stream or exchange.
+    pub fn ended(&self) -> StreamRecord {
+        self.running.ended()
+    }
+
+    /// Waits until the counters are so.
+    pub fn until(&self, what: &str, holds: impl Fn(&CounterTotals) -> bool) {
+        self.running.until(what, holds);
+    }
+
+    /// Waits until every gauge is where it was before the first stream, and no record is left over.
+    pub fn assert_nothing_held(&self) {
+        self.running.assert_nothing_held();
+        let left = self.running.records.left();
+        assert!(left.is_empty(), "records that nobody expected: {left:#?}");
+    }
+}
+
+fn snapshot(variant: Variant, setup: &Setup) -> Snapshot {
+    let mut listener_tls = HashMap::new();
+    if variant.transport == Transport::Tcp && !setup.bare {
+        let mut config = tls::server(&pki().listener, &pki().clients, &TLS13);
+        if variant.tls.version != TLS13.version {
+            config = tls::server(&pki().listener, &pki().clients, variant.tls);
+        }
+        config.send_tls13_tickets = 0;
+        config.enable_secret_extraction = true;
+        let tls = ListenerTls {
+            config: Arc::new(config),
+        };
+        listener_tls.insert(LISTENER.into(), tls);
+    }
+    Snapshot {
+        generation: 1,
+        listener_tls,
+        allowed_uids: HashMap::new(),
+        admission: setup.admission,
+    }
+}
+
+/// The name of the only listener.
+pub const LISTENER: &str = "egress";
+
+/// How an engine is built.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The transport of its listener.
+    pub transport: Transport,
+    /// Worker threads.
+    pub workers: usize,
+    /// Pipes per worker.
+    pub max_pipes: usize,
+    /// Records that may wait for control.
+    pub record_queue: usize,
+}
+
+/// An engine with whatever control, and what it told.
+#[derive(Debug)]
+pub struct Running {
+    engine: Option<Engine>,
+    workers: usize,
+    /// What the engine said of its streams.
+    pub records: Records,
+    directory: TempDir,
+}
+
+impl Running {
+    /// Starts an engine with one listener.
+    pub fn start(
+        plan: &Plan,
+        control: Arc<dyn Control>,
+        snapshots: Arc<SnapshotCell>,
+        directory: TempDir,
+    ) -> Self {
+        let bind = match plan.transport {
+            Transport::Unix => Bind::Unix {
+                path: directory.path().join(SOCKET),
+                mode: 0o600,
+                uid: None,
+                gid: None,
+            },
+            Transport::Tcp => Bind::Tcp(([127, 0, 0, 1], 0).into()),
+        };
+        let config = EngineConfig {
+            workers: plan.workers,
+            listeners: vec![ListenerConfig {
+                name: LISTENER.into(),
+                bind,
+            }],
+            ktls: ktls_policy(),
+            max_pipes_per_worker: plan.max_pipes,
+            keepalive_idle: Duration::from_secs(30),
+            user_timeout: PATIENCE,
+        };
+        let (send, receive) = mpsc::channel(plan.record_queue);
+        let engine = Engine::start(config, control, snapshots, send).unwrap();
+        Self {
+            engine: Some(engine),
+            workers: plan.workers,
+            records: Records::collect(receive),
+            directory,
+        }
+    }
+
+    /// The directory of its files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The UNIX socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join(SOCKET)
+    }
+
+    /// The address, if the listener is TCP.
+    pub fn tcp_address(&self) -> Option<std::net::SocketAddr> {
+        let addresses = self.engine.as_ref()?.tcp_addresses();
+        addresses.first().map(|(_, address)| *address)
+    }
+
+    /// The counters.
+    pub fn totals(&self) -> CounterTotals {
+        self.engine.as_ref().map(Engine::totals).unwrap_or_default()
+    }
+
+    /// Takes the engine, to end it.
+    pub fn take_engine(&mut self) -> Engine {
+        self.engine.take().unwrap()
+    }
+
+    /// The next record of an ended stream or exchange.
+    pub fn ended(&self) -> StreamRecord {
+        eventually(
+            || self.records.next(RecordKind::End),
+            || format!("the end of a stream ({:?})", self.totals()),
+        )
+    }
+
+    /// The next record of a stream or exchange that begins.
+    pub fn began(&self) -> StreamRecord {
+        eventually(
+            || self.records.next(RecordKind::Start),
+            || "the start of a stream".into(),
+        )
+    }
+
+    /// Waits until the counters are so.
+    pub fn until(&self, what: &str, holds: impl Fn(&CounterTotals) -> bool) {
+        eventually(
+            || holds(&self.totals()).then_some(()),
+            || format!("{what} ({:?})", self.totals()),
+        );
+    }
+
+    /// What an engine without streams holds: one accept per worker.
+    pub fn at_rest(&self) -> Held {
+        Held {
+            streams: [0; 3],
+            buffers: 0,
+            pipes: 0,
+            ops: self.workers as u64,
+        }
+    }
+
+    /// Waits until every gauge is where it was before the first stream.
+    pub fn assert_nothing_held(&self) {
+        let rest = self.at_rest();
+        self.until(&format!("{rest:?}"), |totals| Held::of(totals) == rest);
+    }
+}
+
+const SOCKET: &str = "egress.sock";
+
+/// Records as they come, taken off the engine's queue by a thread of their own.
+#[derive(Clone, Debug, Default)]
+pub struct Records(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<VecDeque<StreamRecord>>,
+    /// While set, nothing is taken off: a control that stalls.
+    stalled: Mutex<bool>,
+    resumed: Condvar,
+}
+
+impl Records {
+    fn collect(mut receive: mpsc::Receiver<StreamRecord>) -> Self {
+        let records = Self::default();
+        let shared = Arc::clone(&records.0);
+        std::thread::spawn(move || {
+            while let Some(record) = receive.blocking_recv() {
+                let stalled = shared.stalled.lock().unwrap();
+                drop(
+                    shared
+                        .resumed
+                        .wait_while(stalled, |stalled| *stalled)
+                        .unwrap(),
+                );
+                shared.queue.lock().unwrap().push_back(record);
+            }
+        });
+        records
+    }
+
+    /// Stops or resumes taking records.
+    pub fn stall(&self, stalled: bool) {
+        *self.0.stalled.lock().unwrap() = stalled;
+        self.0.resumed.notify_all();
+    }
+
+    /// Takes the first record of a kind.
+    pub fn next(&self, kind: RecordKind) -> Option<StreamRecord> {
+        let mut queue = self.0.queue.lock().unwrap();
+        let at = queue.iter().position(|record| record.kind == kind)?;
+        queue.remove(at)
+    }
+
+    /// All that nobody took, save for starts.
+    pub fn left(&self) -> Vec<StreamRecord> {
+        let queue = self.0.queue.lock().unwrap();
+        queue
+            .iter()
+            .filter(|record| record.kind == RecordKind::End)
+            .cloned()
+            .collect()
+    }
+
+    /// Takes all.
+    pub fn take(&self) -> Vec<StreamRecord> {
+        self.0.queue.lock().unwrap().drain(..).collect()
+    }
+}

@@ -1,0 +1,195 @@
+//! A control that answers as the test says, with the real certificate verification and leaves.
+
+use crate::pki::{NODE, Pki, pki};
+use eyesplice::identity;
+use eyesplice::inventory::Inventory;
+use eyesplice::leaf::{Authority, ClientAuth, DEFAULT_CAPACITY, LeafIssuer, LeafOptions};
+use eyesplice::pem::FileRef;
+use eyesplice::pins::Pins;
+use eyesplice::verify::{Expected, KubeletTrust, Mode as Verification, Trust, UpstreamSpec};
+use eyesplice::verify::{client_verifier, upstream_tls};
+use eyesplice_dataplane::seam::{
+    ActionPolicy, Connect, Control, Inside, Mode, Refusal, StreamLimits, StreamRequest, Terminate,
+    UpstreamTls, Verdict,
+};
+use eyesplice_proto::authority::Host;
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+use tokio::sync::oneshot;
+
+/// What control answers to every stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Terminate; the kubelet's API is inside.
+    Kubelet,
+    /// Terminate; anything is inside.
+    Opaque,
+    /// Pass the bytes untouched.
+    Splice,
+    /// Speak TLS towards the target only.
+    Originate,
+    /// Refuse.
+    Refuse(u16, &'static str),
+    /// Never answer.
+    Silence,
+}
+
+/// The scripted control.
+pub struct Scripted {
+    answer: Mutex<Answer>,
+    limits: StreamLimits,
+    actions: Arc<ActionPolicy>,
+    trust: Arc<Trust>,
+    client: Arc<CertifiedKey>,
+    issuer: LeafIssuer,
+    /// Questions that are never answered.
+    unanswered: Mutex<Vec<oneshot::Sender<Verdict>>>,
+}
+
+impl fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scripted")
+            .field("answer", &self.answer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Scripted {
+    /// Sets up trust, leaves and policy; files go to `directory`.
+    pub fn new(
+        answer: Answer,
+        limits: StreamLimits,
+        actions: ActionPolicy,
+        verification: Verification,
+        directory: &Path,
+    ) -> Self {
+        let pki = pki();
+        let trust = KubeletTrust {
+            roots: pki.kubelets.roots(),
+            pins: Arc::new(Pins::default()),
+            inventory: Some(Arc::new(inventory())),
+            mode: verification,
+        };
+        let key = any_supported_type(&pki.gateway.key()).unwrap();
+        Self {
+            answer: Mutex::new(answer),
+            limits,
+            actions: Arc::new(actions),
+            trust: Arc::new(Trust::kubelets(trust).unwrap()),
+            client: Arc::new(CertifiedKey::new(pki.gateway.chain.clone(), key)),
+            issuer: issuer(pki, directory),
+            unanswered: Mutex::default(),
+        }
+    }
+
+    /// Answers otherwise from now on.
+    pub fn answer(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    fn decide(&self, request: &StreamRequest, answer: Answer) -> Verdict {
+        let host = &request.target.host;
+        let mode = match answer {
+            Answer::Refuse(status, reason) => {
+                return Verdict::Refuse(Refusal {
+                    status,
+                    reason: reason.into(),
+                    rule: Some("test".into()),
+                });
+            }
+            Answer::Splice | Answer::Silence => Mode::Splice,
+            Answer::Originate => Mode::Originate(self.upstream(request)),
+            Answer::Kubelet => self.terminate(request, Inside::Kubelet(Arc::clone(&self.actions))),
+            Answer::Opaque => self.terminate(request, Inside::Opaque),
+        };
+        let Host::Ip(ip) = host else {
+            panic!("tests dial addresses, not {host}");
+        };
+        Verdict::Connect(Box::new(Connect {
+            generation: 1,
+            rule: "test".into(),
+            node: Some(NODE.into()),
+            addresses: vec![SocketAddr::new(*ip, request.target.port)],
+            mode,
+            limits: self.limits,
+        }))
+    }
+
+    fn terminate(&self, request: &StreamRequest, inside: Inside) -> Mode {
+        let auth = match inside {
+            Inside::Kubelet(_) => ClientAuth::Required,
+            Inside::Opaque => ClientAuth::None,
+        };
+        let downstream = self
+            .issuer
+            .server_config(&request.target.host, auth, SystemTime::now())
+            .unwrap();
+        Mode::Terminate(Terminate {
+            downstream,
+            upstream: self.upstream(request),
+            inside,
+        })
+    }
+
+    fn upstream(&self, request: &StreamRequest) -> UpstreamTls {
+        let target = &request.target;
+        upstream_tls(UpstreamSpec {
+            trust: Arc::clone(&self.trust),
+            expected: Expected::kubelet(target.host.clone(), target.port, Some(NODE.into())),
+            client: Some(Arc::clone(&self.client)),
+        })
+        .unwrap()
+    }
+}
+
+fn inventory() -> Inventory {
+    let text = format!(
+        "apiVersion: eyesplice.dev/v1alpha1\nkind: NodeInventory\nnodes:\n- name: {NODE}\n  \
+         addresses: [127.0.0.1]\n"
+    );
+    Inventory::parse(&text, Path::new("inventory.yaml")).unwrap()
+}
+
+fn issuer(pki: &Pki, directory: &Path) -> LeafIssuer {
+    let (certificate, key) = (
+        directory.join("egress-ca.crt"),
+        directory.join("egress-ca.key"),
+    );
+    pki.egress.write(&certificate, Some(&key));
+    let authority = Authority::load(
+        &FileRef::new("egressCA.certFile", &certificate),
+        &FileRef::new("egressCA.keyFile", &key),
+    )
+    .unwrap();
+    LeafIssuer::new(LeafOptions {
+        authority,
+        lifetime: Duration::from_secs(3600),
+        capacity: DEFAULT_CAPACITY,
+        clients: Some(client_verifier(pki.clients.roots(), &[]).unwrap()),
+    })
+    .unwrap()
+}
+
+impl Control for Scripted {
+    fn admit(&self, request: StreamRequest) -> oneshot::Receiver<Verdict> {
+        let (send, receive) = oneshot::channel();
+        let answer = *self.answer.lock().unwrap();
+        if answer == Answer::Silence {
+            self.unanswered.lock().unwrap().push(send);
+        } else {
+            // The stream may be gone already.
+            let _ = send.send(self.decide(&request, answer));
+        }
+        receive
+    }
+
+    fn identify(&self, chain: &[CertificateDer<'_>]) -> Arc<str> {
+        identity::identify(chain)
+    }
+}
