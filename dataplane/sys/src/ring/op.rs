@@ -38,8 +38,11 @@ pub fn ops_in_flight() -> usize {
     current().map_or(0, |ring| ring.keys.borrow().len())
 }
 
-/// Calls `gauge` with the number of ops in flight now, and whenever it changes on this thread's ring;
-/// a later call replaces the earlier one. Does nothing without a ring.
+/// Calls `gauge` with the number of ops in flight now, and whenever it changes on this thread's
+/// ring; a later call replaces the earlier one. Does nothing without a ring.
+///
+/// `gauge` may only note the number. It is called while the ring is at work, so it must not make,
+/// cancel or drop an op, nor panic.
 pub fn watch_ops(gauge: impl Fn(usize) + 'static) {
     if let Some(ring) = current() {
         gauge(ring.ops());
@@ -71,10 +74,9 @@ impl Ring {
         self.keys.borrow().len()
     }
 
+    /// Takes the next key; [`Ring::changed`] comes after tokio-uring took the same.
     fn insert(&self) -> usize {
-        let key = self.keys.borrow_mut().insert(());
-        self.changed();
-        key
+        self.keys.borrow_mut().insert(())
     }
 
     fn remove(&self, key: usize) {
@@ -303,6 +305,7 @@ unsafe fn submit_on<T>(
     // `submit` is a safe function over an unsafe contract, the one that our caller vouches for:
     // tokio-uring keeps `held` until the completion, and after a drop of the future too.
     let inner = UnsubmittedOneshot::new(held, Transform(finish), sqe).submit();
+    ring.changed();
     Op {
         inner,
         ring,
