@@ -18,6 +18,9 @@ pub(crate) const BUFFERS_KEPT: usize = 32;
 /// Size of a pipe: 64 KiB doubles the cost per byte, more than 1 MiB gains nothing.
 pub(crate) const PIPE: usize = 1024 * 1024;
 
+/// The smallest pipe worth splicing through, half of what a copying turn moves.
+pub(crate) const PIPE_MIN: usize = 64 * 1024;
+
 /// A read of at least so much counts as bulky; a terminal never makes one.
 pub(crate) const BULKY_READ: usize = 32 * 1024;
 

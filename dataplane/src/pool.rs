@@ -1,7 +1,7 @@
 //! One worker's buffers and pipes: lent to streams that move bytes, taken back when they wait.
 
 use crate::counters::WorkerCounters;
-use crate::limits::{BUFFER, BUFFERS_KEPT, PIPE};
+use crate::limits::{BUFFER, BUFFERS_KEPT, PIPE, PIPE_MIN};
 use eyesplice_sys::buffer::AlignedBuf;
 use eyesplice_sys::pipe::Pipe;
 use std::cell::{Cell, RefCell};
@@ -53,13 +53,14 @@ impl Pools {
                 self.counters.pipe_shortages.inc();
                 return None;
             }
-            None => match Pipe::new(PIPE) {
-                Ok(pipe) => {
+            None => match Pipe::new(PIPE).map(useful) {
+                Ok(Some(pipe)) => {
                     self.pipes_open.set(self.pipes_open.get() + 1);
                     self.counters.pipes_open.inc();
                     pipe
                 }
-                Err(_) => {
+                // Out of descriptors, or of what pipe-user-pages-soft allows this user.
+                Ok(None) | Err(_) => {
                     self.counters.pipe_shortages.inc();
                     return None;
                 }
@@ -85,6 +86,11 @@ impl Pools {
         }
         self.pipes_open.set(self.pipes_open.get() - pipes.len());
     }
+}
+
+/// Beyond its share of pipe memory a user gets pipes of two pages, with which copying is faster.
+fn useful(pipe: Pipe) -> Option<Pipe> {
+    (pipe.capacity() >= PIPE_MIN).then_some(pipe)
 }
 
 /// A lent buffer; returns to its pool when dropped.
