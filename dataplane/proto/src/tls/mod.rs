@@ -9,46 +9,23 @@
 //! and panics if it is shown another buffer then. So the start of a record or message stays in the
 //! session ([`Session::pending_len`]), and every call into rustls shows it.
 
+mod error;
+mod record;
+mod turn;
+
+pub use error::TlsError;
+pub use record::{
+    PENDING_MAX, RECORD_HEADER, RECORD_MAX, RECORD_PAYLOAD, missing_to_record_end, sealed_bound,
+};
+
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{
-    AlertDescription, ClientConfig, ExtractedSecrets, ProtocolVersion, ServerConfig,
-    SupportedCipherSuite,
-};
+use rustls::unbuffered::{EncryptError, UnbufferedStatus};
+use rustls::{ClientConfig, ExtractedSecrets, ProtocolVersion, ServerConfig, SupportedCipherSuite};
 use std::fmt;
 use std::sync::Arc;
-
-/// Bytes of a record's header.
-pub const RECORD_HEADER: usize = 5;
-
-/// Payload of a full record (RFC 8446 section 5.1).
-pub const RECORD_PAYLOAD: usize = 16 * 1024;
-
-/// Longest record on the wire: header, payload and what TLS 1.2 may add (RFC 5246 section 6.2.3);
-/// TLS 1.3 adds less. A receive buffer must hold at least one.
-pub const RECORD_MAX: usize = RECORD_HEADER + RECORD_PAYLOAD + 2048;
-
-/// Upper bound of what sealing adds to one record: header 5, TLS 1.2 GCM nonce 8, tag 16, inner
-/// type 1, rounded up.
-const RECORD_OVERHEAD: usize = 64;
-
-/// Room for messages that may go out ahead of the data: a key update, an alert.
-const CONTROL_HEADROOM: usize = 512;
-
-/// Ciphertext that may wait for the rest of its record or handshake message: the longest handshake
-/// message that rustls takes (64 KiB) in records of full size.
-pub const PENDING_MAX: usize = 4 * RECORD_MAX;
-
-/// Bytes of handshake and alerts that may wait to be sent; rustls makes no more than one flight,
-/// whose size is our own chain's.
-const OUTGOING_MAX: usize = 256 * 1024;
-
-/// The longest output that [`Session::seal`] makes of `plaintext` bytes.
-pub const fn sealed_bound(plaintext: usize) -> usize {
-    plaintext + (plaintext / RECORD_PAYLOAD + 1) * RECORD_OVERHEAD + CONTROL_HEADROOM
-}
+use turn::{Sink, Turn, Writer, turn, write_turn};
 
 /// A TLS connection in either role.
 pub struct Session {
@@ -76,58 +53,6 @@ pub struct Received {
     pub peer_closed: bool,
 }
 
-/// Why a TLS session ended.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The peer broke the protocol, its certificate was refused, or it sent an alert.
-    #[error("TLS failed")]
-    Rustls(#[from] rustls::Error),
-    /// The peer offered early data although none was allowed.
-    #[error("peer sent TLS early data, which is never accepted")]
-    EarlyData,
-    /// The peer split a record or handshake message so that it needs more room than is given.
-    #[error("peer's unfinished TLS message exceeds {PENDING_MAX} bytes")]
-    PendingOverflow,
-    /// Kernel TLS met a control record that it cannot follow, a key update most likely.
-    #[error("peer sent a key update or another control record that kernel TLS cannot follow")]
-    ControlRecord,
-    /// More handshake data waits than a flight can have.
-    #[error("TLS handshake output exceeds {OUTGOING_MAX} bytes")]
-    OutgoingOverflow,
-    /// Data was to be sealed before the handshake was done or after close_notify.
-    #[error("TLS session cannot send application data in its state")]
-    NotWritable,
-    /// The output buffer was smaller than [`sealed_bound`].
-    #[error("TLS output buffer is too small: {required} bytes are needed")]
-    OutputTooSmall {
-        /// What would have been enough.
-        required: usize,
-    },
-    /// The cipher's limit for one key was reached and the key could not be updated.
-    #[error("TLS key is used up and cannot be updated")]
-    KeyExhausted,
-}
-
-impl TlsError {
-    /// The alert that the peer sent, if that is what ended the session.
-    pub fn peer_alert(&self) -> Option<AlertDescription> {
-        match self {
-            Self::Rustls(rustls::Error::AlertReceived(alert)) => Some(*alert),
-            _ => None,
-        }
-    }
-
-    /// Whether the session ended because the peer's certificate was refused by us.
-    pub fn is_certificate(&self) -> bool {
-        matches!(
-            self,
-            Self::Rustls(
-                rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
-            )
-        )
-    }
-}
-
 /// What kernel TLS needs to go on with a session, in rustls' terms.
 pub struct Handover {
     /// Traffic secrets and record sequence numbers of both directions.
@@ -136,18 +61,6 @@ pub struct Handover {
     pub version: ProtocolVersion,
     /// The peer's chain, as presented.
     pub peer_certificates: Option<Vec<CertificateDer<'static>>>,
-}
-
-/// What one turn of rustls' state machine came to.
-enum Turn {
-    /// Payload, handshake output or an end was handled; look again.
-    Again,
-    /// Established; more input or output may follow.
-    Established,
-    /// The handshake needs more input.
-    NeedInput,
-    /// Both sides have closed.
-    Closed,
 }
 
 impl Session {
@@ -459,166 +372,6 @@ impl fmt::Debug for Handover {
         f.debug_struct("Handover")
             .field("version", &self.version)
             .finish_non_exhaustive()
-    }
-}
-
-/// Bytes on the wire that complete the last record in `ciphertext`: up to 5 for its header, then
-/// what the header says; 0 at a record's end, 5 for nothing at all. Lets a caller read exactly to
-/// a record boundary, as the hand-over to kernel TLS demands.
-pub fn missing_to_record_end(mut ciphertext: &[u8]) -> usize {
-    loop {
-        let [_, _, _, high, low, rest @ ..] = ciphertext else {
-            return 5 - ciphertext.len();
-        };
-        let body = usize::from(u16::from_be_bytes([*high, *low]));
-        match rest.get(body..) {
-            None => return body - rest.len(),
-            Some([]) => return 0,
-            Some(next) => ciphertext = next,
-        }
-    }
-}
-
-struct Sink<'a> {
-    to: &'a mut [u8],
-    at: &'a mut usize,
-}
-
-impl Sink<'_> {
-    fn push(&mut self, payload: &[u8]) -> Result<(), TlsError> {
-        let end = *self.at + payload.len();
-        let room = self
-            .to
-            .get_mut(*self.at..end)
-            .ok_or(TlsError::OutputTooSmall { required: end })?;
-        room.copy_from_slice(payload);
-        *self.at = end;
-        Ok(())
-    }
-}
-
-/// Handles one state of the receiving side; returns the bytes to discard and how to go on.
-fn turn<Data>(
-    mut discard: usize,
-    state: Result<ConnectionState<'_, '_, Data>, rustls::Error>,
-    sink: &mut Sink<'_>,
-    outgoing: &mut Vec<u8>,
-    peer_closed: &mut bool,
-) -> (usize, Result<Turn, TlsError>) {
-    let state = match state {
-        Ok(state) => state,
-        Err(error) => return (discard, Err(error.into())),
-    };
-    let turn = match state {
-        ConnectionState::ReadTraffic(mut traffic) => loop {
-            match traffic.next_record() {
-                Some(Ok(record)) => {
-                    discard += record.discard;
-                    if let Err(error) = sink.push(record.payload) {
-                        break Err(error);
-                    }
-                }
-                Some(Err(error)) => break Err(error.into()),
-                None => break Ok(Turn::Again),
-            }
-        },
-        ConnectionState::EncodeTlsData(mut data) => {
-            encode(outgoing, |out| data.encode(out)).map(|()| Turn::Again)
-        }
-        // The bytes are the caller's from here on; their order is kept by `outgoing`.
-        ConnectionState::TransmitTlsData(data) => {
-            data.done();
-            Ok(Turn::Again)
-        }
-        ConnectionState::BlockedHandshake => Ok(Turn::NeedInput),
-        ConnectionState::WriteTraffic(_) => Ok(Turn::Established),
-        ConnectionState::PeerClosed => {
-            *peer_closed = true;
-            Ok(Turn::Again)
-        }
-        ConnectionState::Closed => Ok(Turn::Closed),
-        _ => Err(TlsError::EarlyData),
-    };
-    (discard, turn)
-}
-
-fn encode(
-    outgoing: &mut Vec<u8>,
-    mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
-) -> Result<(), TlsError> {
-    let start = outgoing.len();
-    let mut room = 1024;
-    loop {
-        outgoing.resize(start + room, 0);
-        match encode(outgoing.get_mut(start..).unwrap_or_default()) {
-            Ok(written) => {
-                outgoing.truncate(start + written);
-                return Ok(());
-            }
-            Err(EncodeError::InsufficientSize(size)) if size.required_size > room => {
-                room = size.required_size;
-                if start + room > OUTGOING_MAX {
-                    outgoing.truncate(start);
-                    return Err(TlsError::OutgoingOverflow);
-                }
-            }
-            Err(_) => {
-                outgoing.truncate(start);
-                return Err(TlsError::NotWritable);
-            }
-        }
-    }
-}
-
-trait Writer {
-    fn write(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, EncryptError>;
-    fn close(&mut self, out: &mut [u8]) -> Result<usize, EncryptError>;
-}
-
-impl<Data> Writer for rustls::unbuffered::WriteTraffic<'_, Data> {
-    fn write(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, EncryptError> {
-        self.encrypt(plaintext, out)
-    }
-
-    fn close(&mut self, out: &mut [u8]) -> Result<usize, EncryptError> {
-        self.queue_close_notify(out)
-    }
-}
-
-/// Handles one state of the sending side; `Some` is the number of bytes sealed into
-/// `out[waiting..]`.
-fn write_turn<Data>(
-    state: Result<ConnectionState<'_, '_, Data>, rustls::Error>,
-    outgoing: &mut Vec<u8>,
-    out: &mut [u8],
-    waiting: usize,
-    act: &impl Fn(&mut dyn Writer, &mut [u8]) -> Result<usize, EncryptError>,
-) -> Result<Option<usize>, TlsError> {
-    match state? {
-        ConnectionState::EncodeTlsData(mut data) => {
-            encode(outgoing, |out| data.encode(out)).map(|()| None)
-        }
-        ConnectionState::TransmitTlsData(data) => {
-            data.done();
-            Ok(None)
-        }
-        ConnectionState::WriteTraffic(mut writer) => {
-            let room = out.get_mut(waiting..).ok_or(TlsError::OutputTooSmall {
-                required: waiting + CONTROL_HEADROOM,
-            })?;
-            act(&mut writer, room)
-                .map(Some)
-                .map_err(|error| match error {
-                    EncryptError::InsufficientSize(size) => TlsError::OutputTooSmall {
-                        required: waiting + size.required_size,
-                    },
-                    EncryptError::EncryptExhausted => TlsError::KeyExhausted,
-                })
-        }
-        // The edge of the peer's close is reported to the receiving side by `peer_closed`, which
-        // was set when the alert was read; here it only stands before the writable state.
-        ConnectionState::PeerClosed => Ok(None),
-        _ => Err(TlsError::NotWritable),
     }
 }
 
