@@ -38,7 +38,7 @@ ADMIN_URL=http://$ADMIN_ADDRESS
 ADMIN_KUBECONFIG=$PKI/admin.kubeconfig
 CONTAINERD_SOCKET=$RUN/containerd.sock
 
-# What `up` was asked for, for the other subcommands: EGRESS, MODE, GATEWAY, GATEWAY_CONFIG.
+# What `up` was asked for, for the other subcommands: EGRESS, MODE, GATEWAY, GATEWAY_CONFIG, EYESPLICE.
 SETTINGS=$STATE/settings
 
 # The cgroup, in each hierarchy and below that of the caller, that holds the whole node.
@@ -55,7 +55,7 @@ load_settings() {
 save_settings() {
   printf '%s\n' "$INDEX" >"$STATE/index"
   printf '%s=%q\n' EGRESS "$EGRESS" MODE "$MODE" GATEWAY "$GATEWAY" GATEWAY_CONFIG "$GATEWAY_CONFIG" \
-    >"$SETTINGS"
+    EYESPLICE "$EYESPLICE" >"$SETTINGS"
 }
 
 # render TEMPLATE FILE: copies a template of conf/ with its @NAME@ marks filled in.

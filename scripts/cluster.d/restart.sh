@@ -1,0 +1,40 @@
+# shellcheck shell=bash
+# `cluster restart`: ends one component and starts it again as it was, for tests of what survives it.
+
+cluster_restart() {
+  [[ $# -eq 1 ]] || die "restart takes one component: kube-apiserver, kubelet or gateway"
+  [[ $EUID -eq 0 ]] || die "restart ends what root started: run it as root"
+  if ! load_settings || ! any_alive; then die "no cluster runs in $STATE; run 'cluster up'"; fi
+  case $1 in
+    kube-apiserver)
+      end KILL kube-apiserver
+      start_apiserver
+      await kube-apiserver "$APISERVER_WAIT_S" apiserver_ok ;;
+    kubelet)
+      end KILL kubelet
+      start_kubelet
+      await kubelet "$NODE_WAIT_S" kubelet_answers
+      await kubelet "$NODE_WAIT_S" node_ok
+      await kubelet "$PODS_WAIT_S" pods_ok ;;
+    gateway)
+      [[ $GATEWAY == start ]] || die "the gateway is not this script's: it was started with --no-gateway"
+      end TERM gateway
+      start_gateway
+      await gateway "$WAIT_S" gateway_ok ;;
+    *) die "restart knows kube-apiserver, kubelet and gateway, not '$1'" ;;
+  esac
+  say "$1 runs again, pid $(pid_of "$1")"
+}
+
+# end SIGNAL NAME: ends a component, by force if it does not go by itself.
+end() {
+  signal "$1" "$2"
+  poll "$GATEWAY_GRACE_S" gone "$2" || signal KILL "$2"
+  poll "$GATEWAY_GRACE_S" gone "$2" || die "$2 does not end"
+}
+
+# kubelet_answers: holds when the kubelet listens, whatever certificate it shows.
+kubelet_answers() {
+  [[ $(curl --silent --insecure --max-time 2 --output /dev/null --write-out '%{http_code}' \
+    "https://$NODE_IP:10250/healthz") == 401 ]]
+}
