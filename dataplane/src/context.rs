@@ -21,6 +21,8 @@ pub(crate) struct StreamContext {
     last_moved: Cell<Instant>,
     abort: Cell<Option<Reason>>,
     aborted: Notify,
+    draining: Cell<bool>,
+    drained: Notify,
 }
 
 impl StreamContext {
@@ -35,6 +37,8 @@ impl StreamContext {
             last_moved: Cell::new(Instant::now()),
             abort: Cell::new(None),
             aborted: Notify::new(),
+            draining: Cell::new(false),
+            drained: Notify::new(),
         })
     }
 
@@ -105,6 +109,24 @@ impl StreamContext {
                 return reason;
             }
             self.aborted.notified().await;
+        }
+    }
+
+    /// Tells the stream that the process stops: what runs may go on, nothing new should begin.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        self.drained.notify_one();
+    }
+
+    /// Whether [`StreamContext::drain`] was called.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Waits for [`StreamContext::drain`].
+    pub(crate) async fn draining(&self) {
+        while !self.draining.get() {
+            self.drained.notified().await;
         }
     }
 }

@@ -207,6 +207,7 @@ impl Conversation<'_> {
                         ready = self.downstream.readable() => {
                             ready.map_err(|error| failed(error.into(), Side::Downstream))?;
                         }
+                        () = self.cx.draining() => return Ok(None),
                         ready = self.upstream.readable() => {
                             ready.map_err(|error| failed(error.into(), Side::Upstream))?;
                             if self.upstream_left()? {
@@ -368,6 +369,7 @@ impl Conversation<'_> {
                 }
                 Reply::Relay
                     if keep_alive
+                        && !self.cx.is_draining()
                         && framing != Framing::UntilClose
                         && hop::keeps_alive(head.version, &head.headers) =>
                 {

@@ -21,6 +21,7 @@ use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Instant;
+use tokio::time::timeout;
 
 /// Where a pump stopped without a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,10 +73,16 @@ pub(crate) async fn relay(cx: &StreamContext, downstream: &Leg, upstream: &Leg) 
                     Side::Upstream => Some(stream::Side::Upstream),
                     Side::Local => None,
                 };
-                let left = failure.reason == Reason::Reset
-                    && culprit.is_some_and(|culprit| {
-                        culprit != from && state.direction(culprit) == stream::Direction::HalfClosed
-                    });
+                let mut left = failure.reason == Reason::Reset && culprit == Some(from.other());
+                if left && state.direction(from.other()) == stream::Direction::Open {
+                    // A write tells of the close before a read has come to it. What was sent before
+                    // the close is still to be read; how it ends tells whether this is a cut.
+                    let rest = match from {
+                        stream::Side::Downstream => &mut down,
+                        stream::Side::Upstream => &mut up,
+                    };
+                    left = matches!(timeout(LINGER, rest).await, Ok(Ok(())));
+                }
                 if !left {
                     return failure;
                 }

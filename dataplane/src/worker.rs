@@ -139,6 +139,9 @@ impl Worker {
         for listener in listeners {
             let _ = listener.await;
         }
+        for stream in worker.live.borrow().values() {
+            stream.drain();
+        }
         let mut aborted = 0;
         loop {
             let emptied = worker.emptied.notified();
