@@ -3,7 +3,7 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 EYESPLICE_CACHE=${EYESPLICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/eyesplice}
-export EYESPLICE_CACHE
+export ROOT EYESPLICE_CACHE
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
