@@ -13,6 +13,8 @@ pub(crate) struct Failure {
     pub(crate) detail: Option<Arc<str>>,
     /// What a CONNECT that waits for its answer is told; 0 where nothing can be told.
     pub(crate) status: u16,
+    /// A write met a socket that its peer had closed or shut, which a clean end may have preceded.
+    pub(crate) closed: bool,
 }
 
 impl Failure {
@@ -23,6 +25,7 @@ impl Failure {
             phase,
             detail: None,
             status: 0,
+            closed: false,
         }
     }
 
@@ -53,12 +56,21 @@ pub(crate) enum LegError {
 }
 
 impl LegError {
+    /// Whether a write met a socket that its peer had closed or shut.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Gone(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
     pub(crate) fn at(self, side: Side, phase: Phase) -> Failure {
         match self {
             Self::Gone(error) if exhausted(&error) => {
                 Failure::new(Reason::Exhausted, Side::Local, phase).detail(error.to_string())
             }
-            Self::Gone(error) => Failure::new(Reason::Reset, side, phase).detail(error.to_string()),
+            Self::Gone(error) => {
+                let mut failure = Failure::new(Reason::Reset, side, phase).detail(error.to_string());
+                failure.closed = error.kind() == io::ErrorKind::BrokenPipe;
+                failure
+            }
             Self::Tls(error) => {
                 let mut words = error.to_string();
                 let mut source = std::error::Error::source(&error);

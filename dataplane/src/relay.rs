@@ -76,12 +76,14 @@ pub(crate) async fn relay(cx: &StreamContext, downstream: &Leg, upstream: &Leg) 
                 let mut left = failure.reason == Reason::Reset && culprit == Some(from.other());
                 if left && state.direction(from.other()) == stream::Direction::Open {
                     // A write tells of the close before a read has come to it. What was sent before
-                    // the close is still to be read; how it ends tells whether this is a cut.
-                    let rest = match from {
-                        stream::Side::Downstream => &mut down,
-                        stream::Side::Upstream => &mut up,
+                    // the close is still to be read; how that ends tells whether this is a cut. A
+                    // bare socket that was reset would only tell an end.
+                    let (rest, leg) = match from {
+                        stream::Side::Downstream => (&mut down, upstream),
+                        stream::Side::Upstream => (&mut up, downstream),
                     };
-                    left = matches!(timeout(LINGER, rest).await, Ok(Ok(())));
+                    left = (failure.closed || !leg.is_bare())
+                        && matches!(timeout(LINGER, rest).await, Ok(Ok(())));
                 }
                 if !left {
                     return failure;
@@ -108,9 +110,12 @@ fn side(leg: stream::Side) -> Side {
 /// Carries one direction to its end, and passes the end on.
 async fn direction(cx: &StreamContext, from: &Leg, to: &Leg) -> Result<(), Failure> {
     pump(cx, from, to, Phase::Relay, None).await?;
-    to.shut_write(cx.pools())
-        .await
-        .map_err(|error| error.at(side(to.side()), Phase::Relay))
+    match to.shut_write(cx.pools()).await {
+        // It has all that was sent and takes no goodbye. Whether it was cut is for its own direction
+        // to say: Go's TLS closes without an alert while it writes, and with one otherwise.
+        Err(error) if error.is_broken_pipe() => Ok(()),
+        result => result.map_err(|error| error.at(side(to.side()), Phase::Relay)),
+    }
 }
 
 /// Reads and drops what a peer still sends, until it ends or the linger time is over, so that
