@@ -1,0 +1,290 @@
+"""Runs every verb of every kubectl through the gateway, on real clusters: see --help."""
+
+import argparse
+import hashlib
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import legacy
+import processes
+import verbs
+import wait
+from cluster import SCRIPTS, Cluster, Index, kubectls, log_text, version_of
+from faults import Faults, crowd_checks, secrets_told
+from lane import Lane, pod_name, speaks_websocket
+from legacy import LegacyLane
+from matrix import COMBINATIONS, Matrix
+from report import Report
+from wait import Interrupted, expect, same
+
+ROOT = SCRIPTS.parent
+
+# Kubectls that run at the same time on one cluster; two clusters run side by side.
+LANES = 3
+
+# What goes through one exec each way: once per transport and mode by one kubectl, and by the others.
+LARGE = 100 << 20
+SMALL = 8 << 20
+AGAIN = 1 << 20
+
+DESCRIPTION = """\
+Brings up real clusters behind the gateway, over a UNIX socket and over TCP with mTLS, in splice and in
+terminate mode, and runs every verb of every kubectl of this machine through each. Writes the matrix
+to docs/kubectl-matrix.md and README.md, if all of it ran and passed."""
+
+
+def main():
+    """Runs it all; returns the exit status."""
+    options = arguments()
+    report = Report(options.verbose)
+    if os.geteuid() != 0:
+        report.skip("cluster", "making a cluster needs root")
+        return 0 if report.close() else 1
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    run = Run(options, report)
+    try:
+        tracks = [threading.Thread(target=run.track, args=(track,)) for track in run.tracks()]
+        for track in tracks:
+            track.start()
+        for track in tracks:
+            track.join()
+    finally:
+        processes.end_all()
+    if wait.STOPPED.is_set():
+        print("interrupted; everything that was started is down", file=sys.stderr)
+        return 130
+    passed = not report.failed and not run.broken
+    run.write_matrix(passed)
+    return 0 if report.close() and not run.broken else 1
+
+
+def stop(*_):
+    """Ends every wait and every kubectl; the clusters are taken down by those who made them."""
+    wait.STOPPED.set()
+
+
+def arguments():
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(prog="scripts/e2e", description=DESCRIPTION)
+    parser.add_argument("--kubectl", metavar="PATH", action="append", help="only this kubectl (repeatable)")
+    parser.add_argument("--quick", action="store_true", help="only one kubectl, the newest")
+    parser.add_argument("--matrix", metavar="FILE", help="write the matrix there, and nowhere else")
+    parser.add_argument(
+        "--only", metavar="TRANSPORT/MODE", action="append", help="only these gateways, as in uds/terminate"
+    )
+    parser.add_argument("--eyesplice", metavar="PATH", help="the program (default: what cargo built)")
+    parser.add_argument("--no-faults", action="store_true", help="leave out faults and live streams")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print every check")
+    return parser.parse_args()
+
+
+class Run:
+    """What is run with what."""
+
+    def __init__(self, options, report):
+        self.options = options
+        self.report = report
+        self.matrix = Matrix()
+        self.broken = False
+        self.eyesplice = find_eyesplice(options.eyesplice)
+        self.known = kubectls()
+        chosen = self.known
+        if options.kubectl:
+            chosen = [(path, version_of(path)) for path in options.kubectl]
+        elif options.quick:
+            chosen = [self.newest(chosen)]
+        self.kubectls = chosen
+        report.say(f"{self.eyesplice} with kubectl {', '.join(version for _, version in chosen)}")
+
+    @staticmethod
+    def newest(chosen):
+        """Returns the newest kubectl."""
+        return chosen[-1]
+
+    def combinations(self):
+        """Returns the gateways to run through."""
+        if not self.options.only:
+            return COMBINATIONS
+        return [each for each in COMBINATIONS if "/".join(each) in self.options.only]
+
+    def tracks(self):
+        """Returns what runs side by side: one transport each, one mode after the other."""
+        by_transport = {}
+        for transport, mode in self.combinations():
+            by_transport.setdefault(transport, []).append((transport, mode))
+        return list(by_transport.values())
+
+    def track(self, combinations):
+        """Runs one cluster after the other."""
+        for transport, mode in combinations:
+            try:
+                self.run_cluster(transport, mode)
+            except Interrupted:
+                return
+            except Exception as error:  # pylint: disable=broad-except
+                self.broken = True
+                self.report.check(f"{transport}/{mode} cluster", lambda error=error: raise_again(error))
+
+    def run_cluster(self, transport, mode):
+        """Brings one cluster up, runs all of it, and takes it down."""
+        cluster = Cluster(Index(), self.eyesplice, transport, mode)
+        try:
+            cluster.up()
+            self.report.say(f"{cluster.name}: the cluster is up")
+            self.prepare(cluster)
+            self.lanes(cluster)
+            if not self.options.no_faults:
+                self.faults(cluster)
+            self.report.check(f"{cluster.name} audit and logs", lambda: self.look_back(cluster))
+            self.report.check(f"{cluster.name} nothing is left", lambda: leaves_nothing(cluster))
+        finally:
+            cluster.down()
+        self.report.say(f"{cluster.name}: done")
+
+    def prepare(self, cluster):
+        """Makes pods and data."""
+        pods = [pod_name(version) for _, version in self.kubectls]
+        cluster.make_pods([*pods, "legacy"])
+        (cluster.state / "blob.big").write_bytes(os.urandom(SMALL))
+        cluster.log_checksum = hashlib.sha256(log_text().encode()).hexdigest()
+        cluster.await_pods()
+        cluster.write_log()
+
+    def lanes(self, cluster):
+        """Runs each kubectl, some at the same time."""
+        large = self.newest(self.kubectls)
+        with ThreadPoolExecutor(LANES) as pool:
+            jobs = [pool.submit(self.kubectl, cluster, *each, each == large) for each in self.kubectls]
+            jobs.append(pool.submit(self.legacy, cluster))
+            for job in jobs:
+                job.result()
+
+    def kubectl(self, cluster, path, version, large):
+        """Runs one kubectl: with SPDY, then, if it can, with WebSocket."""
+        data = make_data(cluster, f"blob.{pod_name(version)}", LARGE if large else SMALL)
+        self.lane(Lane(cluster, path, version, "SPDY", data), verbs.VERBS)
+        if speaks_websocket(version):
+            data = make_data(cluster, f"blob.{pod_name(version)}", AGAIN)
+            self.lane(Lane(cluster, path, version, "WebSocket", data), verbs.VERBS)
+
+    def legacy(self, cluster):
+        """Runs the client of the older protocols."""
+        self.lane(LegacyLane(cluster, "legacy"), legacy.VERBS)
+
+    def lane(self, lane, checks):
+        """Runs every check of one lane."""
+        cluster = lane.cluster
+        for each in checks:
+            if not each.runs(lane):
+                continue
+            lane.protocols, lane.refused = set(), set()
+            name = f"{cluster.name} kubectl {lane.version} {lane.asked} {each.body.__name__}"
+            passed = self.report.check(name, lambda each=each: each.body(lane)) is not None
+            row = (lane.version, lane.asked)
+            self.matrix.add(row, each.column, (cluster.transport, cluster.mode), passed, lane)
+
+    def faults(self, cluster):
+        """Runs live streams and faults; each kind where it says most."""
+        path, version = self.newest(self.kubectls)
+        lane = Lane(cluster, path, version, "SPDY", None)
+        faults = Faults(cluster, lane, self.report)
+        pods = [pod_name(version) for _, version in self.kubectls] + ["legacy"]
+        if cluster.transport == "tcp" and cluster.terminates:
+            crowd_checks(cluster, faults, self.report, pods, execs=100, forwards=100, reloads=True)
+        if cluster.transport == "uds" and not cluster.terminates:
+            crowd_checks(cluster, faults, self.report, pods, execs=60, forwards=40, reloads=False)
+        if cluster.transport == "uds":
+            faults.run_all()
+
+    def look_back(self, cluster):
+        """What the whole run left in the audit log and in the metrics."""
+        same(secrets_told(cluster), [], "logs that tell a command")
+        lines = cluster.gateway.audit.since(0)
+        expect(lines, "the audit log is empty")
+        faults = ("internal", "exhausted", "limit", "protocol", "bad_upgrade", "handshake_failed")
+        bad = [line for line in lines if line.get("reason") in faults]
+        same(bad, [], "streams that ended by a fault")
+        kubelets = [line for line in lines if line["kind"] == "end" and line.get("rule") == "kubelets"]
+        if not cluster.terminates:
+            same({line["mode"] for line in kubelets} - {"none"}, {"splice"}, "mode")
+            told = [line for line in kubelets if "action" in line or "verification" in line]
+            same(told, [], "lines that tell of what splice mode does not see")
+            moved = [line for line in kubelets if line["mode"] == "splice"]
+            still = [line for line in moved if not (line["bytesUp"] and line["bytesDown"])]
+            same(still, [], "spliced streams without bytes")
+        metrics = cluster.gateway.metrics()
+        for name in ("audit_lines_lost_total", "accept_errors_total", "exhausted_total"):
+            same(metrics[name], 0.0, name)
+        same(cluster.gateway.total("streams_ended_total", reason="internal"), 0, "internal faults")
+
+    def write_matrix(self, passed):
+        """Writes the matrix, where that is wanted."""
+        if self.options.matrix:
+            Path(self.options.matrix).write_text(self.matrix.document())
+            return
+        part = self.options.kubectl or self.options.quick or self.options.only
+        if part or not passed:
+            return
+        document, readme = ROOT / "docs" / "kubectl-matrix.md", ROOT / "README.md"
+        missing = versions_in(document) - self.matrix.versions()
+        if missing:
+            self.report.say(f"{document} is left alone: no kubectl {', '.join(sorted(missing))} is here")
+            return
+        document.write_text(self.matrix.document())
+        if readme.exists():
+            readme.write_text(self.matrix.into_readme(readme.read_text()))
+
+
+def leaves_nothing(cluster):
+    """With the API server goes every stream, and with those all that the gateway held."""
+    cluster.kill_apiserver()
+    cluster.gateway.await_idle()
+    same(cluster.sockets_to_kubelet(), 0, "connections to the kubelet")
+    if cluster.terminates:
+        same(cluster.gateway.audit.open_streams(), [], "start lines without an end line")
+    cluster.gateway.terminate()
+    same(cluster.gateway.wait(), 0, "exit status of the gateway")
+
+
+def make_data(cluster, name, size):
+    """Writes random bytes; returns their path, number and checksum."""
+    path = cluster.state / name
+    digest = hashlib.sha256()
+    with open(path, "wb") as blob:
+        for _ in range(size >> 20):
+            block = os.urandom(1 << 20)
+            digest.update(block)
+            blob.write(block)
+    return path, size, digest.hexdigest()
+
+
+def versions_in(document):
+    """Returns the versions of kubectl in a matrix that was written before."""
+    if not document.exists():
+        return set()
+    rows = (line for line in document.read_text().splitlines() if line.startswith("| v"))
+    return {row.split("|")[1].strip() for row in rows}
+
+
+def find_eyesplice(named):
+    """Returns the program under test."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+    named = named or os.environ.get("EYESPLICE")
+    for path in [Path(named)] if named else [target / "release/eyesplice", target / "debug/eyesplice"]:
+        if os.access(path, os.X_OK):
+            return path.resolve()
+    raise SystemExit("no eyesplice to test: cargo build --release -p eyesplice, or name it by --eyesplice")
+
+
+def raise_again(error):
+    """Raises an error in a check of its own."""
+    raise error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
