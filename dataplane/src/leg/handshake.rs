@@ -43,7 +43,11 @@ impl Leg {
                     drop(out);
                     match step.next {
                         Next::Read => {}
-                        Next::End => return Err(LegError::Truncated),
+                        Next::End if self.with_top(|top| top.is_handshaking()).unwrap_or(true) => {
+                            return Err(LegError::Truncated);
+                        }
+                        // It said all it had to say along with its last flight.
+                        Next::End => {}
                         Next::Wait => {
                             if self.with_top(|top| top.is_handshaking()).unwrap_or(false)
                                 && self.owed.borrow().is_empty()

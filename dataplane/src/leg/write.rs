@@ -48,8 +48,14 @@ impl Leg {
     }
 
     pub(super) async fn send_in_order(&self, wire: &Wire) -> Result<(), LegError> {
-        self.send_owed().await?;
-        let mut rest = wire.buffer.get(..wire.len).unwrap_or_default();
+        let ahead = std::mem::take(&mut *self.owed.borrow_mut());
+        self.send_all(&ahead).await?;
+        self.send_all(wire.buffer.get(..wire.len).unwrap_or_default())
+            .await?;
+        self.send_owed().await
+    }
+
+    async fn send_all(&self, mut rest: &[u8]) -> Result<(), LegError> {
         while !rest.is_empty() {
             match socket::send(self.fd.as_fd(), rest) {
                 Ok(sent) => {
@@ -62,7 +68,7 @@ impl Leg {
                 Err(error) => return Err(LegError::Gone(error)),
             }
         }
-        self.send_owed().await
+        Ok(())
     }
 
     /// Counts what the kernel sealed, if it does.
