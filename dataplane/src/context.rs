@@ -5,10 +5,12 @@ use crate::pool::Pools;
 use crate::seam::{Reason, StreamBytes, StreamId};
 use eyesplice_proto::stream::Side;
 use std::cell::Cell;
+use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+use tokio::time::sleep_until;
 
 /// The shared part of one stream; lives on one worker.
 pub(crate) struct StreamContext {
@@ -74,9 +76,7 @@ impl StreamContext {
             &self.counters.bytes_copied
         };
         how.add(bytes);
-        if self.idle_timeout.get().is_some() {
-            self.last_moved.set(Instant::now());
-        }
+        self.touch();
     }
 
     /// Payload delivered so far.
@@ -87,11 +87,25 @@ impl StreamContext {
         }
     }
 
-    /// When the stream will have been idle for too long, if it moves nothing.
-    pub(crate) fn idle_deadline(&self) -> Option<Instant> {
-        self.idle_timeout
-            .get()
-            .map(|limit| self.last_moved.get() + limit)
+    /// Starts the idle clock anew for what is no payload: a request, a reply.
+    pub(crate) fn touch(&self) {
+        if self.idle_timeout.get().is_some() {
+            self.last_moved.set(Instant::now());
+        }
+    }
+
+    /// Waits until the stream has moved nothing for its idle limit; for ever if it has none.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let Some(limit) = self.idle_timeout.get() else {
+                return pending().await;
+            };
+            let deadline = self.last_moved.get() + limit;
+            if deadline <= Instant::now() {
+                return;
+            }
+            sleep_until(deadline.into()).await;
+        }
     }
 
     /// Ends the stream from outside of its task.

@@ -8,12 +8,12 @@ use crate::context::StreamContext;
 use crate::egress::words;
 use crate::failure::{Failure, LegError};
 use crate::leg::{Leg, Next};
-use crate::limits::ERROR_BODY;
+use crate::limits::{ERROR_BODY, LINGER};
 use crate::relay::{linger, pump};
 use crate::seam::{
     ActionPolicy, ExchangeLabels, Phase, Reason, RecordKind, Side, StreamBytes, StreamRecord,
 };
-use crate::stream::Facts;
+use crate::stream::{Facts, until_aborted};
 use crate::worker::Worker;
 use eyesplice_proto::body::BodyDecoder;
 use eyesplice_proto::framing::{Framing, request_framing};
@@ -33,11 +33,12 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use tokio::time::timeout;
 
 /// How the HTTP part of a connection ended.
 pub(crate) enum Served {
-    /// Both legs are done with.
-    Closed(Failure),
+    /// Both legs are done with; the exchange that ended so, unless its record is out already.
+    Closed(Failure, Option<Box<Exchange>>),
     /// The legs carry raw bytes from here on.
     Upgraded(Box<Exchange>),
 }
@@ -85,9 +86,18 @@ enum Then {
     /// Another request may come.
     Next,
     /// The connection is over.
-    Close,
+    Close(Upstream),
     /// A 101 was passed on.
     Switch,
+}
+
+/// What the kubelet is owed when a connection closes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Upstream {
+    /// It has had all that was its own.
+    Done,
+    /// It answered before the request was complete, and must not take what it has for all.
+    Unfinished,
 }
 
 /// A connection between an API server and a kubelet.
@@ -119,62 +129,82 @@ pub(crate) async fn serve(
         head_timeout,
     };
     loop {
-        let head = match talk.next_request().await {
+        let first = facts.exchanges == 0;
+        let next = until_aborted(cx, Phase::Exchange, talk.next_request(first)).await;
+        let head = match next {
             Ok(Some(head)) => head,
-            Ok(None) => return Served::Closed(talk.close().await),
+            Ok(None) => return Served::Closed(talk.close(Upstream::Done).await, None),
+            Err(failure) if failure.status == 0 => return Served::Closed(failure, None),
             Err(failure) => {
-                if failure.status != 0 {
-                    facts.exchanges += 1;
-                    let mut exchange = talk.begin(facts.exchanges);
-                    exchange.status = Some(failure.status);
-                    talk.refuse(&failure).await;
-                    worker.emit(exchange.record(facts, cx, &failure)).await;
-                }
-                return Served::Closed(failure);
+                facts.exchanges += 1;
+                let mut exchange = talk.begin(facts.exchanges);
+                exchange.status = Some(failure.status);
+                talk.refuse(&failure).await;
+                return Served::Closed(failure, Some(exchange));
             }
         };
         facts.exchanges += 1;
         let mut exchange = talk.begin(facts.exchanges);
-        let result = talk.exchange(facts, &mut exchange, head).await;
+        let work = talk.exchange(facts, &mut exchange, head);
+        let result = until_aborted(cx, Phase::Exchange, work).await;
         let done = Failure::new(Reason::Completed, Side::Upstream, Phase::Exchange);
         match result {
-            Ok(Then::Switch) => return Served::Upgraded(Box::new(exchange)),
+            Ok(Then::Switch) => return Served::Upgraded(exchange),
             Ok(Then::Next) => worker.emit(exchange.record(facts, cx, &done)).await,
-            Ok(Then::Close) => {
+            Ok(Then::Close(rest)) => {
                 worker.emit(exchange.record(facts, cx, &done)).await;
-                return Served::Closed(talk.close().await);
+                return Served::Closed(talk.close(rest).await, None);
             }
-            Err(failure) => {
+            Err(mut failure) => {
+                if failure.reason == Reason::Idle {
+                    failure = failure
+                        .status(504)
+                        .detail("nothing moved for timeouts.idle");
+                }
                 if failure.status != 0 && exchange.status.is_none() {
                     exchange.status = Some(failure.status);
                     talk.refuse(&failure).await;
                 }
-                worker.emit(exchange.record(facts, cx, &failure)).await;
-                return Served::Closed(failure);
+                return Served::Closed(failure, Some(exchange));
             }
         }
     }
 }
 
 impl Conversation<'_> {
-    fn begin(&self, number: u32) -> Exchange {
-        Exchange {
+    fn begin(&self, number: u32) -> Box<Exchange> {
+        self.cx.touch();
+        Box::new(Exchange {
             number,
             started: Instant::now(),
             started_at: SystemTime::now(),
             labels: None,
             status: None,
             before: self.cx.bytes(),
-        }
+        })
     }
 
     /// Waits for a request head; `None` when either side ended between two requests.
-    async fn next_request(&self) -> Result<Option<RequestHead>, Failure> {
+    ///
+    /// A kubelet may refuse our certificate only after our side of the handshake is over: before the
+    /// first request its failure is kept for the answer to that request, which tells the client why.
+    async fn next_request(&self, first: bool) -> Result<Option<RequestHead>, Failure> {
         let mut head = Vec::new();
         let mut progress = Progress::default();
         let mut deadline = None;
+        let mut broken = None;
+        if self.upstream.has_unread() {
+            return Err(talks_out_of_turn());
+        }
         loop {
-            let next = self.read(self.downstream, &mut head)?;
+            let next = match self.read(self.downstream, &mut head) {
+                Ok(next) => next,
+                // Nothing is under way, so nothing is lost by a cut.
+                Err(failure) if head.is_empty() && !first && failure.reason != Reason::Protocol => {
+                    return Ok(None);
+                }
+                Err(failure) => return Err(failure),
+            };
             if !head.is_empty() {
                 deadline.get_or_insert_with(|| Instant::now() + self.head_timeout);
                 match parse_request(&head, &mut progress, &HeadLimits::REQUEST) {
@@ -184,7 +214,9 @@ impl Conversation<'_> {
                     }) => {
                         self.downstream
                             .unread(head.get(consumed..).unwrap_or_default());
-                        return Ok(Some(parsed));
+                        return broken.map_or(Ok(Some(parsed)), |failure: Failure| {
+                            Err(failure.status(502))
+                        });
                     }
                     Ok(Parsed::Incomplete) => {}
                     Err(error) => {
@@ -194,7 +226,7 @@ impl Conversation<'_> {
             }
             match next {
                 Next::Read => {}
-                Next::End if head.is_empty() => return Ok(None),
+                Next::End if head.is_empty() => return broken.map_or(Ok(None), Err),
                 Next::End => {
                     return Err(Failure::new(
                         Reason::Truncated,
@@ -208,10 +240,14 @@ impl Conversation<'_> {
                             ready.map_err(|error| failed(error.into(), Side::Downstream))?;
                         }
                         () = self.cx.draining() => return Ok(None),
-                        ready = self.upstream.readable() => {
+                        ready = self.upstream.readable(), if broken.is_none() => {
                             ready.map_err(|error| failed(error.into(), Side::Upstream))?;
-                            if self.upstream_left()? {
-                                return Ok(None);
+                            match self.upstream_left() {
+                                Ok(false) => {}
+                                Err(failure) if first => broken = Some(failure),
+                                Err(failure) if failure.reason != Reason::Protocol => return Ok(None),
+                                Err(failure) => return Err(failure),
+                                Ok(true) => return Ok(None),
                             }
                         }
                     }
@@ -229,16 +265,11 @@ impl Conversation<'_> {
     /// end closes the connection, anything else is a kubelet that talks out of turn.
     fn upstream_left(&self) -> Result<bool, Failure> {
         let mut stray = Vec::new();
-        match self.read(self.upstream, &mut stray) {
-            Ok(_) if !stray.is_empty() => {
-                Err(
-                    Failure::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
-                        .detail("kubelet sent bytes that no request asked for"),
-                )
-            }
-            Ok(next) => Ok(next == Next::End),
-            // Nothing was under way, so nothing is lost by a cut.
-            Err(_) => Ok(true),
+        let next = self.read(self.upstream, &mut stray)?;
+        if stray.is_empty() {
+            Ok(next == Next::End)
+        } else {
+            Err(talks_out_of_turn())
         }
     }
 
@@ -303,6 +334,7 @@ impl Conversation<'_> {
 
         let body_done = Cell::new(framing.is_empty());
         let mut feed = pin!(self.feed(framing, &body_done));
+        let keep_alive = keep_alive.then_some(&body_done);
         let mut reply = pin!(self.reply(exchange, &method, asked.as_ref(), keep_alive));
         let then = tokio::select! {
             biased;
@@ -310,7 +342,11 @@ impl Conversation<'_> {
             left = &mut feed => match left { Err(failure) => return Err(failure), Ok(never) => match never {} },
         };
         // A body that the kubelet did not wait for cannot be skipped safely.
-        Ok(if body_done.get() { then } else { Then::Close })
+        Ok(if body_done.get() {
+            then
+        } else {
+            Then::Close(Upstream::Unfinished)
+        })
     }
 
     fn authorise(&self, facts: &Facts, action: Action) -> Result<(), Failure> {
@@ -336,7 +372,11 @@ impl Conversation<'_> {
                 Phase::Exchange,
                 Some(&mut body),
             )
-            .await?;
+            .await
+            .map_err(|failure| match (failure.reason, failure.side) {
+                (Reason::Protocol, Side::Downstream) => failure.status(400),
+                _ => failure,
+            })?;
             done.set(true);
         }
         let gone = self.downstream.hangup().await;
@@ -347,13 +387,14 @@ impl Conversation<'_> {
         )
     }
 
-    /// Passes on the reply.
+    /// Passes on the reply. With `keep_alive` the client wants to go on, which it can if the cell
+    /// says that its request is complete.
     async fn reply(
         &self,
         exchange: &mut Exchange,
         method: &Method,
         asked: Option<&Upgrade>,
-        keep_alive: bool,
+        keep_alive: Option<&Cell<bool>>,
     ) -> Result<Then, Failure> {
         let deadline = asked.map(|_| Instant::now() + self.head_timeout);
         for _ in 0..=INTERIM_REPLIES {
@@ -368,14 +409,16 @@ impl Conversation<'_> {
                     (After::Switch(asked), Some(Then::Switch))
                 }
                 Reply::Relay
-                    if keep_alive
+                    if keep_alive.is_some_and(Cell::get)
                         && !self.cx.is_draining()
                         && framing != Framing::UntilClose
                         && hop::keeps_alive(head.version, &head.headers) =>
                 {
                     (After::KeepAlive, Some(Then::Next))
                 }
-                Reply::Relay | Reply::RelayAndClose => (After::Close, Some(Then::Close)),
+                Reply::Relay | Reply::RelayAndClose => {
+                    (After::Close, Some(Then::Close(Upstream::Done)))
+                }
                 Reply::BadGateway(why) => {
                     let reason = if asked.is_some() {
                         Reason::BadUpgrade
@@ -395,6 +438,7 @@ impl Conversation<'_> {
             if then.is_some() {
                 exchange.status = Some(status);
             }
+            self.cx.touch();
             let mut bytes = Vec::new();
             write_response(&head, &mut bytes);
             drop(head);
@@ -516,22 +560,36 @@ impl Conversation<'_> {
         write_response(&head, &mut bytes);
         bytes.extend_from_slice(text.as_bytes());
         // The client may be gone; the failure stands either way.
-        if self.downstream.write(self.cx.pools(), &bytes).await.is_ok()
-            && self.downstream.shut_write(self.cx.pools()).await.is_ok()
-        {
-            linger(self.cx, self.downstream).await;
+        if self.downstream.write(self.cx.pools(), &bytes).await.is_ok() {
+            self.part_from(self.downstream).await;
         }
     }
 
     /// Ends both legs after the last exchange.
-    async fn close(&self) -> Failure {
-        // Both sides have had all that was theirs: a failure to say goodbye changes nothing.
-        let _ = self.upstream.shut_write(self.cx.pools()).await;
-        if self.downstream.shut_write(self.cx.pools()).await.is_ok() {
-            linger(self.cx, self.downstream).await;
+    async fn close(&self, upstream: Upstream) -> Failure {
+        let pools = self.cx.pools();
+        match upstream {
+            // Whether it hears of it changes nothing: it has had all that was its own.
+            Upstream::Done => drop(timeout(LINGER, self.upstream.shut_write(pools)).await),
+            Upstream::Unfinished => self.upstream.cut(),
         }
+        self.part_from(self.downstream).await;
         Failure::new(Reason::Completed, Side::Downstream, Phase::Exchange)
     }
+
+    /// Ends a leg cleanly, and lets its peer take what is on its way; not for longer than it takes a
+    /// peer that is there.
+    async fn part_from(&self, leg: &Leg) {
+        let shut = timeout(LINGER, leg.shut_write(self.cx.pools())).await;
+        if let Ok(Ok(())) = shut {
+            linger(self.cx, leg).await;
+        }
+    }
+}
+
+fn talks_out_of_turn() -> Failure {
+    Failure::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
+        .detail("kubelet sent bytes that no request asked for")
 }
 
 fn side_of(leg: &Leg) -> Side {

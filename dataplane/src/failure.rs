@@ -49,8 +49,6 @@ pub(crate) enum LegError {
     Tls(eyesplice_proto::tls::TlsError),
     /// It ended without close_notify, or inside of a record.
     Truncated,
-    /// It moved no byte for its idle limit.
-    Idle,
     /// A deadline passed.
     TimedOut,
 }
@@ -67,7 +65,8 @@ impl LegError {
                 Failure::new(Reason::Exhausted, Side::Local, phase).detail(error.to_string())
             }
             Self::Gone(error) => {
-                let mut failure = Failure::new(Reason::Reset, side, phase).detail(error.to_string());
+                let mut failure =
+                    Failure::new(Reason::Reset, side, phase).detail(error.to_string());
                 failure.closed = error.kind() == io::ErrorKind::BrokenPipe;
                 failure
             }
@@ -87,7 +86,6 @@ impl LegError {
                 Failure::new(reason, side, phase).detail(words)
             }
             Self::Truncated => Failure::new(Reason::Truncated, side, phase),
-            Self::Idle => Failure::new(Reason::Idle, Side::Local, phase),
             Self::TimedOut => Failure::new(Reason::Timeout, side, phase),
         }
     }

@@ -13,15 +13,14 @@ use crate::seam::{Phase, Reason, Side};
 use eyesplice_proto::body::BodyDecoder;
 use eyesplice_proto::stream;
 use eyesplice_sys::ktls::Trouble;
-use eyesplice_sys::ring::{Op, Readiness};
 use eyesplice_sys::splice;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Instant;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Where a pump stopped without a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +192,8 @@ pub(crate) async fn pump(
         }
         if payload > 0 {
             let wire = to.seal(cx.pools(), buffer, payload).map_err(writing)?;
-            to.send(wire).await.map_err(writing)?;
+            let write = async { to.send(wire).await.map_err(writing) };
+            unless_gone(from, phase, write).await?;
             cx.moved(from.side(), payload, false);
         } else {
             drop(buffer);
@@ -215,7 +215,9 @@ pub(crate) async fn pump(
             Next::Read | Next::Wait => {
                 budget = TURN_BUDGET;
                 if !from.has_unread() {
-                    wait(cx, || from.readable()).await.map_err(reading)?;
+                    from.readable()
+                        .await
+                        .map_err(|error| reading(error.into()))?;
                 }
             }
         }
@@ -286,7 +288,9 @@ async fn spliced(
                 // The pipe goes back to its pool while the stream waits.
                 drop(pipe);
                 budget = TURN_BUDGET;
-                wait(cx, || from.readable()).await.map_err(reading)?;
+                from.readable()
+                    .await
+                    .map_err(|error| reading(error.into()))?;
                 continue;
             }
             Err(error) => return Err(reading(error.into())),
@@ -298,7 +302,8 @@ async fn spliced(
                     cx.moved(from.side(), n, true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait(cx, || to.writable()).await.map_err(writing)?;
+                    let write = async { Ok(to.writable().await.map_err(LegError::from)) };
+                    unless_gone(from, phase, write).await?.map_err(writing)?;
                 }
                 Err(error) => return Err(writing(error.into())),
             }
@@ -310,7 +315,9 @@ async fn spliced(
         if budget == 0 {
             drop(pipe);
             budget = TURN_BUDGET;
-            wait(cx, || from.readable()).await.map_err(reading)?;
+            from.readable()
+                .await
+                .map_err(|error| reading(error.into()))?;
         } else {
             lent = Some(pipe);
         }
@@ -335,24 +342,31 @@ fn empty(pipe: &mut LentPipe, to: &Leg) -> io::Result<usize> {
     Ok(moved)
 }
 
-/// Waits for readiness within the stream's idle limit, which counts bytes of both directions.
-async fn wait(
-    cx: &StreamContext,
-    poll: impl Fn() -> Op<io::Result<Readiness>>,
-) -> Result<(), LegError> {
-    loop {
-        let deadline = cx.idle_deadline();
-        match eyesplice_sys::ring::until(poll(), deadline).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut && deadline.is_some() => {
-                if cx
-                    .idle_deadline()
-                    .is_some_and(|deadline| deadline <= Instant::now())
-                {
-                    return Err(LegError::Idle);
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
+/// Runs a write of what `from` sent, unless `from` is gone for good and nobody takes what it left.
+///
+/// While a write waits, nobody reads `from`; without this a stream whose reader stalls would not
+/// notice that its sender was reset.
+async fn unless_gone<T>(
+    from: &Leg,
+    phase: Phase,
+    write: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        result = write => result,
+        // On the heap, because it is made only when a write has to wait.
+        failure = async { Box::pin(gone(from, phase)).await } => Err(failure),
     }
+}
+
+async fn gone(from: &Leg, phase: Phase) -> Failure {
+    if from.is_shut() {
+        // Both sides have ended or will end: then a hang-up is as it should be.
+        return pending().await;
+    }
+    // Its error, if there is one, is found by the next read.
+    let _ = from.gone().await;
+    sleep(LINGER).await;
+    Failure::new(Reason::Reset, side(from.side()), phase)
+        .detail("closed, and the other side does not take what it had sent before")
 }

@@ -8,8 +8,8 @@ use crate::handshake::{self, TlsParty};
 use crate::leg::Leg;
 use crate::relay;
 use crate::seam::{
-    ListenerName, Peer, Phase, Reason, RecordKind, Side, Snapshot, StreamMode, StreamRecord,
-    VerificationResult,
+    ListenerName, Peer, Phase, Reason, RecordKind, Side, Snapshot, StreamBytes, StreamMode,
+    StreamRecord, VerificationResult,
 };
 use crate::worker::Worker;
 use eyesplice_proto::authority::Authority;
@@ -106,6 +106,7 @@ pub(crate) async fn run(
     // The set-up is large and short; what an idle stream keeps is the relay alone.
     let setup = Box::pin(set_up(&worker, &cx, &snapshot, &downstream, &mut facts));
     let result = until_aborted(&cx, Phase::Accept, setup).await;
+    let mut exchange = None;
     let failure = match result {
         Err(failure) => failure,
         Ok(Established {
@@ -115,12 +116,7 @@ pub(crate) async fn run(
         }) => {
             let _established = worker.established();
             let failure = match carry {
-                Carry::Relay => {
-                    until_aborted(&cx, Phase::Relay, async {
-                        Ok(relay::relay(&cx, &downstream, &upstream).await)
-                    })
-                    .await
-                }
+                Carry::Relay => relayed(&cx, &downstream, &upstream).await,
                 Carry::Kubelet(policy) => {
                     let serve = Box::pin(exchange::serve(
                         &worker,
@@ -131,45 +127,58 @@ pub(crate) async fn run(
                         &policy,
                         head_timeout,
                     ));
-                    match until_aborted(&cx, Phase::Exchange, async { Ok(serve.await) }).await {
-                        Ok(Served::Closed(failure)) => Ok(failure),
-                        Ok(Served::Upgraded(exchange)) => {
-                            Ok(
-                                upgraded(&worker, &cx, &facts, &downstream, &upstream, exchange)
-                                    .await,
-                            )
+                    match serve.await {
+                        Served::Closed(failure, last) => {
+                            exchange = last;
+                            failure
                         }
-                        Err(failure) => Err(failure),
+                        Served::Upgraded(last) => {
+                            exchange = Some(last);
+                            relayed(&cx, &downstream, &upstream).await
+                        }
                     }
                 }
             };
-            let failure = failure.unwrap_or_else(|failure| failure);
             end(&failure, &downstream, &upstream);
             failure
         }
     };
+    // The peers learn of the end now, however long control takes to.
+    drop(downstream);
     // Held until here, so that control can count the streams of each generation.
     drop(snapshot);
-    if facts.exchanges == 0 {
-        worker.emit(facts.record(&cx, &failure)).await;
+    if let Some(record) = last_record(&facts, &cx, exchange.as_deref(), &failure) {
+        worker.emit(record).await;
     }
 }
 
-/// Relays an upgraded exchange and tells its end.
-async fn upgraded(
-    worker: &Rc<Worker>,
-    cx: &Rc<StreamContext>,
-    facts: &Facts,
-    downstream: &Leg,
-    upstream: &Leg,
-    exchange: Box<Exchange>,
-) -> Failure {
+async fn relayed(cx: &StreamContext, downstream: &Leg, upstream: &Leg) -> Failure {
     let relayed = async { Ok(relay::relay(cx, downstream, upstream).await) };
-    let failure = until_aborted(cx, Phase::Relay, relayed)
+    until_aborted(cx, Phase::Relay, relayed)
         .await
-        .unwrap_or_else(|failure| failure);
-    worker.emit(exchange.record(facts, cx, &failure)).await;
-    failure
+        .unwrap_or_else(|failure| failure)
+}
+
+/// What is still to be told: of the exchange that ended with the stream, or of the stream itself if
+/// it had none, or if it ended between two in another way than it should.
+fn last_record(
+    facts: &Facts,
+    cx: &StreamContext,
+    exchange: Option<&Exchange>,
+    failure: &Failure,
+) -> Option<StreamRecord> {
+    if let Some(exchange) = exchange {
+        return Some(exchange.record(facts, cx, failure));
+    }
+    let mut record = facts.record(cx, failure);
+    if facts.exchanges > 0 {
+        if failure.reason == Reason::Completed {
+            return None;
+        }
+        // They have told of theirs.
+        record.bytes = StreamBytes::default();
+    }
+    Some(record)
 }
 
 async fn set_up(
@@ -207,8 +216,9 @@ async fn set_up(
     egress::establish(worker, cx, snapshot, downstream, facts).await
 }
 
-/// Runs `work` unless the stream is aborted; dropping it cancels its operations.
-async fn until_aborted<T>(
+/// Runs `work` unless the stream is aborted or moves nothing for too long; dropping it cancels its
+/// operations.
+pub(crate) async fn until_aborted<T>(
     cx: &StreamContext,
     phase: Phase,
     work: impl Future<Output = Result<T, Failure>>,
@@ -217,6 +227,7 @@ async fn until_aborted<T>(
         biased;
         result = work => result,
         reason = cx.aborted() => Err(Failure::new(reason, Side::Local, phase)),
+        () = cx.idle() => Err(Failure::new(Reason::Idle, Side::Local, phase)),
     }
 }
 

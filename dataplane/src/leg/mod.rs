@@ -160,6 +160,11 @@ impl Leg {
         }
     }
 
+    /// Whether the write side was ended cleanly.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.shut.get()
+    }
+
     pub(crate) fn readable(&self) -> Op<io::Result<Readiness>> {
         ring::poll(&self.fd, Interest::READ)
     }
@@ -170,6 +175,11 @@ impl Leg {
 
     pub(crate) fn hangup(&self) -> Op<io::Result<Readiness>> {
         ring::poll(&self.fd, Interest::HANGUP)
+    }
+
+    /// Waits until the connection is gone both ways.
+    pub(crate) fn gone(&self) -> Op<io::Result<Readiness>> {
+        ring::poll(&self.fd, Interest::GONE)
     }
 
     /// Takes the only session off a leg, for the hand-over to the kernel.

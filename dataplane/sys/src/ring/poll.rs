@@ -20,6 +20,8 @@ impl Interest {
     pub const WRITE: Interest = Interest(bits(libc::POLLOUT));
     /// The peer sent FIN or RST; waits on while there is only data: `POLLRDHUP`.
     pub const HANGUP: Interest = Interest(bits(libc::POLLRDHUP));
+    /// An error, or an end of both directions; waits on while there is only data or a FIN.
+    pub const GONE: Interest = Interest(0);
 }
 
 impl BitOr for Interest {
