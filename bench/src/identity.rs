@@ -1,0 +1,148 @@
+//! The certificates of a measurement, and TLS configurations with one cipher suite.
+//!
+//! Both ends of both legs show a certificate, as on the way from an API server to a kubelet. Tickets
+//! and resumption are off, as in the gateway.
+
+use crate::{Attempt, Result};
+use clap::ValueEnum;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::client::Resumption;
+use rustls::crypto::ring::{cipher_suite, default_provider};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
+use rustls::pki_types::{CertificateDer, IpAddr, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use serde::Serialize;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const CA: &str = "ca.der";
+const LEAF: &str = "leaf.der";
+const KEY: &str = "key.der";
+
+/// The one cipher suite of a run; the key exchange is X25519.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+pub enum Suite {
+    /// TLS_AES_128_GCM_SHA256.
+    #[default]
+    Aes128,
+    /// TLS_AES_256_GCM_SHA384.
+    Aes256,
+}
+
+/// A directory with a CA and one leaf, for 127.0.0.1 and for both roles.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    directory: PathBuf,
+    suite: Suite,
+}
+
+impl Identity {
+    /// Makes new certificates in `directory`.
+    ///
+    /// # Errors
+    /// If they cannot be made or written.
+    pub fn create(directory: &Path, suite: Suite) -> Result<Self> {
+        let ca_key = KeyPair::generate()?;
+        let mut ca = CertificateParams::new(Vec::new())?;
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.distinguished_name.push(DnType::CommonName, "bench CA");
+        let key = KeyPair::generate()?;
+        let mut leaf = CertificateParams::new(vec!["127.0.0.1".into()])?;
+        leaf.distinguished_name
+            .push(DnType::OrganizationName, "system:nodes");
+        leaf.distinguished_name
+            .push(DnType::CommonName, "system:node:bench");
+        let ca_certificate = ca.self_signed(&ca_key)?;
+        let leaf = leaf.signed_by(&key, &Issuer::from_params(&ca, &ca_key))?;
+        for (name, der) in [
+            (CA, ca_certificate.der().as_ref()),
+            (LEAF, leaf.der().as_ref()),
+            (KEY, key.serialized_der()),
+        ] {
+            fs::write(directory.join(name), der).attempt(format!("write {name}"))?;
+        }
+        Ok(Self::open(directory, suite))
+    }
+
+    /// Uses the certificates in `directory`.
+    pub fn open(directory: &Path, suite: Suite) -> Self {
+        Self {
+            directory: directory.to_path_buf(),
+            suite,
+        }
+    }
+
+    /// A server that demands a client certificate of the CA.
+    ///
+    /// # Errors
+    /// If the certificates cannot be read or used.
+    pub fn server(&self) -> Result<Arc<ServerConfig>> {
+        let provider = Arc::new(self.provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(
+            Arc::new(self.roots()?),
+            Arc::clone(&provider),
+        )
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_client_cert_verifier(clients)
+            .with_single_cert(self.chain()?, self.key()?)?;
+        config.send_tls13_tickets = 0;
+        config.enable_secret_extraction = true;
+        Ok(Arc::new(config))
+    }
+
+    /// A client that shows its certificate and trusts the CA alone.
+    ///
+    /// # Errors
+    /// If the certificates cannot be read or used.
+    pub fn client(&self) -> Result<Arc<ClientConfig>> {
+        let mut config = ClientConfig::builder_with_provider(Arc::new(self.provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(self.roots()?)
+            .with_client_auth_cert(self.chain()?, self.key()?)?;
+        config.resumption = Resumption::disabled();
+        config.enable_secret_extraction = true;
+        Ok(Arc::new(config))
+    }
+
+    /// The name that every server here has.
+    pub fn name() -> ServerName<'static> {
+        ServerName::IpAddress(IpAddr::from(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST)))
+    }
+
+    fn provider(&self) -> CryptoProvider {
+        CryptoProvider {
+            cipher_suites: vec![match self.suite {
+                Suite::Aes128 => cipher_suite::TLS13_AES_128_GCM_SHA256,
+                Suite::Aes256 => cipher_suite::TLS13_AES_256_GCM_SHA384,
+            }],
+            kx_groups: vec![ring::kx_group::X25519 as &dyn SupportedKxGroup],
+            ..default_provider()
+        }
+    }
+
+    fn roots(&self) -> Result<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(self.read(CA)?))?;
+        Ok(roots)
+    }
+
+    fn chain(&self) -> Result<Vec<CertificateDer<'static>>> {
+        Ok(vec![CertificateDer::from(self.read(LEAF)?)])
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>> {
+        Ok(PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(
+            self.read(KEY)?,
+        )))
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        fs::read(self.directory.join(name)).attempt(format!("read {name}"))
+    }
+}

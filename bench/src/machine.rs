@@ -1,0 +1,161 @@
+//! Describes where a measurement ran, and how quiet it was there.
+
+use serde::Serialize;
+use std::fmt;
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+/// What a result depends on besides the code.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// Model name of the first processor.
+    pub cpu: String,
+    /// Processors online.
+    pub cores: usize,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Kernel release.
+    pub kernel: String,
+    /// `git describe` of the working tree; `-dirty` when it had changes.
+    pub revision: String,
+    /// The command line.
+    pub command: String,
+    /// How eyesplice moves bytes here.
+    pub strategy: &'static str,
+}
+
+impl Machine {
+    /// Looks around.
+    pub fn here() -> Self {
+        Self {
+            cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(unknown),
+            cores: std::thread::available_parallelism().map_or(0, Into::into),
+            memory_mib: field("/proc/meminfo", "MemTotal")
+                .and_then(|total| total.split(' ').next()?.parse::<u64>().ok())
+                .unwrap_or(0)
+                / 1024,
+            kernel: read("/proc/sys/kernel/osrelease"),
+            revision: revision().unwrap_or_else(unknown),
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+            strategy: "io_uring POLL_ADD and inline splice/recv/send, TLS in user space (ring)",
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "- revision: {}", self.revision)?;
+        writeln!(f, "- command: `{}`", self.command)?;
+        writeln!(
+            f,
+            "- machine: {} cores of {}, {} MiB, Linux {}",
+            self.cores, self.cpu, self.memory_mib, self.kernel
+        )?;
+        writeln!(f, "- strategy: {}", self.strategy)
+    }
+}
+
+/// The first line `name : value` of a file in /proc.
+fn field(path: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    Some(line.split_once(':')?.1.trim().to_string())
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).map_or_else(|_| unknown(), |text| text.trim().to_string())
+}
+
+fn unknown() -> String {
+    "unknown".into()
+}
+
+fn revision() -> Option<String> {
+    let out = Command::new("git")
+        .args(["describe", "--always", "--dirty", "--abbrev=12"])
+        .output()
+        .ok()?;
+    let text = String::from_utf8(out.stdout).ok()?;
+    (!text.trim().is_empty()).then(|| text.trim().to_string())
+}
+
+/// Watches how busy the machine is between two moments.
+#[derive(Debug)]
+pub struct Watch {
+    began: Instant,
+    load: String,
+    busy_ticks: u64,
+}
+
+/// How busy the machine was with what is not ours.
+#[derive(Clone, Debug, Serialize)]
+pub struct Quiet {
+    /// /proc/loadavg before.
+    pub loadavg_before: String,
+    /// /proc/loadavg after.
+    pub loadavg_after: String,
+    /// Cores' worth of CPU that others used on average; below 0.1 is quiet.
+    pub others_cores: f64,
+    /// Length of the run in seconds.
+    pub seconds: f64,
+}
+
+impl Watch {
+    /// Starts watching.
+    pub fn start() -> Self {
+        Self {
+            began: Instant::now(),
+            load: read("/proc/loadavg"),
+            busy_ticks: busy_ticks(),
+        }
+    }
+
+    /// Ends watching; `own` is the CPU time in seconds that the measurement itself took.
+    pub fn end(self, own: f64) -> Quiet {
+        let seconds = self.began.elapsed().as_secs_f64();
+        let busy = busy_ticks().saturating_sub(self.busy_ticks);
+        // USER_HZ is 100 on every Linux that this runs on.
+        let others = (busy as f64 / 100.0 - own).max(0.0);
+        Quiet {
+            loadavg_before: self.load,
+            loadavg_after: read("/proc/loadavg"),
+            others_cores: others / seconds.max(0.001),
+            seconds,
+        }
+    }
+}
+
+/// Ticks that all processors were not idle.
+fn busy_ticks() -> u64 {
+    let text = read("/proc/stat");
+    let line = text.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = line
+        .split_whitespace()
+        .skip(1)
+        .map(|ticks| ticks.parse().unwrap_or(0))
+        .collect();
+    // user nice system idle iowait irq softirq steal; guest time is in user already.
+    [0, 1, 2, 5, 6, 7]
+        .iter()
+        .map(|&at| ticks.get(at).copied().unwrap_or(0))
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machine_is_described() {
+        let here = Machine::here();
+        assert!(here.cores > 0 && here.memory_mib > 0);
+        assert_ne!(here.kernel, "unknown");
+    }
+
+    #[test]
+    fn watch_ends_with_a_length_and_a_share() {
+        let quiet = Watch::start().end(0.0);
+        assert!(quiet.seconds >= 0.0 && quiet.others_cores >= 0.0);
+    }
+}

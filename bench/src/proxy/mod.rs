@@ -1,0 +1,109 @@
+//! The proxies under test, each behind the same door: a UNIX socket that takes HTTP CONNECT.
+
+pub mod bare;
+pub mod eyesplice;
+mod preamble;
+pub mod tokio_rustls;
+
+use crate::identity::{Identity, Suite};
+use crate::{Attempt, Result, child, cpu};
+use clap::{Args, ValueEnum};
+use eyesplice_sys::limits;
+use std::path::PathBuf;
+
+/// Which proxy runs in a helper process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// The engine, splicing.
+    EyespliceSplice,
+    /// The engine, ending TLS on both legs around opaque bytes.
+    EyespliceTerminate,
+    /// The engine, ending TLS on both legs of a kubelet's API.
+    EyespliceKubelet,
+    /// Baseline of splice: two splice loops per stream and nothing else.
+    Bare,
+    /// Baseline of terminate: tokio-rustls on both legs.
+    TokioRustls,
+}
+
+impl Kind {
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EyespliceSplice | Self::EyespliceTerminate | Self::EyespliceKubelet => {
+                "eyesplice"
+            }
+            Self::Bare => "bare splice loop",
+            Self::TokioRustls => "tokio-rustls, 64 KiB",
+        }
+    }
+}
+
+/// What a proxy process is told.
+#[derive(Args, Clone, Debug)]
+pub struct Spec {
+    /// Which one.
+    #[arg(long)]
+    pub kind: Kind,
+    /// Where it listens.
+    #[arg(long)]
+    pub socket: PathBuf,
+    /// Directory of the certificates.
+    #[arg(long)]
+    pub identity: PathBuf,
+    /// The cipher suite.
+    #[arg(long)]
+    pub suite: Suite,
+    /// The core that it is bound to.
+    #[arg(long)]
+    pub core: usize,
+}
+
+impl Spec {
+    /// The arguments that start a helper with this.
+    pub fn arguments(&self) -> Vec<String> {
+        let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
+            value().map_or_else(String::new, |value| value.get_name().to_string())
+        };
+        vec![
+            "proxy".into(),
+            format!("--kind={}", name(&|| self.kind.to_possible_value())),
+            format!("--socket={}", self.socket.display()),
+            format!("--identity={}", self.identity.display()),
+            format!("--suite={}", name(&|| self.suite.to_possible_value())),
+            format!("--core={}", self.core),
+        ]
+    }
+}
+
+/// Runs a proxy until the parent process has enough of it.
+///
+/// # Errors
+/// If it does not start.
+pub fn run(spec: &Spec) -> Result<()> {
+    cpu::pin(&[spec.core])?;
+    limits::raise_open_files().attempt("raise the limit of open files")?;
+    let identity = Identity::open(&spec.identity, spec.suite);
+    let plan = match spec.kind {
+        Kind::Bare => {
+            bare::start(&spec.socket)?;
+            None
+        }
+        Kind::TokioRustls => {
+            tokio_rustls::start(&spec.socket, &identity)?;
+            None
+        }
+        Kind::EyespliceSplice => Some(eyesplice::Plan::Splice),
+        Kind::EyespliceTerminate => Some(eyesplice::Plan::terminate(&identity)?),
+        Kind::EyespliceKubelet => Some(eyesplice::Plan::kubelet(&identity)?),
+    };
+    let gateway = plan
+        .map(|plan| eyesplice::Gateway::start(&spec.socket, plan))
+        .transpose()?;
+    child::say_ready("")?;
+    child::until_dismissed()?;
+    if let Some(gateway) = &gateway {
+        gateway.warn_of_shortages();
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! Writes results to files.
+
+use crate::{Attempt, Result};
+use serde::Serialize;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+/// Writes `<date>-<name>.json` and `<date>-<name>.md` into `directory`; returns their paths.
+///
+/// # Errors
+/// If they cannot be written.
+pub fn write(
+    report: &(impl Serialize + Display),
+    name: &str,
+    directory: &Path,
+) -> Result<[PathBuf; 2]> {
+    let date = time::OffsetDateTime::now_utc().date();
+    let json = directory.join(format!("{date}-{name}.json"));
+    let markdown = directory.join(format!("{date}-{name}.md"));
+    let text = serde_json::to_string_pretty(report)
+        .map_err(std::io::Error::from)
+        .attempt("write the report as JSON")?;
+    for (path, text) in [(&json, text + "\n"), (&markdown, report.to_string())] {
+        std::fs::write(path, text).attempt(format!("write {}", path.display()))?;
+    }
+    Ok([json, markdown])
+}
