@@ -1,0 +1,137 @@
+//! The TLS record pump without sockets: seal, open, and many small inputs in one record.
+#![forbid(unsafe_code)]
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use eyesplice_bench::identity::{Identity, Suite};
+use eyesplice_proto::tls::{Session, sealed_bound};
+use eyesplice_sys::buffer::AlignedBuf;
+use std::time::{Duration, Instant};
+
+/// Payload of one call: a line of a log, a burst of a terminal, one record, a full turn of the relay.
+const SIZES: [usize; 4] = [64, 1024, 16 * 1024, 128 * 1024];
+
+/// Lines that one read of a busy log brings in, each in a record of its own.
+const LINES: usize = 64;
+
+/// Two sessions that have shaken hands.
+struct Pair {
+    client: Session,
+    server: Session,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let identity = Identity::create(directory.path(), Suite::Aes128).expect("certificates");
+        let client = identity.client().expect("a client");
+        let server = identity.server().expect("a server");
+        let mut pair = Self {
+            client: Session::client(client, Identity::name()).expect("a session"),
+            server: Session::server(server).expect("a session"),
+        };
+        pair.client.receive(&mut [], &mut []).expect("a flight");
+        while pair.client.is_handshaking() || pair.server.is_handshaking() {
+            pass(&mut pair.client, &mut pair.server);
+            pass(&mut pair.server, &mut pair.client);
+        }
+        pair
+    }
+
+    /// What the client would send, in one record for each of `pieces`.
+    fn sealed(&mut self, piece: &[u8], pieces: usize) -> AlignedBuf {
+        let mut out = AlignedBuf::new(pieces * sealed_bound(piece.len()));
+        let mut at = 0;
+        for _ in 0..pieces {
+            at += self
+                .client
+                .seal(piece, &mut out[at..])
+                .expect("sealed records");
+        }
+        let mut exact = AlignedBuf::new(at);
+        exact.copy_from_slice(&out[..at]);
+        exact
+    }
+}
+
+fn pass(from: &mut Session, to: &mut Session) {
+    let mut flight = vec![0; to.pending_len()];
+    flight.extend_from_slice(&from.take_outgoing());
+    let mut payload = vec![0; flight.len()];
+    to.receive(&mut flight, &mut payload).expect("a handshake");
+}
+
+fn seal(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("tls_seal");
+    let mut pair = Pair::new();
+    for size in SIZES {
+        let payload = AlignedBuf::new(size);
+        let mut out = AlignedBuf::new(sealed_bound(size));
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
+            bencher.iter(|| pair.client.seal(&payload, &mut out));
+        });
+    }
+    group.finish();
+}
+
+fn open(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("tls_open");
+    for size in SIZES {
+        let mut pair = Pair::new();
+        let payload = AlignedBuf::new(size);
+        let mut out = AlignedBuf::new(sealed_bound(size));
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
+            // Records open once and in order: each is sealed for its use, outside of the clock.
+            let Pair { client, server } = &mut pair;
+            let mut wire = AlignedBuf::new(sealed_bound(size));
+            bencher.iter_custom(|rounds| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..rounds {
+                    let len = client.seal(&payload, &mut wire).expect("sealed records");
+                    let began = Instant::now();
+                    let got = server.receive(&mut wire[..len], &mut out);
+                    spent += began.elapsed();
+                    assert_eq!(got.expect("payload").plaintext, size);
+                }
+                spent
+            });
+        });
+    }
+    group.finish();
+}
+
+/// One turn of the relay with a log of one line per record: opened together, sealed as one record.
+fn coalesce(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("tls_coalesce");
+    let mut upstream = Pair::new();
+    let mut downstream = Pair::new();
+    let line = [b'x'; 120];
+    let mut plain = AlignedBuf::new(sealed_bound(LINES * line.len() * 2));
+    let mut out = AlignedBuf::new(sealed_bound(LINES * line.len()));
+    group.throughput(Throughput::Bytes((LINES * line.len()) as u64));
+    group.bench_function(format!("{LINES}_lines"), |bencher| {
+        bencher.iter_custom(|rounds| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..rounds {
+                let mut wire = upstream.sealed(&line, LINES);
+                let began = Instant::now();
+                let got = upstream
+                    .server
+                    .receive(&mut wire, &mut plain)
+                    .expect("payload");
+                let sealed = downstream
+                    .server
+                    .seal(&plain[..got.plaintext], &mut out)
+                    .expect("one record");
+                spent += began.elapsed();
+                assert!(sealed < LINES * line.len() + 64);
+            }
+            spent
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, seal, open, coalesce);
+criterion_main!(benches);
