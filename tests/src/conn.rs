@@ -122,6 +122,23 @@ impl Conn {
         self.start(session.into())
     }
 
+    /// Becomes a TLS client, and sends a payload and a clean end along with its last flight.
+    ///
+    /// # Errors
+    /// The handshake failed.
+    pub fn start_client_and_say(
+        &mut self,
+        config: &Arc<ClientConfig>,
+        name: ServerName<'static>,
+        payload: &[u8],
+    ) -> io::Result<()> {
+        let mut session = ClientConnection::new(Arc::clone(config), name).unwrap();
+        // Kept until there are keys, and then sealed behind the last flight.
+        session.writer().write_all(payload)?;
+        self.start(session.into())?;
+        self.shut()
+    }
+
     /// Becomes a TLS server on top of what there is.
     ///
     /// # Errors
@@ -240,6 +257,22 @@ impl Conn {
         self.ending
     }
 
+    /// Whether something can be read, be it the end.
+    pub fn ready_to_read(&mut self) -> bool {
+        self.ended().is_some() || !self.plain.is_empty()
+    }
+
+    /// Waits until the peer has ended, and reads nothing.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn wait_hangup(&self) {
+        let events = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+        let timeout = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
+        let ready = poll(&mut [PollFd::new(self.socket.as_fd(), events)], timeout);
+        assert_eq!(ready, Ok(1), "peer does not leave");
+    }
+
     /// Puts back what was read too far.
     pub fn unread(&mut self, bytes: &[u8]) {
         for byte in bytes.iter().rev() {
@@ -289,6 +322,19 @@ impl Conn {
         self.begin_shut();
         self.flush_all()?;
         self.fin()
+    }
+
+    /// Writes everything and ends cleanly, as one piece: the peer's first read may see it all.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn write_and_shut(&mut self, payload: &[u8]) -> io::Result<()> {
+        match self.layers.last_mut() {
+            Some(top) => top.writer().write_all(payload)?,
+            None => self.out.extend(payload),
+        }
+        self.seal();
+        self.shut()
     }
 
     /// Queues the close_notify of every session; [`Conn::fin`] is due once all is flushed.

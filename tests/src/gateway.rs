@@ -156,6 +156,11 @@ impl Gateway {
         self.running.ended()
     }
 
+    /// The next record of a stream or exchange that begins.
+    pub fn began(&self) -> StreamRecord {
+        self.running.began()
+    }
+
     /// Waits until the counters are so.
     pub fn until(&self, what: &str, holds: impl Fn(&CounterTotals) -> bool) {
         self.running.until(what, holds);

@@ -111,13 +111,16 @@ impl Body {
 
 /// Reads the body that belongs to a head; `request`: without a length there is none.
 pub fn read_body(conn: &mut Conn, head: &Head, request: bool) -> Body {
+    if !request && matches!(head.status(), 101 | 204 | 304) {
+        return Body::Whole(Vec::new());
+    }
     if head.get("transfer-encoding").is_some() {
         return read_chunks(conn);
     }
     if let Some(length) = head.get("content-length") {
         return read_length(conn, length.parse().unwrap());
     }
-    if request || matches!(head.status(), 101 | 204 | 304) {
+    if request {
         return Body::Whole(Vec::new());
     }
     let (bytes, ending) = conn.read_to_end();

@@ -43,7 +43,7 @@ pub enum Answer {
 /// The scripted control.
 pub struct Scripted {
     answer: Mutex<Answer>,
-    limits: StreamLimits,
+    limits: Mutex<StreamLimits>,
     actions: Arc<ActionPolicy>,
     trust: Arc<Trust>,
     client: Arc<CertifiedKey>,
@@ -79,7 +79,7 @@ impl Scripted {
         let key = any_supported_type(&pki.gateway.key()).unwrap();
         Self {
             answer: Mutex::new(answer),
-            limits,
+            limits: Mutex::new(limits),
             actions: Arc::new(actions),
             trust: Arc::new(Trust::kubelets(trust).unwrap()),
             client: Arc::new(CertifiedKey::new(pki.gateway.chain.clone(), key)),
@@ -91,6 +91,11 @@ impl Scripted {
     /// Answers otherwise from now on.
     pub fn answer(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
+    }
+
+    /// Changes the deadlines of streams from now on.
+    pub fn limit(&self, adjust: impl FnOnce(&mut StreamLimits)) {
+        adjust(&mut self.limits.lock().unwrap());
     }
 
     fn decide(&self, request: &StreamRequest, answer: Answer) -> Verdict {
@@ -117,7 +122,7 @@ impl Scripted {
             node: Some(NODE.into()),
             addresses: vec![SocketAddr::new(*ip, request.target.port)],
             mode,
-            limits: self.limits,
+            limits: *self.limits.lock().unwrap(),
         }))
     }
 

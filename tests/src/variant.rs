@@ -93,8 +93,14 @@ pub fn run(name: &str, variant: Variant, test: impl FnOnce(Variant)) {
 }
 
 /// Makes a `#[test]` of each function in each cell of the matrix: `unix_tls13::name` and so on.
+/// `transports:` in front takes one TLS version per transport, for tests that take time and do not
+/// depend on it.
 #[macro_export]
 macro_rules! matrix {
+    (transports: $($test:ident),+ $(,)?) => {
+        $crate::matrix!(@cell unix_tls13, UNIX_TLS13, $($test),+);
+        $crate::matrix!(@cell tcp_tls12, TCP_TLS12, $($test),+);
+    };
     ($($test:ident),+ $(,)?) => {
         $crate::matrix!(@cell unix_tls13, UNIX_TLS13, $($test),+);
         $crate::matrix!(@cell unix_tls12, UNIX_TLS12, $($test),+);

@@ -3,5 +3,11 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod body;
+mod certificate;
+mod deadline;
 mod expect;
+mod hostile;
+mod keepalive;
+mod leave;
 mod upgrade;
