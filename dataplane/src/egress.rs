@@ -87,7 +87,7 @@ pub(crate) async fn establish(
     };
     cx.set_idle_timeout(plan.limits.idle_timeout);
     Ok(Established {
-        upstream,
+        upstream: Box::new(upstream),
         carry,
         head_timeout: plan.limits.head_timeout,
     })

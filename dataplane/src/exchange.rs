@@ -130,7 +130,10 @@ pub(crate) async fn serve(
     };
     loop {
         let first = facts.exchanges == 0;
-        let next = until_aborted(cx, Phase::Exchange, talk.next_request(first)).await;
+        let next = {
+            let next = pin!(talk.next_request(first));
+            until_aborted(cx, Phase::Exchange, next).await
+        };
         let head = match next {
             Ok(Some(head)) => head,
             Ok(None) => return Served::Closed(talk.close(Upstream::Done).await, None),
@@ -145,8 +148,10 @@ pub(crate) async fn serve(
         };
         facts.exchanges += 1;
         let mut exchange = talk.begin(facts.exchanges);
-        let work = talk.exchange(facts, &mut exchange, head);
-        let result = until_aborted(cx, Phase::Exchange, work).await;
+        let result = {
+            let work = pin!(talk.exchange(facts, &mut exchange, head));
+            until_aborted(cx, Phase::Exchange, work).await
+        };
         let done = Failure::new(Reason::Completed, Side::Upstream, Phase::Exchange);
         match result {
             Ok(Then::Switch) => return Served::Upgraded(exchange),

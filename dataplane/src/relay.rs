@@ -81,8 +81,9 @@ pub(crate) async fn relay(cx: &StreamContext, downstream: &Leg, upstream: &Leg) 
                         stream::Side::Downstream => (&mut down, upstream),
                         stream::Side::Upstream => (&mut up, downstream),
                     };
+                    // Boxed, as all rare waits are: an idle stream pays for the largest.
                     left = (failure.closed || !leg.is_bare())
-                        && matches!(timeout(LINGER, rest).await, Ok(Ok(())));
+                        && matches!(Box::pin(timeout(LINGER, rest)).await, Ok(Ok(())));
                 }
                 if !left {
                     return failure;
@@ -91,7 +92,7 @@ pub(crate) async fn relay(cx: &StreamContext, downstream: &Leg, upstream: &Leg) 
                     stream::Side::Downstream => downstream,
                     stream::Side::Upstream => upstream,
                 };
-                linger(cx, leg).await;
+                Box::pin(linger(cx, leg)).await;
                 return Failure::new(Reason::Completed, failure.side, Phase::Relay)
                     .detail("closed without reading what was still on its way");
             }
@@ -192,8 +193,8 @@ pub(crate) async fn pump(
         }
         if payload > 0 {
             let wire = to.seal(cx.pools(), buffer, payload).map_err(writing)?;
-            let write = async { to.send(wire).await.map_err(writing) };
-            unless_gone(from, phase, write).await?;
+            let write = pin!(to.send(&wire));
+            unless_gone(from, phase, write).await?.map_err(writing)?;
             cx.moved(from.side(), payload, false);
         } else {
             drop(buffer);
@@ -302,8 +303,10 @@ async fn spliced(
                     cx.moved(from.side(), n, true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let write = async { Ok(to.writable().await.map_err(LegError::from)) };
-                    unless_gone(from, phase, write).await?.map_err(writing)?;
+                    let write = pin!(to.writable());
+                    unless_gone(from, phase, write)
+                        .await?
+                        .map_err(|error| writing(error.into()))?;
                 }
                 Err(error) => return Err(writing(error.into())),
             }
@@ -349,11 +352,11 @@ fn empty(pipe: &mut LentPipe, to: &Leg) -> io::Result<usize> {
 async fn unless_gone<T>(
     from: &Leg,
     phase: Phase,
-    write: impl Future<Output = Result<T, Failure>>,
+    write: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Failure> {
     tokio::select! {
         biased;
-        result = write => result,
+        result = write => Ok(result),
         // On the heap, because it is made only when a write has to wait.
         failure = async { Box::pin(gone(from, phase)).await } => Err(failure),
     }

@@ -14,6 +14,7 @@ use crate::seam::{
 use crate::worker::Worker;
 use eyesplice_proto::authority::Authority;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -40,7 +41,7 @@ pub(crate) struct Facts {
 
 /// A stream whose upstream leg is up.
 pub(crate) struct Established {
-    pub(crate) upstream: Leg,
+    pub(crate) upstream: Box<Leg>,
     pub(crate) carry: Carry,
     pub(crate) head_timeout: Duration,
 }
@@ -96,16 +97,19 @@ impl Facts {
 }
 
 /// Carries one accepted connection to its end.
+///
+/// What is awaited here is boxed if it is short, and pinned in place if it is long: an async function
+/// keeps its arguments beside what they are moved into, and every idle stream would pay for both.
 pub(crate) async fn run(
     worker: Rc<Worker>,
     cx: Rc<StreamContext>,
     snapshot: Arc<Snapshot>,
-    downstream: Leg,
-    mut facts: Facts,
+    downstream: Box<Leg>,
+    mut facts: Box<Facts>,
 ) {
-    // The set-up is large and short; what an idle stream keeps is the relay alone.
-    let setup = Box::pin(set_up(&worker, &cx, &snapshot, &downstream, &mut facts));
-    let result = until_aborted(&cx, Phase::Accept, setup).await;
+    let mut setup = Box::pin(set_up(&worker, &cx, &snapshot, &downstream, &mut facts));
+    let result = until_aborted(&cx, Phase::Accept, setup.as_mut()).await;
+    drop(setup);
     let mut exchange = None;
     let failure = match result {
         Err(failure) => failure,
@@ -148,13 +152,13 @@ pub(crate) async fn run(
     // Held until here, so that control can count the streams of each generation.
     drop(snapshot);
     if let Some(record) = last_record(&facts, &cx, exchange.as_deref(), &failure) {
-        worker.emit(record).await;
+        Box::pin(worker.emit(record)).await;
     }
 }
 
 async fn relayed(cx: &StreamContext, downstream: &Leg, upstream: &Leg) -> Failure {
-    let relayed = async { Ok(relay::relay(cx, downstream, upstream).await) };
-    until_aborted(cx, Phase::Relay, relayed)
+    let relay = pin!(async { Ok(relay::relay(cx, downstream, upstream).await) });
+    until_aborted(cx, Phase::Relay, relay)
         .await
         .unwrap_or_else(|failure| failure)
 }
@@ -216,12 +220,12 @@ async fn set_up(
     egress::establish(worker, cx, snapshot, downstream, facts).await
 }
 
-/// Runs `work` unless the stream is aborted or moves nothing for too long; dropping it cancels its
-/// operations.
+/// Runs `work` unless the stream is aborted or moves nothing for too long; who then drops it cancels
+/// its operations.
 pub(crate) async fn until_aborted<T>(
     cx: &StreamContext,
     phase: Phase,
-    work: impl Future<Output = Result<T, Failure>>,
+    work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
 ) -> Result<T, Failure> {
     tokio::select! {
         biased;

@@ -355,8 +355,8 @@ fn spawn(
         id,
         key,
     };
-    let facts = Facts::new(Arc::clone(name), peer, snapshot.generation);
-    let downstream = Leg::new(fd, Side::Downstream);
+    let facts = Box::new(Facts::new(Arc::clone(name), peer, snapshot.generation));
+    let downstream = Box::new(Leg::new(fd, Side::Downstream));
     let snapshot = Arc::clone(snapshot);
     let worker = Rc::clone(worker);
     match refusal {
@@ -366,7 +366,7 @@ fn spawn(
         })),
         Some((status, reason)) => drop(ring::spawn(async move {
             let _guard = guard;
-            refuse_politely(worker, cx, snapshot, downstream, facts, status, reason).await;
+            refuse_politely(worker, cx, snapshot, *downstream, *facts, status, reason).await;
         })),
     }
 }

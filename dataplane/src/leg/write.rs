@@ -40,9 +40,9 @@ impl Leg {
     ///
     /// What is owed was sealed before `wire` or, when it comes up meanwhile, after it: it goes out
     /// around `wire`, never inside of a record.
-    pub(crate) async fn send(&self, wire: Wire) -> Result<(), LegError> {
+    pub(crate) async fn send(&self, wire: &Wire) -> Result<(), LegError> {
         self.writing.set(true);
-        let result = self.send_in_order(&wire).await;
+        let result = self.send_in_order(wire).await;
         self.writing.set(false);
         result
     }
@@ -87,7 +87,7 @@ impl Leg {
                 room.copy_from_slice(piece);
             }
             let wire = self.seal(pools, buffer, piece.len())?;
-            self.send(wire).await?;
+            self.send(&wire).await?;
         }
         Ok(())
     }
