@@ -8,7 +8,8 @@ use crate::context::StreamContext;
 use crate::egress::words;
 use crate::failure::{Failure, LegError};
 use crate::leg::{Leg, Next};
-use crate::limits::{ERROR_BODY, LINGER};
+use crate::limits::LINGER;
+use crate::refusal::{self, Body};
 use crate::relay::{linger, pump};
 use crate::seam::{
     ActionPolicy, ExchangeLabels, Phase, Reason, RecordKind, Side, StreamBytes, StreamRecord,
@@ -72,6 +73,11 @@ impl Exchange {
         record
     }
 
+    fn is_upgrade(&self) -> bool {
+        let labels = self.labels.as_ref();
+        labels.is_some_and(|labels| labels.protocol.is_some())
+    }
+
     fn start_record(&self, facts: &Facts, cx: &StreamContext) -> StreamRecord {
         let open = Failure::new(Reason::Completed, Side::Local, Phase::Exchange);
         let mut record = self.record(facts, cx, &open);
@@ -89,6 +95,13 @@ enum Then {
     Close(Upstream),
     /// A 101 was passed on.
     Switch,
+}
+
+/// A request that came.
+struct Asked {
+    head: RequestHead,
+    /// Why the kubelet will not answer it.
+    broken: Option<Failure>,
 }
 
 /// What the kubelet is owed when a connection closes.
@@ -142,7 +155,7 @@ pub(crate) async fn serve(
                 facts.exchanges += 1;
                 let mut exchange = talk.begin(facts.exchanges);
                 exchange.status = Some(failure.status);
-                talk.refuse(&failure).await;
+                talk.refuse(&failure, false).await;
                 return Served::Closed(failure, Some(exchange));
             }
         };
@@ -168,7 +181,7 @@ pub(crate) async fn serve(
                 }
                 if failure.status != 0 && exchange.status.is_none() {
                     exchange.status = Some(failure.status);
-                    talk.refuse(&failure).await;
+                    talk.refuse(&failure, exchange.is_upgrade()).await;
                 }
                 return Served::Closed(failure, Some(exchange));
             }
@@ -193,11 +206,11 @@ impl Conversation<'_> {
     ///
     /// A kubelet may refuse our certificate only after our side of the handshake is over: before the
     /// first request its failure is kept for the answer to that request, which tells the client why.
-    async fn next_request(&self, first: bool) -> Result<Option<RequestHead>, Failure> {
+    async fn next_request(&self, first: bool) -> Result<Option<Asked>, Failure> {
         let mut head = Vec::new();
         let mut progress = Progress::default();
         let mut deadline = None;
-        let mut broken = None;
+        let mut broken: Option<Failure> = None;
         if self.upstream.has_unread() {
             return Err(talks_out_of_turn());
         }
@@ -219,9 +232,10 @@ impl Conversation<'_> {
                     }) => {
                         self.downstream
                             .unread(head.get(consumed..).unwrap_or_default());
-                        return broken.map_or(Ok(Some(parsed)), |failure: Failure| {
-                            Err(failure.status(502))
-                        });
+                        return Ok(Some(Asked {
+                            head: parsed,
+                            broken,
+                        }));
                     }
                     Ok(Parsed::Incomplete) => {}
                     Err(error) => {
@@ -299,7 +313,7 @@ impl Conversation<'_> {
         &self,
         facts: &Facts,
         exchange: &mut Exchange,
-        mut head: RequestHead,
+        Asked { mut head, broken }: Asked,
     ) -> Result<Then, Failure> {
         let framing = request_framing(&head).map_err(|error| self.hostile(400, words(&error)))?;
         let route = route(&head.target).map_err(|error| self.hostile(400, words(&error)))?;
@@ -308,6 +322,9 @@ impl Conversation<'_> {
         exchange.labels = Some(labels(&route, asked.as_ref().ok().and_then(Option::as_ref)));
         let asked = asked?;
         self.authorise(facts, route.action)?;
+        if let Some(failure) = broken {
+            return Err(failure.status(502));
+        }
         if route.action.forbids_body() && !framing.is_empty() {
             let detail = format!("{} takes no request body", route.action);
             return Err(self.hostile(400, detail));
@@ -538,24 +555,11 @@ impl Conversation<'_> {
     }
 
     /// Answers a request that does not reach the kubelet, or whose reply does not reach the client.
-    async fn refuse(&self, failure: &Failure) {
-        let mut text = failure
-            .detail
-            .as_deref()
-            .unwrap_or("request refused")
-            .to_string();
-        let mut cut = text.len().min(ERROR_BODY);
-        while !text.is_char_boundary(cut) {
-            cut -= 1;
-        }
-        text.truncate(cut);
-        let text = format!("eyesplice: {text}\n");
+    async fn refuse(&self, failure: &Failure, upgrade: bool) {
+        let Body { media_type, text } = refusal::body(failure, upgrade);
         let mut head = ResponseHead::new(failure.status, "");
         for (name, value) in [
-            (
-                "Content-Type",
-                HeaderValue::from_static("text/plain; charset=utf-8"),
-            ),
+            ("Content-Type", HeaderValue::from_static(media_type)),
             ("Content-Length", HeaderValue::from(text.len() as u64)),
             ("Connection", HeaderValue::from_static("close")),
         ] {

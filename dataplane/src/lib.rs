@@ -18,6 +18,7 @@ mod ktls;
 mod leg;
 mod limits;
 mod pool;
+mod refusal;
 mod relay;
 pub mod seam;
 mod stream;
