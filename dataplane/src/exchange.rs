@@ -253,12 +253,16 @@ impl Conversation<'_> {
                         Phase::Exchange,
                     ));
                 }
+                // What came before the drain is served, and whoever has just connected will ask.
+                Next::Wait if head.is_empty() && !first && self.cx.is_draining() => {
+                    return Ok(None);
+                }
                 Next::Wait if head.is_empty() => {
                     tokio::select! {
                         ready = self.downstream.readable() => {
                             ready.map_err(|error| failed(error.into(), Side::Downstream))?;
                         }
-                        () = self.cx.draining() => return Ok(None),
+                        () = self.cx.draining(), if !first => {}
                         ready = self.upstream.readable(), if broken.is_none() => {
                             ready.map_err(|error| failed(error.into(), Side::Upstream))?;
                             match self.upstream_left() {
