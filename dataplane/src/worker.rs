@@ -228,7 +228,7 @@ impl Worker {
 async fn accept_loop(worker: Rc<Worker>, name: ListenerName, listener: Fd) {
     loop {
         let mut outcome = ring::accept(&listener).await;
-        for _ in 0..ACCEPT_BATCH {
+        for taken in 1..=ACCEPT_BATCH {
             match outcome {
                 Ok(accepted) => admit(&worker, &name, accepted),
                 Err(ref error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -246,6 +246,9 @@ async fn accept_loop(worker: Rc<Worker>, name: ListenerName, listener: Fd) {
                     }
                     break;
                 }
+            }
+            if taken == ACCEPT_BATCH {
+                break;
             }
             outcome = socket::accept(listener.as_fd());
         }
