@@ -157,11 +157,12 @@ impl Conn {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let flushed = self.flush()?;
-            if let Some(ending) = self.ending {
-                return Err(self.failure(ending));
-            }
+            // First, because the peer may end along with its last flight.
             if flushed && !self.layers.iter().any(|layer| layer.is_handshaking()) {
                 return Ok(());
+            }
+            if let Some(ending) = self.ending {
+                return Err(self.failure(ending));
             }
             if self.pull() == Pulled::Nothing {
                 self.wait(true, !flushed, deadline)?;
