@@ -26,8 +26,10 @@ ROUND_TRIPS = 20
 class Echo:
     """A live `exec -i cat`, or a forwarded connection to the echo port."""
 
-    def __init__(self, connection, skip):
+    def __init__(self, connection, channel, skip):
         self.connection = connection
+        # What comes back comes on this channel, after so many other bytes.
+        self._channel = channel
         self._skip = skip
         self._count = 0
 
@@ -36,13 +38,13 @@ class Echo:
         """Opens an exec."""
         command = ["sh", "-c", f": {SECRET}; exec cat"]
         path = websocket.pod_path(pod, "exec", "container=c", "stdin=true", "stdout=true", command=command)
-        return cls(await websocket.Socket.connect(cluster, path, PROTOCOL), 0)
+        return cls(await websocket.Socket.connect(cluster, path, PROTOCOL), websocket.STDOUT, 0)
 
     @classmethod
     async def forward(cls, cluster, pod):
         """Opens a port-forward; its first two bytes are the port."""
         path = websocket.pod_path(pod, "portforward", "ports=7000")
-        return cls(await websocket.Socket.connect(cluster, path, PROTOCOL), 2)
+        return cls(await websocket.Socket.connect(cluster, path, PROTOCOL), 0, 2)
 
     async def round_trip(self):
         """Sends something that was not sent before, and returns the seconds until it came back."""
@@ -51,17 +53,13 @@ class Echo:
         began = time.monotonic()
         await self.connection.send(0, sent)
         seen = bytearray()
-        data = websocket.STDOUT if self._skip == 0 else 0
-        # The first message of an exec is empty, that of a port-forward is the port.
         while len(seen) < len(sent):
             message = await websocket.within(self.connection.receive())
             expect(message, "the stream ended")
             channel, payload = message
-            if channel == data:
-                skipped = min(self._skip, len(payload)) if data == 0 else 0
+            if channel == self._channel:
+                skipped = min(self._skip, len(payload))
                 self._skip -= skipped
-                if data == 0 and self._skip == 0:
-                    self._skip = -1
                 seen.extend(payload[skipped:])
         same(bytes(seen), sent, "what came back")
         return time.monotonic() - began

@@ -1,5 +1,6 @@
 """What each kubectl does on the cluster: one function per verb, each a check of its own."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -278,8 +279,10 @@ def port_forward(lane):
             echo = forwarded(lines, 7000)
             with urllib.request.urlopen(f"http://127.0.0.1:{http}/index.html", timeout=KUBECTL_S) as reply:
                 same(reply.read(), PAGE, "page")
-            at_once(CONNECTIONS, lambda number: echo_once(echo, number, CONNECTION_BYTES))
-            echo_once(echo, 0, large)
+            # One after the other, because busybox's server lets two wait; then all at the same time.
+            opened = [Connection(echo, number) for number in range(CONNECTIONS)]
+            at_once(opened, lambda connection: connection.echo(CONNECTION_BYTES))
+            Connection(echo, 0).echo(large)
             kubectl.end(signal.SIGINT)
 
     lane.audited("portForward", body, container=None)
@@ -291,47 +294,54 @@ def forwarded(lines, port):
     return int(pattern.match(lines.until(pattern.match, f"port {port} is forwarded"))[1])
 
 
-def at_once(count, body):
-    """Runs a body so many times at the same time; fails if one of them fails."""
+def at_once(connections, body):
+    """Runs a body with each connection at the same time; fails if one of them fails."""
     failures = []
 
-    def guarded(number):
+    def guarded(number, connection):
         try:
-            body(number)
+            body(connection)
         except (Failed, OSError) as error:
             failures.append(f"{number}: {error}")
 
-    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(count)]
+    threads = [threading.Thread(target=guarded, args=each) for each in enumerate(connections)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    expect(not failures, f"{len(failures)} of {count} failed: {failures[:3]}")
+    expect(not failures, f"{len(failures)} of {len(threads)} failed: {failures[:3]}")
 
 
-def echo_once(port, number, size):
-    """Sends, ends our direction, and reads back all of it until the other end closes."""
-    block = hashlib.sha256(f"{port} {number}".encode()).digest() * 2048
-    sent = (block * (size // len(block) + 1))[:size]
-    with socket.create_connection(("127.0.0.1", port), timeout=KUBECTL_S) as connection:
+class Connection:
+    """A connection to an echo server, which has answered once."""
 
-        def write():
+    def __init__(self, port, number):
+        self._seed = f"{port} {number}".encode()
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=KUBECTL_S)
+        self._socket.sendall(b".")
+        same(self._socket.recv(1), b".", "first byte that came back")
+
+    def echo(self, size):
+        """Sends, ends our direction, and reads back all of it until the other end closes."""
+        block = hashlib.sha256(self._seed).digest() * 2048
+        sent = (block * (size // len(block) + 1))[:size]
+        with self._socket:
+            writer = threading.Thread(target=self._write, args=(sent,))
+            writer.start()
+            back = bytearray()
             try:
-                connection.sendall(sent)
-                connection.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass  # The reader sees what is missing.
+                while chunk := self._socket.recv(1 << 18):
+                    back += chunk
+            finally:
+                writer.join()
+        same(len(back), size, "bytes that came back")
+        expect(back == sent, "other bytes came back than were sent")
 
-        writer = threading.Thread(target=write)
-        writer.start()
-        back = bytearray()
-        try:
-            while chunk := connection.recv(1 << 18):
-                back += chunk
-        finally:
-            writer.join()
-    same(len(back), size, "bytes that came back")
-    expect(back == sent, "other bytes came back than were sent")
+    def _write(self, sent):
+        # The reader sees what is missing.
+        with contextlib.suppress(OSError):
+            self._socket.sendall(sent)
+            self._socket.shutdown(socket.SHUT_WR)
 
 
 @verb("logs")
