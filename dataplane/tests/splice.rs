@@ -1,4 +1,6 @@
 //! The engine over real sockets in splice mode: bytes, ends, cuts, refusals, limits, drain.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod support;
 
