@@ -363,13 +363,12 @@ async fn unless_gone<T>(
 }
 
 async fn gone(from: &Leg, phase: Phase) -> Failure {
-    if from.is_shut() {
-        // Both sides have ended or will end: then a hang-up is as it should be.
-        return pending().await;
+    match from.hangup().await {
+        // A FIN is an end: what was sent before it is still wanted. It hides what comes after it.
+        Ok(readiness) if !readiness.gone() || from.is_shut() => pending().await,
+        // The error itself, if there is one, is found by the next read.
+        _ => sleep(LINGER).await,
     }
-    // Its error, if there is one, is found by the next read.
-    let _ = from.gone().await;
-    sleep(LINGER).await;
     Failure::new(Reason::Reset, side(from.side()), phase)
         .detail("closed, and the other side does not take what it had sent before")
 }

@@ -177,11 +177,6 @@ impl Leg {
         ring::poll(&self.fd, Interest::HANGUP)
     }
 
-    /// Waits until the connection is gone both ways.
-    pub(crate) fn gone(&self) -> Op<io::Result<Readiness>> {
-        ring::poll(&self.fd, Interest::GONE)
-    }
-
     /// Takes the only session off a leg, for the hand-over to the kernel.
     pub(crate) fn pop(&self) -> Option<Session> {
         self.layers.borrow_mut().pop()

@@ -18,10 +18,9 @@ impl Interest {
     pub const READ: Interest = Interest(bits(libc::POLLIN | libc::POLLRDHUP));
     /// Room to write: `POLLOUT`.
     pub const WRITE: Interest = Interest(bits(libc::POLLOUT));
-    /// The peer sent FIN or RST; waits on while there is only data: `POLLRDHUP`.
+    /// The peer sent FIN or RST; waits on while there is only data: `POLLRDHUP`, which io_uring adds
+    /// to every interest anyway.
     pub const HANGUP: Interest = Interest(bits(libc::POLLRDHUP));
-    /// An error, or an end of both directions; waits on while there is only data or a FIN.
-    pub const GONE: Interest = Interest(0);
 }
 
 impl BitOr for Interest {
@@ -59,6 +58,12 @@ impl Readiness {
     #[must_use]
     pub fn hangup(self) -> bool {
         self.any(libc::POLLRDHUP | libc::POLLHUP)
+    }
+
+    /// Both directions are over, or the socket has an error: more than a FIN of the peer.
+    #[must_use]
+    pub fn gone(self) -> bool {
+        self.any(libc::POLLHUP | libc::POLLERR)
     }
 
     /// The socket has an error; [`crate::socket::take_error`] says which.

@@ -120,6 +120,24 @@ fn deadline_cancels_and_leaves_no_op() {
 }
 
 #[test]
+fn poll_hangup_tells_a_fin_from_a_connection_that_is_gone() {
+    ring(async {
+        let (client, server) = pair().await;
+        socket::shutdown(server.as_fd(), Shutdown::Write).unwrap();
+        let half = until(poll(&client, Interest::HANGUP), late())
+            .await
+            .unwrap();
+        assert!(half.hangup() && !half.gone());
+        socket::linger_zero(server.as_fd()).unwrap();
+        drop(server);
+        let reset = until(poll(&client, Interest::HANGUP), late())
+            .await
+            .unwrap();
+        assert!(reset.gone());
+    });
+}
+
+#[test]
 fn watched_gauge_follows_the_ops_in_flight() {
     ring(async {
         let (client, _server) = pair().await;
