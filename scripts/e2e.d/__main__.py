@@ -138,12 +138,13 @@ class Run:
             self.report.say(f"{cluster.name}: the cluster is up")
             self.prepare(cluster)
             self.lanes(cluster)
+            self.report.check(f"{cluster.name} metrics", lambda: self.count(cluster))
             if not self.options.no_faults:
                 self.faults(cluster)
             self.report.check(f"{cluster.name} audit and logs", lambda: self.look_back(cluster))
             self.report.check(f"{cluster.name} nothing is left", lambda: leaves_nothing(cluster))
         finally:
-            cluster.down()
+            cluster.down(keep=bool(self.report.failed))
         self.report.say(f"{cluster.name}: done")
 
     def prepare(self, cluster):
@@ -201,6 +202,26 @@ class Run:
         if cluster.transport == "uds":
             faults.run_all()
 
+    def count(self, cluster):
+        """What all kubectls together left in the metrics."""
+        gateway = cluster.gateway
+        rows = len(self.kubectls) + sum(speaks_websocket(version) for _, version in self.kubectls)
+        upgrades = {"listener": cluster.transport, "mode": cluster.mode}
+        if cluster.terminates:
+            least = {"exec": 6 * rows, "attach": rows, "portForward": len(self.kubectls)}
+            least |= {"logs": 3 * len(self.kubectls), "other": 1, "pods": 1}
+            for action, number in least.items():
+                ended = gateway.total("streams_ended_total", action=action, **upgrades)
+                expect(ended >= number, f"{ended} streams of {action} are counted, not {number}")
+            verified = gateway.total("verifications_total", result="verified")
+            expect(verified >= 8 * rows, f"{verified} verifications are counted, not {8 * rows}")
+        else:
+            ended = gateway.total("streams_ended_total", action="none", **upgrades)
+            expect(ended >= 8 * rows, f"{ended} spliced streams are counted, not {8 * rows}")
+            same(gateway.total("verifications_total"), 0, "verifications")
+        bytes_up = gateway.total("payload_bytes_total", direction="up")
+        expect(bytes_up >= LARGE, f"{bytes_up} bytes up are counted, not {LARGE}")
+
     def look_back(self, cluster):
         """What the whole run left in the audit log and in the metrics."""
         same(secrets_told(cluster), [], "logs that tell a command")
@@ -217,10 +238,14 @@ class Run:
             moved = [line for line in kubelets if line["mode"] == "splice"]
             still = [line for line in moved if not (line["bytesUp"] and line["bytesDown"])]
             same(still, [], "spliced streams without bytes")
-        metrics = cluster.gateway.metrics()
+        self.check_metrics(cluster.gateway)
+
+    def check_metrics(self, gateway):
+        """The counters of the process agree with what was done."""
+        metrics = gateway.metrics()
         for name in ("audit_lines_lost_total", "accept_errors_total", "exhausted_total"):
             same(metrics[name], 0.0, name)
-        same(cluster.gateway.total("streams_ended_total", reason="internal"), 0, "internal faults")
+        same(gateway.total("streams_ended_total", reason="internal"), 0, "internal faults")
 
     def write_matrix(self, passed):
         """Writes the matrix, where that is wanted."""

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
 import signal
 import threading
 import time
@@ -147,13 +148,16 @@ class Cluster:
             name, value = line.removeprefix("export ").split("=", 1)
             self.env[name] = "".join(shlex.split(value))
 
-    def down(self):
-        """Ends all of it."""
+    def down(self, keep):
+        """Ends all of it; keeps only logs and configurations, or nothing."""
         try:
             if self.gateway:
                 self.gateway.stop()
         finally:
             self._script("down", seconds=DOWN_S)
+            for path in self.state.iterdir() if self.state.exists() else ():
+                if not keep or path.name not in ("conf", "log", "pki"):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def path(self, name):
         """Returns a file of the cluster's PKI."""
