@@ -37,7 +37,7 @@ enum Command {
 struct AbArgs {
     #[command(flatten)]
     options: ab::Options,
-    /// Writes <date>-ab.json and <date>-ab.md into this directory
+    /// Writes `DATE-ab.json` and `DATE-ab.md` into this directory
     #[arg(long)]
     output: Option<PathBuf>,
 }

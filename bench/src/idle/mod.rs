@@ -46,7 +46,7 @@ pub struct Options {
     /// Cipher suite of both legs
     #[arg(long, value_enum, default_value_t)]
     pub suite: Suite,
-    /// Writes <date>-idle.json and <date>-idle.md into this directory
+    /// Writes `DATE-idle.json` and `DATE-idle.md` into this directory
     #[arg(long)]
     pub output: Option<PathBuf>,
 }

@@ -1,7 +1,7 @@
 //! Health and metrics over plain HTTP on loopback: `/livez`, `/readyz`, `/healthz`, `/metrics`.
 //!
 //! Only GET and HEAD; no request body is read. A connection that is slow or idle is closed, and at
-//! most [`MAX_CONNECTIONS`] are served at a time: the next one waits in the listener's backlog.
+//! most `MAX_CONNECTIONS` are served at a time: the next one waits in the listener's backlog.
 
 mod readiness;
 

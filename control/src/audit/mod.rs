@@ -2,7 +2,7 @@
 //!
 //! One task owns the file; writes run on a blocking thread, so a full disk or a stuck pipe holds up
 //! neither the engine nor control. What could not be written is kept and tried again; see
-//! [`MAX_UNWRITTEN`] for what happens when that lasts.
+//! `MAX_UNWRITTEN` for what happens when that lasts.
 
 mod event;
 mod line;

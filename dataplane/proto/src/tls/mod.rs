@@ -74,7 +74,7 @@ impl Session {
         ))))
     }
 
-    /// Begins a session as client; the ClientHello waits in [`Session::outgoing`] after the first
+    /// Begins a session as client; the ClientHello waits in [`Session::take_outgoing`] after the first
     /// [`Session::receive`].
     ///
     /// # Errors
@@ -230,7 +230,7 @@ impl Session {
     }
 
     /// Seals `plaintext` into as few records as it fills; returns the bytes written to `out`.
-    /// Output that waited in [`Session::outgoing`] comes first.
+    /// Output that waited in [`Session::take_outgoing`] comes first.
     ///
     /// # Errors
     /// If `out` is shorter than [`sealed_bound`] plus what waits, the session is not established,
