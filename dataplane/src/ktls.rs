@@ -10,6 +10,7 @@ use eyesplice_sys::ktls::{
 };
 use eyesplice_sys::probe::{self, Capability, Direction};
 use eyesplice_sys::ring::Fd;
+use eyesplice_sys::socket::{self, Address};
 use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, CipherSuite, ConnectionTrafficSecrets as Secrets, ProtocolVersion};
 use std::cell::{Cell, RefCell};
@@ -36,17 +37,19 @@ impl Ktls {
         Self { policy, supported }
     }
 
-    /// Prepares a connected socket for the hand-over; `false` when TLS stays in user space.
+    /// Prepares a connected socket for the hand-over; `false` when TLS stays in user space, as it
+    /// does on a UNIX socket under every policy: kernel TLS is a part of TCP.
     ///
     /// Done before the handshake: after the peer's FIN the kernel refuses.
     pub(crate) fn prepare(&self, cx: &StreamContext, fd: &Fd) -> Result<bool, LegError> {
-        match self.policy {
-            KtlsPolicy::Off => return Ok(false),
-            KtlsPolicy::Auto if self.supported.is_empty() => {
-                cx.counters().ktls_declined.inc();
-                return Ok(false);
-            }
-            KtlsPolicy::Auto | KtlsPolicy::Require => {}
+        if self.policy == KtlsPolicy::Off
+            || matches!(socket::local_address(fd.as_fd()), Ok(Address::Unix))
+        {
+            return Ok(false);
+        }
+        if self.policy == KtlsPolicy::Auto && self.supported.is_empty() {
+            cx.counters().ktls_declined.inc();
+            return Ok(false);
         }
         match ktls::set_ulp(fd.as_fd()) {
             Ok(()) => Ok(true),
