@@ -6,6 +6,7 @@ use crate::exchange::{self, Exchange, Served};
 use crate::failure::Failure;
 use crate::handshake::{self, TlsParty};
 use crate::leg::Leg;
+use crate::limits::LINGER;
 use crate::relay;
 use crate::seam::{
     ListenerName, Peer, Phase, Reason, RecordKind, Side, Snapshot, StreamBytes, StreamMode,
@@ -18,6 +19,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use tokio::time::timeout;
 
 /// What is known of a stream so far; the source of its record.
 pub(crate) struct Facts {
@@ -147,6 +149,11 @@ pub(crate) async fn run(
             failure
         }
     };
+    if downstream.is_shut() {
+        // A peer that stays is closed on all the same.
+        let drained = timeout(LINGER, downstream.drain(cx.pools()));
+        drop(Box::pin(drained).await);
+    }
     // The peers learn of the end now, however long control takes to.
     drop(downstream);
     // Held until here, so that control can count the streams of each generation.

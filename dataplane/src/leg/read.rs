@@ -64,6 +64,27 @@ impl Leg {
         step
     }
 
+    /// After the end of a session inside of another: takes what the outer one still says, its
+    /// close_notify, until the socket ends. To close before that would reset the connection under
+    /// what the peer has yet to receive.
+    pub(crate) async fn drain(&self, pools: &Rc<Pools>) {
+        if self.layers.borrow().len() + usize::from(self.is_kernel()) < 2 {
+            return;
+        }
+        loop {
+            let step = self.receive(&mut pools.buffer());
+            match step {
+                Ok(ReadStep {
+                    next: Next::Read, ..
+                }) => {}
+                Ok(ReadStep {
+                    next: Next::Wait, ..
+                }) if self.readable().await.is_ok() => {}
+                _ => return,
+            }
+        }
+    }
+
     pub(super) fn read_plain(&self, out: &mut [u8]) -> Result<ReadStep, LegError> {
         self.receive(out.get_mut(..CHUNK).unwrap_or_default())
     }
