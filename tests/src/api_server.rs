@@ -42,18 +42,24 @@ impl ApiServer {
         adjust(Arc::make_mut(&mut self.inner));
     }
 
-    /// Connects to the gateway, and says nothing yet.
-    pub fn reach(&self) -> Conn {
+    /// Connects to the gateway, and says nothing at all.
+    pub fn knock(&self) -> Conn {
         match &self.entry {
             Entry::Unix(path) => Conn::new(UnixStream::connect(path).unwrap()),
-            Entry::Bare(address) => Conn::new(TcpStream::connect(address).unwrap()),
-            Entry::Tcp(address, config) => {
-                let mut conn = Conn::new(TcpStream::connect(address).unwrap());
-                conn.start_client(config, name_of(&address.to_string()))
-                    .unwrap();
-                conn
+            Entry::Bare(address) | Entry::Tcp(address, _) => {
+                Conn::new(TcpStream::connect(address).unwrap())
             }
         }
+    }
+
+    /// Connects to the gateway, as far as its listener's own TLS.
+    pub fn reach(&self) -> Conn {
+        let mut conn = self.knock();
+        if let Entry::Tcp(address, config) = &self.entry {
+            let name = name_of(&address.to_string());
+            conn.start_client(config, name).unwrap();
+        }
+        conn
     }
 
     /// Asks for a tunnel; returns the answer's head.

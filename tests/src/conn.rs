@@ -103,10 +103,10 @@ impl Conn {
         self.chop = Some((max, rng));
     }
 
-    /// Gives the socket small buffers, so that little is enough to fill them.
+    /// Gives the socket a small send buffer, so that little is enough to fill it. Not a small receive
+    /// buffer: below the size of a segment on loopback TCP waits for its persist timer.
     pub fn shrink(&self, bytes: usize) {
         self.socket.set_send_buffer_size(bytes).unwrap();
-        self.socket.set_recv_buffer_size(bytes).unwrap();
     }
 
     /// Becomes a TLS client on top of what there is.
@@ -252,6 +252,23 @@ impl Conn {
         }
     }
 
+    /// Waits for the socket's own end behind that of the TLS on top. A socket that is closed with
+    /// anything unread, be it the close_notify of an outer session, is reset, and what it sent last
+    /// may be lost.
+    pub fn drain(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut chunk = [0; 4096];
+        loop {
+            match (&self.socket).read(&mut chunk) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(true, false, deadline).expect("no FIN");
+                }
+                Ok(0) | Err(_) => return,
+            }
+        }
+    }
+
     /// Looks whether the peer has ended, without waiting; what comes before is kept.
     pub fn ended(&mut self) -> Option<Ending> {
         while self.ending.is_none() && self.pull() == Pulled::Something {}
@@ -338,6 +355,18 @@ impl Conn {
         self.shut()
     }
 
+    /// Ends the topmost session alone; the socket and what is below stay open.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn shut_top(&mut self) -> io::Result<()> {
+        if let Some(top) = self.layers.last_mut() {
+            top.send_close_notify();
+        }
+        self.seal();
+        self.flush_all()
+    }
+
     /// Queues the close_notify of every session; [`Conn::fin`] is due once all is flushed.
     pub fn begin_shut(&mut self) {
         for level in (0..self.layers.len()).rev() {
@@ -377,7 +406,13 @@ impl Conn {
                 Ok(n) => drop(self.out.drain(..n)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::ConnectionReset {
+                        // A socket tells of a reset once; a read would take it for an end now.
+                        self.end(Ending::Reset);
+                    }
+                    return Err(error);
+                }
             }
         }
         Ok(true)

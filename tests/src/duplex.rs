@@ -14,7 +14,12 @@ pub struct Pace {
     piece: usize,
     /// Reads only once in so many turns.
     lazy: usize,
+    /// Changes of its TLS 1.3 keys that are left; peers refuse more than 32.
+    rekeys: usize,
 }
+
+/// Pieces that a conversation is cut into at most, so that a long one ends.
+pub const MOST_PIECES: usize = 500;
 
 impl Pace {
     /// As fast as it goes.
@@ -23,17 +28,26 @@ impl Pace {
             rng: Rng::new(0),
             piece: 64 * 1024,
             lazy: 1,
+            rekeys: 0,
         }
     }
 
-    /// As a seed has it: now eager, now slow, in pieces of any size.
-    pub fn uneven(seed: u64) -> Self {
+    /// As a seed has it: now eager, now slow, in pieces of any size, but not too many of them for
+    /// `bytes` in all.
+    pub fn uneven(seed: u64, bytes: usize) -> Self {
         let mut rng = Rng::new(seed);
         Self {
-            piece: rng.length(64 * 1024),
+            piece: rng.length(64 * 1024).max(bytes / MOST_PIECES),
             lazy: 1 + rng.below(8),
+            rekeys: 0,
             rng,
         }
+    }
+
+    /// Changes keys now and then (TLS 1.3 only).
+    pub fn rekeying(mut self) -> Self {
+        self.rekeys = 16;
+        self
     }
 
     fn piece(&mut self) -> usize {
@@ -57,23 +71,39 @@ pub struct Conversation {
 /// # Panics
 /// When nothing moves any more.
 pub fn converse(conn: &mut Conn, input: &[u8], mut pace: Pace) -> Conversation {
+    talk(conn, input, &mut pace, false).unwrap_or_else(|| unreachable!("it ends both ways"))
+}
+
+/// Writes `input` and reads meanwhile, and stops there without an end: what comes next is the
+/// caller's. What the other side's end was, if that came first.
+///
+/// # Panics
+/// When nothing moves any more.
+pub fn break_off(conn: &mut Conn, input: &[u8], mut pace: Pace) -> Option<Ending> {
+    talk(conn, input, &mut pace, true).map(|seen| seen.ending)
+}
+
+fn talk(conn: &mut Conn, input: &[u8], pace: &mut Pace, leave: bool) -> Option<Conversation> {
     let mut writer = Writing::Payload(0);
     let mut received = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let deadline = Instant::now() + PATIENCE;
-        let wrote = writer.turn(conn, input, &mut pace);
+        if leave && matches!(writer, Writing::Payload(sent) if sent == input.len()) {
+            return None;
+        }
+        let wrote = writer.turn(conn, input, pace);
         if pace.rng.one_in(pace.lazy) || !wrote {
             let room = pace.piece();
             match conn.try_read(&mut buffer[..room]) {
                 Got::Data(n) => received.extend_from_slice(&buffer[..n]),
                 Got::End(ending) if ending.is_cut() || writer.is_over() => {
                     let sent = matches!(writer, Writing::Done);
-                    return Conversation {
+                    return Some(Conversation {
                         received,
                         ending,
                         sent,
-                    };
+                    });
                 }
                 // The other side has ended and this one has not.
                 Got::End(_) if wrote => {}
@@ -127,6 +157,10 @@ impl Writing {
             }
             Self::Payload(sent) => {
                 let end = input.len().min(*sent + pace.piece());
+                if pace.rekeys > 0 && pace.rng.one_in(20) {
+                    pace.rekeys -= 1;
+                    conn.refresh_keys();
+                }
                 let wrote = conn.try_write(&input[*sent..end])?;
                 *sent += wrote;
                 Ok(wrote > 0)

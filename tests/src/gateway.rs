@@ -11,8 +11,8 @@ use eyesplice::verify::Mode as Verification;
 use eyesplice_dataplane::counters::CounterTotals;
 use eyesplice_dataplane::engine::{Bind, Engine, EngineConfig, ListenerConfig};
 use eyesplice_dataplane::seam::{
-    ActionPolicy, AdmissionLimits, Control, ListenerTls, RecordKind, Snapshot, SnapshotCell,
-    StreamLimits, StreamRecord,
+    ActionPolicy, AdmissionLimits, Control, ListenerTls, Reason, RecordKind, Snapshot,
+    SnapshotCell, StreamLimits, StreamRecord,
 };
 use eyesplice_proto::route::Action;
 use rustls::version::TLS13;
@@ -166,11 +166,34 @@ impl Gateway {
         self.running.until(what, holds);
     }
 
+    /// Waits until every gauge is where it was before the first stream.
+    pub fn assert_back(&self) {
+        self.running.assert_nothing_held();
+    }
+
+    /// Takes all records.
+    pub fn taken_records(&self) -> Vec<StreamRecord> {
+        self.running.records.take()
+    }
+
     /// Waits until every gauge is where it was before the first stream, and no record is left over.
     pub fn assert_nothing_held(&self) {
         self.running.assert_nothing_held();
         let left = self.running.records.left();
         assert!(left.is_empty(), "records that nobody expected: {left:#?}");
+    }
+}
+
+impl Drop for Gateway {
+    /// What the gateway has to say of a failed test.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for record in self.running.records.left() {
+                if record.reason != Reason::Completed {
+                    eprintln!("{record:?}");
+                }
+            }
+        }
     }
 }
 

@@ -22,6 +22,7 @@ matrix! {
     client_that_leaves_before_the_reply_ends_it_upstream,
     client_that_leaves_a_stalled_kubelet_ends_it_upstream,
     kubelet_that_leaves_a_stalled_client_is_noticed,
+    burst_of_connections_loses_none,
     refusal_carries_its_reason_phrase,
     refused_dial_is_502,
     drain_aborts_an_upgraded_stream_and_records_it,
@@ -241,6 +242,23 @@ fn refusal_carries_its_reason_phrase(variant: Variant) {
         (record.status, record.rule.as_deref()),
         (Some(403), Some("test"))
     );
+    gateway.assert_nothing_held();
+}
+
+fn burst_of_connections_loses_none(variant: Variant) {
+    // More than one wake-up of a listener takes.
+    const BURST: u64 = 300;
+    let gateway = Gateway::with(variant, |setup| {
+        setup.workers = 1;
+        setup.answer = Answer::Refuse(403, "no");
+    });
+    let sockets: Vec<_> = (0..BURST).map(|_| gateway.api_server().knock()).collect();
+    gateway.until("every connection", |totals| totals.accepted == BURST);
+    gateway.until("every stream", |totals| totals.streams_live == BURST);
+    drop(sockets);
+    for _ in 0..BURST {
+        assert_eq!(gateway.ended().side, Side::Downstream);
+    }
     gateway.assert_nothing_held();
 }
 

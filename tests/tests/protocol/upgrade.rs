@@ -30,6 +30,7 @@ matrix! {
     cut_without_close_notify_downstream_is_a_cut_upstream,
     reset_downstream_is_a_cut_upstream,
     kubelet_that_ends_first_leaves_the_other_direction_open,
+    end_of_the_outer_session_does_not_destroy_the_rest,
     one_byte_at_a_time_is_enough,
 }
 
@@ -367,6 +368,40 @@ fn kubelet_that_ends_first_leaves_the_other_direction_open(variant: Variant) {
     let record = gateway.ended();
     assert_end(&record, Reason::Completed, Side::Downstream, Phase::Relay);
     assert_eq!(record.bytes.up, 300_000);
+    gateway.assert_nothing_held();
+}
+
+fn end_of_the_outer_session_does_not_destroy_the_rest(variant: Variant) {
+    // Fits the buffers of one socket: all of it is on its way when the stream is over.
+    const REST: usize = 100_000;
+    let (gateway, kubelet, mut conn) = upgraded(variant, |conn, log| {
+        let ending = conn.read_to_end().1;
+        conn.write_all(&Rng::new(10).bytes(REST)).unwrap();
+        conn.shut().unwrap();
+        log.ending(ending);
+    });
+    // Go ends a session inside of another without a word to the outer one.
+    conn.shut_top().unwrap();
+    assert_eq!(kubelet.ending(), Ending::Clean);
+    kubelet.finish();
+    gateway.until("the end of the stream", |totals| {
+        totals.bytes_down == REST as u64 && totals.streams_established == 0
+    });
+    conn.shut().unwrap();
+    let (received, ending) = conn.read_to_end();
+    assert!(
+        received == Rng::new(10).bytes(REST),
+        "{} bytes",
+        received.len()
+    );
+    assert_eq!(ending, Ending::Clean);
+    drop(conn);
+    assert_end(
+        &gateway.ended(),
+        Reason::Completed,
+        Side::Upstream,
+        Phase::Relay,
+    );
     gateway.assert_nothing_held();
 }
 

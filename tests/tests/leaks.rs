@@ -1,0 +1,222 @@
+//! 1,000 streams that are aborted at a random moment of their life leave nothing behind: descriptors,
+//! pipes, operations, buffers, records.
+//!
+//! Alone in its process, because descriptors belong to the process.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+use eyesplice_dataplane::seam::{RecordKind, StreamId};
+use eyesplice_tests::api_server::{ApiServer, Request, name_of};
+use eyesplice_tests::conn::{Conn, Got};
+use eyesplice_tests::gateway::Gateway;
+use eyesplice_tests::held::{Held, open_descriptors};
+use eyesplice_tests::kubelet::{self, Kubelet, Log};
+use eyesplice_tests::rng::Rng;
+use eyesplice_tests::scripted::Answer;
+use eyesplice_tests::tls;
+use eyesplice_tests::variant::{TCP_TLS13, UNIX_TLS12, UNIX_TLS13, Variant, run};
+use eyesplice_tests::wait::eventually;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Streams in all.
+const STREAMS: u64 = 1000;
+
+/// Streams at the same time.
+const CROWD: u64 = 25;
+
+/// A kubelet that itself leaves in every way, as the seed of the connection says.
+fn unreliable(conn: &mut Conn, log: &Log, rng: &mut Rng) {
+    let how = rng.below(8);
+    if how == 0 {
+        return conn.reset_when_closed();
+    }
+    let Ok(head) = eyesplice_tests::http::read_head(conn) else {
+        return;
+    };
+    log.request(&head);
+    if how == 1 {
+        return;
+    }
+    let granted = match head.get("upgrade") {
+        Some(_) => kubelet::switching(&head),
+        None => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".into(),
+    };
+    if conn.write_all(granted.as_bytes()).is_err() || how == 2 {
+        return;
+    }
+    // From nothing to more than all buffers on the way hold.
+    let amount = rng.length(4 << 20);
+    let mut sent = 0;
+    let stuff = vec![b's'; 16 * 1024];
+    while sent < amount {
+        match conn.try_write(&stuff) {
+            Ok(n) => sent += n,
+            Err(_) => return,
+        }
+        if conn.ended().is_some() {
+            return;
+        }
+    }
+    match how {
+        3 => conn.reset_when_closed(),
+        4 => drop(conn.fin()),
+        5 => drop(conn.shut()),
+        _ => {
+            // Ends, and stays until the other side has ended too.
+            let _ = conn.shut();
+            conn.read_to_end();
+        }
+    }
+}
+
+/// Opens a stream and leaves it at a random moment in a random way.
+fn abort_one(variant: Variant, api_server: &ApiServer, target: &str, seed: u64) {
+    let mut rng = Rng::new(seed);
+    let moment = rng.below(8);
+    let mut conn = api_server.reach();
+    leave(&mut conn, variant, target, moment, &mut rng);
+    match rng.below(3) {
+        0 => conn.reset_when_closed(),
+        1 => drop(conn.shut()),
+        _ => {}
+    }
+}
+
+/// Goes as far as `moment`; whatever fails on the way is the other side's doing.
+fn leave(conn: &mut Conn, variant: Variant, target: &str, moment: usize, rng: &mut Rng) {
+    let connect = format!("CONNECT {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    if moment == 0 {
+        let part = rng.below(connect.len());
+        return drop(conn.write_all(&connect.as_bytes()[..part]));
+    }
+    if conn.write_all(connect.as_bytes()).is_err() || moment == 1 {
+        return;
+    }
+    let answered = eyesplice_tests::http::read_head(conn);
+    if !answered.is_ok_and(|head| head.status() == 200) || moment == 2 {
+        return;
+    }
+    if moment == 3 {
+        // Half of a ClientHello.
+        return drop(conn.write_all(&[22, 3, 1, 2, 0, 1, 0]));
+    }
+    let pki = eyesplice_tests::pki::pki();
+    let config = tls::client(Some(&pki.api_server), &pki.egress, variant.tls);
+    if conn
+        .start_client(&Arc::new(config), name_of(target))
+        .is_err()
+        || moment == 4
+    {
+        return;
+    }
+    let request = if rng.one_in(2) {
+        Request::exec_spdy()
+    } else {
+        Request::logs()
+    };
+    let bytes = request.bytes();
+    if moment == 5 {
+        let part = rng.below(bytes.len());
+        return drop(conn.write_all(&bytes[..part]));
+    }
+    if conn.write_all(&bytes).is_err() || moment == 6 {
+        return;
+    }
+    // Reads some of what comes.
+    let mut left = rng.length(1 << 20);
+    let mut buffer = [0; 16 * 1024];
+    while left > 0 {
+        match conn.read(&mut buffer) {
+            Got::Data(n) => left = left.saturating_sub(n),
+            Got::End(_) => return,
+            Got::Blocked => {}
+        }
+    }
+}
+
+fn thousand_aborted_streams(variant: Variant, answer: Answer, streams: u64) {
+    let gateway = Gateway::with(variant, |setup| {
+        setup.answer = answer;
+        setup.record_queue = 64;
+    });
+    let connections = std::sync::atomic::AtomicU64::new(0);
+    let kubelet = Kubelet::start(variant, move |conn, log| {
+        let number = connections.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        unreliable(conn, log, &mut Rng::new(!number));
+    });
+    let target = kubelet.target();
+    let api_server = gateway.api_server();
+    // One stream warms up what is made once: threads, pools.
+    abort_one(variant, &api_server, &target, 0);
+    gateway.until("a connection", |totals| totals.accepted == 1);
+    gateway.assert_back();
+    let before = (open_descriptors(), Held::of(&gateway.totals()));
+
+    std::thread::scope(|scope| {
+        for thread in 0..CROWD {
+            let (api_server, target) = (&api_server, &target);
+            scope.spawn(move || {
+                for seed in (thread..streams).step_by(CROWD as usize) {
+                    abort_one(variant, api_server, target, 1 + seed);
+                }
+            });
+        }
+    });
+    // A client that left at once may still be in the listener's queue.
+    gateway.until("every connection", |totals| totals.accepted == streams + 1);
+    gateway.assert_back();
+    let totals = gateway.totals();
+    assert!(
+        totals.buffers_open <= 2 * 32,
+        "pooled buffers: {}",
+        totals.buffers_open
+    );
+    assert!(
+        totals.pipes_open <= 2 * 8,
+        "pooled pipes: {}",
+        totals.pipes_open
+    );
+    // The kubelet's ends of the connections may take a moment longer; pooled pipes may stay.
+    let pipes = 2 * usize::try_from(totals.pipes_open).unwrap();
+    eventually(
+        || (open_descriptors() <= before.0 + pipes).then_some(()),
+        || format!("{} descriptors instead of {}", open_descriptors(), before.0),
+    );
+    assert_eq!(Held::of(&gateway.totals()), before.1);
+    every_stream_has_one_last_record(&gateway, streams + 1);
+    drop(api_server);
+    kubelet.finish();
+}
+
+/// Each accepted connection has told of its end exactly once, and of each exchange at most once.
+fn every_stream_has_one_last_record(gateway: &Gateway, streams: u64) {
+    let mut told: BTreeMap<StreamId, BTreeSet<u32>> = BTreeMap::new();
+    eventually(
+        || {
+            for record in gateway.taken_records() {
+                if record.kind == RecordKind::End {
+                    let exchanges = told.entry(record.id).or_default();
+                    assert!(exchanges.insert(record.exchange), "twice: {record:#?}");
+                }
+            }
+            (told.len() as u64 == streams).then_some(())
+        },
+        || "a record of every stream".into(),
+    );
+}
+
+#[test]
+fn aborted_streams_leave_nothing_behind() {
+    for (variant, answer, streams) in [
+        (UNIX_TLS13, Answer::Kubelet, STREAMS),
+        (TCP_TLS13, Answer::Kubelet, STREAMS / 4),
+        (UNIX_TLS12, Answer::Splice, STREAMS / 4),
+        (TCP_TLS13, Answer::Opaque, STREAMS / 4),
+    ] {
+        let name = format!("aborted_streams_leave_nothing_behind ({answer:?})");
+        run(&name, variant, |variant| {
+            thousand_aborted_streams(variant, answer, streams);
+        });
+    }
+}
