@@ -2,7 +2,7 @@
 //! word for how it ended.
 
 use crate::rng::Rng;
-use crate::wait::PATIENCE;
+use crate::wait::{LOOK, PATIENCE};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
@@ -48,6 +48,9 @@ pub enum Got {
 
 /// Wire bytes that may wait to be sent before a write blocks.
 const OUT_MAX: usize = 64 * 1024;
+
+/// Looks at a full socket, one after another, before it counts as stalled.
+const REFUSALS: u32 = 50;
 
 /// Payload that one write takes at most: a full record.
 const WRITE_MAX: usize = 16 * 1024;
@@ -330,6 +333,37 @@ impl Conn {
             }
         }
         self.flush_all()
+    }
+
+    /// Writes everything to a reader that may take its time: patience begins anew with each byte.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn write_all_patiently(&mut self, mut payload: &[u8]) -> io::Result<()> {
+        while !payload.is_empty() {
+            let wrote = self.try_write(payload)?;
+            payload = &payload[wrote..];
+            if wrote == 0 {
+                self.wait(false, true, Instant::now() + PATIENCE)?;
+            }
+        }
+        self.flush_all()
+    }
+
+    /// Writes again and again until nothing is taken any more: every buffer on the way is full.
+    ///
+    /// # Panics
+    /// If the connection is gone.
+    pub fn write_until_full(&mut self, payload: &[u8]) {
+        let mut refused = 0;
+        while refused < REFUSALS {
+            if self.try_write(payload).unwrap() > 0 {
+                refused = 0;
+            } else {
+                refused += 1;
+                std::thread::park_timeout(LOOK);
+            }
+        }
     }
 
     /// Ends this side cleanly: close_notify of every session, then FIN.

@@ -38,9 +38,11 @@ impl Rng {
 
     /// Bytes of which no part repeats.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        std::iter::repeat_with(|| self.draw().to_le_bytes())
-            .flatten()
-            .take(len)
-            .collect()
+        let mut bytes = vec![0; len.next_multiple_of(8)];
+        for eight in bytes.chunks_exact_mut(8) {
+            eight.copy_from_slice(&self.draw().to_le_bytes());
+        }
+        bytes.truncate(len);
+        bytes
     }
 }

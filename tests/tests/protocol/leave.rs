@@ -171,18 +171,7 @@ fn client_that_leaves_a_stalled_kubelet_ends_it_upstream(variant: Variant) {
         conn.wait_hangup();
     });
     let mut conn = exec(&gateway.api_server(), &kubelet.target());
-    // Until all buffers on the way are full: nothing is written any more.
-    let stuff = vec![b's'; 16 * 1024];
-    let mut refusals = 0;
-    while refusals < 50 {
-        match conn.try_write(&stuff).unwrap() {
-            0 => {
-                refusals += 1;
-                std::thread::park_timeout(Duration::from_millis(1));
-            }
-            _ => refusals = 0,
-        }
-    }
+    conn.write_until_full(&[b's'; 16 * 1024]);
     conn.reset_when_closed();
     drop(conn);
     let record = gateway.ended();
@@ -202,17 +191,7 @@ fn kubelet_that_leaves_a_stalled_client_is_noticed(variant: Variant) {
     let gateway = Gateway::start(variant);
     let kubelet = Kubelet::start(variant, |conn, log| {
         kubelet::grant(conn, log);
-        let stuff = vec![b's'; 16 * 1024];
-        let mut refusals = 0;
-        while refusals < 50 {
-            match conn.try_write(&stuff).unwrap() {
-                0 => {
-                    refusals += 1;
-                    std::thread::park_timeout(Duration::from_millis(1));
-                }
-                _ => refusals = 0,
-            }
-        }
+        conn.write_until_full(&[b's'; 16 * 1024]);
         conn.reset_when_closed();
     });
     let mut conn = exec(&gateway.api_server(), &kubelet.target());
