@@ -13,6 +13,7 @@ use crate::seam::{Phase, Reason, Side};
 use eyesplice_proto::body::BodyDecoder;
 use eyesplice_proto::stream;
 use eyesplice_sys::ktls::Trouble;
+use eyesplice_sys::ring::{Op, Readiness};
 use eyesplice_sys::splice;
 use std::future::{pending, poll_fn};
 use std::io;
@@ -162,6 +163,7 @@ pub(crate) async fn pump(
     let reading = |error: LegError| error.at(from_side, phase);
     let writing = |error: LegError| error.at(to_side, phase);
     let may_splice = body.is_none() && from.is_plain() && to.is_plain();
+    let mut sender = Sender::Unwatched;
     let mut bulk = Bulk::default();
     let mut budget = TURN_BUDGET;
     loop {
@@ -169,7 +171,7 @@ pub(crate) async fn pump(
             bulk = Bulk::default();
             if let Some(pipe) = cx.pools().pipe() {
                 cx.counters().splice_starts.inc();
-                if spliced(cx, from, to, phase, pipe).await? == Spliced::End {
+                if spliced(cx, from, to, &mut sender, phase, pipe).await? == Spliced::End {
                     return Ok(Pumped::End);
                 }
             }
@@ -194,7 +196,9 @@ pub(crate) async fn pump(
         if payload > 0 {
             let wire = to.seal(cx.pools(), buffer, payload).map_err(writing)?;
             let write = pin!(to.send(&wire));
-            unless_gone(from, phase, write).await?.map_err(writing)?;
+            unless_gone(from, &mut sender, phase, write)
+                .await?
+                .map_err(writing)?;
             cx.moved(from.side(), payload, false);
         } else {
             drop(buffer);
@@ -257,6 +261,7 @@ async fn spliced(
     cx: &StreamContext,
     from: &Leg,
     to: &Leg,
+    sender: &mut Sender,
     phase: Phase,
     first: LentPipe,
 ) -> Result<Spliced, Failure> {
@@ -304,7 +309,7 @@ async fn spliced(
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let write = pin!(to.writable());
-                    unless_gone(from, phase, write)
+                    unless_gone(from, sender, phase, write)
                         .await?
                         .map_err(|error| writing(error.into()))?;
                 }
@@ -345,30 +350,55 @@ fn empty(pipe: &mut LentPipe, to: &Leg) -> io::Result<usize> {
     Ok(moved)
 }
 
+/// What is known of a leg while it is not read, because what it sent cannot be written.
+///
+/// Its poll is armed at the first write that has to wait, and kept until the direction is over: a
+/// poll and its cancellation with every wait cost as much as the wait.
+enum Sender {
+    Unwatched,
+    Watched(Op<io::Result<Readiness>>),
+    /// It sent a FIN: what was sent before it is still wanted. It hides what comes after it.
+    Ended,
+    /// It was reset, or closed for good.
+    Gone,
+}
+
+impl Sender {
+    /// Waits until `from` has been gone for so long that nobody will take what it left.
+    async fn gone(&mut self, from: &Leg, phase: Phase) -> Failure {
+        loop {
+            match self {
+                Self::Unwatched => *self = Self::Watched(from.hangup()),
+                Self::Watched(hangup) => {
+                    *self = match hangup.await {
+                        Ok(readiness) if !readiness.gone() => Self::Ended,
+                        // The error itself, if there is one, is found by the next read.
+                        _ => Self::Gone,
+                    }
+                }
+                Self::Gone if !from.is_shut() => break,
+                Self::Ended | Self::Gone => return pending().await,
+            }
+        }
+        Box::pin(sleep(LINGER)).await;
+        Failure::new(Reason::Reset, side(from.side()), phase)
+            .detail("closed, and the other side does not take what it had sent before")
+    }
+}
+
 /// Runs a write of what `from` sent, unless `from` is gone for good and nobody takes what it left.
 ///
 /// While a write waits, nobody reads `from`; without this a stream whose reader stalls would not
 /// notice that its sender was reset.
 async fn unless_gone<T>(
     from: &Leg,
+    sender: &mut Sender,
     phase: Phase,
     write: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Failure> {
     tokio::select! {
         biased;
         result = write => Ok(result),
-        // On the heap, because it is made only when a write has to wait.
-        failure = async { Box::pin(gone(from, phase)).await } => Err(failure),
+        failure = sender.gone(from, phase) => Err(failure),
     }
-}
-
-async fn gone(from: &Leg, phase: Phase) -> Failure {
-    match from.hangup().await {
-        // A FIN is an end: what was sent before it is still wanted. It hides what comes after it.
-        Ok(readiness) if !readiness.gone() || from.is_shut() => pending().await,
-        // The error itself, if there is one, is found by the next read.
-        _ => sleep(LINGER).await,
-    }
-    Failure::new(Reason::Reset, side(from.side()), phase)
-        .detail("closed, and the other side does not take what it had sent before")
 }
