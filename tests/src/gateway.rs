@@ -273,11 +273,23 @@ impl Running {
             keepalive_idle: Duration::from_secs(30),
             user_timeout: PATIENCE,
         };
-        let (send, receive) = mpsc::channel(plan.record_queue);
+        Self::of(config, control, snapshots, directory, plan.record_queue)
+    }
+
+    /// Starts an engine as it is configured.
+    pub fn of(
+        config: EngineConfig,
+        control: Arc<dyn Control>,
+        snapshots: Arc<SnapshotCell>,
+        directory: TempDir,
+        record_queue: usize,
+    ) -> Self {
+        let (send, receive) = mpsc::channel(record_queue);
+        let workers = config.workers;
         let engine = Engine::start(config, control, snapshots, send).unwrap();
         Self {
             engine: Some(engine),
-            workers: plan.workers,
+            workers,
             records: Records::collect(receive),
             directory,
         }

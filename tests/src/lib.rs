@@ -21,6 +21,7 @@ pub mod pki;
 pub mod rng;
 pub mod scripted;
 pub mod skip;
+pub mod stack;
 pub mod tls;
 pub mod variant;
 pub mod wait;

@@ -2,7 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
 };
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -34,6 +34,7 @@ pub struct Authority {
 pub struct Identity {
     /// Leaf first.
     pub chain: Vec<CertificateDer<'static>>,
+    spki: Vec<u8>,
     key: Vec<u8>,
     chain_pem: String,
     key_pem: String,
@@ -175,6 +176,7 @@ impl Identity {
             chain_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
             chain: vec![certificate.into()],
+            spki: key.subject_public_key_info(),
             key: key.serialize_der(),
         }
     }
@@ -183,6 +185,11 @@ impl Identity {
     pub fn self_signed(leaf: &Leaf) -> Self {
         let key = KeyPair::generate().unwrap();
         Self::new(leaf.params().self_signed(&key).unwrap(), &key)
+    }
+
+    /// Its SubjectPublicKeyInfo in DER, which pins are made of.
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
     }
 
     /// The key for rustls.

@@ -1,0 +1,173 @@
+//! New certificates, CAs and policy under 200 live streams: none of them is dropped, and the next stream
+//! is judged by the new files alone. What does not load changes nothing.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+use eyesplice_dataplane::seam::{Reason, StreamRecord};
+use eyesplice_tests::api_server::{Request, exec, name_of};
+use eyesplice_tests::conn::{Conn, Ending};
+use eyesplice_tests::kubelet::{self, Kubelet};
+use eyesplice_tests::matrix;
+use eyesplice_tests::pki::{Pki, Presented};
+use eyesplice_tests::stack::{Settings, Stack};
+use eyesplice_tests::tls;
+use eyesplice_tests::variant::Variant;
+use eyesplice_tests::wait::eventually;
+use std::sync::Arc;
+
+matrix! { transports:
+    reload_under_live_streams_drops_none_and_rules_the_next,
+    reload_that_fails_changes_nothing,
+}
+
+/// Streams that live through all of it.
+const LIVE: usize = 200;
+
+/// Reloads.
+const ROUNDS: u64 = 5;
+
+/// A kubelet of these authorities.
+fn kubelet_of(pki: &Pki, variant: Variant) -> Kubelet {
+    let identity = Presented::Good.identity(pki);
+    let config = tls::server(&identity, &pki.clients, variant.tls);
+    Kubelet::with(Some(config), kubelet::serve)
+}
+
+fn ping(live: &mut [Conn], round: u64) {
+    let message = round.to_le_bytes();
+    for conn in &mut *live {
+        conn.write_all(&message).unwrap();
+    }
+    for conn in live {
+        assert_eq!(conn.read_exact(message.len()).unwrap(), message);
+    }
+}
+
+/// All records until there are so many, in the order of their exchange.
+fn records(stack: &Stack, count: usize) -> Vec<StreamRecord> {
+    (0..count).map(|_| stack.ended()).collect()
+}
+
+fn reload_under_live_streams_drops_none_and_rules_the_next(variant: Variant) {
+    let mut pki = Pki::new();
+    let mut settings = Settings::default();
+    let stack = Stack::start(variant, &pki, &settings);
+    let first = kubelet_of(&pki, variant);
+    let mut live: Vec<Conn> = {
+        let api_server = stack.api_server(&pki);
+        (0..LIVE)
+            .map(|_| exec(&api_server, &first.target()))
+            .collect()
+    };
+    ping(&mut live, 0);
+    for round in 1..=ROUNDS {
+        let old = std::mem::take(&mut pki);
+        let denied = round % 2 == 1;
+        settings.actions = match denied {
+            true => vec!["{name: no-run, actions: [run], effect: deny}".into()],
+            false => Vec::new(),
+        };
+        let publication = stack.reload(&pki, &settings).unwrap();
+        assert_eq!(publication.generation, 1 + round);
+        assert!(publication.restart_required.is_empty(), "{publication:?}");
+        ping(&mut live, round);
+
+        // The next stream: only the new authorities will do, on both ends.
+        let kubelet = kubelet_of(&pki, variant);
+        let mut conn = stack.api_server(&pki).open(&kubelet.target());
+        let run = Request::new("POST", "/run/default/web/app?cmd=id").ask(&mut conn);
+        assert_eq!(run.head.status(), if denied { 403 } else { 200 });
+        conn.shut().unwrap();
+        conn.read_to_end();
+        let record = stack.ended();
+        assert_eq!(record.generation, 1 + round);
+        assert_eq!(
+            record.reason,
+            if denied {
+                Reason::Denied
+            } else {
+                Reason::Completed
+            }
+        );
+        kubelet.finish();
+
+        // Who trusts the old egress CA does not trust the new leaf.
+        let stranger = kubelet_of(&pki, variant);
+        let mut conn = stack.api_server(&pki).tunnel(&stranger.target());
+        let config = tls::client(Some(&pki.api_server), &old.egress, variant.tls);
+        conn.start_client(&Arc::new(config), name_of(&stranger.target()))
+            .unwrap_err();
+        drop(conn);
+        assert_eq!(stack.ended().reason, Reason::HandshakeFailed);
+        stranger.finish();
+
+        // A kubelet of the old CA is a stranger now.
+        let left_behind = kubelet_of(&old, variant);
+        let head = stack.api_server(&pki).refused(&left_behind.target());
+        assert!(
+            head.reason().contains("that CA was replaced"),
+            "{}",
+            head.raw
+        );
+        assert_eq!(stack.ended().reason, Reason::Unverified);
+        left_behind.finish();
+        ping(&mut live, round + 100);
+    }
+    assert_eq!(stack.totals().streams_established, LIVE as u64);
+    for conn in &mut live {
+        conn.shut().unwrap();
+        assert_eq!(conn.read_to_end(), (Vec::new(), Ending::Clean));
+    }
+    drop(live);
+    for record in records(&stack, LIVE) {
+        assert_eq!(
+            (record.reason, record.generation),
+            (Reason::Completed, 1),
+            "{record:?}"
+        );
+    }
+    first.finish();
+    stack.assert_nothing_held();
+}
+
+fn reload_that_fails_changes_nothing(variant: Variant) {
+    let pki = Pki::new();
+    let stack = Stack::start(variant, &pki, &Settings::default());
+    let kubelet = kubelet_of(&pki, variant);
+    let mut live = [exec(&stack.api_server(&pki), &kubelet.target())];
+    for (file, text) in [
+        ("egress-ca.crt", "no certificate"),
+        ("client.key", Pki::new().egress.pem()),
+        ("inventory.yaml", "kind: Nonsense"),
+        ("gateway.yaml", "apiVersion: v2"),
+    ] {
+        let path = stack.file(file);
+        let good = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text).unwrap();
+        let errors = stack.reload_files().unwrap_err();
+        assert!(
+            errors.contains(file) || errors.contains("apiVersion"),
+            "{file}: {errors}"
+        );
+        ping(&mut live, 1);
+        let mut conn = stack.api_server(&pki).open(&kubelet.target());
+        assert_eq!(Request::get("/healthz").ask(&mut conn).text(), "ok");
+        conn.shut().unwrap();
+        conn.read_to_end();
+        let record = stack.ended();
+        assert_eq!((record.reason, record.generation), (Reason::Completed, 1));
+        std::fs::write(&path, good).unwrap();
+    }
+    assert_eq!(stack.reload_files().unwrap().generation, 2);
+    ping(&mut live, 2);
+    let [mut conn] = live;
+    conn.shut().unwrap();
+    conn.read_to_end();
+    kubelet.finish();
+    assert_eq!(stack.ended().generation, 1);
+    stack.assert_nothing_held();
+    eventually(
+        || (stack.totals().streams_live == 0).then_some(()),
+        || "the last stream".into(),
+    );
+}
