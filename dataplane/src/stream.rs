@@ -146,9 +146,15 @@ pub(crate) async fn run(
                 }
             };
             end(&failure, &downstream, &upstream);
+            if (failure.reason, failure.side) == (Reason::Truncated, Side::Downstream) {
+                Box::pin(lingered(&cx, &upstream)).await;
+            }
             failure
         }
     };
+    if (failure.reason, failure.side) == (Reason::Truncated, Side::Upstream) {
+        Box::pin(lingered(&cx, &downstream)).await;
+    }
     if downstream.is_shut() {
         // A peer that stays is closed on all the same.
         let drained = timeout(LINGER, downstream.drain(cx.pools()));
@@ -253,9 +259,31 @@ fn end(failure: &Failure, downstream: &Leg, upstream: &Leg) {
         (Reason::Protocol | Reason::BadUpgrade | Reason::HandshakeFailed, Side::Upstream) => {
             downstream.cut();
         }
+        // All that came before is whole, and on its way: a reset would destroy it. A bare leg has no
+        // other way to tell.
+        (Reason::Truncated, Side::Upstream) if !downstream.is_bare() => {
+            upstream.cut();
+            downstream.truncate();
+        }
+        (Reason::Truncated, Side::Downstream) if !upstream.is_bare() => {
+            upstream.truncate();
+            downstream.cut();
+        }
         _ => {
             upstream.cut();
             downstream.cut();
         }
+    }
+}
+
+/// Lets the peer of a leg that was truncated take what is on its way to it.
+async fn lingered(cx: &StreamContext, leg: &Leg) {
+    if leg.is_shut() {
+        let linger = pin!(async {
+            relay::linger(cx, leg).await;
+            Ok(())
+        });
+        // Who ends it early makes no difference to how it ended.
+        let _ = until_aborted(cx, Phase::Relay, linger).await;
     }
 }

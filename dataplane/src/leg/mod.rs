@@ -19,6 +19,7 @@ use rustls::pki_types::CertificateDer;
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 
 /// One leg of a stream.
@@ -35,7 +36,7 @@ pub(crate) struct Leg {
     owed: RefCell<Vec<u8>>,
     /// A writer is between two parts of one record: nobody else may write.
     writing: Cell<bool>,
-    /// The write side was shut cleanly; the socket must not be reset any more.
+    /// The write side was ended; the socket must not be reset any more.
     shut: Cell<bool>,
     /// The peer ended cleanly; the FIN that follows a close_notify is no truncation.
     ended: Cell<bool>,
@@ -160,7 +161,15 @@ impl Leg {
         }
     }
 
-    /// Whether the write side was ended cleanly.
+    /// Ends the write side without close_notify: a TLS peer gets all that was sent, and takes the end
+    /// for the cut that it is.
+    pub(crate) fn truncate(&self) {
+        self.shut.set(true);
+        // A peer that is gone needs no telling.
+        let _ = socket::shutdown(self.fd.as_fd(), Shutdown::Write);
+    }
+
+    /// Whether the write side was ended, and the socket must not be reset.
     pub(crate) fn is_shut(&self) -> bool {
         self.shut.get()
     }
