@@ -48,8 +48,9 @@ def attach(lane):
 
 def port_forward(lane):
     """Port-forward."""
-    body = lambda: lane.over(websocket.port_forward, PROTOCOL, EXEC_BYTES)  # noqa: E731
-    lane.audited("portForward", body, container=None)
+    lane.audited(
+        "portForward", lambda: lane.over(websocket.port_forward, PROTOCOL, EXEC_BYTES), container=None
+    )
 
 
 VERBS = [

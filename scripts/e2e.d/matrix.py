@@ -109,11 +109,17 @@ class Matrix:
 
     def into_readme(self, text):
         """Returns the README with the section between the marks replaced."""
-        section = f"{BEGIN}\n{self.summary()}\n{END}"
+        section = f"{BEGIN}\n{self.summary()}\n\n{FOOTNOTE}\n{END}"
         return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: section, text, flags=re.DOTALL)
 
 
 TRANSPORTS = {"uds": "UNIX socket", "tcp": "TCP with mTLS"}
+
+FOOTNOTE = """\
+`ok` stands for both transports in both modes, the word after it for what carried the stream. The API
+server of that cluster (1.20) does not translate the newer WebSocket protocols and its container runtime
+refuses them, so kubectl falls back to SPDY; older ones pass from end to end (own client).
+[All cells](docs/kubectl-matrix.md)."""
 
 DOCUMENT = """\
 # kubectl through eyesplice
@@ -136,12 +142,12 @@ and in both modes. A cell says `ok` only if every check of that verb passed in t
 
 What a verb's checks are: **exec** exit codes 0, 3 and 127, standard error apart from standard output,
 an end of standard input that ends the command, binary input and output by checksum (100 MiB each way
-with one release per transport and mode); **exec -it** a terminal, its size and a change of it;
-**attach** with standard input; **cp** a tree with a big file, there and back; **port-forward** 25
-connections at once through one session, each with a half-close, and 20 MB by checksum;
-**logs** the tail, and 100,000 lines by checksum; **logs -f** lines that arrive while it follows, and an end
-on the kubelet's side when kubectl is killed; **nodes/proxy**, **pods/proxy**, **services/proxy** by
-`kubectl get --raw`.
+with one release per transport and mode, 8 MiB with the others); **exec -it** a terminal, its size and
+a change of it; **attach** with standard input; **cp** a tree with a big file, there and back;
+**port-forward** 25 connections at once through one session, each with a half-close, and 20 MB by
+checksum; **logs** the tail, and 100,000 lines by checksum; **logs -f** lines that arrive while it
+follows, and an end on the kubelet's side when kubectl is killed; **nodes/proxy**, **pods/proxy** and
+**services/proxy** by `kubectl get --raw`.
 """
 
 

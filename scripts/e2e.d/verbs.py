@@ -30,9 +30,8 @@ PAGE = b"hello from the data directory\n"
 CONNECTIONS = 25
 CONNECTION_BYTES = 48 << 10
 
-# Bytes through one forwarded connection, and those of it that a repeated run moves.
+# Bytes through one forwarded connection.
 FORWARD_BYTES = 20_000_000
-FORWARD_BYTES_AGAIN = 2_000_000
 
 
 @dataclass
@@ -269,7 +268,6 @@ def tree(root):
 @verb("port-forward", "forward")
 def port_forward(lane):
     """Many connections through one session, half-closes, and a large transfer."""
-    large = FORWARD_BYTES if lane.asked != "WebSocket" else FORWARD_BYTES_AGAIN
 
     def body():
         arguments = ["port-forward", "--address", "127.0.0.1", f"pod/{lane.pod}", ":8080", ":7000"]
@@ -282,7 +280,7 @@ def port_forward(lane):
             # One after the other, because busybox's server lets two wait; then all at the same time.
             opened = [Connection(echo, number) for number in range(CONNECTIONS)]
             at_once(opened, lambda connection: connection.echo(CONNECTION_BYTES))
-            Connection(echo, 0).echo(large)
+            Connection(echo, 0).echo(FORWARD_BYTES)
             kubectl.end(signal.SIGINT)
 
     lane.audited("portForward", body, container=None)
