@@ -192,7 +192,11 @@ fn serve_connection(server: &Server, socket: TcpStream) {
         && let Err(error) = conn.start_server(config)
     {
         server.log.refused.lock().unwrap().push(error.to_string());
-        return;
+        // A reset may overtake the end of the handshake.
+        return server.log.ending(match conn.trouble() {
+            Some(_) => Ending::Broken,
+            None => Ending::Reset,
+        });
     }
     *server.log.connections.lock().unwrap() += 1;
     (server.script)(&mut conn, &server.log);

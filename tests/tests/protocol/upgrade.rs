@@ -1,6 +1,7 @@
 //! Upgrades: granted, refused, wrong, and how upgraded streams end.
 
 use crate::expect::assert_end;
+use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{Phase, Reason, Side, StreamMode, VerificationResult};
 use eyesplice_proto::route::Action;
 use eyesplice_tests::api_server::{Request, exec};
@@ -11,7 +12,7 @@ use eyesplice_tests::http::{Body, Reply};
 use eyesplice_tests::kubelet::{self, Kubelet, Log, grant, request};
 use eyesplice_tests::matrix;
 use eyesplice_tests::rng::Rng;
-use eyesplice_tests::variant::Variant;
+use eyesplice_tests::variant::{Variant, ktls_policy};
 
 matrix! {
     exec_is_carried_both_ways_and_ends_as_the_client_ends_it,
@@ -79,6 +80,9 @@ fn exec_is_carried_both_ways_and_ends_as_the_client_ends_it(variant: Variant) {
     assert_eq!(kubelet.ending(), Ending::Clean);
     kubelet.finish();
 
+    if ktls_policy() == KtlsPolicy::Require {
+        assert!(gateway.totals().ktls_legs > 0, "{:?}", gateway.totals());
+    }
     let began = gateway.running().began();
     assert_eq!(began.exchange, 1);
     let record = gateway.ended();
