@@ -4,7 +4,7 @@ use crate::context::StreamContext;
 use crate::engine::KtlsPolicy;
 use crate::failure::LegError;
 use crate::leg::Leg;
-use eyesplice_proto::tls::{Handover, RECORD_PAYLOAD, Session, TlsError};
+use eyesplice_proto::tls::{Handover, PostHandshake, RECORD_PAYLOAD, Session, TlsError};
 use eyesplice_sys::ktls::{
     self, Alert, Cipher, Keys, Record, RecordKind, RecordWait, Trouble, Version,
 };
@@ -21,9 +21,6 @@ use std::sync::Arc;
 /// Records that one AES-GCM key may protect (RFC 8446 section 5.5: 2^24.5). The kernel neither counts
 /// them nor can it change the key before Linux 6.14.
 const RECORDS_PER_KEY: u64 = 1 << 24;
-
-/// Handshake message types (RFC 8446 section 4).
-const NEW_SESSION_TICKET: u8 = 4;
 
 /// What a worker knows of kernel TLS.
 #[derive(Clone, Debug)]
@@ -80,6 +77,7 @@ impl Ktls {
         let Handover {
             secrets,
             version,
+            is_server,
             peer_certificates,
         } = session.into_kernel()?;
         let version = match version {
@@ -92,7 +90,7 @@ impl Ktls {
         ktls::install_tx(socket, &transmit)
             .and_then(|()| ktls::install_rx(socket, &receive))
             .map_err(|error| LegError::Gone(error.source))?;
-        leg.set_kernel(KernelTls::new(peer_certificates));
+        leg.set_kernel(KernelTls::new(is_server, peer_certificates));
         cx.counters().ktls_legs.inc();
         Ok(())
     }
@@ -179,8 +177,7 @@ fn keys(version: Version, sequence: u64, secrets: &Secrets) -> Result<Keys, LegE
 pub(crate) struct KernelTls {
     peer_certificates: Option<Vec<CertificateDer<'static>>>,
     records_sent: Cell<u64>,
-    /// Bytes of a handshake message whose beginning was seen.
-    message_left: Cell<usize>,
+    messages: RefCell<PostHandshake>,
     wait: RefCell<RecordWait>,
 }
 
@@ -195,11 +192,11 @@ pub(crate) enum FromKernel {
 }
 
 impl KernelTls {
-    fn new(peer_certificates: Option<Vec<CertificateDer<'static>>>) -> Self {
+    fn new(is_server: bool, peer_certificates: Option<Vec<CertificateDer<'static>>>) -> Self {
         Self {
             peer_certificates,
             records_sent: Cell::new(0),
-            message_left: Cell::new(0),
+            messages: RefCell::new(PostHandshake::new(is_server)),
             wait: RefCell::default(),
         }
     }
@@ -277,7 +274,7 @@ impl KernelTls {
                     len,
                     ..
                 }) => {
-                    self.pass_tickets(room.get(..len).unwrap_or_default())?;
+                    self.pass_messages(room.get(..len).unwrap_or_default())?;
                 }
                 Ok(Record::Content { .. }) => return Err(misbehaved()),
                 Ok(Record::Fin) => return Err(LegError::Truncated),
@@ -296,22 +293,11 @@ impl KernelTls {
         }
     }
 
-    /// Walks the handshake messages of a record: tickets may come at any time and are not used; a
-    /// key update cannot be followed, so the connection ends as an error.
-    fn pass_tickets(&self, mut content: &[u8]) -> Result<(), LegError> {
-        loop {
-            let skipped = self.message_left.get().min(content.len());
-            self.message_left.set(self.message_left.get() - skipped);
-            content = content.get(skipped..).unwrap_or_default();
-            match content {
-                [] => return Ok(()),
-                [NEW_SESSION_TICKET, high, middle, low, ..] => {
-                    let body = u32::from_be_bytes([0, *high, *middle, *low]) as usize;
-                    self.message_left.set(4 + body);
-                }
-                // Another message, or a header split over records, which no peer sends.
-                _ => return Err(misbehaved()),
-            }
+    /// Passes over tickets; a key update cannot be followed, so the connection ends as an error.
+    fn pass_messages(&self, content: &[u8]) -> Result<(), LegError> {
+        match self.messages.borrow_mut().follow(content) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) | Err(_) => Err(misbehaved()),
         }
     }
 }
@@ -328,41 +314,16 @@ fn misbehaved() -> LegError {
 mod tests {
     use super::*;
 
-    fn ticket(body: u8) -> Vec<u8> {
-        let mut message = vec![NEW_SESSION_TICKET, 0, 0, body];
-        message.resize(4 + usize::from(body), 7);
-        message
-    }
-
     #[test]
-    fn tickets_pass_whole_together_and_split() {
-        let session = KernelTls::new(None);
-        session.pass_tickets(&ticket(9)).unwrap();
-        session
-            .pass_tickets(&[ticket(3), ticket(200)].concat())
-            .unwrap();
-        let long = ticket(100);
-        session.pass_tickets(&long[..50]).unwrap();
-        session
-            .pass_tickets(&[&long[50..], &ticket(1)[..]].concat())
-            .unwrap();
-        assert_eq!(session.message_left.get(), 0);
-    }
-
-    #[test]
-    fn key_update_ends_the_connection() {
-        let session = KernelTls::new(None);
-        assert!(session.pass_tickets(&[24, 0, 0, 1, 0]).is_err());
-        assert!(
-            session
-                .pass_tickets(&[ticket(2), vec![24, 0, 0, 1, 1]].concat())
-                .is_err()
-        );
+    fn ticket_passes_and_key_update_ends_the_connection() {
+        let session = KernelTls::new(false, None);
+        session.pass_messages(&[4, 0, 0, 2, 7, 7]).unwrap();
+        assert!(session.pass_messages(&[24, 0, 0, 1, 0]).is_err());
     }
 
     #[test]
     fn used_up_key_ends_the_connection() {
-        let session = KernelTls::new(None);
+        let session = KernelTls::new(false, None);
         session.records_sent.set(RECORDS_PER_KEY - 1);
         assert!(session.count(100).is_ok());
         assert!(session.count(1).is_err());

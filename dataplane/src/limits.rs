@@ -1,7 +1,7 @@
 //! Every bound of the engine, with its reason. Limits that an operator sets are in
 //! [`seam`](crate::seam).
 
-use eyesplice_proto::tls::{PENDING_MAX, sealed_bound};
+use eyesplice_proto::tls::{PENDING_MAX, RECORD_MAX, sealed_bound};
 use std::time::Duration;
 
 /// Size of a pooled buffer. One size for all uses keeps the pools simple and every large copy at
@@ -66,8 +66,12 @@ pub(crate) const KEEPALIVE_COUNT: u32 = 6;
 pub(crate) const ERROR_BODY: usize = 1024;
 
 const _: () = assert!(
-    PENDING_MAX < CHUNK,
-    "a chunk has room beside an unfinished record"
+    PENDING_MAX + 2 * RECORD_MAX <= BUFFER,
+    "a buffer has room for records behind what a session inside of another, and that other, keep"
+);
+const _: () = assert!(
+    2 * RECORD_MAX <= CHUNK,
+    "a record and what was kept before it make no more payload than a chunk"
 );
 const _: () = assert!(
     sealed_bound(sealed_bound(CHUNK)) <= BUFFER,

@@ -18,6 +18,7 @@ use crate::parse::{self, HeadLimits, Parsed, Progress};
 use crate::route::{self, Action};
 use crate::serialize;
 use crate::stream::{self, Cut, End, Event, Side, Stream};
+use crate::tls::PostHandshake;
 use crate::upgrade::{self, Reply, Upgrade};
 
 /// A fuzz target.
@@ -67,6 +68,15 @@ pub const TARGETS: &[FuzzTarget] = &[
         name: "stream",
         seeds: &[&[0, 3], &[1, 3, 4], &[2, 5]],
         run: stream,
+    },
+    FuzzTarget {
+        name: "tls_messages",
+        seeds: &[
+            &[4, 0, 0, 3, 1, 2, 3, 24, 0, 0, 1, 1],
+            &[24, 0, 0, 1, 0],
+            &[4, 0, 0, 0],
+        ],
+        run: tls_messages,
     },
 ];
 
@@ -475,6 +485,34 @@ fn decode_once(bytes: &[u8]) -> Vec<u8> {
         decoded.push(next.1);
     }
     decoded
+}
+
+/// Handshake messages after the handshake: where records cut them makes no difference, but that
+/// nothing may follow a key update in its own record.
+pub fn tls_messages(data: &[u8]) {
+    for is_server in [false, true] {
+        let mut whole = PostHandshake::new(is_server);
+        let mut bytes = PostHandshake::new(is_server);
+        let mut updates = 0;
+        let mut refused = data.is_empty();
+        for byte in data.chunks(1) {
+            match bytes.follow(byte) {
+                Ok(update) => updates += usize::from(update.is_some()),
+                Err(_) => {
+                    refused = true;
+                    break;
+                }
+            }
+        }
+        match whole.follow(data) {
+            Ok(update) => {
+                assert!(!refused);
+                assert_eq!(updates, usize::from(update.is_some()));
+                assert_eq!(whole.is_within_message(), bytes.is_within_message());
+            }
+            Err(_) => assert!(refused || updates > 0),
+        }
+    }
 }
 
 /// A series of ends: each byte is one event.

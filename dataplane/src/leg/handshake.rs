@@ -3,7 +3,7 @@
 use super::{Leg, Next, ReadStep};
 use crate::failure::LegError;
 use crate::pool::{Buffer, Pools};
-use eyesplice_proto::tls::{RECORD_HEADER, missing_to_record_end};
+use eyesplice_proto::tls::RECORD_HEADER;
 use eyesplice_sys::{ring, socket};
 use std::io;
 use std::os::fd::AsFd;
@@ -21,8 +21,7 @@ impl Leg {
         exactly: bool,
     ) -> Result<(), LegError> {
         // Lets a client write its first flight.
-        self.with_top(|top| top.receive(&mut [], &mut []))
-            .transpose()?;
+        self.with_top(|top| top.receive(&mut [])).transpose()?;
         self.send_outgoing(pools);
         loop {
             self.flush_until(deadline).await?;
@@ -72,13 +71,12 @@ impl Leg {
         let [session] = layers.as_mut_slice() else {
             return Err(LegError::Gone(io::ErrorKind::Unsupported.into()));
         };
-        let mut wire = pools.buffer();
         let kept = session.pending_len();
-        let missing = match missing_to_record_end(session.pending()) {
+        let missing = match session.missing_to_record_end() {
             0 => RECORD_HEADER,
             missing => missing,
         };
-        let room = wire.get_mut(kept..kept + missing).unwrap_or_default();
+        let room = out.get_mut(kept..kept + missing).unwrap_or_default();
         let received = match socket::recv(self.fd.as_fd(), room) {
             Ok(0) => return Err(LegError::Truncated),
             Ok(received) => received,
@@ -91,7 +89,7 @@ impl Leg {
             Err(error) => return Err(LegError::Gone(error)),
         };
         let result = session
-            .receive(wire.get_mut(..kept + received).unwrap_or_default(), out)
+            .receive(out.get_mut(..kept + received).unwrap_or_default())
             .map(|got| ReadStep {
                 payload: got.plaintext,
                 next: Next::Read,

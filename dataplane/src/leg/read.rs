@@ -3,9 +3,9 @@
 use super::{Leg, Next, ReadStep};
 use crate::failure::LegError;
 use crate::ktls::FromKernel;
-use crate::limits::{BUFFER, CHUNK};
+use crate::limits::CHUNK;
 use crate::pool::{Buffer, Pools};
-use eyesplice_proto::tls::{Session, TlsError};
+use eyesplice_proto::tls::{RECORD_MAX, Session, TlsError};
 use eyesplice_sys::socket;
 use std::io;
 use std::os::fd::AsFd;
@@ -36,15 +36,8 @@ impl Leg {
         let mut layers = self.layers.borrow_mut();
         let step = match layers.as_mut_slice() {
             [] => self.read_plain(out),
-            [only] => {
-                let mut wire = pools.buffer();
-                self.read_tls(only, &mut wire, out, 0)
-            }
-            [outer, inner] => {
-                let mut wire = pools.buffer();
-                let mut middle = pools.buffer();
-                self.read_nested(outer, inner, &mut wire, &mut middle, out)
-            }
+            [only] => self.read_tls(only, out),
+            [outer, inner] => self.read_nested(outer, inner, out),
             _ => Err(LegError::Gone(io::ErrorKind::Unsupported.into())),
         };
         let wants_out = layers.iter().any(Session::has_outgoing);
@@ -130,17 +123,11 @@ impl Leg {
         }
     }
 
-    /// Reads ciphertext into `wire` and payload into `out`, behind `offset` bytes of room.
-    fn read_tls(
-        &self,
-        session: &mut Session,
-        wire: &mut [u8],
-        out: &mut [u8],
-        offset: usize,
-    ) -> Result<ReadStep, LegError> {
+    /// Reads ciphertext into `buffer` and opens it there.
+    fn read_tls(&self, session: &mut Session, buffer: &mut [u8]) -> Result<ReadStep, LegError> {
         let kept = session.pending_len();
-        let end = BUFFER.min(CHUNK.max(kept + 1)).min(BUFFER - offset);
-        let room = wire.get_mut(kept..end).unwrap_or_default();
+        let end = CHUNK.max(kept + RECORD_MAX).min(buffer.len());
+        let room = buffer.get_mut(kept..end).unwrap_or_default();
         if room.is_empty() {
             return Err(LegError::Tls(TlsError::PendingOverflow));
         }
@@ -154,9 +141,7 @@ impl Leg {
             ReadStep { payload: 0, .. } => return Err(LegError::Truncated),
             ReadStep { payload, .. } => payload,
         };
-        let ciphertext = wire.get_mut(..kept + received).unwrap_or_default();
-        let plaintext = out.get_mut(offset..).unwrap_or_default();
-        let got = session.receive(ciphertext, plaintext)?;
+        let got = session.receive(buffer.get_mut(..kept + received).unwrap_or_default())?;
         let next = if got.peer_closed {
             Next::End
         } else {
@@ -168,24 +153,23 @@ impl Leg {
         })
     }
 
+    /// Opens the outer session's records behind the room that the inner one needs for what it keeps.
     fn read_nested(
         &self,
         outer: &mut Session,
         inner: &mut Session,
-        wire: &mut [u8],
-        middle: &mut [u8],
-        out: &mut [u8],
+        buffer: &mut [u8],
     ) -> Result<ReadStep, LegError> {
         let kept = inner.pending_len();
-        let step = self.read_tls(outer, wire, middle, kept)?;
+        let behind = buffer.get_mut(kept..).unwrap_or_default();
+        let step = self.read_tls(outer, behind)?;
         if step.payload == 0 {
             return match step.next {
                 Next::End => Err(LegError::Truncated),
                 next => Ok(ReadStep { payload: 0, next }),
             };
         }
-        let ciphertext = middle.get_mut(..kept + step.payload).unwrap_or_default();
-        let got = inner.receive(ciphertext, out)?;
+        let got = inner.receive(buffer.get_mut(..kept + step.payload).unwrap_or_default())?;
         match (got.peer_closed, step.next) {
             (true, _) => Ok(ReadStep {
                 payload: got.plaintext,

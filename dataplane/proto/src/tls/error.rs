@@ -1,7 +1,7 @@
 //! Why a TLS session ends.
 
+use super::handshake::OUTGOING_MAX;
 use super::record::PENDING_MAX;
-use super::turn::OUTGOING_MAX;
 use rustls::AlertDescription;
 
 /// Why a TLS session ended.
@@ -10,6 +10,9 @@ pub enum TlsError {
     /// The peer broke the protocol, its certificate was refused, or it sent an alert.
     #[error("TLS failed")]
     Rustls(#[from] rustls::Error),
+    /// The peer broke the record protocol after the handshake.
+    #[error("TLS failed")]
+    Record(#[from] RecordFault),
     /// The peer offered early data although none was allowed.
     #[error("peer sent TLS early data, which is never accepted")]
     EarlyData,
@@ -34,6 +37,41 @@ pub enum TlsError {
     /// The cipher's limit for one key was reached and the key could not be updated.
     #[error("TLS key is used up and cannot be updated")]
     KeyExhausted,
+    /// Another AEAD was negotiated than the configuration can have offered.
+    #[error("TLS negotiated a cipher that records cannot be protected with")]
+    UnknownCipher,
+}
+
+/// What was wrong with a record after the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordFault {
+    /// It was not made with the session's key, or was changed on its way.
+    #[error("peer's record cannot be decrypted: it was altered or forged on its way")]
+    Authentication,
+    /// It is longer than a record may be.
+    #[error("peer's record is longer than TLS allows")]
+    Oversized,
+    /// Its type, or the handshake message in it, may not come now. TLS 1.2's renegotiation is one.
+    #[error("peer sent a TLS record or message that may not follow the handshake")]
+    Unexpected,
+    /// An alert of another form than two bytes, or of a level that TLS 1.3 does not have.
+    #[error("peer sent a malformed TLS alert")]
+    MalformedAlert,
+    /// More of them came without data between than any honest peer sends.
+    #[error("peer sent too many TLS records without data")]
+    TooManyControls,
+}
+
+impl RecordFault {
+    /// The alert that tells the peer (RFC 8446 section 6.2).
+    pub(super) fn alert(self) -> AlertDescription {
+        match self {
+            Self::Authentication => AlertDescription::BadRecordMac,
+            Self::Oversized => AlertDescription::RecordOverflow,
+            Self::Unexpected | Self::TooManyControls => AlertDescription::UnexpectedMessage,
+            Self::MalformedAlert => AlertDescription::DecodeError,
+        }
+    }
 }
 
 impl TlsError {

@@ -1,53 +1,56 @@
-//! One TLS session without I/O: rustls' unbuffered API behind four verbs (receive, seal, close,
-//! hand over).
+//! One TLS session without I/O, behind four verbs (receive, seal, close, hand over).
 //!
-//! The caller owns all large buffers: ciphertext is decrypted where it was received, payload is
-//! written to the caller's plaintext buffer, and records are sealed into the caller's output
-//! buffer. A session that waits holds nothing but the start of a record, if it has one.
-//!
-//! rustls keeps offsets into the ciphertext of a handshake message that is split over records,
-//! and panics if it is shown another buffer then. So the start of a record or message stays in the
-//! session ([`Session::pending_len`]), and every call into rustls shows it.
+//! rustls makes the handshake; the records after it are protected here, in place, in the caller's
+//! buffers. The caller owns all large buffers: ciphertext is opened where it was received, and
+//! records are sealed into the caller's output buffer. A session that waits holds nothing but the
+//! start of a record, if it has one ([`Session::pending_len`]).
 
 mod error;
+mod established;
+mod handshake;
+mod messages;
+mod protection;
 mod record;
-mod turn;
 
-pub use error::TlsError;
-pub use record::{
-    PENDING_MAX, RECORD_HEADER, RECORD_MAX, RECORD_PAYLOAD, missing_to_record_end, sealed_bound,
-};
+pub use error::{RecordFault, TlsError};
+pub use messages::{KeyUpdate, PostHandshake, UnexpectedMessage};
+pub use record::{PENDING_MAX, RECORD_HEADER, RECORD_MAX, RECORD_PAYLOAD, sealed_bound};
 
+use established::{Established, Facts};
+use handshake::{Conn, Handshake};
+use record::{missing_to_record_end, sealed_alone};
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{EncryptError, UnbufferedStatus};
 use rustls::{ClientConfig, ExtractedSecrets, ProtocolVersion, ServerConfig, SupportedCipherSuite};
 use std::fmt;
 use std::sync::Arc;
-use turn::{Sink, Turn, Writer, turn, write_turn};
 
 /// A TLS connection in either role.
+///
+/// Its configuration must set `enable_secret_extraction`. Session tickets of a server are passed
+/// over: a client whose configuration resumes TLS 1.3 sessions finds none to resume.
 pub struct Session {
-    conn: Conn,
+    state: State,
     /// Encoded handshake records and alerts that the caller has to send before anything else.
     outgoing: Vec<u8>,
-    /// Ciphertext that rustls has seen and not released.
+    /// Ciphertext that was received and is not used up.
     pending: Vec<u8>,
     peer_closed: bool,
     close_sent: bool,
-    failed: bool,
 }
 
-enum Conn {
-    Server(Box<UnbufferedServerConnection>),
-    Client(Box<UnbufferedClientConnection>),
+enum State {
+    /// Runs, or is over and has not been followed by anything.
+    Handshake(Handshake),
+    Established(Box<Established>),
+    Failed,
 }
 
 /// What [`Session::receive`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Payload bytes written to the front of the plaintext buffer.
+    /// Payload bytes at the front of the buffer.
     pub plaintext: usize,
     /// The peer sent close_notify: what was read is all there will be.
     pub peer_closed: bool,
@@ -59,6 +62,8 @@ pub struct Handover {
     pub secrets: ExtractedSecrets,
     /// Negotiated version.
     pub version: ProtocolVersion,
+    /// Whether we were the server.
+    pub is_server: bool,
     /// The peer's chain, as presented.
     pub peer_certificates: Option<Vec<CertificateDer<'static>>>,
 }
@@ -69,9 +74,8 @@ impl Session {
     /// # Errors
     /// If rustls refuses the configuration.
     pub fn server(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
-        Ok(Self::new(Conn::Server(Box::new(
-            UnbufferedServerConnection::new(config)?,
-        ))))
+        let conn = UnbufferedServerConnection::new(config)?;
+        Ok(Self::new(Conn::Server(Box::new(conn))))
     }
 
     /// Begins a session as client; the ClientHello waits in [`Session::take_outgoing`] after the first
@@ -80,19 +84,17 @@ impl Session {
     /// # Errors
     /// If rustls refuses the configuration or the name.
     pub fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsError> {
-        Ok(Self::new(Conn::Client(Box::new(
-            UnbufferedClientConnection::new(config, name)?,
-        ))))
+        let conn = UnbufferedClientConnection::new(config, name)?;
+        Ok(Self::new(Conn::Client(Box::new(conn))))
     }
 
     fn new(conn: Conn) -> Self {
         Self {
-            conn,
+            state: State::Handshake(Handshake::new(conn)),
             outgoing: Vec::new(),
             pending: Vec::new(),
             peer_closed: false,
             close_sent: false,
-            failed: false,
         }
     }
 
@@ -102,131 +104,100 @@ impl Session {
         self.pending.len()
     }
 
-    /// The unfinished record that the session keeps.
-    pub fn pending(&self) -> &[u8] {
-        &self.pending
+    /// Bytes on the wire that complete the record whose start the session keeps: up to 5 for its
+    /// header, then what the header says; 0 if nothing is kept but whole records of an unfinished
+    /// message. Lets a caller read exactly to a record boundary, as the hand-over to kernel TLS
+    /// demands.
+    pub fn missing_to_record_end(&self) -> usize {
+        match &self.state {
+            State::Handshake(handshake) => handshake.missing_to_record_end(&self.pending),
+            State::Established(_) | State::Failed => missing_to_record_end(&self.pending),
+        }
     }
 
-    /// Feeds ciphertext, which is decrypted in place.
+    /// Feeds ciphertext and opens it in place: payload is at the front of `buffer` afterwards.
     ///
     /// `buffer` begins with [`Session::pending_len`] bytes of room, which are overwritten; what was
-    /// received follows. `plaintext` must be at least as long as `buffer`: payload is always shorter
-    /// than its records. Call it with an empty buffer to start a handshake. Output that the
-    /// peer must get (handshake, alert) is in [`Session::take_outgoing`] afterwards, on success and
-    /// on failure.
+    /// received follows. Call it with an empty buffer to start a handshake. Output that the peer
+    /// must get (handshake, alert, key update) is in [`Session::take_outgoing`] afterwards, on
+    /// success and on failure.
     ///
     /// # Errors
     /// The session is over; an alert for the peer may wait in [`Session::take_outgoing`].
-    pub fn receive(
-        &mut self,
-        buffer: &mut [u8],
-        plaintext: &mut [u8],
-    ) -> Result<Received, TlsError> {
+    pub fn receive(&mut self, buffer: &mut [u8]) -> Result<Received, TlsError> {
+        let result = self.receive_into(buffer);
+        if let Err(error) = &result {
+            let state = std::mem::replace(&mut self.state, State::Failed);
+            if let (TlsError::Record(fault), State::Established(mut session), false) =
+                (error, state, self.close_sent)
+            {
+                session.tell(*fault, &mut self.outgoing);
+            }
+        }
+        result
+    }
+
+    fn receive_into(&mut self, buffer: &mut [u8]) -> Result<Received, TlsError> {
         let kept = std::mem::take(&mut self.pending);
-        let room = buffer
+        buffer
             .get_mut(..kept.len())
-            .ok_or(TlsError::PendingOverflow)?;
-        room.copy_from_slice(&kept);
+            .ok_or(TlsError::PendingOverflow)?
+            .copy_from_slice(&kept);
         drop(kept);
-        let mut consumed = 0;
-        let mut written = 0;
-        let result = loop {
-            let mut sink = Sink {
-                to: plaintext,
-                at: &mut written,
-            };
-            let rest = buffer.get_mut(consumed..).unwrap_or_default();
-            match self.advance(rest, &mut sink) {
-                (discard, Ok(Turn::Again)) => consumed += discard,
-                (discard, Ok(Turn::Established | Turn::NeedInput | Turn::Closed)) => {
-                    consumed += discard;
-                    break Ok(());
-                }
-                (discard, Err(error)) => {
-                    consumed += discard;
-                    break Err(error);
-                }
-            }
+        let nothing = Received {
+            plaintext: 0,
+            peer_closed: self.peer_closed,
         };
-        let rest = buffer.get_mut(consumed..).unwrap_or_default();
-        let result = result.and_then(|()| match rest.len() {
-            // After close_notify nothing counts any more (RFC 8446 section 6.1).
-            _ if self.peer_closed => Ok(()),
-            0..=PENDING_MAX => {
-                self.pending = rest.to_vec();
-                Ok(())
+        // After close_notify nothing counts any more (RFC 8446 section 6.1).
+        if self.peer_closed {
+            return Ok(nothing);
+        }
+        let mut start = 0;
+        if let State::Handshake(handshake) = &mut self.state {
+            if !handshake.is_over() {
+                let (released, result) = handshake.advance(buffer, &mut self.outgoing);
+                result?;
+                start = released;
             }
-            _ => Err(TlsError::PendingOverflow),
-        });
-        if let Err(error) = result {
-            self.failed = true;
-            self.collect_alert(rest);
-            return Err(error);
+            let rest = buffer.get(start..).unwrap_or_default();
+            if !handshake.is_over() || rest.is_empty() {
+                return self.keep(rest).map(|()| nothing);
+            }
+        }
+        let may_answer = !self.close_sent;
+        let session = establish(&mut self.state)?;
+        let progress = session.receive(buffer, start, may_answer, &mut self.outgoing)?;
+        self.peer_closed = progress.closed;
+        if !progress.closed {
+            self.keep(buffer.get(progress.consumed..).unwrap_or_default())?;
         }
         Ok(Received {
-            plaintext: written,
-            peer_closed: self.peer_closed,
+            plaintext: progress.payload,
+            peer_closed: progress.closed,
         })
     }
 
-    fn advance(
-        &mut self,
-        ciphertext: &mut [u8],
-        sink: &mut Sink<'_>,
-    ) -> (usize, Result<Turn, TlsError>) {
-        match &mut self.conn {
-            Conn::Server(conn) => {
-                let UnbufferedStatus { discard, state, .. } = conn.process_tls_records(ciphertext);
-                turn(
-                    discard,
-                    state,
-                    sink,
-                    &mut self.outgoing,
-                    &mut self.peer_closed,
-                )
-            }
-            Conn::Client(conn) => {
-                let UnbufferedStatus { discard, state, .. } = conn.process_tls_records(ciphertext);
-                turn(
-                    discard,
-                    state,
-                    sink,
-                    &mut self.outgoing,
-                    &mut self.peer_closed,
-                )
-            }
+    fn keep(&mut self, rest: &[u8]) -> Result<(), TlsError> {
+        if rest.len() > PENDING_MAX {
+            return Err(TlsError::PendingOverflow);
         }
+        self.pending = rest.to_vec();
+        Ok(())
     }
 
-    /// After a failure: moves the alert that rustls queued into `outgoing`. `ciphertext` is the
-    /// buffer that failed, from the first byte that rustls did not release.
-    fn collect_alert(&mut self, ciphertext: &mut [u8]) {
-        let mut written = 0;
-        let mut sink = Sink {
-            to: &mut [],
-            at: &mut written,
-        };
-        // rustls gives out what it queued before it looks at input again; the error itself has
-        // been reported.
-        let _ = self.advance(ciphertext, &mut sink);
-    }
-
-    /// Whether handshake output or an alert waits to be sent.
+    /// Whether handshake output, an alert or a key update waits to be sent.
     pub fn has_outgoing(&self) -> bool {
         !self.outgoing.is_empty()
     }
 
-    /// Takes the handshake output or alert that must be sent next.
+    /// Takes the handshake output, alert or key update that must be sent next.
     pub fn take_outgoing(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.outgoing)
     }
 
     /// Whether the handshake still runs.
     pub fn is_handshaking(&self) -> bool {
-        match &self.conn {
-            Conn::Server(conn) => conn.is_handshaking(),
-            Conn::Client(conn) => conn.is_handshaking(),
-        }
+        matches!(&self.state, State::Handshake(handshake) if !handshake.is_over())
     }
 
     /// Seals `plaintext` into as few records as it fills; returns the bytes written to `out`.
@@ -236,10 +207,8 @@ impl Session {
     /// If `out` is shorter than [`sealed_bound`] plus what waits, the session is not established,
     /// or its key is used up.
     pub fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, TlsError> {
-        if self.close_sent || self.failed {
-            return Err(TlsError::NotWritable);
-        }
-        self.with_writer(out, |writer, out| writer.write(plaintext, out))
+        let required = self.outgoing.len() + sealed_alone(plaintext.len());
+        self.write(required, out, |session, out| session.seal(plaintext, out))
     }
 
     /// Writes close_notify, once; later calls write nothing.
@@ -247,117 +216,116 @@ impl Session {
     /// # Errors
     /// As [`Session::seal`].
     pub fn close(&mut self, out: &mut [u8]) -> Result<usize, TlsError> {
-        if self.close_sent || self.failed {
+        if self.close_sent || matches!(self.state, State::Failed) {
             return Ok(0);
         }
-        let written = self.with_writer(out, |writer, out| writer.close(out))?;
+        let required = self.outgoing.len() + sealed_alone(0);
+        let written = self.write(required, out, Established::close)?;
         self.close_sent = true;
         Ok(written)
     }
 
-    fn with_writer(
+    fn write(
         &mut self,
+        required: usize,
         out: &mut [u8],
-        act: impl Fn(&mut dyn Writer, &mut [u8]) -> Result<usize, EncryptError>,
+        act: impl FnOnce(&mut Established, &mut [u8]) -> Result<usize, TlsError>,
     ) -> Result<usize, TlsError> {
-        let mut result = None;
-        // One turn per queued message, then the writable state; rustls queues few.
-        for _ in 0..64 {
-            let waiting = self.outgoing.len();
-            let turn = match &mut self.conn {
-                Conn::Server(conn) => {
-                    let status = conn.process_tls_records(&mut self.pending);
-                    write_turn(status.state, &mut self.outgoing, out, waiting, &act)
-                }
-                Conn::Client(conn) => {
-                    let status = conn.process_tls_records(&mut self.pending);
-                    write_turn(status.state, &mut self.outgoing, out, waiting, &act)
-                }
-            };
-            if let Some(done) = turn? {
-                result = Some(done);
-                break;
-            }
+        if self.close_sent || self.is_handshaking() {
+            return Err(TlsError::NotWritable);
         }
-        let sealed = result.ok_or(TlsError::NotWritable)?;
-        let waiting = self.outgoing.len();
-        // `write_turn` sealed behind the room that it kept for what waits.
-        out.get_mut(..waiting)
-            .ok_or(TlsError::OutputTooSmall { required: waiting })?
-            .copy_from_slice(&self.outgoing);
-        self.outgoing = Vec::new();
-        Ok(waiting + sealed)
+        if out.len() < required {
+            return Err(TlsError::OutputTooSmall { required });
+        }
+        let session = establish(&mut self.state)?;
+        let (ahead, room) = out.split_at_mut(self.outgoing.len());
+        ahead.copy_from_slice(&std::mem::take(&mut self.outgoing));
+        Ok(ahead.len() + act(session, room)?)
     }
 
     /// The peer's certificate chain, leaf first, once it has been presented.
     pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
-        match &self.conn {
-            Conn::Server(conn) => conn.peer_certificates(),
-            Conn::Client(conn) => conn.peer_certificates(),
+        match &self.state {
+            State::Handshake(handshake) => handshake.peer_certificates(),
+            State::Established(session) => session.facts.peer_certificates.as_deref(),
+            State::Failed => None,
         }
     }
 
     /// Negotiated protocol version, once known.
     pub fn protocol_version(&self) -> Option<ProtocolVersion> {
-        match &self.conn {
-            Conn::Server(conn) => conn.protocol_version(),
-            Conn::Client(conn) => conn.protocol_version(),
+        match &self.state {
+            State::Handshake(handshake) => handshake.common().protocol_version(),
+            State::Established(session) => Some(session.facts.version),
+            State::Failed => None,
         }
     }
 
     /// Negotiated cipher suite, once known.
     pub fn cipher_suite(&self) -> Option<SupportedCipherSuite> {
-        match &self.conn {
-            Conn::Server(conn) => conn.negotiated_cipher_suite(),
-            Conn::Client(conn) => conn.negotiated_cipher_suite(),
+        match &self.state {
+            State::Handshake(handshake) => handshake.common().negotiated_cipher_suite(),
+            State::Established(session) => Some(session.facts.suite),
+            State::Failed => None,
         }
     }
 
     /// Negotiated application protocol, if any.
     pub fn alpn(&self) -> Option<&[u8]> {
-        match &self.conn {
-            Conn::Server(conn) => conn.alpn_protocol(),
-            Conn::Client(conn) => conn.alpn_protocol(),
+        match &self.state {
+            State::Handshake(handshake) => handshake.common().alpn_protocol(),
+            State::Established(session) => session.facts.alpn.as_deref(),
+            State::Failed => None,
         }
     }
 
     /// Gives up the session's secrets so that the kernel can go on with it.
     ///
-    /// The caller must have sent all output and must have decrypted all input up to a record
-    /// boundary.
+    /// The caller must have sent all output and must have received to a record boundary, and no
+    /// record after the handshake.
     ///
     /// # Errors
-    /// If output waits, the handshake is not done, or the configuration forbids extraction.
+    /// If output waits, the handshake is not done or was followed by something, or the configuration
+    /// forbids extraction.
     pub fn into_kernel(self) -> Result<Handover, TlsError> {
-        let busy = !self.outgoing.is_empty() || !self.pending.is_empty();
-        if busy || self.failed || self.peer_closed || self.close_sent {
-            return Err(TlsError::NotWritable);
+        let busy = self.has_outgoing() || !self.pending.is_empty();
+        match self.state {
+            State::Handshake(handshake) if handshake.is_over() && !busy => {
+                let facts = Facts::of(&handshake)?;
+                Ok(Handover {
+                    secrets: handshake.finish()?.0,
+                    version: facts.version,
+                    is_server: facts.is_server,
+                    peer_certificates: facts.peer_certificates,
+                })
+            }
+            _ => Err(TlsError::NotWritable),
         }
-        let version = self.protocol_version().ok_or(TlsError::NotWritable)?;
-        let peer_certificates = self.peer_certificates().map(<[_]>::to_vec);
-        let secrets = match self.conn {
-            Conn::Server(conn) => conn.dangerous_into_kernel_connection()?.0,
-            Conn::Client(conn) => conn.dangerous_into_kernel_connection()?.0,
-        };
-        Ok(Handover {
-            secrets,
-            version,
-            peer_certificates,
-        })
+    }
+}
+
+/// The session after its handshake, which is over.
+fn establish(state: &mut State) -> Result<&mut Established, TlsError> {
+    if let State::Handshake(_) = state
+        && let State::Handshake(handshake) = std::mem::replace(state, State::Failed)
+    {
+        *state = State::Established(Box::new(Established::new(handshake)?));
+    }
+    match state {
+        State::Established(session) => Ok(session),
+        State::Handshake(_) | State::Failed => Err(TlsError::NotWritable),
     }
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let server = match &self.state {
+            State::Handshake(handshake) => Some(handshake.is_server()),
+            State::Established(session) => Some(session.facts.is_server),
+            State::Failed => None,
+        };
         f.debug_struct("Session")
-            .field(
-                "role",
-                &if matches!(self.conn, Conn::Server(_)) {
-                    "server"
-                } else {
-                    "client"
-                },
-            )
+            .field("server", &server)
             .field("handshaking", &self.is_handshaking())
             .field("outgoing", &self.outgoing.len())
             .field("pending", &self.pending.len())
@@ -377,3 +345,6 @@ impl fmt::Debug for Handover {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod differential_tests;

@@ -1,7 +1,6 @@
 use super::*;
 use rustls::RootCertStore;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::unbuffered::ConnectionState;
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
@@ -23,9 +22,8 @@ impl Inbox {
     fn feed(&mut self, session: &mut Session, bytes: &[u8]) -> Result<(), TlsError> {
         let mut buffer = vec![0; session.pending_len()];
         buffer.extend_from_slice(bytes);
-        let mut out = vec![0; buffer.len()];
-        let got = session.receive(&mut buffer, &mut out)?;
-        self.plaintext.extend_from_slice(&out[..got.plaintext]);
+        let got = session.receive(&mut buffer)?;
+        self.plaintext.extend_from_slice(&buffer[..got.plaintext]);
         self.closed |= got.peer_closed;
         Ok(())
     }
@@ -143,7 +141,7 @@ fn seal_many_small_inputs_fill_one_record() {
 fn close_notify_ends_one_direction_only() {
     for versions in BOTH {
         let mut pair = established(versions);
-        let mut out = [0; 512];
+        let mut out = [0; 1024];
         let n = pair.client.close(&mut out).unwrap();
         let mut inbox = Inbox::default();
         inbox.feed(&mut pair.server, &out[..n]).unwrap();
@@ -210,59 +208,211 @@ fn arbitrary_bytes_never_panic() {
 
 /// A handshake message that stops in the middle must not disturb what is sealed meanwhile.
 #[test]
-fn seal_beside_an_unfinished_handshake_message_does_not_panic() {
+fn seal_beside_an_unfinished_message_goes_on() {
     let mut pair = established(BOTH[0]);
-    let keys = pair.server.into_kernel().unwrap().secrets;
-    // A NewSessionTicket of 100 bytes, of which only 10 come: made with the server's own keys.
-    let rustls::ConnectionTrafficSecrets::Aes256Gcm { key, iv } = keys.tx.1 else {
-        panic!("another suite than rustls prefers")
-    };
-    let mut record = vec![4, 0, 0, 100, 1, 2, 3, 4, 5, 6, 22];
-    let header = [23, 3, 3, 0, u8::try_from(record.len() + 16).unwrap()];
-    let key = ring::aead::LessSafeKey::new(
-        ring::aead::UnboundKey::new(&ring::aead::AES_256_GCM, key.as_ref()).unwrap(),
-    );
-    let nonce = ring::aead::Nonce::try_assume_unique_for_key(iv.as_ref()).unwrap();
-    key.seal_in_place_append_tag(nonce, ring::aead::Aad::from(header), &mut record)
-        .unwrap();
-    let wire = [&header[..], &record].concat();
+    // A NewSessionTicket of 100 bytes, of which only 6 come.
+    let wire = record(&mut pair.server, 22, &[4, 0, 0, 100, 1, 2, 3, 4, 5, 6]);
     let mut inbox = Inbox::default();
     inbox.feed(&mut pair.client, &wire).unwrap();
-    assert_eq!(pair.client.pending_len(), wire.len());
+    assert_eq!(pair.client.pending_len(), 0);
     assert!(!seal(&mut pair.client, b"meanwhile").is_empty());
-    assert!(pair.client.close(&mut [0; 600]).unwrap() > 0);
+    let wire = record(&mut pair.server, 22, &[0; 94]);
+    inbox.feed(&mut pair.client, &wire).unwrap();
+    let wire = seal(&mut pair.server, b"after it");
+    inbox.feed(&mut pair.client, &wire).unwrap();
+    assert_eq!(inbox.plaintext, b"after it");
+}
+
+/// The state after the handshake.
+fn keys(session: &mut Session) -> &mut Established {
+    establish(&mut session.state).unwrap()
+}
+
+/// A record of `kind` with the session's own keys.
+fn record(session: &mut Session, kind: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; content.len() + 64];
+    let len = keys(session).seal_as(kind, content, &mut out);
+    out.truncate(len);
+    out
 }
 
 #[test]
-fn key_update_is_answered_ahead_of_the_next_data() {
+fn key_update_is_followed_and_answered_ahead_of_the_next_data() {
     let mut pair = established(BOTH[0]);
-    let Conn::Client(conn) = &mut pair.client.conn else {
-        unreachable!()
-    };
-    let status = conn.process_tls_records(&mut []);
-    let Ok(ConnectionState::WriteTraffic(writer)) = status.state else {
-        panic!("not writable")
-    };
-    writer.refresh_traffic_keys().unwrap();
-    let sealed = seal(&mut pair.client, b"under the new key");
+    let mut wire = record(&mut pair.client, 22, &[24, 0, 0, 1, 1]);
+    keys(&mut pair.client).rotate_tx();
+    wire.extend(seal(&mut pair.client, b"under the new key"));
     let mut inbox = Inbox::default();
-    inbox.feed(&mut pair.server, &sealed).unwrap();
+    inbox.feed(&mut pair.server, &wire).unwrap();
     assert_eq!(inbox.plaintext, b"under the new key");
+    assert!(pair.server.has_outgoing(), "the update was asked for");
     let sealed = seal(&mut pair.server, b"answer");
+    assert!(!pair.server.has_outgoing());
     let mut back = Inbox::default();
     back.feed(&mut pair.client, &sealed).unwrap();
     assert_eq!(back.plaintext, b"answer");
+    assert!(!pair.client.has_outgoing(), "nothing was asked for");
 }
 
 #[test]
-fn into_kernel_gives_sequence_numbers_that_count_the_records_so_far() {
+fn key_update_after_our_close_notify_is_followed_and_not_answered() {
     let mut pair = established(BOTH[0]);
-    let sealed = seal(&mut pair.client, b"one record");
+    pair.server.close(&mut [0; 1024]).unwrap();
+    let mut wire = record(&mut pair.client, 22, &[24, 0, 0, 1, 1]);
+    keys(&mut pair.client).rotate_tx();
+    wire.extend(seal(&mut pair.client, b"still sending"));
+    let mut inbox = Inbox::default();
+    inbox.feed(&mut pair.server, &wire).unwrap();
+    assert_eq!(inbox.plaintext, b"still sending");
+    assert!(!pair.server.has_outgoing());
+}
+
+#[test]
+fn used_up_key_is_replaced_in_tls_1_3_and_ends_tls_1_2() {
+    let mut pair = established(BOTH[0]);
+    for side in [&mut pair.client, &mut pair.server] {
+        keys(side).skip_to_used_up();
+    }
+    let data = vec![9; 40_000];
+    let sealed = seal(&mut pair.client, &data);
     let mut inbox = Inbox::default();
     inbox.feed(&mut pair.server, &sealed).unwrap();
-    let handover = pair.client.into_kernel().unwrap();
-    assert_eq!(handover.secrets.tx.0, 1);
-    assert_eq!(pair.server.into_kernel().unwrap().secrets.rx.0, 1);
+    assert_eq!(inbox.plaintext, data);
+    let sealed = seal(&mut pair.client, b"on");
+    inbox.feed(&mut pair.server, &sealed).unwrap();
+    assert!(inbox.plaintext.ends_with(b"on"));
+
+    let mut pair = established(BOTH[1]);
+    keys(&mut pair.client).skip_to_used_up();
+    assert!(matches!(
+        pair.client.seal(&data, &mut vec![0; 50_000]),
+        Err(TlsError::KeyExhausted)
+    ));
+    assert!(pair.client.close(&mut [0; 1024]).unwrap() > 0);
+}
+
+/// What must not come after the handshake, with the alert that says so.
+#[test]
+fn hostile_records_end_the_session_with_their_alert() {
+    let tls13: [(u8, &[u8], u8); 12] = [
+        (20, &[1], 10),
+        (24, &[1, 0, 0], 10),
+        (22, &[], 10),
+        (22, &[1, 0, 0, 1, 0], 10),
+        (22, &[24, 0, 0, 1, 7], 10),
+        (22, &[24, 0, 0, 1, 0, 0], 10),
+        (22, &[4, 0, 0, 0], 10),
+        (21, &[], 50),
+        (21, &[1], 50),
+        (21, &[1, 0, 0], 50),
+        (21, &[3, 0], 50),
+        (0, &[0, 0, 0], 10),
+    ];
+    let tls12: [(u8, &[u8], u8); 4] = [
+        (20, &[1], 10),
+        (22, &[0, 0, 0, 0], 10),
+        (22, &[1, 0, 0, 0], 10),
+        (21, &[9, 9], 50),
+    ];
+    for (versions, cases) in [(BOTH[0], &tls13[..]), (BOTH[1], &tls12[..])] {
+        for (kind, content, alert) in cases {
+            let mut pair = established(versions);
+            let wire = record(&mut pair.client, *kind, content);
+            let mut inbox = Inbox::default();
+            let error = inbox.feed(&mut pair.server, &wire).unwrap_err();
+            assert!(matches!(error, TlsError::Record(_)), "{kind} {content:?}");
+            let told = pair.server.take_outgoing();
+            let error = inbox.feed(&mut pair.client, &told).unwrap_err();
+            assert_eq!(
+                error.peer_alert(),
+                Some((*alert).into()),
+                "{kind} {content:?}"
+            );
+            assert!(matches!(
+                pair.server.seal(b"late", &mut [0; 1024]),
+                Err(TlsError::NotWritable)
+            ));
+        }
+    }
+}
+
+#[test]
+fn record_between_the_parts_of_a_message_ends_the_session() {
+    for kind in [21, 23] {
+        let mut pair = established(BOTH[0]);
+        let wire = [
+            record(&mut pair.client, 22, &[24, 0, 0]),
+            record(&mut pair.client, kind, &[1, 0]),
+        ]
+        .concat();
+        let mut inbox = Inbox::default();
+        assert!(inbox.feed(&mut pair.server, &wire).is_err());
+    }
+}
+
+#[test]
+fn records_without_data_are_bounded_and_data_resets_the_count() {
+    let mut pair = established(BOTH[0]);
+    let mut inbox = Inbox::default();
+    for _ in 0..3 {
+        for _ in 0..32 {
+            let wire = record(&mut pair.client, 23, &[]);
+            inbox.feed(&mut pair.server, &wire).unwrap();
+        }
+        let wire = seal(&mut pair.client, b"data");
+        inbox.feed(&mut pair.server, &wire).unwrap();
+    }
+    let mut ended = false;
+    for _ in 0..33 {
+        let wire = record(&mut pair.client, 23, &[]);
+        ended |= inbox.feed(&mut pair.server, &wire).is_err();
+    }
+    assert!(ended);
+}
+
+#[test]
+fn header_that_promises_too_much_is_refused_before_its_body_comes() {
+    for (versions, limit) in [(BOTH[0], 16_384 + 256), (BOTH[1], 16_384 + 2048)] {
+        for (len, good) in [(limit, true), (limit + 1, false)] {
+            let mut pair = established(versions);
+            let [high, low] = u16::to_be_bytes(len);
+            let mut inbox = Inbox::default();
+            let result = inbox.feed(&mut pair.server, &[23, 3, 3, high, low]);
+            assert_eq!(result.is_ok(), good);
+        }
+    }
+}
+
+#[test]
+fn harmless_alerts_are_passed_over() {
+    for (versions, alert) in [(BOTH[0], [1, 90]), (BOTH[1], [1, 100])] {
+        let mut pair = established(versions);
+        let mut wire = record(&mut pair.client, 21, &alert);
+        wire.extend(seal(&mut pair.client, b"on"));
+        let mut inbox = Inbox::default();
+        inbox.feed(&mut pair.server, &wire).unwrap();
+        assert_eq!(inbox.plaintext, b"on");
+    }
+}
+
+#[test]
+fn into_kernel_gives_the_sequence_numbers_after_the_handshake() {
+    for (versions, sequence) in [(BOTH[0], 0), (BOTH[1], 1)] {
+        let pair = established(versions);
+        let client = pair.client.into_kernel().unwrap();
+        let server = pair.server.into_kernel().unwrap();
+        assert!(!client.is_server && server.is_server);
+        for secrets in [client.secrets, server.secrets] {
+            assert_eq!((secrets.tx.0, secrets.rx.0), (sequence, sequence));
+        }
+    }
+}
+
+#[test]
+fn into_kernel_of_a_session_that_was_used_is_refused() {
+    let mut pair = established(BOTH[0]);
+    seal(&mut pair.client, b"one record");
+    assert!(pair.client.into_kernel().is_err());
 }
 
 #[test]

@@ -1,0 +1,230 @@
+//! The handshake, by rustls' unbuffered API: records in, records out, and the secrets at its end.
+//!
+//! rustls is shown one record at a time, so it never sees one that follows the handshake. It keeps
+//! offsets into the ciphertext of a handshake message that is split over records, and panics if it
+//! is shown another buffer then: what it has seen and not released is shown to it again, in front
+//! of the next record.
+
+use super::TlsError;
+use super::record::{RECORD_HEADER, missing_to_record_end};
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::kernel::KernelConnection;
+use rustls::pki_types::CertificateDer;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::{CommonState, ConnectionTrafficSecrets, Error, ExtractedSecrets};
+
+/// Bytes of handshake and alerts that may wait to be sent; rustls makes no more than one flight,
+/// whose size is our own chain's.
+pub(super) const OUTGOING_MAX: usize = 256 * 1024;
+
+/// A handshake that runs, or has just come to its end.
+pub(super) struct Handshake {
+    conn: Conn,
+    /// Bytes at the front of what was not released that rustls has processed.
+    seen: usize,
+}
+
+pub(super) enum Conn {
+    Server(Box<UnbufferedServerConnection>),
+    Client(Box<UnbufferedClientConnection>),
+}
+
+/// What rustls keeps of a session whose records it does not protect: the next traffic secrets.
+pub(super) enum Secrets {
+    Server(KernelConnection<ServerConnectionData>),
+    Client(KernelConnection<ClientConnectionData>),
+}
+
+/// What one turn of rustls' state machine came to.
+enum Turn {
+    /// Handshake output was taken; look again.
+    Again,
+    /// More input is needed, or the handshake is over.
+    Rest,
+}
+
+impl Handshake {
+    pub(super) fn new(conn: Conn) -> Self {
+        Self { conn, seen: 0 }
+    }
+
+    /// What is known of the connection so far.
+    pub(super) fn common(&self) -> &CommonState {
+        match &self.conn {
+            Conn::Server(conn) => conn,
+            Conn::Client(conn) => conn,
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        !self.common().is_handshaking()
+    }
+
+    pub(super) fn is_server(&self) -> bool {
+        matches!(self.conn, Conn::Server(_))
+    }
+
+    /// Bytes that complete the record that `pending`, which was not released, ends with.
+    pub(super) fn missing_to_record_end(&self, pending: &[u8]) -> usize {
+        missing_to_record_end(pending.get(self.seen..).unwrap_or_default())
+    }
+
+    /// Processes records until the handshake is over or `buffer`, which begins with what was not
+    /// released before, is used up. Returns the number of bytes that are released.
+    pub(super) fn advance(
+        &mut self,
+        buffer: &mut [u8],
+        outgoing: &mut Vec<u8>,
+    ) -> (usize, Result<(), TlsError>) {
+        let mut released = 0;
+        let mut end = self.seen;
+        loop {
+            let (next, whole) = first_record(buffer, end);
+            loop {
+                let shown = buffer.get_mut(released..next).unwrap_or_default();
+                match self.turn(shown, outgoing) {
+                    (discard, Ok(Turn::Again)) => released += discard,
+                    (discard, Ok(Turn::Rest)) => {
+                        released += discard;
+                        break;
+                    }
+                    (discard, Err(error)) => {
+                        released += discard;
+                        // rustls gives out the alert that it queued before it looks at input again;
+                        // the error itself is reported here.
+                        let shown = buffer.get_mut(released..next).unwrap_or_default();
+                        let _ = self.turn(shown, outgoing);
+                        return (released, Err(error));
+                    }
+                }
+            }
+            if whole {
+                end = next;
+            }
+            self.seen = end.saturating_sub(released);
+            if !whole || self.is_over() {
+                return (released, Ok(()));
+            }
+        }
+    }
+
+    fn turn(
+        &mut self,
+        ciphertext: &mut [u8],
+        outgoing: &mut Vec<u8>,
+    ) -> (usize, Result<Turn, TlsError>) {
+        match &mut self.conn {
+            Conn::Server(conn) => {
+                let UnbufferedStatus { discard, state, .. } = conn.process_tls_records(ciphertext);
+                (discard, turn(state, outgoing))
+            }
+            Conn::Client(conn) => {
+                let UnbufferedStatus { discard, state, .. } = conn.process_tls_records(ciphertext);
+                (discard, turn(state, outgoing))
+            }
+        }
+    }
+
+    /// Gives up the secrets of a handshake that is over.
+    pub(super) fn finish(self) -> Result<(ExtractedSecrets, Secrets), TlsError> {
+        if self.seen > 0 {
+            // Part of a message beyond the last one, in the last one's record.
+            return Err(TlsError::Record(super::RecordFault::Unexpected));
+        }
+        Ok(match self.conn {
+            Conn::Server(conn) => {
+                let (secrets, kept) = conn.dangerous_into_kernel_connection()?;
+                (secrets, Secrets::Server(kept))
+            }
+            Conn::Client(conn) => {
+                let (secrets, kept) = conn.dangerous_into_kernel_connection()?;
+                (secrets, Secrets::Client(kept))
+            }
+        })
+    }
+
+    /// The peer's certificate chain, leaf first, once it has been presented.
+    pub(super) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.common().peer_certificates()
+    }
+}
+
+impl Secrets {
+    /// The next secret of what we send; TLS 1.3 only.
+    pub(super) fn next_tx(&mut self) -> Result<(u64, ConnectionTrafficSecrets), Error> {
+        match self {
+            Self::Server(kept) => kept.update_tx_secret(),
+            Self::Client(kept) => kept.update_tx_secret(),
+        }
+    }
+
+    /// The next secret of what we receive; TLS 1.3 only.
+    pub(super) fn next_rx(&mut self) -> Result<(u64, ConnectionTrafficSecrets), Error> {
+        match self {
+            Self::Server(kept) => kept.update_rx_secret(),
+            Self::Client(kept) => kept.update_rx_secret(),
+        }
+    }
+}
+
+/// The end of the record at `start`, as far as it is there, and whether it is there as a whole.
+fn first_record(buffer: &[u8], start: usize) -> (usize, bool) {
+    let rest = buffer.get(start..).unwrap_or_default();
+    let [_, _, _, high, low, body @ ..] = rest else {
+        return (buffer.len(), false);
+    };
+    let len = usize::from(u16::from_be_bytes([*high, *low]));
+    if body.len() < len {
+        return (buffer.len(), false);
+    }
+    (start + RECORD_HEADER + len, true)
+}
+
+fn turn<Data>(
+    state: Result<ConnectionState<'_, '_, Data>, Error>,
+    outgoing: &mut Vec<u8>,
+) -> Result<Turn, TlsError> {
+    match state? {
+        ConnectionState::EncodeTlsData(mut data) => {
+            encode(outgoing, |out| data.encode(out)).map(|()| Turn::Again)
+        }
+        // The bytes are the caller's from here on; their order is kept by `outgoing`.
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            Ok(Turn::Again)
+        }
+        // A server is writable before the handshake is over, which is of no use here.
+        ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_) => Ok(Turn::Rest),
+        // Payload and ends follow the handshake, and rustls is not shown what does.
+        _ => Err(TlsError::EarlyData),
+    }
+}
+
+fn encode(
+    outgoing: &mut Vec<u8>,
+    mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
+) -> Result<(), TlsError> {
+    let start = outgoing.len();
+    let mut room = 1024;
+    loop {
+        outgoing.resize(start + room, 0);
+        match encode(outgoing.get_mut(start..).unwrap_or_default()) {
+            Ok(written) => {
+                outgoing.truncate(start + written);
+                return Ok(());
+            }
+            Err(EncodeError::InsufficientSize(size)) if size.required_size > room => {
+                room = size.required_size;
+                if start + room > OUTGOING_MAX {
+                    outgoing.truncate(start);
+                    return Err(TlsError::OutgoingOverflow);
+                }
+            }
+            Err(_) => {
+                outgoing.truncate(start);
+                return Err(TlsError::NotWritable);
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Record protection of one direction (RFC 8446 section 5.2, RFC 5246 section 6.2.3, RFC 5288,
+//! RFC 7905): payload is sealed where the record will stand, and opened towards the front of the
+//! buffer that it was received into.
+
+use super::error::{RecordFault, TlsError};
+use super::record::{RECORD_HEADER, RECORD_PAYLOAD};
+use ring::aead::{
+    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce,
+    UnboundKey,
+};
+use rustls::{ConnectionTrafficSecrets as Secrets, ProtocolVersion};
+
+/// Content types (RFC 8446 section 5.1).
+pub(super) const ALERT: u8 = 21;
+pub(super) const HANDSHAKE: u8 = 22;
+pub(super) const DATA: u8 = 23;
+
+/// What both versions write as the version of a record.
+const RECORD_VERSION: [u8; 2] = [3, 3];
+
+/// Tag of all three AEADs.
+const TAG: usize = 16;
+
+/// The part of a TLS 1.2 AES-GCM nonce that is sent (RFC 5288 section 3).
+const EXPLICIT_NONCE: usize = 8;
+
+/// Records that one AES-GCM key may protect: 2^24.5 by RFC 8446 section 5.5, rounded down. The
+/// bound for ChaCha20-Poly1305 is that of the sequence number.
+const AES_GCM_RECORDS: u64 = 1 << 24;
+
+/// The most that one record adds to its payload: header 5, explicit nonce 8, tag 16; TLS 1.3 adds
+/// less with its header 5, content type 1, tag 16.
+pub(super) const RECORD_OVERHEAD: usize = RECORD_HEADER + EXPLICIT_NONCE + TAG;
+
+/// How a version and an AEAD make a record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Tls13,
+    Tls12Gcm,
+    Tls12ChaCha,
+}
+
+/// Key, nonce base and next sequence number of one direction.
+pub(super) struct Protection {
+    key: LessSafeKey,
+    iv: [u8; NONCE_LEN],
+    sequence: u64,
+    sealable: u64,
+    scheme: Scheme,
+}
+
+/// A record that was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Opened {
+    /// The content's type, without TLS 1.3's disguise.
+    pub(super) kind: u8,
+    /// Bytes of content at the front of what was given.
+    pub(super) len: usize,
+}
+
+impl Protection {
+    /// Takes over from rustls, which protected `sequence` records.
+    pub(super) fn new(
+        version: ProtocolVersion,
+        (sequence, secrets): (u64, Secrets),
+    ) -> Result<Self, TlsError> {
+        let (algorithm, key, iv): (&'static Algorithm, &[u8], _) = match &secrets {
+            Secrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key.as_ref(), iv),
+            Secrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key.as_ref(), iv),
+            Secrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key.as_ref(), iv),
+            _ => return Err(TlsError::UnknownCipher),
+        };
+        let gcm = algorithm != &CHACHA20_POLY1305;
+        let scheme = match version {
+            ProtocolVersion::TLSv1_3 => Scheme::Tls13,
+            ProtocolVersion::TLSv1_2 if gcm => Scheme::Tls12Gcm,
+            ProtocolVersion::TLSv1_2 => Scheme::Tls12ChaCha,
+            _ => return Err(TlsError::UnknownCipher),
+        };
+        let key = UnboundKey::new(algorithm, key).map_err(|_| TlsError::UnknownCipher)?;
+        Ok(Self {
+            key: LessSafeKey::new(key),
+            iv: iv
+                .as_ref()
+                .try_into()
+                .map_err(|_| TlsError::UnknownCipher)?,
+            sequence,
+            sealable: if gcm { AES_GCM_RECORDS } else { u64::MAX },
+            scheme,
+        })
+    }
+
+    /// Whether this key may seal no record beyond the two that end it (a key update or an alert).
+    pub(super) fn is_used_up(&self) -> bool {
+        self.sequence >= self.sealable - 2
+    }
+
+    /// Seals one record of at most [`RECORD_PAYLOAD`] bytes into the front of `out`; returns its
+    /// length. Nothing is sealed if `out` is shorter than the payload and [`RECORD_OVERHEAD`].
+    pub(super) fn seal(
+        &mut self,
+        kind: u8,
+        content: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, TlsError> {
+        let prefix = self.prefix();
+        let inner = content.len() + usize::from(self.scheme == Scheme::Tls13);
+        let len = RECORD_HEADER + prefix + inner + TAG;
+        let required = || TlsError::OutputTooSmall { required: len };
+        let body = u16::try_from(len - RECORD_HEADER).map_err(|_| required())?;
+        let record = out.get_mut(..len).ok_or_else(required)?;
+        let sequence = self.next_sequence().ok_or(TlsError::KeyExhausted)?;
+        let (nonce, explicit) = self.sealing_nonce(sequence);
+
+        let (head, rest) = record.split_at_mut(RECORD_HEADER + prefix);
+        let (text, tag) = rest.split_at_mut(inner);
+        let (payload, disguised) = text.split_at_mut(content.len());
+        payload.copy_from_slice(content);
+        disguised.fill(kind);
+        let outer = if disguised.is_empty() { kind } else { DATA };
+        let header = header(outer, body);
+        let (header_room, explicit_room) = head.split_at_mut(RECORD_HEADER);
+        header_room.copy_from_slice(&header);
+        explicit_room.copy_from_slice(explicit.get(..prefix).unwrap_or_default());
+
+        let sealed = match self.scheme {
+            Scheme::Tls13 => self
+                .key
+                .seal_in_place_separate_tag(nonce, Aad::from(header), text),
+            Scheme::Tls12Gcm | Scheme::Tls12ChaCha => {
+                let aad = Aad::from(tls12_aad(sequence, kind, content.len()));
+                self.key.seal_in_place_separate_tag(nonce, aad, text)
+            }
+        };
+        // ring refuses only what is longer than a record can be.
+        let made = sealed.map_err(|_| required())?;
+        tag.copy_from_slice(made.as_ref());
+        Ok(len)
+    }
+
+    /// Opens the record that begins at `region[start..]` and ends where `region` does; its content
+    /// moves to the front of `region`.
+    ///
+    /// The caller has checked the length by [`check_header`].
+    pub(super) fn open(&mut self, region: &mut [u8], start: usize) -> Result<Opened, RecordFault> {
+        let (header, body) = region
+            .get(start..)
+            .and_then(<[u8]>::split_first_chunk::<RECORD_HEADER>)
+            .ok_or(RecordFault::Authentication)?;
+        let header = *header;
+        let [outer, ..] = header;
+        let prefix = self.prefix();
+        let explicit = body.get(..prefix).ok_or(RecordFault::Authentication)?;
+        let content = body
+            .len()
+            .checked_sub(prefix + TAG)
+            .ok_or(RecordFault::Authentication)?;
+        let sequence = self.next_sequence().ok_or(RecordFault::Authentication)?;
+        let nonce = self.opening_nonce(sequence, explicit);
+        let text = start + RECORD_HEADER + prefix..;
+        let opened = match self.scheme {
+            Scheme::Tls13 => self.key.open_within(nonce, Aad::from(header), region, text),
+            Scheme::Tls12Gcm | Scheme::Tls12ChaCha => {
+                let aad = Aad::from(tls12_aad(sequence, outer, content));
+                self.key.open_within(nonce, aad, region, text)
+            }
+        }
+        .map_err(|_| RecordFault::Authentication)?;
+        let opened = match self.scheme {
+            Scheme::Tls13 => unpadded(opened)?,
+            Scheme::Tls12Gcm | Scheme::Tls12ChaCha => Opened {
+                kind: outer,
+                len: opened.len(),
+            },
+        };
+        if opened.len > RECORD_PAYLOAD {
+            return Err(RecordFault::Oversized);
+        }
+        Ok(opened)
+    }
+
+    /// Checks the type and length that a record's header claims; returns the record's whole length.
+    pub(super) fn check_header(&self, header: &[u8; RECORD_HEADER]) -> Result<usize, RecordFault> {
+        let [outer, major, minor, high, low] = *header;
+        let body = usize::from(u16::from_be_bytes([high, low]));
+        // Type byte, padding and tag within 256 bytes (RFC 8446 section 5.2); 2048 in RFC 5246.
+        let slack = match self.scheme {
+            Scheme::Tls13 => 256,
+            Scheme::Tls12Gcm | Scheme::Tls12ChaCha => 2048,
+        };
+        let disguised = self.scheme != Scheme::Tls13 || outer == DATA;
+        if [major, minor] != RECORD_VERSION || !disguised {
+            return Err(RecordFault::Unexpected);
+        }
+        if body > RECORD_PAYLOAD + slack {
+            return Err(RecordFault::Oversized);
+        }
+        Ok(RECORD_HEADER + body)
+    }
+
+    fn prefix(&self) -> usize {
+        match self.scheme {
+            Scheme::Tls12Gcm => EXPLICIT_NONCE,
+            Scheme::Tls13 | Scheme::Tls12ChaCha => 0,
+        }
+    }
+
+    fn next_sequence(&mut self) -> Option<u64> {
+        let sequence = self.sequence;
+        self.sequence = sequence.checked_add(1)?;
+        Some(sequence)
+    }
+
+    /// Every version's nonce: the base with the sequence number laid over its end. What TLS 1.2
+    /// AES-GCM sends of it is unique in the same way.
+    fn sealing_nonce(&self, sequence: u64) -> (Nonce, [u8; EXPLICIT_NONCE]) {
+        let mut nonce = self.iv;
+        let mut explicit = [0; EXPLICIT_NONCE];
+        if let Some(counter) = nonce.last_chunk_mut::<EXPLICIT_NONCE>() {
+            for (byte, with) in counter.iter_mut().zip(sequence.to_be_bytes()) {
+                *byte ^= with;
+            }
+            explicit = *counter;
+        }
+        (Nonce::assume_unique_for_key(nonce), explicit)
+    }
+
+    fn opening_nonce(&self, sequence: u64, explicit: &[u8]) -> Nonce {
+        if explicit.is_empty() {
+            return self.sealing_nonce(sequence).0;
+        }
+        let mut nonce = self.iv;
+        if let Some(sent) = nonce.last_chunk_mut::<EXPLICIT_NONCE>() {
+            sent.copy_from_slice(explicit);
+        }
+        Nonce::assume_unique_for_key(nonce)
+    }
+}
+
+fn header(kind: u8, body: u16) -> [u8; RECORD_HEADER] {
+    let [major, minor] = RECORD_VERSION;
+    let [high, low] = body.to_be_bytes();
+    [kind, major, minor, high, low]
+}
+
+/// Additional data of TLS 1.2: sequence number, type, version, length of the content.
+fn tls12_aad(sequence: u64, kind: u8, content: usize) -> [u8; 13] {
+    let [a, b, c, d, e, f, g, h] = sequence.to_be_bytes();
+    let [major, minor] = RECORD_VERSION;
+    // No record is longer: `seal` and `check_header` have seen to that.
+    let [high, low] = u16::try_from(content).unwrap_or(u16::MAX).to_be_bytes();
+    [a, b, c, d, e, f, g, h, kind, major, minor, high, low]
+}
+
+/// Takes the padding and the content type off a TLS 1.3 record (RFC 8446 section 5.4).
+fn unpadded(inner: &[u8]) -> Result<Opened, RecordFault> {
+    if inner.len() > RECORD_PAYLOAD + 1 {
+        return Err(RecordFault::Oversized);
+    }
+    let len = inner
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .ok_or(RecordFault::Unexpected)?;
+    let kind = inner.get(len).copied().ok_or(RecordFault::Unexpected)?;
+    Ok(Opened { kind, len })
+}
+
+#[cfg(test)]
+impl Protection {
+    /// Leaves one record before [`Protection::is_used_up`].
+    pub(super) fn skip_to_used_up(&mut self) {
+        self.sequence = AES_GCM_RECORDS - 3;
+    }
+}
