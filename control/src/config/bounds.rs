@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A configuration file; the largest that fits the bounds below is far smaller.
-pub(super) const FILE_BYTES: usize = 1 << 20;
+pub(crate) const FILE_BYTES: usize = 1 << 20;
 /// One per address family, transport and API server, with room.
 pub(super) const LISTENERS: usize = 64;
 /// Every stream walks them in order.

@@ -124,13 +124,13 @@ impl fmt::Display for Finding {
 
 /// What is wrong with a value, before it is known which field it belongs to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub(super) what: String,
-    pub(super) fix: String,
+pub(crate) struct Problem {
+    pub(crate) what: String,
+    pub(crate) fix: String,
 }
 
 impl Problem {
-    pub(super) fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(crate) fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
             what: what.into(),
             fix: fix.into(),
@@ -140,13 +140,13 @@ impl Problem {
 
 /// Collects mistakes and warnings while a file is read.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(crate) struct Report {
     errors: Vec<ConfigError>,
     warnings: Vec<Finding>,
 }
 
 impl Report {
-    pub(super) fn error(&mut self, path: &str, at: At, problem: Problem) {
+    pub(crate) fn error(&mut self, path: &str, at: At, problem: Problem) {
         let Problem { what, fix } = problem;
         self.errors.push(ConfigError::Field(Finding {
             path: path.to_owned(),
@@ -156,7 +156,7 @@ impl Report {
         }));
     }
 
-    pub(super) fn warn(&mut self, path: &str, at: At, problem: Problem) {
+    pub(crate) fn warn(&mut self, path: &str, at: At, problem: Problem) {
         let Problem { what, fix } = problem;
         self.warnings.push(Finding {
             path: path.to_owned(),
@@ -167,12 +167,12 @@ impl Report {
     }
 
     /// Counts the errors so far: a reader compares it to learn whether its part was good.
-    pub(super) fn error_count(&self) -> usize {
+    pub(crate) fn error_count(&self) -> usize {
         self.errors.len()
     }
 
     /// Ends the reading: warnings in the order of the file, or all errors.
-    pub(super) fn finish(mut self) -> Result<Vec<Finding>, Vec<ConfigError>> {
+    pub(crate) fn finish(mut self) -> Result<Vec<Finding>, Vec<ConfigError>> {
         if self.errors.is_empty() {
             self.warnings.sort_by_key(|warning| warning.at);
             Ok(self.warnings)

@@ -7,7 +7,7 @@ use super::tree::{At, Entry, Node, Value};
 ///
 /// Every field that the code asks for counts as known; [`finish`](Section::finish) reports the
 /// rest. A field that is `null` (`idle:`) counts as absent, as in Kubernetes.
-pub(super) struct Section<'a> {
+pub(crate) struct Section<'a> {
     path: String,
     at: At,
     entries: &'a [Entry],
@@ -16,7 +16,7 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// Opens a mapping; anything else is an error of the field at `path`.
-    pub(super) fn open(path: String, node: &'a Node, report: &mut Report) -> Option<Self> {
+    pub(crate) fn open(path: String, node: &'a Node, report: &mut Report) -> Option<Self> {
         match &node.value {
             Value::Map(entries) => Some(Self {
                 path,
@@ -34,7 +34,7 @@ impl<'a> Section<'a> {
     }
 
     /// The path of a field of this mapping.
-    pub(super) fn path_of(&self, field: &str) -> String {
+    pub(crate) fn path_of(&self, field: &str) -> String {
         if self.path.is_empty() {
             field.to_owned()
         } else {
@@ -43,30 +43,30 @@ impl<'a> Section<'a> {
     }
 
     /// The path of the mapping itself.
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
     /// The place of the mapping itself.
-    pub(super) fn at(&self) -> At {
+    pub(crate) fn at(&self) -> At {
         self.at
     }
 
     /// Where a field stands; the mapping's own place if it is absent.
-    pub(super) fn place_of(&self, field: &str) -> At {
+    pub(crate) fn place_of(&self, field: &str) -> At {
         let entry = self.entries.iter().find(|entry| entry.key == field);
         entry.map_or(self.at, |entry| entry.node.at)
     }
 
     /// Tells whether a field is present and not null.
-    pub(super) fn has(&self, field: &str) -> bool {
+    pub(crate) fn has(&self, field: &str) -> bool {
         self.entries
             .iter()
             .any(|e| e.key == field && !matches!(e.node.value, Value::Null))
     }
 
     /// Tells whether a list is absent or has no entry.
-    pub(super) fn is_blank(&self, field: &str) -> bool {
+    pub(crate) fn is_blank(&self, field: &str) -> bool {
         let blank = |value: &Value| match value {
             Value::Null => true,
             Value::List(items) => items.is_empty(),
@@ -85,7 +85,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a field that may be absent. A bad value is reported and reads as absent.
-    pub(super) fn optional<T>(
+    pub(crate) fn optional<T>(
         &mut self,
         field: &'static str,
         parse: impl Fn(&Node) -> Result<T, Problem>,
@@ -102,7 +102,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a field that must be there; `example` completes the remedy.
-    pub(super) fn required<T>(
+    pub(crate) fn required<T>(
         &mut self,
         field: &'static str,
         example: &str,
@@ -116,14 +116,14 @@ impl<'a> Section<'a> {
     }
 
     /// Reports a field that must be there and is not.
-    pub(super) fn missing(&mut self, field: &'static str, example: &str, report: &mut Report) {
+    pub(crate) fn missing(&mut self, field: &'static str, example: &str, report: &mut Report) {
         self.known.push(field);
         let problem = Problem::new("is required", format!("add `{field}: {example}`"));
         report.error(&self.path_of(field), self.at, problem);
     }
 
     /// Takes a list of values; each bad one is reported by its index. Absent reads as empty.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &mut self,
         field: &'static str,
         bound: usize,
@@ -142,7 +142,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a nested mapping.
-    pub(super) fn section(
+    pub(crate) fn section(
         &mut self,
         field: &'static str,
         report: &mut Report,
@@ -152,7 +152,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a list of mappings.
-    pub(super) fn sections(
+    pub(crate) fn sections(
         &mut self,
         field: &'static str,
         bound: usize,
@@ -185,7 +185,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reports every field that nobody asked for.
-    pub(super) fn finish(self, report: &mut Report) {
+    pub(crate) fn finish(self, report: &mut Report) {
         for entry in self.entries {
             let key = entry.key.as_str();
             if self.known.contains(&key) {

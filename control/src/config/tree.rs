@@ -27,14 +27,14 @@ impl From<Location> for At {
 
 /// One value and its place.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) at: At,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) at: At,
+    pub(crate) value: Value,
 }
 
 /// What a value is, before anybody says what it should be.
 #[derive(Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Integer(i128),
@@ -46,7 +46,7 @@ pub(super) enum Value {
 
 impl Value {
     /// Names the kind for an error message.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
             Self::Bool(_) => "a boolean",
@@ -60,21 +60,21 @@ impl Value {
 
 /// One key of a mapping with its value.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) at: At,
-    pub(super) node: Node,
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) at: At,
+    pub(crate) node: Node,
 }
 
 /// Text that is not YAML.
 #[derive(Debug)]
-pub(super) struct SyntaxError {
-    pub(super) at: At,
-    pub(super) message: String,
+pub(crate) struct SyntaxError {
+    pub(crate) at: At,
+    pub(crate) message: String,
 }
 
 /// Reads one YAML document; depth, nodes and aliases are bounded by the parser's default budget.
-pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
+pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
     let options: Options = serde_saphyr::options! {
         // `yes` and `on` stay text: a name may be spelled so, and no field means a boolean by it.
         strict_booleans: true,

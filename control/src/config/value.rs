@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Non-empty text.
-pub(super) fn text(node: &Node) -> Result<String, Problem> {
+pub(crate) fn text(node: &Node) -> Result<String, Problem> {
     match &node.value {
         Value::Text(text) if text.is_empty() => Err(Problem::new(
             "is empty",
@@ -32,7 +32,7 @@ pub(super) fn text(node: &Node) -> Result<String, Problem> {
 }
 
 /// A label of metrics and audit: letters, digits, `-`, `_` and `.`.
-pub(super) fn name(node: &Node) -> Result<String, Problem> {
+pub(crate) fn name(node: &Node) -> Result<String, Problem> {
     let name = text(node)?;
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if name.len() > bounds::NAME_BYTES || !name.bytes().all(allowed) {
@@ -47,7 +47,7 @@ pub(super) fn name(node: &Node) -> Result<String, Problem> {
 }
 
 /// One of a few words.
-pub(super) fn word<T: Copy>(node: &Node, words: &[(&str, T)]) -> Result<T, Problem> {
+pub(crate) fn word<T: Copy>(node: &Node, words: &[(&str, T)]) -> Result<T, Problem> {
     let text = text(node)?;
     match words.iter().find(|(word, _)| *word == text) {
         Some((_, value)) => Ok(*value),
@@ -63,7 +63,7 @@ pub(super) fn word<T: Copy>(node: &Node, words: &[(&str, T)]) -> Result<T, Probl
 }
 
 /// `true` or `false`.
-pub(super) fn boolean(node: &Node) -> Result<bool, Problem> {
+pub(crate) fn boolean(node: &Node) -> Result<bool, Problem> {
     match node.value {
         Value::Bool(value) => Ok(value),
         ref other => {
@@ -74,7 +74,7 @@ pub(super) fn boolean(node: &Node) -> Result<bool, Problem> {
 }
 
 /// A whole number within bounds.
-pub(super) fn integer<T: TryFrom<i128>>(
+pub(crate) fn integer<T: TryFrom<i128>>(
     node: &Node,
     range: &RangeInclusive<i128>,
 ) -> Result<T, Problem> {
@@ -93,7 +93,7 @@ pub(super) fn integer<T: TryFrom<i128>>(
 }
 
 /// A path; a relative one is taken from the configuration file's directory.
-pub(super) fn path(node: &Node, base: &Path) -> Result<PathBuf, Problem> {
+pub(crate) fn path(node: &Node, base: &Path) -> Result<PathBuf, Problem> {
     let path = text(node)?;
     if path.contains('\0') {
         return Err(Problem::new("holds a NUL byte", "write a file system path"));
@@ -102,7 +102,7 @@ pub(super) fn path(node: &Node, base: &Path) -> Result<PathBuf, Problem> {
 }
 
 /// A duration within bounds, in the notation of Kubernetes and Go: `10s`, `1m30s`, `1.5h`.
-pub(super) fn duration(node: &Node, range: &RangeInclusive<Duration>) -> Result<Duration, Problem> {
+pub(crate) fn duration(node: &Node, range: &RangeInclusive<Duration>) -> Result<Duration, Problem> {
     const FIX: &str = "write it like 10s, 1m30s, 500ms or 24h";
     if let Value::Integer(value) = node.value {
         return Err(Problem::new(format!("{value} has no unit"), FIX));
@@ -135,7 +135,7 @@ const UNITS: [(&str, u64); 7] = [
 ];
 
 /// Parses Go's `time.ParseDuration` notation without signs; `None` for anything else.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
@@ -175,7 +175,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration as a configuration does.
-pub(super) struct DurationText(pub(super) Duration);
+pub(crate) struct DurationText(pub(crate) Duration);
 
 impl std::fmt::Display for DurationText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -191,7 +191,7 @@ impl std::fmt::Display for DurationText {
 }
 
 /// An address and port to listen on; port 0 lets the kernel choose.
-pub(super) fn socket_address(node: &Node) -> Result<SocketAddr, Problem> {
+pub(crate) fn socket_address(node: &Node) -> Result<SocketAddr, Problem> {
     let text = text(node)?;
     text.parse().map_err(|_| {
         let fix = "write an IP address and a port, like \"10.0.0.1:8131\" or \"[fd00::1]:8131\"";
@@ -200,7 +200,7 @@ pub(super) fn socket_address(node: &Node) -> Result<SocketAddr, Problem> {
 }
 
 /// A CIDR; a bare address stands for itself alone.
-pub(super) fn cidr(node: &Node) -> Result<IpNet, Problem> {
+pub(crate) fn cidr(node: &Node) -> Result<IpNet, Problem> {
     let text = text(node)?;
     let net = match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
         (Ok(net), _) => net,
@@ -225,7 +225,7 @@ pub(super) fn cidr(node: &Node) -> Result<IpNet, Problem> {
 }
 
 /// A DNS suffix, lower case, without the dots that people put before and behind it.
-pub(super) fn dns_suffix(node: &Node) -> Result<String, Problem> {
+pub(crate) fn dns_suffix(node: &Node) -> Result<String, Problem> {
     let text = text(node)?;
     if text.starts_with('*') {
         let what = format!("{text:?} is a wildcard");
@@ -249,7 +249,7 @@ pub(super) fn dns_suffix(node: &Node) -> Result<String, Problem> {
 }
 
 /// A DNS name or an address, as certificates carry them.
-pub(super) fn host(node: &Node) -> Result<Host, Problem> {
+pub(crate) fn host(node: &Node) -> Result<Host, Problem> {
     let text = text(node)?;
     text.parse().map_err(|_| {
         let what = format!("{text:?} is neither a DNS name nor an IP address");
@@ -258,7 +258,7 @@ pub(super) fn host(node: &Node) -> Result<Host, Problem> {
 }
 
 /// A port, or a range of them as text: `10250`, `"30000-32767"`.
-pub(super) fn ports(node: &Node) -> Result<PortRange, Problem> {
+pub(crate) fn ports(node: &Node) -> Result<PortRange, Problem> {
     const FIX: &str = "write a port from 1 to 65535, or a range like \"30000-32767\"";
     let (first, last) = match &node.value {
         Value::Integer(port) => (u16::try_from(*port).ok(), u16::try_from(*port).ok()),
@@ -275,7 +275,7 @@ pub(super) fn ports(node: &Node) -> Result<PortRange, Problem> {
 }
 
 /// Permission bits in octal, as text: YAML would read a bare 0600 as six hundred.
-pub(super) fn mode(node: &Node) -> Result<u32, Problem> {
+pub(crate) fn mode(node: &Node) -> Result<u32, Problem> {
     const FIX: &str = "write octal digits in quotes, like \"0600\"";
     if !matches!(node.value, Value::Text(_)) {
         return Err(Problem::new("is not a quoted file mode", FIX));
@@ -289,7 +289,7 @@ pub(super) fn mode(node: &Node) -> Result<u32, Problem> {
 }
 
 /// SHA-256 of a public key, in every spelling that a pins file takes.
-pub(super) fn spki_hash(node: &Node) -> Result<SpkiHash, Problem> {
+pub(crate) fn spki_hash(node: &Node) -> Result<SpkiHash, Problem> {
     let text = text(node)?;
     text.parse().map_err(|_| {
         let fix = "write 44 characters of base64 or 64 of hex";
