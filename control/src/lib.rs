@@ -11,6 +11,7 @@ pub mod config;
 pub mod gateway;
 pub mod identity;
 pub mod inventory;
+pub mod kubeconfig;
 pub mod leaf;
 pub mod log;
 pub mod material;

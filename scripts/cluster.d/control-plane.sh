@@ -5,11 +5,19 @@ start_etcd() {
   # Nothing in it has to survive, so nothing is synced.
   start etcd "$BIN/etcd" --name cluster --data-dir "$STATE/etcd" --unsafe-no-fsync --log-level warn \
     --listen-client-urls "$ETCD_URL" --advertise-client-urls "$ETCD_URL" \
-    --listen-peer-urls "http://$LOOPBACK_IP:2380" --initial-advertise-peer-urls "http://$LOOPBACK_IP:2380" \
-    --initial-cluster "cluster=http://$LOOPBACK_IP:2380"
+    --listen-peer-urls "https://$LOOPBACK_IP:2380" --initial-advertise-peer-urls "https://$LOOPBACK_IP:2380" \
+    --initial-cluster "cluster=https://$LOOPBACK_IP:2380" \
+    --cert-file "$PKI/etcd/server.crt" --key-file "$PKI/etcd/server.key" \
+    --client-cert-auth --trusted-ca-file "$PKI/etcd/ca.crt" \
+    --peer-cert-file "$PKI/etcd/peer.crt" --peer-key-file "$PKI/etcd/peer.key" \
+    --peer-client-cert-auth --peer-trusted-ca-file "$PKI/etcd/ca.crt"
 }
 
-etcd_ok() { curl --silent --fail --max-time 2 "$ETCD_URL/health"; }
+etcd_ok() {
+  curl --silent --fail --max-time 2 --cacert "$PKI/etcd/ca.crt" \
+    --cert "$PKI/etcd/healthcheck-client.crt" --key "$PKI/etcd/healthcheck-client.key" \
+    "$ETCD_URL/health"
+}
 
 start_apiserver() {
   local more=() kubelet_ca=$PKI/kubelet-serving-ca.crt
@@ -21,7 +29,8 @@ start_apiserver() {
   if [[ $MODE == terminate ]]; then kubelet_ca=$PKI/egress-ca.crt; fi
   start kube-apiserver "$BIN/kube-apiserver" \
     --bind-address "$CONTROL_PLANE_IP" --advertise-address "$CONTROL_PLANE_IP" --secure-port 6443 \
-    --endpoint-reconciler-type none --etcd-servers "$ETCD_URL" \
+    --endpoint-reconciler-type none --etcd-servers "$ETCD_URL" --etcd-cafile "$PKI/etcd/ca.crt" \
+    --etcd-certfile "$PKI/apiserver-etcd-client.crt" --etcd-keyfile "$PKI/apiserver-etcd-client.key" \
     --service-cluster-ip-range "$SERVICE_CIDR" --authorization-mode Node,RBAC \
     --enable-admission-plugins NodeRestriction --allow-privileged --enable-bootstrap-token-auth \
     --client-ca-file "$PKI/ca.crt" \
@@ -52,13 +61,14 @@ start_controller_manager() {
   start kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig "$kubeconfig" \
     --authentication-kubeconfig "$kubeconfig" --authorization-kubeconfig "$kubeconfig" \
     --bind-address "$LOOPBACK_IP" --port 0 --leader-elect=false --use-service-account-credentials \
+    --tls-cert-file "$PKI/controller-manager-server.crt" \
+    --tls-private-key-file "$PKI/controller-manager-server.key" \
     --root-ca-file "$PKI/ca.crt" --service-account-private-key-file "$PKI/sa.key" \
     "${pair[@]}" \
     --cluster-signing-kubelet-serving-cert-file "$PKI/kubelet-serving-ca.crt" \
     --cluster-signing-kubelet-serving-key-file "$PKI/kubelet-serving-ca.key"
 }
 
-# Its certificate is one that it signed itself.
 controller_manager_ok() {
-  curl --silent --fail --max-time 2 --insecure "$CONTROLLER_MANAGER_URL/healthz"
+  curl --silent --fail --max-time 2 --cacert "$PKI/ca.crt" "$CONTROLLER_MANAGER_URL/healthz"
 }

@@ -17,9 +17,20 @@ find_eyesplice() {
 
 # make_pki: makes every CA, certificate and kubeconfig of the cluster.
 make_pki() {
-  "$EYESPLICE" pki init "$PKI" --apiserver "$CONTROL_PLANE_IP" --server "$APISERVER_URL" \
-    --service-ip "$SERVICE_IP" --node "$NODE_NAME=$NODE_IP" --gateway "$CONTROL_PLANE_IP" \
+  render pki.yaml "$CONF/pki.yaml"
+  "$EYESPLICE" pki init "$PKI" --config "$CONF/pki.yaml" \
     >"$LOG/pki.log" 2>&1 || { tail_of "$LOG/pki.log"; die "$EYESPLICE pki init failed"; }
+}
+
+# cluster_pki: has every file of the cluster's PKI judged by eyesplice and by openssl; fails unless
+# both find all of them good.
+cluster_pki() {
+  [[ $# -eq 0 ]] || die "pki takes no arguments"
+  need openssl openssl
+  need python3 python3
+  load_settings || die "there is no cluster in $STATE; run 'cluster up'"
+  "$EYESPLICE" pki verify "$PKI" || true
+  python3 "$CLUSTER_D/agree.py" "$EYESPLICE" "$PKI"
 }
 
 # configure_gateway: writes the configuration for the mode, which the caller's own may replace.

@@ -30,7 +30,7 @@ EGRESS_URL=https://$EGRESS_ADDRESS
 
 # What no node and no pod may reach: a loopback address that other clusters do not use.
 LOOPBACK_IP=127.231.$INDEX.1
-ETCD_URL=http://$LOOPBACK_IP:2379
+ETCD_URL=https://$LOOPBACK_IP:2379
 CONTROLLER_MANAGER_URL=https://$LOOPBACK_IP:10257
 ADMIN_ADDRESS=$LOOPBACK_IP:9464
 ADMIN_URL=http://$ADMIN_ADDRESS
@@ -63,11 +63,16 @@ render() {
   local text name
   text=$(<"$CLUSTER_D/conf/$1")
   for name in STATE PKI LOG BIN NODE_NAME NODE_IP POD_CIDR EGRESS_SOCKET EGRESS_ADDRESS EGRESS_URL \
-    ADMIN_ADDRESS CONTAINERD_SOCKET; do
+    ADMIN_ADDRESS CONTAINERD_SOCKET APISERVER_URL SERVICE_IP CONTROL_PLANE_IP LOOPBACK_IP; do
     text=${text//"@$name@"/"${!name}"}
   done
   [[ $text != *@+([A-Z_])@* ]] || die "conf/$1 has a mark that render() does not know"
   printf '%s\n' "$text" >"$2"
+}
+
+# kubectl_super ARGUMENT...: as the super administrator, whom RBAC never refuses.
+kubectl_super() {
+  "$BIN/kubectl" --kubeconfig "$PKI/super-admin.kubeconfig" --cache-dir "$RUN/kubectl-cache" "$@"
 }
 
 # kubectl_admin ARGUMENT...: the kubectl of the cluster's own release, as cluster administrator.

@@ -90,6 +90,8 @@ up_start() {
 
   start_controller_manager
   render pods.yaml "$CONF/pods.yaml"
+  # The roles themselves are made by the API server, a moment after it is ready.
+  await kube-apiserver "$WAIT_S" kubectl_super apply -f "$CLUSTER_D/conf/admin.yaml"
   # Each of these fails until the API server or a controller has made what it builds on.
   await kube-apiserver "$WAIT_S" kubectl_admin apply -f "$CLUSTER_D/conf/rbac.yaml"
   await kube-apiserver "$WAIT_S" kubectl_admin apply -f "$CONF/pods.yaml"

@@ -1,9 +1,9 @@
 //! The command line's grammar.
 
+use super::kubeconfig_args::KubeconfigCommand;
+use super::pki_args::PkiCommand;
 use crate::log::Format;
-use crate::pki::{DEFAULT_SERVICE_IP, NodeSpec};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 const EXIT_STATUS: &str = "\
@@ -40,12 +40,15 @@ pub enum Command {
     /// Print what this kernel and sandbox can do, with the remedy for what is missing
     #[command(after_help = PROBE_EXAMPLES)]
     Probe(ProbeArgs),
-    /// Make certificates, keys and kubeconfigs
+    /// Make, check and renew a cluster's certificates and keys
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// Write and check kubeconfigs
+    #[command(subcommand)]
+    Kubeconfig(KubeconfigCommand),
     /// Print the version
     Version(VersionArgs),
-    /// Write the man pages or the shell completions
+    /// Write the man pages, the shell completions or tables of the documents
     #[command(hide = true)]
     Generate(GenerateArgs),
 }
@@ -134,50 +137,6 @@ pub enum VersionFormat {
     Json,
 }
 
-/// What to make.
-#[derive(Debug, Subcommand)]
-pub enum PkiCommand {
-    /// Make the PKI of a new cluster with an eyesplice egress
-    #[command(after_help = PKI_EXAMPLES)]
-    Init(PkiInitArgs),
-}
-
-const PKI_EXAMPLES: &str = "\
-Keys are ECDSA P-256, mode 0600. CAs are valid for 10 years, all else for 1 year. If a file exists,
-nothing is written unless --force is given.
-
-Examples:
-  eyesplice pki init /etc/kubernetes/pki --server https://10.0.0.1:6443 --apiserver 10.0.0.1 \\
-      --service-ip 10.96.0.1 --node worker-1=10.0.0.11 --node worker-2=10.0.0.12,worker-2.example \\
-      --gateway 10.0.0.1";
-
-/// Arguments of `pki init`.
-#[derive(Debug, Args)]
-pub struct PkiInitArgs {
-    /// Directory to fill; created if absent, mode 0700
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
-    /// Address or DNS name that the API server's certificate must cover (repeated or a comma list)
-    #[arg(long, value_name = "HOST", value_delimiter = ',')]
-    pub apiserver: Vec<String>,
-    /// URL of the API server in kubeconfigs [default: the first --apiserver, or 127.0.0.1, at 6443]
-    #[arg(long, value_name = "URL")]
-    pub server: Option<String>,
-    /// First address of the service range: the ClusterIP of the service `kubernetes`
-    #[arg(long, value_name = "IP", default_value_t = DEFAULT_SERVICE_IP)]
-    pub service_ip: IpAddr,
-    /// A node and the addresses or DNS names of its kubelet (repeated)
-    #[arg(long = "node", value_name = "NAME=ADDRESS[,ADDRESS..]")]
-    pub nodes: Vec<NodeSpec>,
-    /// Address or DNS name at which the API server dials the gateway over TCP (repeated or a comma
-    /// list)
-    #[arg(long, value_name = "HOST", value_delimiter = ',')]
-    pub gateway: Vec<String>,
-    /// Replace files that exist, keys and CAs included
-    #[arg(long)]
-    pub force: bool,
-}
-
 /// Arguments of `generate`.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
@@ -196,4 +155,6 @@ pub enum Generated {
     Man,
     /// Completions for bash, fish and zsh.
     Completions,
+    /// The table of certificates for docs/pki.md.
+    RoleTable,
 }

@@ -1,4 +1,4 @@
-//! Writes man pages and shell completions from the command line's grammar.
+//! Writes what documents and packages have of the program itself: man pages, completions, tables.
 
 use super::args::{Cli, Generated};
 use clap::CommandFactory;
@@ -16,6 +16,7 @@ pub(super) fn write(what: Generated, dir: &Path) -> io::Result<()> {
             }
             Ok(())
         }
+        Generated::RoleTable => std::fs::write(dir.join("role-table.md"), crate::pki::role_table()),
     }
 }
 

@@ -4,16 +4,20 @@ mod args;
 mod check;
 mod exit;
 mod generate;
+mod kubeconfig;
+mod kubeconfig_args;
+mod pki;
+mod pki_args;
+mod pki_table;
 mod version;
 
 pub use args::{Cli, Command, GatewayArgs};
 pub use exit::Exit;
 pub use version::{BUILD, Build};
 
-use crate::audit::rfc3339;
 use crate::gateway::{self, GatewayError};
-use crate::{log, pki, probe_report};
-use args::{PkiCommand, PkiInitArgs, ProbeFormat};
+use crate::{log, probe_report};
+use args::ProbeFormat;
 use clap::Parser;
 use eyesplice_sys::probe::probe;
 use std::error::Error;
@@ -41,7 +45,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(command: Command) -> Exit {
     match command {
         Command::Version(args) => print(&version::render(args.output)),
-        Command::Pki(PkiCommand::Init(args)) => pki_init(args),
+        Command::Pki(command) => pki::run(command),
+        Command::Kubeconfig(command) => kubeconfig::run(command),
         Command::Generate(args) => match generate::write(args.what, &args.dir) {
             Ok(()) => Exit::Success,
             Err(error) => {
@@ -95,49 +100,6 @@ fn run_probe(format: ProbeFormat) -> Exit {
         Ok(()) => printed,
         Err(_) => Exit::Unavailable,
     }
-}
-
-fn pki_init(args: PkiInitArgs) -> Exit {
-    let PkiInitArgs {
-        dir,
-        apiserver,
-        server,
-        service_ip,
-        nodes,
-        gateway,
-        force,
-    } = args;
-    let options = pki::InitOptions {
-        dir,
-        apiserver,
-        server,
-        service_ip,
-        nodes,
-        gateway,
-        force,
-    };
-    match pki::init(&options) {
-        Ok(report) => print(&pki_summary(&report)),
-        Err(error) => {
-            complain(&chain(&error));
-            Exit::Failure
-        }
-    }
-}
-
-fn pki_summary(report: &pki::InitReport) -> String {
-    let mut text = String::new();
-    for file in &report.files {
-        text.push_str(&report.dir.join(file).display().to_string());
-        text.push('\n');
-    }
-    let authorities = rfc3339(report.authorities_expire);
-    let leaves = rfc3339(report.leaves_expire);
-    text.push_str(&format!(
-        "{} files written; CAs expire {authorities}, all else {leaves}\n",
-        report.files.len()
-    ));
-    text
 }
 
 /// Prints to standard output; a reader that left early is not a failure of ours.

@@ -5,13 +5,13 @@
 //! memory, so a key each would protect nothing, and cost a key pair per target. A reload makes a new
 //! issuer and with it a new key.
 
-mod authority;
 mod cache;
 
-pub use authority::{Authority, AuthorityError};
+pub use crate::pki::{Authority, AuthorityError};
 
 use crate::identity::{CertificateFacts, instant};
 use crate::inventory::HostAddress;
+use crate::pem::Role;
 use crate::pki::{BACKDATE, alternative_names, random_serial};
 use cache::{Cache, Leaf};
 use eyesplice_proto::authority::Host;
@@ -52,6 +52,20 @@ pub enum ClientAuth {
     Required,
     /// Nothing: it presents nothing to pods and services.
     None,
+}
+
+/// Why there is no issuer of leaves.
+#[derive(Debug, thiserror::Error)]
+pub enum IssuerError {
+    /// The CA cannot sign leaves.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The key of the leaves cannot be made.
+    #[error("cannot make the key of the leaves")]
+    LeafKey(#[source] rcgen::Error),
+    /// The TLS library does not take that key.
+    #[error("cannot use the key of the leaves")]
+    Tls(#[source] TlsError),
 }
 
 /// Why there is no leaf.
@@ -137,22 +151,22 @@ impl LeafIssuer {
     /// Draws the key of all leaves.
     ///
     /// # Errors
-    /// The random source failed.
-    pub fn new(options: LeafOptions) -> Result<Self, AuthorityError> {
+    /// The CA may not sign for servers, or the random source failed.
+    pub fn new(options: LeafOptions) -> Result<Self, IssuerError> {
         let LeafOptions {
             authority,
             lifetime,
             capacity,
             clients,
         } = options;
+        authority.signs_for(Role::Server)?;
         let provider = Arc::new(default_provider());
-        let key =
-            KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(AuthorityError::LeafKey)?;
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(IssuerError::LeafKey)?;
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let signing = provider
             .key_provider
             .load_private_key(der)
-            .map_err(AuthorityError::Tls)?;
+            .map_err(IssuerError::Tls)?;
         let cache = Cache::new(capacity);
         Ok(Self {
             authority,

@@ -294,7 +294,7 @@ fn authority_is_checked_when_it_is_loaded() {
     let check = |made: &Made, key: &Made| {
         let key = PrivateKey::from(key.private_key());
         Authority::new(vec![made.der()], &key)
-            .map(drop)
+            .and_then(|authority| authority.signs_for(Role::Server))
             .map_err(|error| error.to_string())
     };
     let good = authority("egress-ca").self_signed();
@@ -302,7 +302,7 @@ fn authority_is_checked_when_it_is_loaded() {
     let other = authority("egress-ca").self_signed();
     let error = check(&good, &other).unwrap_err();
     assert!(
-        error.contains("key does not belong to the egress CA CN=egress-ca"),
+        error.contains("key does not belong to the CA CN=egress-ca"),
         "{error}"
     );
     let leaf = kubelet().self_signed();
@@ -327,7 +327,7 @@ fn authority_is_checked_when_it_is_loaded() {
     assert!(
         check(&clients, &clients)
             .unwrap_err()
-            .contains("lacks serverAuth")
+            .contains("may not sign for serverAuth")
     );
     // `openssl req -x509` writes no key usage: everything is allowed.
     let plain = Recipe {

@@ -1,7 +1,7 @@
 //! What is wrong with the files of a configuration.
 
 use crate::inventory::NodeListError;
-use crate::leaf::AuthorityError;
+use crate::leaf::IssuerError;
 use crate::pem::{FileRef, PemError};
 use crate::verify::TrustError;
 use std::fmt;
@@ -56,7 +56,7 @@ pub enum MaterialError {
     },
     /// The egress CA cannot issue leaves.
     #[error("egressCA: {0}")]
-    Issuer(AuthorityError),
+    Issuer(IssuerError),
 }
 
 /// The kernel's words where the error itself does not have them.

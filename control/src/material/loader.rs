@@ -116,8 +116,9 @@ impl Loader {
         let certificate = FileRef::new("egressCA.certFile", &ca.cert_file);
         let key = FileRef::new("egressCA.keyFile", &ca.key_file);
         self.guard(&key);
+        let authority = Authority::load(&certificate, &key);
         let authority =
-            self.keep(Authority::load(&certificate, &key).map_err(MaterialError::Issuer))?;
+            self.keep(authority.map_err(|error| MaterialError::Issuer(error.into())))?;
         let facts = authority.facts();
         self.record(&certificate, facts);
         self.warnings

@@ -48,7 +48,6 @@ kubelet:
 pub(crate) fn site(config: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let init = InitOptions {
-        dir: dir.path().to_owned(),
         apiserver: Vec::new(),
         server: None,
         service_ip: pki::DEFAULT_SERVICE_IP,
@@ -57,9 +56,8 @@ pub(crate) fn site(config: &str) -> TempDir {
             "worker-2=10.0.0.2".parse().unwrap(),
         ],
         gateway: Vec::new(),
-        force: true,
     };
-    pki::init(&init).unwrap();
+    pki::init(dir.path(), &pki::Source::Options(Box::new(init)), true).unwrap();
     std::fs::write(dir.path().join("gateway.yaml"), config).unwrap();
     dir
 }

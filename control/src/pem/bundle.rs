@@ -3,6 +3,7 @@
 use super::{Fault, FileRef, Note, PemError, note, read};
 use crate::identity::CertificateFacts;
 use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -24,9 +25,18 @@ impl CaBundle {
     /// # Errors
     /// The file cannot be read, holds no certificate, or a broken one.
     pub fn load(file: FileRef) -> Result<Self, PemError> {
+        let found = read::certificates(&file)?;
+        Self::new(file, found)
+    }
+
+    /// Checks what was read already; the file is for errors.
+    pub(crate) fn new(
+        file: FileRef,
+        found: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, PemError> {
         let mut roots = RootCertStore::empty();
         let mut certificates = Vec::new();
-        for (index, der) in read::certificates(&file)?.into_iter().enumerate() {
+        for (index, der) in found.into_iter().enumerate() {
             let number = index + 1;
             let facts = CertificateFacts::read(&der).map_err(|problem| {
                 PemError::new(&file, Fault::BadCertificate { number, problem })

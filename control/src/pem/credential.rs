@@ -3,6 +3,7 @@
 use super::{Fault, FileRef, Note, PemError, PrivateKey, note, read};
 use crate::identity::CertificateFacts;
 use rustls::crypto::ring::default_provider;
+use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
 use std::fmt;
@@ -54,10 +55,20 @@ impl Credential {
     /// A file cannot be used, the key is not the leaf's, or the leaf is not for `role`.
     pub fn load(certificate: FileRef, key: &FileRef, role: Role) -> Result<Self, PemError> {
         let chain = read::certificates(&certificate)?;
+        Self::new(chain, &PrivateKey::load(key)?, certificate, key, role)
+    }
+
+    /// Pairs what was read already; the files are for errors.
+    pub(crate) fn new(
+        chain: Vec<CertificateDer<'static>>,
+        private: &PrivateKey,
+        certificate: FileRef,
+        key: &FileRef,
+        role: Role,
+    ) -> Result<Self, PemError> {
         let bad = |problem| Fault::BadCertificate { number: 1, problem };
         let leaf = CertificateFacts::read(&chain[0])
             .map_err(|problem| PemError::new(&certificate, bad(problem)))?;
-        let private = PrivateKey::load(key)?;
         let provider = default_provider();
         let private = provider
             .key_provider

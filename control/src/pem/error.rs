@@ -16,7 +16,7 @@ pub struct PemError {
 }
 
 impl PemError {
-    pub(super) fn new(file: &FileRef, fault: Fault) -> Self {
+    pub(crate) fn new(file: &FileRef, fault: Fault) -> Self {
         Self {
             file: file.clone(),
             fault,

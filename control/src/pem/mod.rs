@@ -7,12 +7,14 @@ mod bundle;
 mod credential;
 mod error;
 mod read;
+mod write;
 
 pub use bundle::CaBundle;
 pub use credential::{Credential, Role};
 pub use error::{Fault, PemError};
 pub use read::PrivateKey;
-pub(crate) use read::certificates;
+pub(crate) use read::{certificates, certificates_of, key_of, text};
+pub(crate) use write::encode;
 
 use crate::identity::CertificateFacts;
 use std::fmt;

@@ -49,15 +49,30 @@ impl Drop for PrivateKey {
 
 /// Loads all certificates of a file, in order; there is at least one.
 pub(crate) fn certificates(file: &FileRef) -> Result<Vec<CertificateDer<'static>>, PemError> {
-    let bytes = read(file)?;
-    let fail = |fault| PemError::new(file, fault);
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let found = found.map_err(|_| fail(Fault::Damaged))?;
+    certificates_of(&read(file)?).map_err(|fault| PemError::new(file, fault))
+}
+
+/// Reads all certificates of a text, in order; there is at least one.
+pub(crate) fn certificates_of(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
+    let found = found.map_err(|_| Fault::Damaged)?;
     if found.is_empty() {
-        Err(fail(Fault::NoCertificate))
+        Err(Fault::NoCertificate)
     } else {
         Ok(found)
     }
+}
+
+/// Reads the one key of a text.
+pub(crate) fn key_of(bytes: &[u8]) -> Result<PrivateKey, Fault> {
+    parse_key(bytes)
+}
+
+/// Reads a whole file, within the bound of PEM files; wiped when dropped.
+pub(crate) fn text(file: &FileRef) -> Result<Zeroizing<String>, PemError> {
+    let bytes = read(file)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| PemError::new(file, Fault::Damaged))?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 fn parse_key(bytes: &[u8]) -> Result<PrivateKey, Fault> {

@@ -1,17 +1,29 @@
-//! Writes a set of files so that either all are there or none is.
+//! Changes a set of files so that either all of the change is there or none of it.
+//!
+//! All new files are written and synced in a directory of their own beside the old ones. Renaming
+//! that directory commits the change; then each file is moved to its place. Whoever opens the tree
+//! next finishes a change that was committed, and discards one that was not.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use super::disk::{Disk, PUBLIC_MODE, SECRET_MODE};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-const DIR_MODE: u32 = 0o700;
-const SECRET_MODE: u32 = 0o600;
-const PUBLIC_MODE: u32 = 0o644;
+/// Holds a change that is being written.
+const STAGED: &str = ".eyesplice-staged";
+/// Holds a change that must be finished.
+const COMMITTED: &str = ".eyesplice-committed";
+/// In it, the new files.
+const NEW: &str = "new";
+/// In it, the names of the files to remove, one on a line.
+const REMOVE: &str = "remove";
 
 /// How many existing files an error names; the rest is counted.
 const NAMED_FILES: usize = 5;
+/// How deep the tree is: a rotation's `rotation/etcd/ca.key`, with room.
+const MAX_DEPTH: usize = 8;
 
 /// Why files were not written.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +41,25 @@ pub enum FileError {
         /// How many there are.
         count: usize,
     },
-    /// A step failed.
-    #[error("cannot {step} {}", .path.display())]
+    /// Another process changes the same files.
+    #[error("another eyesplice process works on {}; wait for it and try again", .0.display())]
+    Locked(PathBuf),
+    /// A step failed, and nothing was changed.
+    #[error("cannot {step} {}; nothing was changed", .path.display())]
     Io {
+        /// What was attempted.
+        step: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A step failed after the change was decided.
+    #[error(
+        "cannot {step} {}; remove the cause and run any pki command, which finishes the change",
+        .path.display()
+    )]
+    Unfinished {
         /// What was attempted.
         step: &'static str,
         /// On what.
@@ -42,7 +70,9 @@ pub enum FileError {
 }
 
 /// One file to write.
+#[derive(Debug)]
 pub(super) struct File {
+    /// Relative to the tree.
     pub(super) name: String,
     contents: Contents,
 }
@@ -50,6 +80,15 @@ pub(super) struct File {
 enum Contents {
     Public(String),
     Secret(Zeroizing<String>),
+}
+
+impl std::fmt::Debug for Contents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Public(text) => text.fmt(f),
+            Self::Secret(_) => f.write_str("(redacted)"),
+        }
+    }
 }
 
 impl File {
@@ -69,10 +108,10 @@ impl File {
         }
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn text(&self) -> &str {
         match &self.contents {
-            Contents::Public(text) => text.as_bytes(),
-            Contents::Secret(text) => text.as_bytes(),
+            Contents::Public(text) => text,
+            Contents::Secret(text) => text,
         }
     }
 
@@ -82,6 +121,15 @@ impl File {
             Contents::Secret(_) => SECRET_MODE,
         }
     }
+}
+
+/// What becomes of a tree's files.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    /// New or replaced.
+    pub(super) files: Vec<File>,
+    /// Gone afterwards.
+    pub(super) remove: Vec<String>,
 }
 
 /// Refuses if any of `names` is in `dir`, unless `force`.
@@ -106,53 +154,170 @@ pub(super) fn refuse_existing(dir: &Path, names: &[String], force: bool) -> Resu
     })
 }
 
-/// Writes all files under temporary names, syncs them, then renames them all.
-pub(super) fn write_all(dir: &Path, files: &[File]) -> Result<(), FileError> {
+/// Makes the change, or leaves everything as it was.
+pub(super) fn apply(disk: &dyn Disk, dir: &Path, change: &Change) -> Result<(), FileError> {
+    let staged = dir.join(STAGED);
+    let result = stage(disk, dir, &staged, change);
+    if result.is_err() {
+        // Nothing to do about a failure: the error that led here is the one to report, and whoever
+        // opens the tree next discards what is left.
+        let _ = disk.remove_all(&staged);
+    }
+    result?;
+    finish(disk, dir)
+}
+
+/// Writes the new files beside the old ones, then commits.
+fn stage(disk: &dyn Disk, dir: &Path, staged: &Path, change: &Change) -> Result<(), FileError> {
     let failed = |step, path: &Path| {
         let path = path.to_owned();
         move |source| FileError::Io { step, path, source }
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(DIR_MODE)
-        .create(dir)
-        .map_err(failed("create the directory", dir))?;
-    let mut temporary = Vec::with_capacity(files.len());
-    for file in files {
-        let path = dir.join(format!(".{}.{}.tmp", file.name, std::process::id()));
-        let written = write_synced(&path, file);
-        temporary.push(Temporary(path));
-        if let (Err(source), Some(Temporary(path))) = (written, temporary.last()) {
-            return Err(failed("write", path)(source));
+    let created = disk.create_dir(dir);
+    created.map_err(failed("create the directory", dir))?;
+    for file in &change.files {
+        let target = dir.join(&file.name);
+        if fs::symlink_metadata(&target).is_ok_and(|found| found.is_dir()) {
+            let source = io::Error::from(ErrorKind::IsADirectory);
+            return Err(failed("replace", &target)(source));
+        }
+        for parent in [dir.to_owned(), staged.join(NEW)] {
+            let parent = parent.join(&file.name);
+            let parent = parent.parent().unwrap_or(dir);
+            let created = disk.create_dir(parent);
+            created.map_err(failed("create the directory", parent))?;
+        }
+        let path = staged.join(NEW).join(&file.name);
+        let written = disk.write(&path, file.text().as_bytes(), file.mode());
+        written.map_err(failed("write", &path))?;
+    }
+    let path = staged.join(REMOVE);
+    disk.create_dir(staged)
+        .and_then(|()| disk.write(&path, change.remove.join("\n").as_bytes(), SECRET_MODE))
+        .map_err(failed("write", &path))?;
+    for parent in directories(&staged.join(NEW), change) {
+        let synced = disk.sync_dir(&parent);
+        synced.map_err(failed("sync the directory", &parent))?;
+    }
+    let synced = disk.sync_dir(staged);
+    synced.map_err(failed("sync the directory", staged))?;
+    let committed = dir.join(COMMITTED);
+    let renamed = disk.rename(staged, &committed);
+    renamed.map_err(failed("commit the change to", dir))
+}
+
+/// Finishes a change that was committed, and discards one that was not.
+pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
+    let staged = dir.join(STAGED);
+    if fs::symlink_metadata(&staged).is_ok() {
+        disk.remove_all(&staged).map_err(|source| FileError::Io {
+            step: "discard",
+            path: staged,
+            source,
+        })?;
+    }
+    if fs::symlink_metadata(dir.join(COMMITTED)).is_ok() {
+        finish(disk, dir)?;
+    }
+    Ok(())
+}
+
+/// Moves committed files to their places. May be repeated at any point.
+fn finish(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
+    let committed = dir.join(COMMITTED);
+    let failed = |step, path: &Path| {
+        let path = path.to_owned();
+        move |source| FileError::Unfinished { step, path, source }
+    };
+    // The commit itself must be on disk before its first effect.
+    disk.sync_dir(dir)
+        .map_err(failed("sync the directory", dir))?;
+    let new = committed.join(NEW);
+    let mut names = Vec::new();
+    list(&new, Path::new(""), 0, &mut names).map_err(failed("list", &new))?;
+    names.sort();
+    let mut touched = BTreeSet::from([dir.to_owned()]);
+    for name in &names {
+        let to = dir.join(name);
+        let moved = disk.rename(&new.join(name), &to);
+        moved.map_err(failed("move a file to", &to))?;
+        touched.extend(to.parent().map(Path::to_owned));
+    }
+    let list = committed.join(REMOVE);
+    let remove = match fs::read_to_string(&list) {
+        Ok(text) => text,
+        // Removed already, by somebody who then crashed.
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(failed("read", &list)(error)),
+    };
+    for name in remove.lines() {
+        let path = dir.join(name);
+        match disk.remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(failed("remove", &path)(error));
+            }
+            _ => touched.extend(path.parent().map(Path::to_owned)),
         }
     }
-    for (file, from) in files.iter().zip(&temporary) {
-        let to = dir.join(&file.name);
-        fs::rename(&from.0, &to).map_err(failed("move a file to", &to))?;
+    for parent in touched.iter().filter(|parent| parent.is_dir()) {
+        let synced = disk.sync_dir(parent);
+        synced.map_err(failed("sync the directory", parent))?;
     }
-    let sync = fs::File::open(dir).and_then(|dir| dir.sync_all());
-    sync.map_err(failed("sync the directory", dir))
+    let removed = disk.remove_all(&committed);
+    removed.map_err(failed("remove", &committed))
 }
 
-/// A temporary file: removed when dropped, which does nothing once it was renamed.
-struct Temporary(PathBuf);
+/// The directories that the new files are in.
+fn directories(new: &Path, change: &Change) -> BTreeSet<PathBuf> {
+    let parent = |file: &File| new.join(&file.name).parent().map(Path::to_owned);
+    change.files.iter().filter_map(parent).collect()
+}
 
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // Nothing to do about a failure: the error that led here is the one to report.
-        let _ = fs::remove_file(&self.0);
+/// Lists files below `base`, relative to it.
+fn list(base: &Path, below: &Path, depth: usize, names: &mut Vec<PathBuf>) -> io::Result<()> {
+    let entries = match fs::read_dir(base.join(below)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = below.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            if depth == MAX_DEPTH {
+                return Err(io::Error::from(ErrorKind::InvalidInput));
+            }
+            list(base, &name, depth + 1, names)?;
+        } else {
+            names.push(name);
+        }
     }
+    Ok(())
 }
 
-fn write_synced(path: &Path, file: &File) -> io::Result<()> {
-    // The mode holds from the first moment; the second call undoes the umask.
-    let mut open = OpenOptions::new();
-    let mut out = open
-        .write(true)
-        .create_new(true)
-        .mode(file.mode())
-        .open(path)?;
-    out.set_permissions(fs::Permissions::from_mode(file.mode()))?;
-    out.write_all(file.bytes())?;
-    out.sync_all()
+/// Writes one file that stands alone, such as a kubeconfig outside of a tree.
+pub(crate) fn write_secret(path: &Path, text: &str, force: bool) -> Result<(), FileError> {
+    let dir = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    refuse_existing(dir, &[name.clone().into_owned()], force)?;
+    let temporary = dir.join(format!(".{name}.{}.tmp", std::process::id()));
+    let disk = super::disk::Os;
+    let written = disk
+        .write(&temporary, text.as_bytes(), SECRET_MODE)
+        .and_then(|()| disk.rename(&temporary, path))
+        .and_then(|()| disk.sync_dir(dir));
+    written.map_err(|source| {
+        // As above: the first error is the one to report.
+        let _ = fs::remove_file(&temporary);
+        FileError::Io {
+            step: "write",
+            path: path.to_owned(),
+            source,
+        }
+    })
 }
+
+#[cfg(test)]
+mod tests;

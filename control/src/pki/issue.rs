@@ -1,103 +1,146 @@
-//! Makes one key and its certificate from a profile.
+//! Signs certificates: what stands in them, and for how long.
 
-use super::profile::{AUTHORITY_LIFETIME, LEAF_LIFETIME, Profile, Usage};
+use super::authority::Authority;
+use super::key::SigningKey;
+use super::name;
+use super::profile::{Profile, Usage};
 use super::serial::random_serial;
 use super::{BACKDATE, PkiError};
+use crate::identity::instant;
 use crate::inventory::HostAddress;
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    SanType,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
 };
-use time::OffsetDateTime;
-use zeroize::Zeroizing;
+use rustls::pki_types::CertificateDer;
+use std::net::IpAddr;
+use time::{Duration, OffsetDateTime};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
 
-/// A certificate with its key, able to sign others if it is an authority.
-pub(super) struct Issued {
-    pub(super) name: String,
-    pub(super) certificate: Certificate,
+/// What shall be signed.
+pub(super) struct Request {
     params: CertificateParams,
-    key: KeyPair,
+    /// DER; what `params` has is replaced by it.
+    subject: Vec<u8>,
 }
 
-impl Issued {
-    /// The private key as PKCS#8 PEM.
-    pub(super) fn key_pem(&self) -> Zeroizing<String> {
-        Zeroizing::new(self.key.serialize_pem())
-    }
-}
-
-/// Issues `profile` by `authority`, or by itself if there is none.
-pub(super) fn issue(
-    profile: &Profile,
-    authority: Option<&Issued>,
+/// Signs a request for `key` by `authority`, or by the key itself if there is none. Gives the
+/// certificate and what must be sent with it.
+pub(super) fn sign(
+    name: &str,
+    request: Request,
+    key: &SigningKey,
+    authority: Option<&Authority>,
+    lifetime: Duration,
     now: OffsetDateTime,
-) -> Result<Issued, PkiError> {
+) -> Result<Vec<CertificateDer<'static>>, PkiError> {
     let failed = |source| PkiError::Issue {
-        name: profile.name.clone(),
+        name: name.to_owned(),
         source,
     };
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-    let mut params = params(profile, now).map_err(failed)?;
+    let Request {
+        mut params,
+        subject,
+    } = request;
+    let now = now.replace_nanosecond(0).unwrap_or(now);
+    params.not_before = now - BACKDATE;
+    params.not_after = now + lifetime;
     let serial = random_serial().map_err(|_| PkiError::Random {
-        name: profile.name.clone(),
+        name: name.to_owned(),
     })?;
     params.serial_number = Some(serial);
-    let certificate = match authority {
-        None => params.self_signed(&key),
-        Some(by) => params.signed_by(&key, &Issuer::from_params(&by.params, &by.key)),
+    params.use_authority_key_identifier_extension = true;
+    let Some(authority) = authority else {
+        let made = params.self_signed(key).map_err(failed)?;
+        let renamed = name::rename(made.der(), &subject, &subject, key).map_err(failed)?;
+        return Ok(vec![renamed]);
+    };
+    let ca = authority.facts();
+    if now >= ca.not_after {
+        return Err(PkiError::AuthorityExpired {
+            name: name.to_owned(),
+            authority: ca.subject.to_string(),
+            expired: instant(ca.not_after),
+        });
     }
-    .map_err(failed)?;
-    Ok(Issued {
-        name: profile.name.clone(),
-        certificate,
-        params,
-        key,
+    params.not_before = params.not_before.max(ca.not_before);
+    params.not_after = params.not_after.min(ca.not_after);
+    let by = authority.issuer();
+    let made = params.signed_by(key, by).map_err(failed)?;
+    let unreadable = || failed(rcgen::Error::CouldNotParseCertificate);
+    let issuer = name::subject(authority.certificate()).ok_or_else(unreadable)?;
+    let renamed = name::rename(made.der(), &issuer, &subject, by.key()).map_err(failed)?;
+    let mut chain = vec![renamed];
+    chain.extend_from_slice(authority.intermediates());
+    Ok(chain)
+}
+
+/// What the table says of a certificate.
+pub(super) fn from_profile(profile: &Profile) -> Result<Request, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = alternative_names(&profile.names)?;
+    set_usages(&mut params, profile.usage);
+    let subject = name::encode(&profile.organizations, &profile.common_name);
+    Ok(Request { params, subject })
+}
+
+/// Subject and names of a certificate that is there, with the names that the table wants besides.
+pub(super) fn from_certificate(
+    certificate: &CertificateDer<'_>,
+    profile: &Profile,
+) -> Result<Request, rcgen::Error> {
+    let unreadable = || rcgen::Error::CouldNotParseCertificate;
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| unreadable())?;
+    let Request { mut params, .. } = from_profile(profile)?;
+    let subject = name::subject(certificate).ok_or_else(unreadable)?;
+    let names = parsed.subject_alternative_name();
+    let names = names.map_err(|_| unreadable())?;
+    let mut kept = Vec::new();
+    for name in names.iter().flat_map(|names| &names.value.general_names) {
+        kept.extend(same_name(name)?);
+    }
+    for name in std::mem::take(&mut params.subject_alt_names) {
+        if !kept.contains(&name) {
+            kept.push(name);
+        }
+    }
+    params.subject_alt_names = kept;
+    Ok(Request { params, subject })
+}
+
+/// A name as it stands in another certificate; kinds that Kubernetes never issues are dropped.
+fn same_name(name: &GeneralName<'_>) -> Result<Option<SanType>, rcgen::Error> {
+    Ok(match name {
+        GeneralName::DNSName(name) => Some(SanType::DnsName((*name).try_into()?)),
+        GeneralName::RFC822Name(name) => Some(SanType::Rfc822Name((*name).try_into()?)),
+        GeneralName::URI(name) => Some(SanType::URI((*name).try_into()?)),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let ip = v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+            ip.ok().map(SanType::IpAddress)
+        }
+        _ => None,
     })
 }
 
-fn params(profile: &Profile, now: OffsetDateTime) -> Result<CertificateParams, rcgen::Error> {
-    let now = now.replace_nanosecond(0).unwrap_or(now);
-    let mut params = CertificateParams::default();
-    params.distinguished_name = subject(profile);
-    params.subject_alt_names = alternative_names(&profile.names)?;
-    params.not_before = now - BACKDATE;
-    params.use_authority_key_identifier_extension = true;
+fn set_usages(params: &mut CertificateParams, usage: Usage) {
     // Key encipherment means nothing to an ECDSA key; kubeadm sets it for every key all the same.
     params.key_usages = vec![
         KeyUsagePurpose::DigitalSignature,
         KeyUsagePurpose::KeyEncipherment,
     ];
-    match profile.usage {
-        Usage::Authority => {
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            params.key_usages.push(KeyUsagePurpose::KeyCertSign);
-            params.not_after = now + AUTHORITY_LIFETIME;
-        }
-        Usage::Server => {
-            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-            leaf(&mut params, now);
-        }
-        Usage::Client => {
-            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-            leaf(&mut params, now);
-        }
-    }
-    Ok(params)
-}
-
-fn leaf(params: &mut CertificateParams, now: OffsetDateTime) {
     params.is_ca = IsCa::ExplicitNoCa;
-    params.not_after = now + LEAF_LIFETIME;
-}
-
-fn subject(profile: &Profile) -> DistinguishedName {
-    let mut subject = DistinguishedName::new();
-    if let Some(organization) = profile.organization {
-        subject.push(DnType::OrganizationName, organization);
+    if usage == Usage::Authority {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages.push(KeyUsagePurpose::KeyCertSign);
     }
-    subject.push(DnType::CommonName, profile.common_name.as_str());
-    subject
+    if usage.server() {
+        params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ServerAuth);
+    }
+    if usage.client() {
+        params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ClientAuth);
+    }
 }
 
 /// Converts names into what stands in a certificate.

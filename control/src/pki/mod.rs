@@ -1,45 +1,84 @@
-//! `eyesplice pki init`: writes a cluster's certificates, keys, kubeconfigs and node inventory.
+//! A cluster's certificates, keys, kubeconfigs and node inventory, made and kept in one directory.
 //!
-//! The layout is kubeadm's (`ca`, `apiserver`, `front-proxy-ca`, ...), with what kubeadm lacks: a CA
-//! for kubelets' serving certificates, and the two CAs of the egress. Every certificate is one row
-//! of the table in `profile`; keys are ECDSA P-256. Source: kubeadm's
-//! `phases/certs/certlist.go` and `phases/kubeconfig/kubeconfig.go`.
+//! The layout is kubeadm's (`ca`, `apiserver`, `front-proxy-ca`, `etcd/ca`, ...) with what kubeadm
+//! lacks. `spec` says what a tree shall hold, read from `PKIConfig` (`document`) or flags
+//! (`options`); `profile` is the table of certificates that follows from it. `maker` makes them in
+//! memory and checks each by `judge` before `files` writes them, all or none. `tree` opens a
+//! directory for the later commands, `inspect` lists what is in it, `rotation` replaces a CA.
 
+mod authority;
+mod disk;
+mod document;
 mod files;
+mod inspect;
 mod issue;
-mod kubeconfig;
+mod judge;
+mod key;
+mod maker;
+mod name;
 mod options;
+mod plan;
 mod profile;
 mod serial;
+mod spec;
+mod table;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tree;
 
+pub use authority::{Authority, AuthorityError};
 pub use files::FileError;
+pub(crate) use files::write_secret;
+pub use inspect::{Kind, Row};
 pub(crate) use issue::alternative_names;
-pub use options::{DEFAULT_SERVICE_IP, InitOptions, NodeSpec, NodeSpecError, OptionProblem};
+pub use judge::{Flaw, Severity};
+pub use maker::RenewedKey;
+pub use options::{InitOptions, OptionProblem};
+pub use plan::Conflict;
 pub(crate) use serial::random_serial;
+pub use spec::{DEFAULT_SERVICE_IP, NodeSpec, NodeSpecError, UserSpec, UserSpecError};
+pub use table::role_table;
+pub use tree::{Selection, Tree, Written};
 
-use self::files::File;
-use self::issue::{Issued, issue};
-use self::options::Plan;
-use self::profile::Issuer;
-use crate::inventory;
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use crate::config::{ConfigErrors, Finding};
+use crate::identity::FactsError;
+use crate::pem::PemError;
+use disk::{Disk, Lock, Os};
+use files::Change;
+use maker::Maker;
+use plan::Plan;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use time::{Duration, OffsetDateTime};
-use zeroize::Zeroizing;
+use time::Duration;
 
 /// Clients whose clocks are behind ours accept a new certificate (kubeadm's value).
 pub(crate) const BACKDATE: Duration = Duration::minutes(5);
 
-/// Why no PKI was written.
+/// Why a tree was not made, read or changed. In every case its files are as they were.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
-    /// One or more options are wrong; nothing was written.
+    /// One or more options are wrong.
     #[error("cannot lay out the PKI: {}", Joined(.0))]
     Options(Vec<OptionProblem>),
+    /// The document is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// There is none.
+    #[error("{} has no pki.yaml; name the document by --config, or run pki init", .0.display())]
+    NoDocument(PathBuf),
+    /// A name that no certificate of the tree has.
+    #[error("the tree has no certificate {name}; see pki show for their names")]
+    NoSuchName {
+        /// The name.
+        name: String,
+    },
+    /// A CA is not renewed, but rotated.
+    #[error("{name} is a CA, which others trust by its key; use pki rotate-ca {name}")]
+    RenewAuthority {
+        /// The CA.
+        name: String,
+    },
     /// A key or certificate could not be made.
     #[error("cannot issue {name}")]
     Issue {
@@ -54,6 +93,43 @@ pub enum PkiError {
         /// File name without extension.
         name: String,
     },
+    /// A CA's time is over.
+    #[error("cannot issue {name}: its CA {authority} expired {expired}; use pki rotate-ca")]
+    AuthorityExpired {
+        /// File name without extension.
+        name: String,
+        /// The CA.
+        authority: String,
+        /// When.
+        expired: String,
+    },
+    /// A CA cannot sign.
+    #[error("cannot sign by the CA {name}")]
+    Authority {
+        /// File name without extension.
+        name: String,
+        /// Why.
+        source: AuthorityError,
+    },
+    /// What was made fails its own check.
+    #[error("refused to write {name}: it {flaw}")]
+    Rejected {
+        /// File name without extension.
+        name: String,
+        /// What is wrong with it.
+        flaw: Box<Flaw>,
+    },
+    /// A certificate of the tree cannot be read.
+    #[error("the certificate {name} {problem}; issue it anew")]
+    Unreadable {
+        /// File name without extension.
+        name: String,
+        /// What is wrong with it.
+        problem: FactsError,
+    },
+    /// A file of the tree cannot be used.
+    #[error(transparent)]
+    Pem(#[from] PemError),
     /// The files could not be written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -71,6 +147,15 @@ impl fmt::Display for Joined<'_> {
     }
 }
 
+/// What a new tree is made from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A document.
+    Config(PathBuf),
+    /// Flags.
+    Options(Box<InitOptions>),
+}
+
 /// What was written.
 #[derive(Clone, Debug)]
 pub struct InitReport {
@@ -78,74 +163,64 @@ pub struct InitReport {
     pub dir: PathBuf,
     /// File names in it, in the order of writing.
     pub files: Vec<String>,
-    /// When the CAs end.
+    /// When the CAs that were made end.
     pub authorities_expire: SystemTime,
-    /// When everything else ends.
+    /// When everything else ends, unless its CA ends before.
     pub leaves_expire: SystemTime,
+    /// What is allowed, and probably not meant.
+    pub warnings: Vec<Finding>,
 }
 
-/// Writes a new PKI into `options.dir`.
-///
-/// Every file is written under a temporary name first and moved in place when all are on disk, so a
-/// full disk leaves nothing half done. Keys and kubeconfigs get mode 0600, the rest 0644.
+/// Writes a new PKI into `dir`; all of it or nothing.
 ///
 /// # Errors
-/// All wrong options at once; files that exist already, unless `force`; I/O.
-pub fn init(options: &InitOptions) -> Result<InitReport, PkiError> {
-    let now = OffsetDateTime::from(SystemTime::now());
-    let plan = options.plan().map_err(PkiError::Options)?;
-    files::refuse_existing(&options.dir, &plan.file_names(), options.force)?;
-    let files = generate(&plan, now)?;
-    files::write_all(&options.dir, &files)?;
-    Ok(InitReport {
-        dir: options.dir.clone(),
-        files: files.into_iter().map(|file| file.name).collect(),
-        authorities_expire: (now + profile::AUTHORITY_LIFETIME).into(),
-        leaves_expire: (now + profile::LEAF_LIFETIME).into(),
-    })
+/// All mistakes of the source at once; files that exist already, unless `force`; I/O.
+pub fn init(dir: &Path, source: &Source, force: bool) -> Result<InitReport, PkiError> {
+    init_on(&Os, dir, source, force)
 }
 
-/// Makes all files in memory.
-fn generate(plan: &Plan, now: OffsetDateTime) -> Result<Vec<File>, PkiError> {
-    let mut issued: Vec<Issued> = Vec::with_capacity(plan.profiles.len());
+fn init_on(
+    disk: &dyn Disk,
+    dir: &Path,
+    source: &Source,
+    force: bool,
+) -> Result<InitReport, PkiError> {
+    let (spec, warnings) = match source {
+        Source::Config(file) => document::load(file)?,
+        Source::Options(options) => {
+            let spec = options.spec().map_err(PkiError::Options)?;
+            (spec, Vec::new())
+        }
+    };
+    let plan = Plan::new(spec);
+    files::refuse_existing(dir, &plan.file_names(), force)?;
+    let now = tree::now();
+    let mut maker = Maker::new(&plan, dir, now);
     for profile in &plan.profiles {
-        let authority = match profile.issuer {
-            Issuer::Itself => None,
-            Issuer::Authority(name) => issued.iter().find(|issued| issued.name == name),
-        };
-        let next = issue(profile, authority, now)?;
-        issued.push(next);
+        maker.make(profile)?;
     }
-    let mut files = Vec::with_capacity(2 * issued.len() + 8);
-    for each in &issued {
-        files.push(File::public(
-            format!("{}.crt", each.name),
-            each.certificate.pem(),
-        ));
-        files.push(File::secret(format!("{}.key", each.name), each.key_pem()));
-    }
-    let service_accounts =
-        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|source| PkiError::Issue {
-            name: "sa".to_owned(),
-            source,
-        })?;
-    let service_account_key = Zeroizing::new(service_accounts.serialize_pem());
-    files.push(File::secret("sa.key".to_owned(), service_account_key));
-    files.push(File::public(
-        "sa.pub".to_owned(),
-        service_accounts.public_key_pem(),
-    ));
-    for config in &plan.kubeconfigs {
-        files.push(File::secret(
-            config.file.clone(),
-            config.render(&plan.server, &issued),
-        ));
-    }
-    files.push(File::public(
-        "inventory.yaml".to_owned(),
-        inventory::render(&plan.nodes),
-    ));
-    Ok(files)
+    maker.make_service_account_key()?;
+    maker.make_documents();
+    let change = Change {
+        files: maker.into_files(),
+        remove: Vec::new(),
+    };
+    disk.create_dir(dir).map_err(|source| FileError::Io {
+        step: "create the directory",
+        path: dir.to_owned(),
+        source,
+    })?;
+    let _lock = Lock::take(dir)?;
+    files::recover(disk, dir)?;
+    files::apply(disk, dir, &change)?;
+    let lifetimes = plan.spec.lifetimes;
+    Ok(InitReport {
+        dir: dir.to_owned(),
+        files: change.files.into_iter().map(|file| file.name).collect(),
+        authorities_expire: (now + lifetimes.authorities).into(),
+        leaves_expire: (now + lifetimes.certificates).into(),
+        warnings,
+    })
 }
 
 #[cfg(test)]

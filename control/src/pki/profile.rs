@@ -1,37 +1,112 @@
 //! The table of certificates: name, issuer, subject, usage and alternative names of each.
+//!
+//! Sources: kubeadm's `phases/certs/certlist.go` and `phases/kubeconfig/kubeconfig.go`. What kubeadm
+//! lacks: a CA for kubelets' serving certificates, the two CAs of the egress, kubelets' own
+//! certificates, and serving certificates of controller manager and scheduler.
 
-use super::options::Plan;
+use super::spec::{Layout, NodeSpec, Spec};
 use crate::inventory::HostAddress;
-use std::net::{IpAddr, Ipv4Addr};
-use time::Duration;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// kubeadm's `CACertificateValidityPeriod`.
-pub(super) const AUTHORITY_LIFETIME: Duration = Duration::days(3650);
-/// kubeadm's `CertificateValidityPeriod`.
-pub(super) const LEAF_LIFETIME: Duration = Duration::days(365);
+/// The CA of the API server and its clients.
+pub(super) const CLUSTER_CA: &str = "ca";
+const KUBELET_SERVING_CA: &str = "kubelet-serving-ca";
+const FRONT_PROXY_CA: &str = "front-proxy-ca";
+const ETCD_CA: &str = "etcd/ca";
+const EGRESS_CA: &str = "egress-ca";
+const EGRESS_CLIENT_CA: &str = "egress-client-ca";
 
-/// The cluster's DNS domain, kubelet's and kubeadm's default.
-const CLUSTER_DOMAIN: &str = "cluster.local";
+/// Name, common name and trusting side of each CA. kubeadm names the etcd CA `etcd-ca`.
+const AUTHORITIES: [(&str, &str, &str); 6] = [
+    (
+        CLUSTER_CA,
+        "kubernetes",
+        "kube-apiserver and kubelet --client-ca-file, kubeconfigs",
+    ),
+    (
+        KUBELET_SERVING_CA,
+        "kubelet-serving-ca",
+        "eyesplice kubelet.caFile, or kube-apiserver --kubelet-certificate-authority",
+    ),
+    (
+        FRONT_PROXY_CA,
+        "front-proxy-ca",
+        "kube-apiserver --requestheader-client-ca-file",
+    ),
+    (
+        ETCD_CA,
+        "etcd-ca",
+        "etcd --trusted-ca-file, kube-apiserver --etcd-cafile",
+    ),
+    (
+        EGRESS_CA,
+        "egress-ca",
+        "kube-apiserver --kubelet-certificate-authority, egress caBundle",
+    ),
+    (
+        EGRESS_CLIENT_CA,
+        "egress-client-ca",
+        "eyesplice listeners' clientCAFile",
+    ),
+];
 
 /// One certificate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Profile {
     /// File name without extension; what issuers are looked up by.
     pub(super) name: String,
     pub(super) issuer: Issuer,
     pub(super) common_name: String,
-    pub(super) organization: Option<&'static str>,
+    pub(super) organizations: Vec<String>,
     pub(super) usage: Usage,
+    /// What a client may call the server; empty for clients.
     pub(super) names: Vec<HostAddress>,
+    /// Who holds it; for a CA, who trusts it.
+    pub(super) used_by: &'static str,
+    /// The kubeconfig that embeds it, without extension.
+    pub(super) kubeconfig: Option<String>,
+}
+
+impl Profile {
+    pub(super) fn certificate_file(&self) -> String {
+        format!("{}.crt", self.name)
+    }
+
+    pub(super) fn key_file(&self) -> String {
+        format!("{}.key", self.name)
+    }
+
+    pub(super) fn kubeconfig_file(&self) -> Option<String> {
+        let name = self.kubeconfig.as_ref()?;
+        Some(format!("{name}.kubeconfig"))
+    }
+
+    /// The name of the CA that signs it; its own, for a CA.
+    pub(super) fn authority(&self) -> &str {
+        match &self.issuer {
+            Issuer::Itself => &self.name,
+            Issuer::Authority(name) => name,
+        }
+    }
+
+    fn of(mut self, organization: &str) -> Self {
+        self.organizations.push(organization.to_owned());
+        self
+    }
+
+    fn in_kubeconfig(mut self) -> Self {
+        self.kubeconfig = Some(self.name.clone());
+        self
+    }
 }
 
 /// Who signs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Issuer {
-    /// The certificate is its own root.
+    /// A CA: its own root, unless the specification has a parent for all.
     Itself,
     /// The authority of this name, which stands earlier in the table.
-    Authority(&'static str),
+    Authority(String),
 }
 
 /// What the certificate is for: key usage and lifetime follow from it.
@@ -43,125 +118,293 @@ pub(super) enum Usage {
     Server,
     /// TLS client.
     Client,
+    /// Both: members of etcd are each other's clients, and etcd dials itself as one.
+    Peer,
+}
+
+impl Usage {
+    pub(super) fn server(self) -> bool {
+        matches!(self, Self::Server | Self::Peer)
+    }
+
+    pub(super) fn client(self) -> bool {
+        matches!(self, Self::Client | Self::Peer)
+    }
 }
 
 /// Builds the table. Authorities come first.
-pub(super) fn profiles(plan: &Plan) -> Vec<Profile> {
-    let mut table = vec![
-        authority("ca", "kubernetes"),
-        authority("kubelet-serving-ca", "kubelet-serving-ca"),
-        authority("front-proxy-ca", "front-proxy-ca"),
-        authority("egress-ca", "egress-ca"),
-        authority("egress-client-ca", "egress-client-ca"),
-        server("apiserver", "ca", "kube-apiserver", apiserver_names(plan)),
-        client(
-            "apiserver-kubelet-client",
-            "ca",
-            "kube-apiserver-kubelet-client",
-            None,
-        ),
-        client(
-            "front-proxy-client",
-            "front-proxy-ca",
-            "front-proxy-client",
-            None,
-        ),
-        client("admin", "ca", "kubernetes-admin", Some("system:masters")),
-        client(
-            "controller-manager",
-            "ca",
-            "system:kube-controller-manager",
-            None,
-        ),
-        client("scheduler", "ca", "system:kube-scheduler", None),
-        server(
-            "egress-server",
-            "egress-ca",
-            "eyesplice-egress",
-            gateway_names(plan),
-        ),
-        client(
-            "egress-client",
-            "egress-client-ca",
-            "kube-apiserver-egress",
-            None,
-        ),
-        client("eyesplice-kubelet-client", "ca", "eyesplice", None),
-    ];
-    for node in &plan.nodes {
+pub(super) fn profiles(spec: &Spec) -> Vec<Profile> {
+    let mut table = Table {
+        layout: spec.authorities.layout,
+        rows: Vec::new(),
+    };
+    table.authorities();
+    table.control_plane(spec);
+    for (index, member) in spec.etcd.iter().enumerate() {
+        table.etcd_member(index, member);
+    }
+    table.users(spec);
+    table.egress(spec);
+    for node in &spec.nodes {
+        table.node(node);
+    }
+    table.rows
+}
+
+struct Table {
+    layout: Layout,
+    rows: Vec<Profile>,
+}
+
+impl Table {
+    fn authorities(&mut self) {
+        for (name, common_name, used_by) in AUTHORITIES {
+            if self.layout == Layout::Single && name != CLUSTER_CA {
+                continue;
+            }
+            self.rows.push(Profile {
+                name: name.to_owned(),
+                issuer: Issuer::Itself,
+                common_name: common_name.to_owned(),
+                organizations: Vec::new(),
+                usage: Usage::Authority,
+                // kubeadm repeats a CA's common name so: some clients look for any SAN at all.
+                names: vec![dns(common_name)],
+                used_by,
+                kubeconfig: None,
+            });
+        }
+    }
+
+    fn control_plane(&mut self, spec: &Spec) {
+        let rows = [
+            self.server(
+                "apiserver",
+                CLUSTER_CA,
+                "kube-apiserver",
+                apiserver_names(spec),
+                "kube-apiserver --tls-cert-file",
+            ),
+            self.client(
+                "apiserver-kubelet-client",
+                CLUSTER_CA,
+                "kube-apiserver-kubelet-client",
+                "kube-apiserver --kubelet-client-certificate",
+            ),
+            self.client(
+                "apiserver-etcd-client",
+                ETCD_CA,
+                "kube-apiserver-etcd-client",
+                "kube-apiserver --etcd-certfile",
+            ),
+            self.client(
+                "front-proxy-client",
+                FRONT_PROXY_CA,
+                "front-proxy-client",
+                "kube-apiserver --proxy-client-cert-file",
+            ),
+            self.client(
+                "etcd/healthcheck-client",
+                ETCD_CA,
+                "kube-etcd-healthcheck-client",
+                "etcd's liveness probe",
+            ),
+            self.server(
+                "controller-manager-server",
+                CLUSTER_CA,
+                "kube-controller-manager",
+                local_names(&spec.controllers),
+                "kube-controller-manager --tls-cert-file",
+            ),
+            self.server(
+                "scheduler-server",
+                CLUSTER_CA,
+                "kube-scheduler",
+                local_names(&spec.controllers),
+                "kube-scheduler --tls-cert-file",
+            ),
+        ];
+        self.rows.extend(rows);
+    }
+
+    /// The first member has kubeadm's file names; its siblings carry theirs.
+    fn etcd_member(&mut self, index: usize, member: &NodeSpec) {
+        let suffix = if index == 0 {
+            String::new()
+        } else {
+            format!("-{}", member.name)
+        };
+        let mut names = member.certificate_names();
+        names.extend(loopback());
+        names.push(HostAddress::Ip(IpAddr::V6(Ipv6Addr::LOCALHOST)));
+        let names = without_repeats(names);
+        for (kind, used_by) in [
+            ("server", "etcd --cert-file"),
+            ("peer", "etcd --peer-cert-file"),
+        ] {
+            let name = format!("etcd/{kind}{suffix}");
+            let mut row = self.server(&name, ETCD_CA, &member.name, names.clone(), used_by);
+            row.usage = Usage::Peer;
+            self.rows.push(row);
+        }
+    }
+
+    fn users(&mut self, spec: &Spec) {
+        let fixed = [
+            (
+                "admin",
+                "kubernetes-admin",
+                Some("kubeadm:cluster-admins"),
+                "administrators",
+            ),
+            (
+                "super-admin",
+                "kubernetes-super-admin",
+                Some("system:masters"),
+                "whoever repairs RBAC; keep it locked away",
+            ),
+            (
+                "controller-manager",
+                "system:kube-controller-manager",
+                None,
+                "kube-controller-manager --kubeconfig",
+            ),
+            (
+                "scheduler",
+                "system:kube-scheduler",
+                None,
+                "kube-scheduler --kubeconfig",
+            ),
+            (
+                "kube-proxy",
+                "system:kube-proxy",
+                None,
+                "kube-proxy --kubeconfig",
+            ),
+        ];
+        for (name, common_name, group, used_by) in fixed {
+            let mut row = self.client(name, CLUSTER_CA, common_name, used_by);
+            row.organizations.extend(group.map(str::to_owned));
+            self.rows.push(row.in_kubeconfig());
+        }
+        for user in &spec.users {
+            let name = format!("user-{}", user.name);
+            let mut row = self.client(&name, CLUSTER_CA, &user.name, "the user");
+            row.organizations.clone_from(&user.groups);
+            self.rows.push(row.in_kubeconfig());
+        }
+    }
+
+    fn egress(&mut self, spec: &Spec) {
+        let rows = [
+            // The gateway usually stands beside the API server: its loopback names are always there.
+            self.server(
+                "egress-server",
+                EGRESS_CA,
+                "eyesplice-egress",
+                local_names(&spec.gateway),
+                "eyesplice listeners' tlsCertFile",
+            ),
+            self.client(
+                "egress-client",
+                EGRESS_CLIENT_CA,
+                "kube-apiserver-egress",
+                "kube-apiserver's egress clientCert",
+            ),
+            self.client(
+                "eyesplice-kubelet-client",
+                CLUSTER_CA,
+                "eyesplice",
+                "eyesplice kubelet.clientCertFile",
+            ),
+        ];
+        self.rows.extend(rows);
+    }
+
+    fn node(&mut self, node: &NodeSpec) {
         let subject = format!("system:node:{}", node.name);
-        let names = node.certificate_names();
-        let mut serving = server(
+        let serving = self.server(
             &format!("kubelet-{}", node.name),
-            "kubelet-serving-ca",
+            KUBELET_SERVING_CA,
             &subject,
-            names,
+            node.certificate_names(),
+            "kubelet tlsCertFile",
         );
-        serving.organization = Some("system:nodes");
-        table.push(serving);
-        let name = format!("kubelet-client-{}", node.name);
-        table.push(client(&name, "ca", &subject, Some("system:nodes")));
+        let mut client = self.client(
+            &format!("kubelet-client-{}", node.name),
+            CLUSTER_CA,
+            &subject,
+            "kubelet --kubeconfig",
+        );
+        client.kubeconfig = Some(format!("kubelet-{}", node.name));
+        self.rows.push(serving.of("system:nodes"));
+        self.rows.push(client.of("system:nodes"));
     }
-    table
+
+    fn server(
+        &self,
+        name: &str,
+        authority: &str,
+        common_name: &str,
+        names: Vec<HostAddress>,
+        used_by: &'static str,
+    ) -> Profile {
+        Profile {
+            name: name.to_owned(),
+            issuer: self.issuer(authority),
+            common_name: common_name.to_owned(),
+            organizations: Vec::new(),
+            usage: Usage::Server,
+            names,
+            used_by,
+            kubeconfig: None,
+        }
+    }
+
+    fn client(
+        &self,
+        name: &str,
+        authority: &str,
+        common_name: &str,
+        used_by: &'static str,
+    ) -> Profile {
+        Profile {
+            usage: Usage::Client,
+            ..self.server(name, authority, common_name, Vec::new(), used_by)
+        }
+    }
+
+    fn issuer(&self, authority: &str) -> Issuer {
+        Issuer::Authority(match self.layout {
+            Layout::Separate => authority.to_owned(),
+            Layout::Single => CLUSTER_CA.to_owned(),
+        })
+    }
 }
 
-fn authority(name: &str, common_name: &str) -> Profile {
-    Profile {
-        name: name.to_owned(),
-        issuer: Issuer::Itself,
-        common_name: common_name.to_owned(),
-        organization: None,
-        usage: Usage::Authority,
-        // kubeadm repeats a CA's common name so: some clients look for any SAN at all.
-        names: vec![dns(common_name)],
-    }
-}
-
-fn server(name: &str, issuer: &'static str, common_name: &str, names: Vec<HostAddress>) -> Profile {
-    Profile {
-        name: name.to_owned(),
-        issuer: Issuer::Authority(issuer),
-        common_name: common_name.to_owned(),
-        organization: None,
-        usage: Usage::Server,
-        names,
-    }
-}
-
-fn client(
-    name: &str,
-    issuer: &'static str,
-    common_name: &str,
-    organization: Option<&'static str>,
-) -> Profile {
-    Profile {
-        name: name.to_owned(),
-        issuer: Issuer::Authority(issuer),
-        common_name: common_name.to_owned(),
-        organization,
-        usage: Usage::Client,
-        names: Vec::new(),
-    }
-}
-
-fn apiserver_names(plan: &Plan) -> Vec<HostAddress> {
+fn apiserver_names(spec: &Spec) -> Vec<HostAddress> {
     let mut names = vec![
         dns("kubernetes"),
         dns("kubernetes.default"),
         dns("kubernetes.default.svc"),
-        HostAddress::Dns(format!("kubernetes.default.svc.{CLUSTER_DOMAIN}")),
+        HostAddress::Dns(format!("kubernetes.default.svc.{}", spec.cluster.domain)),
     ];
     names.extend(loopback());
-    names.push(HostAddress::Ip(plan.service_ip));
-    names.push(plan.server_host.clone());
-    names.extend_from_slice(&plan.apiserver);
+    names.extend(
+        spec.cluster
+            .service_ips
+            .iter()
+            .copied()
+            .map(HostAddress::Ip),
+    );
+    names.push(spec.cluster.server.host.clone());
+    names.extend_from_slice(&spec.apiserver);
     without_repeats(names)
 }
 
-/// The gateway usually stands beside the API server, so its loopback names are always there.
-fn gateway_names(plan: &Plan) -> Vec<HostAddress> {
+fn local_names(more: &[HostAddress]) -> Vec<HostAddress> {
     let mut names = Vec::from(loopback());
-    names.extend_from_slice(&plan.gateway);
+    names.extend_from_slice(more);
     without_repeats(names)
 }
 

@@ -10,9 +10,17 @@ use std::path::Path;
 use std::process::Command;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-fn options(dir: &Path) -> InitOptions {
+/// Makes the tree below `dir` that the tests are about.
+fn make(dir: &Path) -> Result<InitReport, PkiError> {
+    make_of(dir, options(), false)
+}
+
+fn make_of(dir: &Path, options: InitOptions, force: bool) -> Result<InitReport, PkiError> {
+    init(&dir.join("pki"), &Source::Options(Box::new(options)), force)
+}
+
+fn options() -> InitOptions {
     InitOptions {
-        dir: dir.join("pki"),
         apiserver: vec!["10.0.0.1".to_owned(), "cp.example".to_owned()],
         server: Some("https://api.example:6443/".to_owned()),
         service_ip: DEFAULT_SERVICE_IP,
@@ -21,7 +29,6 @@ fn options(dir: &Path) -> InitOptions {
             "worker-2=10.0.0.8".parse().unwrap(),
         ],
         gateway: vec!["10.0.0.1".to_owned()],
-        force: false,
     }
 }
 
@@ -61,11 +68,14 @@ fn names_of(certificate: &X509Certificate<'_>) -> Vec<String> {
 #[test]
 fn init_writes_the_layout_with_its_modes() {
     let dir = tempfile::tempdir().unwrap();
-    let report = init(&options(dir.path())).unwrap();
-    let mut on_disk: Vec<String> = fs::read_dir(dir.path().join("pki"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let root = dir.path();
+    let report = make(root).unwrap();
+    let mut on_disk = Vec::new();
+    for (prefix, dir) in [("", "pki"), ("etcd/", "pki/etcd")] {
+        let entries = fs::read_dir(root.join(dir)).unwrap().map(Result::unwrap);
+        let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+        on_disk.extend(files.map(|entry| format!("{prefix}{}", entry.file_name().display())));
+    }
     on_disk.sort();
     let mut reported = report.files.clone();
     reported.sort();
@@ -79,8 +89,17 @@ fn init_writes_the_layout_with_its_modes() {
         "eyesplice-kubelet-client.crt",
         "kubelet-worker-1.crt",
         "kubelet-client-worker-2.crt",
+        "etcd/ca.crt",
+        "etcd/server.key",
+        "etcd/peer.crt",
+        "etcd/healthcheck-client.crt",
+        "apiserver-etcd-client.crt",
+        "controller-manager-server.crt",
+        "super-admin.kubeconfig",
+        "kube-proxy.kubeconfig",
         "sa.key",
         "sa.pub",
+        "pki.yaml",
         "admin.kubeconfig",
         "kubelet-worker-2.kubeconfig",
         "inventory.yaml",
@@ -106,7 +125,7 @@ fn init_writes_the_layout_with_its_modes() {
 #[test]
 fn init_certificates_have_kubeadms_fields() {
     let dir = tempfile::tempdir().unwrap();
-    init(&options(dir.path())).unwrap();
+    make(dir.path()).unwrap();
     let apiserver = der(dir.path(), "apiserver.crt");
     let (_, apiserver) = X509Certificate::from_der(&apiserver).unwrap();
     assert_eq!(apiserver.subject().to_string(), "CN=kube-apiserver");
@@ -153,7 +172,7 @@ fn init_certificates_have_kubeadms_fields() {
     let (_, admin) = X509Certificate::from_der(&admin).unwrap();
     assert_eq!(
         admin.subject().to_string(),
-        "O=system:masters, CN=kubernetes-admin"
+        "O=kubeadm:cluster-admins, CN=kubernetes-admin"
     );
     assert!(
         admin
@@ -173,7 +192,7 @@ fn init_certificates_verify_by_openssl() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    init(&options(dir.path())).unwrap();
+    make(dir.path()).unwrap();
     let pki = dir.path().join("pki");
     for (ca, leaf, purpose) in [
         ("ca", "apiserver", "sslserver"),
@@ -188,6 +207,13 @@ fn init_certificates_verify_by_openssl() {
         ("front-proxy-ca", "front-proxy-client", "sslclient"),
         ("egress-ca", "egress-server", "sslserver"),
         ("egress-client-ca", "egress-client", "sslclient"),
+        ("etcd/ca", "etcd/server", "sslserver"),
+        ("etcd/ca", "etcd/server", "sslclient"),
+        ("etcd/ca", "etcd/peer", "sslserver"),
+        ("etcd/ca", "etcd/peer", "sslclient"),
+        ("etcd/ca", "etcd/healthcheck-client", "sslclient"),
+        ("etcd/ca", "apiserver-etcd-client", "sslclient"),
+        ("ca", "controller-manager-server", "sslserver"),
     ] {
         let out = Command::new("openssl")
             .args(["verify", "-x509_strict", "-purpose", purpose, "-CAfile"])
@@ -215,7 +241,7 @@ fn init_certificates_verify_by_openssl() {
 #[test]
 fn init_kubeconfig_embeds_certificate_and_key() {
     let dir = tempfile::tempdir().unwrap();
-    init(&options(dir.path())).unwrap();
+    make(dir.path()).unwrap();
     let text = read(dir.path(), "kubelet-worker-1.kubeconfig");
     let config: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
     let cluster = &config["clusters"][0]["cluster"];
@@ -243,47 +269,44 @@ fn init_kubeconfig_embeds_certificate_and_key() {
 #[test]
 fn init_overwrites_only_with_force() {
     let dir = tempfile::tempdir().unwrap();
-    let mut options = options(dir.path());
-    fs::create_dir(&options.dir).unwrap();
-    fs::write(options.dir.join("sa.pub"), "mine").unwrap();
-    let error = init(&options).unwrap_err().to_string();
+    let pki = dir.path().join("pki");
+    fs::create_dir(&pki).unwrap();
+    fs::write(pki.join("sa.pub"), "mine").unwrap();
+    let error = make(dir.path()).unwrap_err().to_string();
     assert!(
         error.contains("has sa.pub already (1 in all)") && error.contains("--force"),
         "{error}"
     );
     assert_eq!(
-        fs::read_dir(&options.dir).unwrap().count(),
+        fs::read_dir(&pki).unwrap().count(),
         1,
         "something was written"
     );
-    options.force = true;
-    init(&options).unwrap();
+    make_of(dir.path(), options(), true).unwrap();
     assert!(read(dir.path(), "sa.pub").contains("PUBLIC KEY"));
 }
 
 #[test]
-fn init_failure_leaves_no_temporary_file() {
+fn init_that_cannot_write_one_file_writes_none() {
     let dir = tempfile::tempdir().unwrap();
-    let mut options = options(dir.path());
-    options.force = true;
+    let pki = dir.path().join("pki");
     // A directory that is not empty cannot be renamed over.
-    fs::create_dir_all(options.dir.join("ca.crt/x")).unwrap();
-    let error = init(&options).unwrap_err();
+    fs::create_dir_all(pki.join("ca.crt/x")).unwrap();
+    let error = make_of(dir.path(), options(), true).unwrap_err();
     assert!(
         matches!(error, PkiError::File(FileError::Io { .. })),
         "{error}"
     );
-    let left: Vec<_> = fs::read_dir(&options.dir)
+    let left = fs::read_dir(&pki)
         .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    assert_eq!(left, ["ca.crt"]);
+        .map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["ca.crt"]);
 }
 
 #[test]
 fn init_names_all_wrong_options_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let mut options = options(dir.path());
+    let mut options = options();
     options.apiserver.push("bad name".to_owned());
     options.gateway.push("10.0.0.300".to_owned());
     options.server = Some("http://api.example".to_owned());
@@ -293,7 +316,7 @@ fn init_names_all_wrong_options_at_once() {
     options
         .nodes
         .push("client-worker-2=10.0.0.11".parse().unwrap());
-    let Err(PkiError::Options(problems)) = init(&options) else {
+    let Err(PkiError::Options(problems)) = make_of(dir.path(), options, false) else {
         panic!("accepted")
     };
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -301,10 +324,10 @@ fn init_names_all_wrong_options_at_once() {
         "--apiserver \"bad name\" has the character ' '",
         "--gateway \"10.0.0.300\" ends in a number but is no IP address",
         "--server \"http://api.example\" is no URL",
-        "--node worker-1 is given twice",
+        "node worker-1 is given twice",
         "address 10.0.0.7 belongs to both node worker-1 and node worker-4",
-        "node serving-ca needs the file kubelet-serving-ca.crt",
-        "node client-worker-2 needs the file kubelet-client-worker-2.crt",
+        "kubelet-serving-ca.crt would be written twice",
+        "kubelet-client-worker-2.crt would be written twice",
     ] {
         assert!(
             texts.iter().any(|text| text.contains(expected)),
@@ -312,12 +335,11 @@ fn init_names_all_wrong_options_at_once() {
         );
     }
     assert_eq!(texts.len(), 7, "{texts:#?}");
-    assert!(!options.dir.exists());
+    assert!(!dir.path().join("pki").exists());
 }
 
 #[test]
 fn server_url_takes_https_with_a_host_only() {
-    let dir = tempfile::tempdir().unwrap();
     for (url, good) in [
         ("https://10.0.0.1:6443", true),
         ("https://[fd00::1]:6443/", true),
@@ -335,9 +357,9 @@ fn server_url_takes_https_with_a_host_only() {
     ] {
         let options = InitOptions {
             server: Some(url.to_owned()),
-            ..options(dir.path())
+            ..options()
         };
-        match options.plan() {
+        match options.spec() {
             Ok(_) => assert!(good, "{url} was accepted"),
             Err(problems) => {
                 assert!(!good, "{url}: {problems:?}");
@@ -349,18 +371,19 @@ fn server_url_takes_https_with_a_host_only() {
 
 #[test]
 fn server_url_defaults_to_the_first_apiserver() {
-    let dir = tempfile::tempdir().unwrap();
     let server = |apiserver: &[&str]| {
         let apiserver = apiserver.iter().map(|name| (*name).to_owned()).collect();
         let options = InitOptions {
             server: None,
             apiserver,
-            ..options(dir.path())
+            ..options()
         };
         options
-            .plan()
+            .spec()
             .unwrap_or_else(|problems| panic!("{problems:?}"))
+            .cluster
             .server
+            .to_string()
     };
     assert_eq!(server(&[]), "https://127.0.0.1:6443");
     assert_eq!(server(&["cp.example"]), "https://cp.example:6443");

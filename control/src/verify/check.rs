@@ -13,13 +13,15 @@
 //! 6. its subject alternative names cover what was dialled; the common name never counts;
 //! 7. its subject is the node that the inventory names for the address.
 
+use super::chain::chain;
 use super::failure::{Cause, Failure};
 use super::trust::{Pinning, Trust};
 use super::{Expected, server_name};
-use crate::identity::{CertificateFacts, Subject};
+use crate::identity::CertificateFacts;
+use crate::pem::Role;
 use crate::pins::SpkiHash;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use webpki::{EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage};
+use webpki::EndEntityCert;
 
 /// Judges what the peer of a stream presented.
 pub(super) fn check(
@@ -53,7 +55,15 @@ fn judge(
         Pinning::Besides(pins) => pinned(pins, facts)?,
     }
     let certificate = EndEntityCert::try_from(leaf).map_err(Cause::Unusable)?;
-    chain(trust, &certificate, intermediates, now, facts)?;
+    let anchors = trust.anchors();
+    chain(
+        anchors,
+        &certificate,
+        intermediates,
+        now,
+        Role::Server,
+        facts,
+    )?;
     if !facts.usage.sign {
         return Err(Cause::WrongKeyUsage);
     }
@@ -82,91 +92,6 @@ fn pinned(pins: &[SpkiHash], facts: &CertificateFacts) -> Result<(), Cause> {
         Ok(())
     } else {
         Err(Cause::PinMismatch { presented })
-    }
-}
-
-fn chain(
-    trust: &Trust,
-    certificate: &EndEntityCert<'_>,
-    intermediates: &[CertificateDer<'_>],
-    now: UnixTime,
-    facts: &CertificateFacts,
-) -> Result<(), Cause> {
-    let server = KeyUsage::server_auth();
-    match path(trust, certificate, intermediates, now, &server) {
-        Ok(()) => Ok(()),
-        // webpki looks at usages first; a stranger's certificate is a stranger's all the same.
-        Err(Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension) => {
-            match path(trust, certificate, intermediates, now, &AnyUsage) {
-                Ok(()) => Err(Cause::WrongKeyUsage),
-                Err(error) => Err(chain_cause(error, facts)),
-            }
-        }
-        Err(error) => Err(chain_cause(error, facts)),
-    }
-}
-
-fn path(
-    trust: &Trust,
-    certificate: &EndEntityCert<'_>,
-    intermediates: &[CertificateDer<'_>],
-    now: UnixTime,
-    usage: &impl ExtendedKeyUsageValidator,
-) -> Result<(), Error> {
-    certificate
-        .verify_for_usage(
-            trust.algorithms().all,
-            trust.anchors(),
-            intermediates,
-            now,
-            usage,
-            None, // Kubernetes has no revocation.
-            None,
-        )
-        .map(drop)
-}
-
-/// Accepts every usage, to tell a wrong usage from a wrong issuer.
-struct AnyUsage;
-
-impl ExtendedKeyUsageValidator for AnyUsage {
-    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
-fn chain_cause(error: Error, facts: &CertificateFacts) -> Cause {
-    match error {
-        Error::UnknownIssuer | Error::CaUsedAsEndEntity if is_self_signed(facts) => {
-            Cause::SelfSigned
-        }
-        Error::UnknownIssuer => Cause::UnknownIssuer,
-        Error::CaUsedAsEndEntity => Cause::AuthorityAsServer,
-        // The leaf's own validity was checked before.
-        Error::CertExpired { .. } => Cause::IssuerExpired,
-        Error::CertNotValidYet { .. } => Cause::IssuerNotYetValid,
-        // The issuer's name is in the bundle, with another key.
-        Error::InvalidSignatureForPublicKey => Cause::IssuerSignature,
-        Error::NameConstraintViolation => Cause::NameConstraint,
-        Error::UnsupportedSignatureAlgorithmContext(_)
-        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Cause::WeakSignature,
-        other => Cause::Unusable(other),
-    }
-}
-
-/// Signed by its own key, or by the CA that a kubelet makes up at its first start and forgets:
-/// `NAME-ca@TIME` signs `NAME@TIME` (client-go `util/cert`, `GenerateSelfSignedCertKey`).
-fn is_self_signed(facts: &CertificateFacts) -> bool {
-    facts.self_issued || {
-        let stem = |subject: &Subject, suffix: &str| {
-            let (name, time) = subject.common_name.as_deref()?.rsplit_once('@')?;
-            let digits = !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit());
-            name.strip_suffix(suffix)
-                .filter(|_| digits)
-                .map(str::to_owned)
-        };
-        let leaf = stem(&facts.subject, "");
-        leaf.is_some() && leaf == stem(&facts.issuer, "-ca")
     }
 }
 

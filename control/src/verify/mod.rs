@@ -3,6 +3,7 @@
 //! [`Trust`] is what a configuration generation trusts; [`upstream_tls`] binds it to one stream's
 //! target. What is checked, and in which order it is told, stands in `check`.
 
+pub(crate) mod chain;
 mod check;
 mod client;
 mod failure;

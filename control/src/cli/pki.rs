@@ -1,0 +1,128 @@
+//! `eyesplice pki`: runs one command on a tree, and says what came of it.
+
+use super::pki_args::{
+    PkiCommand, PkiFormat, PkiInitArgs, PkiIssueArgs, PkiRenewArgs, PkiShowArgs,
+};
+use super::{Exit, chain, complain, pki_table, print};
+use crate::audit::rfc3339;
+use crate::pki::{
+    InitOptions, InitReport, PkiError, RenewedKey, Selection, Severity, Source, Tree, Written, init,
+};
+use std::path::Path;
+use std::time::SystemTime;
+
+pub(super) fn run(command: PkiCommand) -> Exit {
+    let result = match command {
+        PkiCommand::Init(args) => run_init(args),
+        PkiCommand::Show(args) => inspect(&args, false),
+        PkiCommand::Verify(args) => inspect(&args, true),
+        PkiCommand::Issue(args) => issue(&args),
+        PkiCommand::Renew(args) => renew(args),
+    };
+    result.unwrap_or_else(|error| {
+        complain(&chain(&error));
+        Exit::Failure
+    })
+}
+
+fn run_init(args: PkiInitArgs) -> Result<Exit, PkiError> {
+    let PkiInitArgs {
+        dir,
+        config,
+        apiserver,
+        server,
+        service_ip,
+        nodes,
+        gateway,
+        force,
+    } = args;
+    let source = match config {
+        Some(config) => Source::Config(config),
+        None => Source::Options(Box::new(InitOptions {
+            apiserver,
+            server,
+            service_ip,
+            nodes,
+            gateway,
+        })),
+    };
+    let report = init(&dir, &source, force)?;
+    for warning in &report.warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    Ok(print(&init_summary(&report)))
+}
+
+fn init_summary(report: &InitReport) -> String {
+    let authorities = rfc3339(report.authorities_expire);
+    let leaves = rfc3339(report.leaves_expire);
+    let files = list(&report.dir, &report.files);
+    format!(
+        "{files}{} files written; CAs expire {authorities}, all else {leaves}\n",
+        report.files.len()
+    )
+}
+
+fn inspect(args: &PkiShowArgs, verify: bool) -> Result<Exit, PkiError> {
+    let tree = Tree::open(&args.dir, args.config.as_deref())?;
+    let rows = tree.inspect(SystemTime::now());
+    let printed = print(&match (args.output, verify) {
+        (PkiFormat::Json, _) => pki_table::json(&rows),
+        (PkiFormat::Table, false) => pki_table::table(&rows),
+        (PkiFormat::Table, true) => pki_table::verdict(&rows),
+    });
+    let bad = rows
+        .iter()
+        .any(|row| row.severity() == Some(Severity::Error));
+    Ok(if verify && bad {
+        Exit::Failure
+    } else {
+        printed
+    })
+}
+
+fn issue(args: &PkiIssueArgs) -> Result<Exit, PkiError> {
+    let tree = Tree::open(&args.dir, args.config.as_deref())?;
+    let written = tree.issue(&args.names, &args.nodes, &args.users, args.force)?;
+    Ok(summary(
+        &args.dir,
+        &written,
+        "every certificate is there; nothing to issue\n",
+    ))
+}
+
+fn renew(args: PkiRenewArgs) -> Result<Exit, PkiError> {
+    let selection = match (args.all, args.due) {
+        (true, _) => Selection::All,
+        (_, true) => Selection::Due,
+        _ => Selection::Names(args.names),
+    };
+    let key = if args.keep_keys {
+        RenewedKey::Kept
+    } else {
+        RenewedKey::New
+    };
+    let tree = Tree::open(&args.dir, args.config.as_deref())?;
+    let written = tree.renew(&selection, key)?;
+    Ok(summary(
+        &args.dir,
+        &written,
+        "no certificate is due; nothing was renewed\n",
+    ))
+}
+
+fn summary(dir: &Path, written: &Written, nothing: &str) -> Exit {
+    if written.files.is_empty() {
+        return print(nothing);
+    }
+    let count = written.files.len();
+    print(&format!(
+        "{}{count} files written; restart or reload what uses them\n",
+        list(dir, &written.files)
+    ))
+}
+
+fn list(dir: &Path, files: &[String]) -> String {
+    let line = |file: &String| format!("{}\n", dir.join(file).display());
+    files.iter().map(line).collect()
+}

@@ -1,0 +1,173 @@
+//! The grammar of `eyesplice pki`.
+
+use crate::pki::{DEFAULT_SERVICE_IP, NodeSpec, UserSpec};
+use clap::{Args, Subcommand, ValueEnum};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// What to do with a PKI.
+#[derive(Debug, Subcommand)]
+pub enum PkiCommand {
+    /// Make the PKI of a new cluster
+    #[command(after_help = INIT_EXAMPLES)]
+    Init(PkiInitArgs),
+    /// List every file: subject, names, usages, issuer, expiry, user, and what is wrong with it
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(PkiShowArgs),
+    /// Check every file against the role that it plays
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(PkiShowArgs),
+    /// Make certificates that are not there yet, or those of another node or user
+    #[command(after_help = ISSUE_EXAMPLES)]
+    Issue(PkiIssueArgs),
+    /// Sign certificates anew, with their subjects and names
+    #[command(after_help = RENEW_EXAMPLES)]
+    Renew(PkiRenewArgs),
+}
+
+const INIT_EXAMPLES: &str = "\
+Keys have mode 0600. By default they are ECDSA P-256, CAs are valid for 10 years, all else for 1
+year. If a file exists, nothing is written unless --force is given. The document that all of it
+follows from is written to DIR/pki.yaml, where the other pki commands look for it; docs/pki.md
+describes its fields.
+
+Examples:
+  eyesplice pki init /etc/kubernetes/pki --config pki.yaml
+  eyesplice pki init /etc/kubernetes/pki --server https://10.0.0.1:6443 --apiserver 10.0.0.1 \\
+      --service-ip 10.96.0.1 --node worker-1=10.0.0.11 --node worker-2=10.0.0.12,worker-2.example \\
+      --gateway 10.0.0.1";
+
+/// Arguments of `pki init`.
+#[derive(Debug, Args)]
+pub struct PkiInitArgs {
+    /// Directory to fill; created if absent, mode 0700
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Everything, as a document: apiVersion eyesplice.dev/v1alpha1, kind PKIConfig
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["apiserver", "server", "service_ip", "nodes", "gateway"]
+    )]
+    pub config: Option<PathBuf>,
+    /// Address or DNS name that the API server's certificate must cover (repeated or a comma list)
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub apiserver: Vec<String>,
+    /// URL of the API server in kubeconfigs [default: the first --apiserver, or 127.0.0.1, at 6443]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// First address of the service range: the ClusterIP of the service `kubernetes`
+    #[arg(long, value_name = "IP", default_value_t = DEFAULT_SERVICE_IP)]
+    pub service_ip: IpAddr,
+    /// A node and the addresses or DNS names of its kubelet (repeated)
+    #[arg(long = "node", value_name = "NAME=ADDRESS[,ADDRESS..]")]
+    pub nodes: Vec<NodeSpec>,
+    /// Address or DNS name at which the API server dials the gateway over TCP (repeated or a comma
+    /// list)
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub gateway: Vec<String>,
+    /// Replace files that exist, keys and CAs included
+    #[arg(long)]
+    pub force: bool,
+}
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  eyesplice pki show /etc/kubernetes/pki
+  eyesplice pki show /etc/kubernetes/pki -o json";
+
+const VERIFY_EXAMPLES: &str = "\
+Checks chain, usages, names, subject, key, validity and file mode of every certificate against its
+role, and every kubeconfig against both. Prints what is wrong, and exits with 1 if anything is more
+than a warning.
+
+Examples:
+  eyesplice pki verify /etc/kubernetes/pki";
+
+/// Arguments of `pki show` and `pki verify`.
+#[derive(Debug, Args)]
+pub struct PkiShowArgs {
+    /// Directory that `pki init` filled
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The document that says what DIR shall hold [default: DIR/pki.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = PkiFormat::Table)]
+    pub output: PkiFormat,
+}
+
+/// How `pki show` and `pki verify` print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PkiFormat {
+    /// Aligned columns, flaws below.
+    Table,
+    /// One JSON object.
+    Json,
+}
+
+const ISSUE_EXAMPLES: &str = "\
+Without NAME, --node and --user: every certificate of the document that has no file yet.
+
+Examples:
+  eyesplice pki issue /etc/kubernetes/pki
+  eyesplice pki issue /etc/kubernetes/pki --node worker-3=10.0.0.13
+  eyesplice pki issue /etc/kubernetes/pki --user jane=dev,ops
+  eyesplice pki issue /etc/kubernetes/pki apiserver --force";
+
+/// Arguments of `pki issue`.
+#[derive(Debug, Args)]
+pub struct PkiIssueArgs {
+    /// Directory that `pki init` filled
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Certificates to make, by file name without extension, such as etcd/server
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// The document that says what DIR shall hold [default: DIR/pki.yaml]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "users"])]
+    pub config: Option<PathBuf>,
+    /// Add a node to DIR/pki.yaml, and make its certificates (repeated)
+    #[arg(long = "node", value_name = "NAME=ADDRESS[,ADDRESS..]")]
+    pub nodes: Vec<NodeSpec>,
+    /// Add a user to DIR/pki.yaml, and make the certificate and kubeconfig (repeated)
+    #[arg(long = "user", value_name = "NAME[=GROUP[,GROUP..]]")]
+    pub users: Vec<UserSpec>,
+    /// Replace files that exist
+    #[arg(long)]
+    pub force: bool,
+}
+
+const RENEW_EXAMPLES: &str = "\
+Keeps subject and names, adds names that the role has gained, and writes the kubeconfigs that embed
+what was renewed. CAs are not renewed but rotated.
+
+Examples:
+  eyesplice pki renew /etc/kubernetes/pki --due
+  eyesplice pki renew /etc/kubernetes/pki apiserver etcd/server
+  eyesplice pki renew /etc/kubernetes/pki --all --keep-keys";
+
+/// Arguments of `pki renew`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("selection").required(true).args(["names", "all", "due"])))]
+pub struct PkiRenewArgs {
+    /// Directory that `pki init` filled
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Certificates to renew, by file name without extension, such as etcd/server
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Renew all
+    #[arg(long)]
+    pub all: bool,
+    /// Renew those that have lived two thirds of their time
+    #[arg(long)]
+    pub due: bool,
+    /// Keep the private keys, of whatever kind they are
+    #[arg(long)]
+    pub keep_keys: bool,
+    /// The document that says what DIR shall hold [default: DIR/pki.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}

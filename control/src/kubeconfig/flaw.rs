@@ -1,0 +1,334 @@
+//! What can be wrong with a kubeconfig.
+
+use crate::config::ConfigErrors;
+use crate::identity::instant;
+use crate::pem::{NoteKind, PemError};
+use crate::pki::Severity;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// One thing that is wrong with a kubeconfig, or deserves a look.
+#[derive(Debug)]
+pub enum Flaw {
+    /// It is no kubeconfig, or has fields that nobody reads.
+    Document(ConfigErrors),
+    /// No context is chosen.
+    NoCurrentContext,
+    /// The chosen context is not there.
+    NoSuchContext(String),
+    /// A context names what is not there.
+    Dangling {
+        /// The context.
+        context: String,
+        /// `cluster` or `user`.
+        kind: &'static str,
+        /// The name; absent if the context names none.
+        name: Option<String>,
+    },
+    /// Two entries of one name: the first one counts.
+    Repeated {
+        /// `cluster`, `user` or `context`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A cluster without a usable URL.
+    Server {
+        /// The cluster.
+        cluster: String,
+        /// What it has.
+        server: Option<String>,
+    },
+    /// Credentials would go out in the clear.
+    PlainServer {
+        /// The cluster.
+        cluster: String,
+    },
+    /// Nothing is verified.
+    Insecure {
+        /// The cluster.
+        cluster: String,
+    },
+    /// The system's CAs are trusted.
+    SystemRoots {
+        /// The cluster.
+        cluster: String,
+    },
+    /// A proxy is between.
+    Proxied {
+        /// The cluster.
+        cluster: String,
+    },
+    /// Both data and a file; the data count.
+    Both {
+        /// The field of the file.
+        field: String,
+    },
+    /// A file or embedded piece cannot be used.
+    Piece(PemError),
+    /// Embedded data are no base64.
+    Base64 {
+        /// The field.
+        field: String,
+    },
+    /// The file of a token cannot be read.
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A token that cannot stand in a header.
+    Token {
+        /// The user.
+        user: String,
+    },
+    /// Token and token file; the file counts.
+    TokenTwice {
+        /// The user.
+        user: String,
+    },
+    /// Half of a pair.
+    Half {
+        /// The user.
+        user: String,
+        /// What is missing.
+        missing: &'static str,
+    },
+    /// A user that shows nothing.
+    Anonymous {
+        /// The user.
+        user: String,
+    },
+    /// The time of a certificate.
+    Validity {
+        /// Whose.
+        subject: String,
+        /// What of it.
+        kind: NoteKind,
+    },
+    /// A program is run.
+    Exec {
+        /// The user.
+        user: String,
+        /// The program.
+        command: String,
+    },
+    /// A plugin that client-go does not run.
+    ExecField {
+        /// The user.
+        user: String,
+        /// What it lacks.
+        field: &'static str,
+        /// What to write.
+        fix: &'static str,
+    },
+    /// Removed from client-go.
+    Provider {
+        /// The user.
+        user: String,
+    },
+    /// Removed from the API server.
+    Basic {
+        /// The user.
+        user: String,
+    },
+    /// Acts as somebody else.
+    Impersonates {
+        /// The user.
+        user: String,
+    },
+    /// Others may read it.
+    Mode {
+        /// The permission bits.
+        mode: u32,
+    },
+    /// The API server shows a certificate that the CA did not sign, or another name.
+    ServerCertificate {
+        /// What is wrong, with the remedy.
+        message: String,
+    },
+    /// The API server cannot be asked.
+    Unreachable {
+        /// Where.
+        address: String,
+        /// What the kernel or the TLS library said.
+        source: io::Error,
+    },
+}
+
+impl Flaw {
+    /// How bad it is.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::SystemRoots { .. }
+            | Self::Repeated { .. }
+            | Self::Proxied { .. }
+            | Self::Both { .. }
+            | Self::TokenTwice { .. }
+            | Self::Anonymous { .. }
+            | Self::Exec { .. }
+            | Self::Impersonates { .. }
+            | Self::NoCurrentContext
+            | Self::Validity {
+                kind: NoteKind::ExpiresSoon(_),
+                ..
+            } => Severity::Warning,
+            _ => Severity::Error,
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Document(errors) => errors.fmt(f),
+            Self::Piece(error) => error.fmt(f),
+            Self::Base64 { field } => {
+                write!(f, "{field} is no base64; encode the PEM text (base64 -w0)")
+            }
+            Self::Validity { subject, kind } => validity(subject, *kind, f),
+            Self::Mode { mode } => {
+                write!(f, "may be read by others (mode {mode:04o}); set it to 0600")
+            }
+            Self::ServerCertificate { message } => f.write_str(message),
+            Self::Unreachable { address, source } => {
+                write!(
+                    f,
+                    "cannot ask {address}: {source}; check address and network"
+                )
+            }
+            Self::TokenFile { path, source } => {
+                write!(f, "cannot read the token file {}: {source}", path.display())
+            }
+            Self::NoCurrentContext => {
+                f.write_str("has no current-context; choose one (kubectl config use-context NAME)")
+            }
+            Self::NoSuchContext(name) => {
+                write!(
+                    f,
+                    "current-context {name:?} is not among contexts; choose one that is"
+                )
+            }
+            Self::Dangling {
+                context,
+                kind,
+                name: Some(name),
+            } => write!(
+                f,
+                "context {context:?} names {kind} {name:?}, which is not there; add it"
+            ),
+            Self::Dangling { context, kind, .. } => {
+                write!(f, "context {context:?} names no {kind}; add one")
+            }
+            Self::Repeated { kind, name } => {
+                write!(
+                    f,
+                    "{kind} {name:?} is there twice; the first one counts, remove the other"
+                )
+            }
+            _ => self.of_entry(f),
+        }
+    }
+}
+
+impl Flaw {
+    /// The flaws of one cluster or user.
+    fn of_entry(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server { cluster, server } => match server {
+                Some(server) => write!(f, "cluster {cluster:?}: server {server:?} is no URL"),
+                None => write!(f, "cluster {cluster:?} has no server"),
+            }
+            .and_then(|()| f.write_str("; write https://HOST:PORT")),
+            Self::PlainServer { cluster } => write!(
+                f,
+                "cluster {cluster:?} is dialled without TLS, credentials included; use https"
+            ),
+            Self::Insecure { cluster } => write!(
+                f,
+                "cluster {cluster:?} verifies nothing (insecure-skip-tls-verify); give its CA instead"
+            ),
+            Self::SystemRoots { cluster } => write!(
+                f,
+                "cluster {cluster:?} has no CA: whatever this machine trusts may pose as it; \
+                 embed the cluster's CA"
+            ),
+            Self::Proxied { cluster } => write!(
+                f,
+                "cluster {cluster:?} is reached over a proxy; exec and port-forward go over it too"
+            ),
+            Self::Both { field } => {
+                write!(
+                    f,
+                    "{field} is ignored: {field}-data is there too; remove one"
+                )
+            }
+            Self::Token { user } => write!(
+                f,
+                "user {user:?}: the token has characters that no header takes; write it again"
+            ),
+            Self::TokenTwice { user } => {
+                write!(
+                    f,
+                    "user {user:?} has token and tokenFile; the file counts, remove one"
+                )
+            }
+            Self::Half { user, missing } => {
+                write!(
+                    f,
+                    "user {user:?} lacks {missing}; a certificate needs its key and its key it"
+                )
+            }
+            Self::Anonymous { user } => {
+                write!(
+                    f,
+                    "user {user:?} shows no credential; add a certificate or a token"
+                )
+            }
+            Self::Exec { user, command } => write!(
+                f,
+                "user {user:?} runs {command:?} on every machine that uses this; trust its author"
+            ),
+            Self::ExecField { user, field, fix } => {
+                write!(
+                    f,
+                    "user {user:?}: exec.{field} is missing or unknown; {fix}"
+                )
+            }
+            Self::Provider { user } => write!(
+                f,
+                "user {user:?} has auth-provider, which Kubernetes 1.26 removed; use an exec plugin"
+            ),
+            Self::Basic { user } => write!(
+                f,
+                "user {user:?} has a password, which Kubernetes 1.19 removed; use a token"
+            ),
+            Self::Impersonates { user } => {
+                write!(f, "user {user:?} acts as somebody else (as, as-groups)")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn validity(subject: &str, kind: NoteKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match kind {
+        NoteKind::Expired(end) => {
+            let end = instant(end.into());
+            write!(f, "the certificate {subject} expired {end}; renew it")
+        }
+        NoteKind::ExpiresSoon(end) => {
+            let end = instant(end.into());
+            write!(f, "the certificate {subject} expires {end}; renew it")
+        }
+        NoteKind::NotYetValid(start) => {
+            let start = instant(start.into());
+            write!(
+                f,
+                "the certificate {subject} is valid from {start} only; check the clock"
+            )
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Kubeconfigs: written for every kind of client, and checked.
+//!
+//! Format: client-go `tools/clientcmd/api/v1/types.go`. Whoever uses a kubeconfig runs what its
+//! `exec` says, so a foreign one is checked, never used, here.
+
+mod check;
+mod connect;
+mod create;
+mod flaw;
+mod model;
+mod render;
+#[cfg(test)]
+mod tests;
+
+pub use check::{CheckOptions, Checked, check, judge_server};
+pub use connect::{Target, connect};
+pub use create::{CreateError, Request, create};
+pub use flaw::Flaw;
+pub use render::{Credential, Kubeconfig, Source};
