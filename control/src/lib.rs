@@ -23,4 +23,5 @@ pub mod policy;
 pub mod probe_report;
 pub mod reload;
 pub mod resolve;
+pub mod token;
 pub mod verify;

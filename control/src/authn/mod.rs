@@ -14,6 +14,8 @@ mod user;
 
 pub use authenticator::{Authenticator, Sources};
 pub use bearer::BearerToken;
+pub(crate) use bearer::MAX_TOKEN;
+pub(crate) use certificate::CREDENTIAL_ID;
 pub use certificate::CertificateRefusal;
 pub use error::{AuthnError, CredentialKind, Refusal};
 pub use user::{ALL_AUTHENTICATED, UserInfo};

@@ -13,7 +13,7 @@ pub use bundle::CaBundle;
 pub use credential::{Credential, Role};
 pub use error::{Fault, PemError};
 pub use read::PrivateKey;
-pub(crate) use read::{certificates, certificates_of, key_of, text};
+pub(crate) use read::{certificates, certificates_of, key_of, read, text};
 pub(crate) use write::encode;
 
 use crate::identity::CertificateFacts;

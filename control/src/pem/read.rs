@@ -101,7 +101,7 @@ fn has_encrypted_key(bytes: &[u8]) -> bool {
 }
 
 /// Reads a whole file, within bounds; wiped afterwards, since it may hold a key.
-fn read(file: &FileRef) -> Result<Zeroizing<Vec<u8>>, PemError> {
+pub(crate) fn read(file: &FileRef) -> Result<Zeroizing<Vec<u8>>, PemError> {
     let fail = |error: std::io::Error| {
         let fault = match error.kind() {
             ErrorKind::NotFound => Fault::Missing,

@@ -1,0 +1,250 @@
+//! A key that signs tokens.
+
+use super::public_key::{RawKey, coordinate_bytes};
+use super::{Algorithm, KeyProblem, PublicKey, der, es512, provider};
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::{Algorithm as JoseAlgorithm, EncodingKey, crypto};
+use p521::pkcs8::EncodePrivateKey;
+use p521::{SecretKey, ecdsa};
+use rcgen::{KeyPair as NewKey, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384};
+use ring::rand::SystemRandom;
+use ring::rsa::PublicKeyComponents;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
+    RsaKeyPair,
+};
+use rustls::pki_types::PrivateKeyDer;
+use serde::Serialize;
+use std::fmt;
+use x509_parser::asn1_rs::{Integer, OctetString, Sequence};
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::AlgorithmIdentifier;
+use zeroize::Zeroizing;
+
+const RSA_OID: &str = "1.2.840.113549.1.1.1";
+const EC_OID: &str = "1.2.840.10045.2.1";
+
+/// What ring says of an EC private key without its public half.
+const NO_PUBLIC_HALF: &str = "PublicKeyIsMissing";
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The claims are no JSON.
+    #[error("cannot write the token's claims as JSON")]
+    Json(#[from] serde_json::Error),
+    /// The library refused; the system's random source is its only reason.
+    #[error("cannot sign the token: the system's random source or the key failed")]
+    Sign(#[from] jsonwebtoken::errors::Error),
+    /// The system gave no random bytes.
+    #[error("cannot make a key: the system's random source failed")]
+    Random,
+    /// The library made no key.
+    #[error("cannot make a key")]
+    Generate(#[from] rcgen::Error),
+    /// No library of ours makes such keys.
+    #[error("RSA keys are not made here; use es256, or make one with `openssl genrsa 2048`")]
+    NoRsa,
+    /// What was made cannot be read again.
+    #[error("the key that was made {0}")]
+    Key(KeyProblem),
+}
+
+/// A key that signs tokens: never printed, wiped when dropped.
+pub struct SigningKey {
+    signing: Signing,
+    public: PublicKey,
+}
+
+enum Signing {
+    Jose(JoseAlgorithm, EncodingKey),
+    Es512(Box<ecdsa::SigningKey>),
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("public", &self.public)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SigningKey {
+    /// Reads a private key: PKCS #1, SEC 1 or PKCS #8.
+    ///
+    /// # Errors
+    /// It is broken, or not one that signs tokens.
+    pub fn from_der(key: &PrivateKeyDer<'_>) -> Result<Self, KeyProblem> {
+        provider::install();
+        match key {
+            PrivateKeyDer::Pkcs1(key) => rsa(key.secret_pkcs1_der()),
+            PrivateKeyDer::Sec1(key) => {
+                let der = key.secret_sec1_der();
+                let algorithm = algorithm_of_sec1(der).ok_or(KeyProblem::Unsupported)?;
+                ec(algorithm, &Zeroizing::new(der::pkcs8(algorithm, der)))
+            }
+            PrivateKeyDer::Pkcs8(key) => {
+                let der = key.secret_pkcs8_der();
+                let (kind, inner) = open_pkcs8(der).ok_or(KeyProblem::Malformed)?;
+                match kind.as_str() {
+                    RSA_OID => rsa(inner),
+                    EC_OID => {
+                        let algorithm = algorithm_of_sec1(inner).ok_or(KeyProblem::Unsupported)?;
+                        ec(algorithm, der)
+                    }
+                    _ => Err(KeyProblem::Unsupported),
+                }
+            }
+            _ => Err(KeyProblem::Unsupported),
+        }
+    }
+
+    /// Makes a new key; also returns it as PKCS #8 in PEM.
+    ///
+    /// # Errors
+    /// The random source failed, or RSA was asked for.
+    pub fn generate(algorithm: Algorithm) -> Result<(Self, Zeroizing<String>), SignError> {
+        let der = match algorithm {
+            Algorithm::Rs256 => return Err(SignError::NoRsa),
+            Algorithm::Es256 => NewKey::generate_for(&PKCS_ECDSA_P256_SHA256)?.serialize_der(),
+            Algorithm::Es384 => NewKey::generate_for(&PKCS_ECDSA_P384_SHA384)?.serialize_der(),
+            Algorithm::Es512 => {
+                let key = es512::generate().map_err(|_| SignError::Random)?;
+                let document = key.to_pkcs8_der();
+                let document = document.map_err(|_| SignError::Key(KeyProblem::Malformed))?;
+                document.as_bytes().to_vec()
+            }
+        };
+        let der = Zeroizing::new(der);
+        let pem = pem("PRIVATE KEY", &der);
+        let key = Self::from_der(&PrivateKeyDer::Pkcs8(der.as_slice().into()));
+        Ok((key.map_err(SignError::Key)?, pem))
+    }
+
+    /// Its public half.
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// Signs claims as a compact token whose header names algorithm and key, as the API server's do.
+    ///
+    /// # Errors
+    /// The claims are no JSON, or the random source failed.
+    pub fn sign<T: Serialize>(&self, claims: &T) -> Result<Zeroizing<String>, SignError> {
+        self.sign_with_header(&self.header(), claims)
+    }
+
+    /// The header of tokens of this key.
+    fn header(&self) -> serde_json::Value {
+        let alg = self.public.algorithm().as_str();
+        serde_json::json!({"alg": alg, "kid": self.public.kid()})
+    }
+
+    pub(super) fn sign_with_header<T: Serialize>(
+        &self,
+        header: &serde_json::Value,
+        claims: &T,
+    ) -> Result<Zeroizing<String>, SignError> {
+        let mut token = BASE64URL_NOPAD.encode(&serde_json::to_vec(header)?);
+        token.push('.');
+        token.push_str(&BASE64URL_NOPAD.encode(&serde_json::to_vec(claims)?));
+        let signature = match &self.signing {
+            Signing::Jose(algorithm, key) => crypto::sign(token.as_bytes(), key, *algorithm)?,
+            Signing::Es512(key) => es512::sign(key, token.as_bytes()),
+        };
+        token.push('.');
+        token.push_str(&signature);
+        Ok(Zeroizing::new(token))
+    }
+}
+
+fn rsa(pkcs1: &[u8]) -> Result<SigningKey, KeyProblem> {
+    let pair =
+        RsaKeyPair::from_der(pkcs1).map_err(|rejected| match rejected.to_string().as_str() {
+            "InvalidEncoding" => KeyProblem::Malformed,
+            "TooSmall" | "TooLarge" => KeyProblem::Unsupported,
+            _ => KeyProblem::Inconsistent,
+        })?;
+    let PublicKeyComponents { n, e } = PublicKeyComponents::<Vec<u8>>::from(pair.public());
+    Ok(SigningKey {
+        signing: Signing::Jose(JoseAlgorithm::RS256, EncodingKey::from_rsa_der(pkcs1)),
+        public: PublicKey::from_raw(RawKey::Rsa { n, e })?,
+    })
+}
+
+fn ec(algorithm: Algorithm, pkcs8: &[u8]) -> Result<SigningKey, KeyProblem> {
+    let (curve, jose) = match algorithm {
+        Algorithm::Es256 => (&ECDSA_P256_SHA256_FIXED_SIGNING, JoseAlgorithm::ES256),
+        Algorithm::Es384 => (&ECDSA_P384_SHA384_FIXED_SIGNING, JoseAlgorithm::ES384),
+        Algorithm::Es512 => return p521(pkcs8),
+        Algorithm::Rs256 => return Err(KeyProblem::Unsupported),
+    };
+    let pair = EcdsaKeyPair::from_pkcs8(curve, pkcs8, &SystemRandom::new());
+    let pair = pair.map_err(|rejected| match rejected.to_string().as_str() {
+        NO_PUBLIC_HALF => KeyProblem::NoPublicHalf,
+        "InconsistentComponents" => KeyProblem::Inconsistent,
+        "WrongAlgorithm" => KeyProblem::Unsupported,
+        _ => KeyProblem::Malformed,
+    })?;
+    let point = pair.public_key().as_ref().to_vec();
+    Ok(SigningKey {
+        signing: Signing::Jose(jose, EncodingKey::from_ec_der(pkcs8)),
+        public: PublicKey::from_raw(RawKey::Ec(algorithm, point))?,
+    })
+}
+
+fn p521(pkcs8: &[u8]) -> Result<SigningKey, KeyProblem> {
+    let secret = SecretKey::from_der(pkcs8).map_err(|_| KeyProblem::Malformed)?;
+    let signing = ecdsa::SigningKey::from(secret);
+    let point = signing.verifying_key().to_sec1_point(false);
+    Ok(SigningKey {
+        public: PublicKey::from_raw(RawKey::Ec(Algorithm::Es512, point.as_bytes().to_vec()))?,
+        signing: Signing::Es512(Box::new(signing)),
+    })
+}
+
+/// Takes PKCS #8 (RFC 5958) apart: the algorithm's OID and the key within.
+fn open_pkcs8(der: &[u8]) -> Option<(String, &[u8])> {
+    let (_, sequence) = Sequence::from_der(der).ok()?;
+    let content = content_of(der, &sequence)?;
+    let (rest, _version) = Integer::from_der(content).ok()?;
+    let (rest, identifier) = AlgorithmIdentifier::from_der(rest).ok()?;
+    let (after, _) = OctetString::from_der(rest).ok()?;
+    let octets = &rest[..rest.len() - after.len()];
+    Some((identifier.algorithm.to_id_string(), value_of(octets)?))
+}
+
+fn content_of<'a>(der: &'a [u8], sequence: &Sequence<'_>) -> Option<&'a [u8]> {
+    let (rest, _) = Sequence::from_der(der).ok()?;
+    let whole = der.len() - rest.len();
+    der.get(whole - sequence.content.len()..whole)
+}
+
+fn value_of(octets: &[u8]) -> Option<&[u8]> {
+    let (_, value) = OctetString::from_der(octets).ok()?;
+    octets.get(octets.len() - value.as_ref().len()..)
+}
+
+/// Tells the curve of an ECPrivateKey (RFC 5915) by the length of its number, which the RFC fixes;
+/// who reads the key checks the curve's name.
+fn algorithm_of_sec1(der: &[u8]) -> Option<Algorithm> {
+    let (_, sequence) = Sequence::from_der(der).ok()?;
+    let (rest, _version) = Integer::from_der(&sequence.content).ok()?;
+    let (_, number) = OctetString::from_der(rest).ok()?;
+    [Algorithm::Es256, Algorithm::Es384, Algorithm::Es512]
+        .into_iter()
+        .find(|algorithm| coordinate_bytes(*algorithm) == number.as_ref().len())
+}
+
+/// Writes a PEM block (RFC 7468).
+pub(super) fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let plain = Zeroizing::new(data_encoding::BASE64.encode(der));
+    let mut out = Zeroizing::new(String::with_capacity(plain.len() * 66 / 64 + 128));
+    out.push_str(&format!("-----BEGIN {label}-----\n"));
+    for line in plain.as_bytes().chunks(64) {
+        out.extend(line.iter().map(|byte| char::from(*byte)));
+        out.push('\n');
+    }
+    out.push_str(&format!("-----END {label}-----\n"));
+    out
+}

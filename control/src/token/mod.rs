@@ -1,0 +1,6 @@
+//! The tokens of a cluster: made, kept, checked and published.
+//!
+//! `authn` decides who a request is by them; this room knows what each kind of token is.
+
+pub mod jwt;
+pub mod serviceaccount;
