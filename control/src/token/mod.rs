@@ -2,5 +2,11 @@
 //!
 //! `authn` decides who a request is by them; this room knows what each kind of token is.
 
+pub mod bootstrap;
+mod digest;
+mod file;
 pub mod jwt;
 pub mod serviceaccount;
+pub mod static_tokens;
+
+pub use file::FileFault;

@@ -1,0 +1,19 @@
+//! Bootstrap tokens: what a node that has nothing yet asks for its first certificate with.
+//!
+//! Format, Secret and semantics are Kubernetes' own: a token is kept as the very Secret that
+//! `kubeadm token create` makes in kube-system, one file each, so that the file can be applied to a
+//! cluster and the cluster's Secret be read here. Source: cluster-bootstrap `token/api/types.go`,
+//! `util/secrets/secrets.go`; `plugin/pkg/auth/authenticator/token/bootstrap/bootstrap.go`.
+
+mod format;
+mod record;
+mod store;
+
+pub use format::{BootstrapToken, FormatError, TokenId, TokenSecret};
+pub use record::{
+    DEFAULT_GROUP, Expiry, Record, RecordProblem, Refusal, SECRET_TYPE, Usages, secret_name,
+};
+pub use store::{Store, StoreError};
+
+#[cfg(test)]
+mod tests;
