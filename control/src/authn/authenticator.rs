@@ -2,18 +2,14 @@
 
 use super::bearer::BearerToken;
 use super::certificate;
-use super::error::{AuthnError, CredentialKind, Refusal};
+use super::error::{AuthnError, CredentialKind};
+use super::sources::{Reviewed, Sources};
 use super::user::UserInfo;
 use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
 use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 use std::time::SystemTime;
-
-/// Where bearer tokens are looked up; one generation, replaced as a whole.
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub struct Sources {}
 
 /// Turns the credentials of requests into users.
 #[derive(Debug)]
@@ -60,28 +56,24 @@ impl Authenticator {
         let Some(header) = authorization else {
             return Err(refused.unwrap_or(AuthnError::Missing));
         };
-        let token = BearerToken::from_header(header).map_err(refuse)?;
-        self.authenticate_token(&token, now).await
+        let token = BearerToken::from_header(header).map_err(AuthnError::bearer)?;
+        let reviewed = self.review(&token, &[], now).await?;
+        Ok(reviewed.user)
     }
 
-    /// Says whose a bearer token is.
+    /// Says whose a bearer token is, and for which of the audiences that are `wanted`; none: for
+    /// our own.
     ///
     /// # Errors
     /// No source accepts it, or one that might could not be asked.
-    pub async fn authenticate_token(
+    pub async fn review(
         &self,
-        _token: &BearerToken,
-        _now: SystemTime,
-    ) -> Result<UserInfo, AuthnError> {
-        let _sources = self.sources.load_full();
-        Err(refuse(Refusal::Unknown))
-    }
-}
-
-fn refuse(reason: Refusal) -> AuthnError {
-    AuthnError::Refused {
-        credential: CredentialKind::BearerToken,
-        reason,
+        token: &BearerToken,
+        wanted: &[String],
+        now: SystemTime,
+    ) -> Result<Reviewed, AuthnError> {
+        let sources = self.sources.load_full();
+        sources.review(token, wanted, now).await
     }
 }
 

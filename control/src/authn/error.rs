@@ -4,6 +4,7 @@
 //! which does not tell an unknown token from a wrong one.
 
 use super::certificate::CertificateRefusal;
+use crate::token::{bootstrap, serviceaccount};
 use hyper::StatusCode;
 use std::error::Error;
 use std::fmt;
@@ -35,7 +36,70 @@ pub enum AuthnError {
     },
 }
 
+/// Which part of the matter failed, for metrics and reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The credential as such, or what it says.
+    Token,
+    /// Its time is over.
+    Expiry,
+    /// Who signed it.
+    Signature,
+    /// For whom it is.
+    Audience,
+    /// Its time has not come: clocks disagree.
+    Clock,
+    /// Somebody who knows could not be asked.
+    Network,
+}
+
+impl Cause {
+    /// The word used in metrics and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Expiry => "expiry",
+            Self::Signature => "signature",
+            Self::Audience => "audience",
+            Self::Clock => "clock",
+            Self::Network => "network",
+        }
+    }
+}
+
 impl AuthnError {
+    /// A bearer token that is refused before anybody looks it up, or after everybody did.
+    pub(crate) fn bearer(reason: Refusal) -> Self {
+        Self::Refused {
+            credential: CredentialKind::BearerToken,
+            reason,
+        }
+    }
+
+    /// Which part of the matter failed.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Missing => Cause::Token,
+            Self::Unavailable { .. } => Cause::Network,
+            Self::Refused { reason, .. } => reason.cause(),
+        }
+    }
+
+    /// What somebody may know who asks about another's token (TokenReview): more only where the
+    /// token is authentic, so that no question helps to guess one.
+    pub fn words_for_reviewer(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "the token cannot be checked now; ask again later",
+            Self::Refused { reason, .. } if reason.is_authentic() => match reason.cause() {
+                Cause::Expiry => "the token has expired",
+                Cause::Clock => "the token is not valid yet",
+                Cause::Audience => "the token is for other audiences",
+                Cause::Token | Cause::Signature | Cause::Network => "the token is not accepted",
+            },
+            Self::Missing | Self::Refused { .. } => "the token is not accepted",
+        }
+    }
+
     /// The answer's status: 401, or 503 where a retry may succeed.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -60,6 +124,12 @@ pub enum CredentialKind {
     ClientCertificate,
     /// A bearer token of no known kind.
     BearerToken,
+    /// A bearer token of the form of a bootstrap token.
+    BootstrapToken,
+    /// A bearer token that says that it is one of a service account.
+    ServiceAccountToken,
+    /// A bearer token that another API server was asked about.
+    ReviewedToken,
 }
 
 impl CredentialKind {
@@ -68,6 +138,9 @@ impl CredentialKind {
         match self {
             Self::ClientCertificate => "x509",
             Self::BearerToken => "token",
+            Self::BootstrapToken => "bootstrap",
+            Self::ServiceAccountToken => "serviceaccount",
+            Self::ReviewedToken => "tokenreview",
         }
     }
 }
@@ -77,6 +150,9 @@ impl fmt::Display for CredentialKind {
         f.write_str(match self {
             Self::ClientCertificate => "client certificate",
             Self::BearerToken => "bearer token",
+            Self::BootstrapToken => "bootstrap token",
+            Self::ServiceAccountToken => "service-account token",
+            Self::ReviewedToken => "token under review",
         })
     }
 }
@@ -99,7 +175,56 @@ pub enum Refusal {
         /// The bound.
         limit: usize,
     },
+    /// It is a bootstrap token that authenticates nobody.
+    #[error(transparent)]
+    Bootstrap(#[from] bootstrap::Refusal),
+    /// It is a service-account token that is not accepted.
+    #[error(transparent)]
+    ServiceAccount(#[from] serviceaccount::Refusal),
+    /// It is somebody's, but not for these audiences.
+    #[error("the token is for the audiences {accepted} of this authority, not for {wanted}")]
+    Audience {
+        /// What is configured.
+        accepted: String,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// Nobody knows it, another API server included.
+    #[error("neither a configured source nor the API server that was asked knows the token")]
+    Denied,
     /// No source has it.
     #[error("no configured source knows the token; check which cluster it was made for")]
     Unknown,
+}
+
+impl Refusal {
+    /// Which part of the matter failed.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::ServiceAccount(refusal) => refusal.cause(),
+            Self::Bootstrap(
+                bootstrap::Refusal::Expired { .. } | bootstrap::Refusal::UnreadableExpiry(_),
+            )
+            | Self::Certificate(CertificateRefusal::Expired { .. }) => Cause::Expiry,
+            Self::Certificate(CertificateRefusal::NotYetValid { .. }) => Cause::Clock,
+            Self::Audience { .. } => Cause::Audience,
+            Self::Certificate(_)
+            | Self::Bootstrap(_)
+            | Self::Scheme
+            | Self::Alphabet
+            | Self::TooLong { .. }
+            | Self::Denied
+            | Self::Unknown => Cause::Token,
+        }
+    }
+
+    /// Says whether the token is genuine all the same, so that its holder may know more.
+    fn is_authentic(&self) -> bool {
+        match self {
+            Self::ServiceAccount(refusal) => refusal.is_authentic(),
+            // The secret is compared before its time.
+            Self::Bootstrap(bootstrap::Refusal::Expired { .. }) | Self::Audience { .. } => true,
+            _ => false,
+        }
+    }
 }

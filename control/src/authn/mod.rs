@@ -10,12 +10,21 @@ mod authenticator;
 mod bearer;
 mod certificate;
 mod error;
+mod reload;
+mod settings;
+mod sources;
 mod user;
 
-pub use authenticator::{Authenticator, Sources};
+pub use authenticator::Authenticator;
 pub use bearer::BearerToken;
 pub(crate) use bearer::MAX_TOKEN;
 pub(crate) use certificate::CREDENTIAL_ID;
 pub use certificate::CertificateRefusal;
-pub use error::{AuthnError, CredentialKind, Refusal};
+pub use error::{AuthnError, Cause, CredentialKind, Refusal};
+pub use reload::FileSource;
+pub use settings::{ReviewCredential, ServiceAccountSettings, Settings, TokenReviewSettings};
+pub use sources::{Reviewed, SourceError, SourceErrors, Sources};
 pub use user::{ALL_AUTHENTICATED, UserInfo};
+
+#[cfg(test)]
+mod tests;

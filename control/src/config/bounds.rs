@@ -39,5 +39,11 @@ pub(super) const TCP: std::ops::RangeInclusive<Duration> =
 /// Lifetime of a leaf: the API server re-dials all the time, so short is cheap.
 pub(super) const LEAF_LIFETIME: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(600)..=Duration::from_secs(366 * 24 * 3600);
+/// Clocks that are further apart than this make every certificate a guess, too.
+pub(super) const LEEWAY: std::ops::RangeInclusive<Duration> =
+    Duration::ZERO..=Duration::from_secs(300);
+/// Remembered answers about tokens; above, a revoked token works for too long.
+pub(super) const CACHE_TTL: std::ops::RangeInclusive<Duration> =
+    Duration::ZERO..=Duration::from_secs(600);
 
 const _: () = assert!(RULES * NAME_BYTES < FILE_BYTES);

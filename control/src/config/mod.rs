@@ -5,6 +5,7 @@
 //! typed, complete, and read by nobody else again. `docs/config.md` is the reference for operators.
 
 mod actions;
+mod authentication;
 mod bounds;
 mod check;
 mod cross;
@@ -23,6 +24,7 @@ mod shadow;
 mod tree;
 pub(crate) mod value;
 
+pub use authentication::AuthenticationConfig;
 pub use check::{CheckError, CheckReport, check};
 pub use model::{
     Admin, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Kubelet, Limits, Listener,

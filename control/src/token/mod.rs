@@ -6,6 +6,7 @@ pub mod bootstrap;
 mod digest;
 mod file;
 pub mod jwt;
+pub mod review;
 pub mod serviceaccount;
 pub mod static_tokens;
 

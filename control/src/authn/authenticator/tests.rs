@@ -1,5 +1,5 @@
 use super::*;
-use crate::authn::CertificateRefusal;
+use crate::authn::{CertificateRefusal, Refusal};
 use crate::pki::testing::{Recipe, authority, client, now};
 use time::Duration;
 

@@ -156,7 +156,7 @@ pub enum Refusal {
     Broken {
         /// Which.
         id: TokenId,
-        /// Why.
+        /// Why; part of the message, so no source of it.
         problem: RecordProblem,
     },
 }

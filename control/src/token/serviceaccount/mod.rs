@@ -13,7 +13,7 @@ mod verify;
 pub use claims::{Audiences, BoundObject, Claims, KubernetesClaims, NumericDate, ObjectRef};
 pub use discovery::{DISCOVERY_PATH, Discovery, DiscoveryError, JWKS_PATH};
 pub use mint::{MAX_LIFETIME, MIN_LIFETIME, MintError, MintRequest, Minted, RequestProblem, mint};
-pub use verify::{Cause, DEFAULT_LEEWAY, Refusal, Verified, Verifier};
+pub use verify::{DEFAULT_LEEWAY, Refusal, Verified, Verifier};
 
 #[cfg(test)]
 mod tests;

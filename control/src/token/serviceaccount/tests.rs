@@ -1,5 +1,5 @@
 use super::*;
-use crate::authn::UserInfo;
+use crate::authn::{Cause, UserInfo};
 use crate::pki::testing::now;
 use crate::token::jwt::testing::{key, keys};
 use crate::token::jwt::{Algorithm, JwkSet, JwtError, PublicKey, SigningKey};

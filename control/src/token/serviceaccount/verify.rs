@@ -1,7 +1,7 @@
 //! Verifies tokens by public keys.
 
 use super::claims::{Claims, KubernetesClaims, NumericDate};
-use crate::authn::{CREDENTIAL_ID, UserInfo};
+use crate::authn::{CREDENTIAL_ID, Cause, UserInfo};
 use crate::token::jwt::{Compact, JwtError, PublicKey};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -15,34 +15,6 @@ const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
 
 /// How many characters of a claim an error repeats.
 const SHOWN: usize = 128;
-
-/// Which part of the matter failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The token as such, or what it says.
-    Token,
-    /// Its time is over.
-    Expiry,
-    /// Who signed it.
-    Signature,
-    /// For whom it is.
-    Audience,
-    /// Its time has not come: clocks disagree.
-    Clock,
-}
-
-impl Cause {
-    /// The word used in metrics and reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::Expiry => "expiry",
-            Self::Signature => "signature",
-            Self::Audience => "audience",
-            Self::Clock => "clock",
-        }
-    }
-}
 
 /// Why a token is not accepted. None of them quotes the token; claims are quoted only once the
 /// signature was verified, except for the issuer.

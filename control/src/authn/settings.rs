@@ -1,0 +1,89 @@
+//! Where bearer tokens are looked up, as configured.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is believed beside client certificates. Each part that is absent is not looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Directory of bootstrap tokens.
+    pub bootstrap_token_dir: Option<PathBuf>,
+    /// Static token file.
+    pub token_auth_file: Option<PathBuf>,
+    /// Service-account tokens that are verified here.
+    pub service_accounts: Option<ServiceAccountSettings>,
+    /// Another API server that is asked about all others.
+    pub token_review: Option<TokenReviewSettings>,
+    /// Audiences of bootstrap and static tokens, which name none, and of service-account tokens;
+    /// empty: the issuers of the latter.
+    pub api_audiences: Vec<String>,
+}
+
+/// Whose service-account tokens are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccountSettings {
+    /// `iss`; never empty.
+    pub issuers: Vec<String>,
+    /// Files of public keys; never empty.
+    pub key_files: Vec<PathBuf>,
+    /// How far clocks may be apart.
+    pub leeway: Duration,
+}
+
+/// Whom to ask about tokens that nobody here knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenReviewSettings {
+    /// `https://HOST[:PORT]` of an API server.
+    pub server: String,
+    /// Who issued its serving certificate.
+    pub ca_file: PathBuf,
+    /// Our credential there: a certificate with its key, or a token.
+    pub credential: ReviewCredential,
+    /// One question, from dial to answer.
+    pub timeout: Duration,
+    /// How long an accepted token is accepted without asking again.
+    pub authorized_ttl: Duration,
+    /// How long a refused token is refused without asking again.
+    pub unauthorized_ttl: Duration,
+}
+
+/// What the asking process proves itself with. It needs the role system:auth-delegator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReviewCredential {
+    /// A client certificate.
+    Certificate {
+        /// The chain.
+        cert_file: PathBuf,
+        /// Its key.
+        key_file: PathBuf,
+    },
+    /// A bearer token, read anew for each question: mounted ones are replaced.
+    Token {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+impl Settings {
+    /// Every file that is read once and has to be watched. Bootstrap tokens are not among them:
+    /// each request reads the one that it needs.
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        let mut files = BTreeSet::new();
+        files.extend(self.token_auth_file.clone());
+        if let Some(accounts) = &self.service_accounts {
+            files.extend(accounts.key_files.iter().cloned());
+        }
+        if let Some(review) = &self.token_review {
+            files.insert(review.ca_file.clone());
+            if let ReviewCredential::Certificate {
+                cert_file,
+                key_file,
+            } = &review.credential
+            {
+                files.extend([cert_file, key_file].map(Clone::clone));
+            }
+        }
+        files
+    }
+}

@@ -1,0 +1,158 @@
+//! Answers reviews, for kubelets, API servers and whoever else asks `TokenReview`.
+//!
+//! Whoever mounts it decides who may ask: the answer to a question is whether a token is valid, so
+//! askers need what Kubernetes calls system:auth-delegator.
+
+use super::types::{API_VERSION, KIND, ReviewSpec, ReviewStatus, TokenReview};
+use crate::authn::{Authenticator, AuthnError, BearerToken};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Bytes};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::json;
+use std::error::Error;
+use std::time::SystemTime;
+use zeroize::Zeroizing;
+
+/// Where reviews are posted.
+pub const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+
+/// Longest question: the longest token, audiences, and what clients put into metadata.
+const MAX_QUESTION: usize = 128 << 10;
+/// Audiences of one question.
+const MAX_AUDIENCES: usize = 64;
+
+/// Answers one request.
+///
+/// A token that is not accepted is an answer (201, `authenticated: false`), not an error; its cause
+/// goes to the log, and `status.error` tells what the asker may know.
+pub async fn handle<B>(
+    authenticator: &Authenticator,
+    request: Request<B>,
+    now: SystemTime,
+) -> Response<Full<Bytes>>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    if request.uri().path() != PATH {
+        return refuse(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            "there is no such resource",
+        );
+    }
+    if request.method() != Method::POST {
+        let words = "a TokenReview is created, nothing else";
+        let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", words);
+        let allowed = HeaderValue::from_static("POST");
+        response.headers_mut().insert(ALLOW, allowed);
+        return response;
+    }
+    if !is_json(request.headers().get(CONTENT_TYPE)) {
+        let words = "send the TokenReview as application/json";
+        return refuse(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            words,
+        );
+    }
+    let Ok(body) = Limited::new(request.into_body(), MAX_QUESTION)
+        .collect()
+        .await
+    else {
+        let words = "the TokenReview is too large, or was cut off";
+        return refuse(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLarge",
+            words,
+        );
+    };
+    let body = Zeroizing::new(body.to_bytes().to_vec());
+    let spec = match read(&body) {
+        Ok(spec) => spec,
+        Err(words) => return refuse(StatusCode::BAD_REQUEST, "BadRequest", words),
+    };
+    let status = answer(authenticator, &spec, now).await;
+    let answer = json!({
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {},
+        // The token is not sent back; only its asker would read it, and every log on the way.
+        "spec": {"audiences": spec.audiences},
+        "status": status,
+    });
+    respond(StatusCode::CREATED, &answer)
+}
+
+async fn answer(authenticator: &Authenticator, spec: &ReviewSpec, now: SystemTime) -> ReviewStatus {
+    let error = match BearerToken::new(&spec.token) {
+        Ok(token) => match authenticator.review(&token, &spec.audiences, now).await {
+            Ok(reviewed) => {
+                return ReviewStatus {
+                    authenticated: true,
+                    user: reviewed.user,
+                    audiences: reviewed.audiences,
+                    error: String::new(),
+                };
+            }
+            Err(error) => error,
+        },
+        Err(reason) => AuthnError::bearer(reason),
+    };
+    tracing::info!(
+        error = crate::cli::chain(&error),
+        cause = error.cause().as_str(),
+        "token reviewed and not accepted"
+    );
+    ReviewStatus {
+        error: error.words_for_reviewer().to_owned(),
+        ..ReviewStatus::default()
+    }
+}
+
+fn read(body: &[u8]) -> Result<ReviewSpec, &'static str> {
+    let review: TokenReview =
+        serde_json::from_slice(body).map_err(|_| "the body is no TokenReview in JSON")?;
+    if review.kind != KIND || review.api_version != API_VERSION {
+        return Err("the body is not kind TokenReview of authentication.k8s.io/v1");
+    }
+    if review.spec.token.is_empty() {
+        return Err("spec.token is required");
+    }
+    if review.spec.audiences.len() > MAX_AUDIENCES {
+        return Err("spec.audiences has too many entries");
+    }
+    Ok(review.spec.clone())
+}
+
+/// `application/json`, with parameters or without; absent is taken for it, as the API server does.
+fn is_json(value: Option<&HeaderValue>) -> bool {
+    let Some(value) = value else { return true };
+    let text = value.to_str().unwrap_or_default();
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+/// A refusal in Kubernetes' own form.
+fn refuse(code: StatusCode, reason: &str, message: &str) -> Response<Full<Bytes>> {
+    let status = json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": code.as_u16(),
+    });
+    respond(code, &status)
+}
+
+fn respond(code: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}

@@ -1,0 +1,74 @@
+//! The objects of a review, as the API has them.
+
+use crate::authn::UserInfo;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use zeroize::Zeroize;
+
+/// The version of the API.
+pub(super) const API_VERSION: &str = "authentication.k8s.io/v1";
+/// The kind of object.
+pub(super) const KIND: &str = "TokenReview";
+
+/// A question about a token, and its answer.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenReview {
+    /// `authentication.k8s.io/v1`.
+    #[serde(default)]
+    pub api_version: String,
+    /// `TokenReview`.
+    #[serde(default)]
+    pub kind: String,
+    /// Means nothing for a review; echoed by the API server, left out here.
+    #[serde(default, skip_serializing)]
+    pub metadata: serde::de::IgnoredAny,
+    /// The question.
+    #[serde(default)]
+    pub spec: ReviewSpec,
+    /// The answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ReviewStatus>,
+}
+
+/// The question.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct ReviewSpec {
+    /// The token; never written by `Debug`, wiped when dropped.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub token: String,
+    /// For whom it must be; empty: for the API server itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<String>,
+}
+
+impl Drop for ReviewSpec {
+    fn drop(&mut self) {
+        self.token.zeroize();
+    }
+}
+
+impl fmt::Debug for ReviewSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReviewSpec")
+            .field("audiences", &self.audiences)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReviewStatus {
+    /// Whether the token is somebody's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub authenticated: bool,
+    /// Whose.
+    #[serde(default)]
+    pub user: UserInfo,
+    /// For which of the audiences that were asked for; empty if the answerer knows none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<String>,
+    /// Why not, in words for the asker.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
+}
