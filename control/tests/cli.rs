@@ -46,6 +46,20 @@ fn wrong_command_line_exits_64() {
         &["pki", "init"],
         &["pki", "init", "d", "--node", "worker-3"],
         &["pki", "init", "d", "--service-ip", "300.0.0.1"],
+        &[
+            "pki",
+            "init",
+            "d",
+            "--config",
+            "f",
+            "--apiserver",
+            "10.0.0.1",
+        ],
+        &["pki", "renew", "d"],
+        &["pki", "renew", "d", "--all", "--due"],
+        &["pki", "issue", "d", "--user", "a/b"],
+        &["kubeconfig", "create", "f", "admin"],
+        &["kubeconfig", "create", "f", "x", "--server", "https://x"],
     ] {
         let output = eyesplice(arguments);
         assert_eq!(status(&output), 64, "{arguments:?}: {}", stderr(&output));
@@ -66,6 +80,8 @@ fn help_and_version_exit_0() {
         &["check", "--help"],
         &["probe", "--help"],
         &["pki", "init", "--help"],
+        &["pki", "renew", "--help"],
+        &["kubeconfig", "check", "--help"],
         &["--version"],
         &["version"],
     ] {
@@ -93,6 +109,92 @@ fn pki_init_writes_once() {
     assert_eq!(status(&output), 1);
     assert!(stderr(&output).contains("--force"), "{}", stderr(&output));
     assert_eq!(status(&pki_init(&pki, &["--force"])), 0);
+}
+
+#[test]
+fn pki_verify_exits_1_only_if_something_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = dir.path().join("pki");
+    assert_eq!(status(&pki_init(&pki, &[])), 0);
+    let path = pki.to_str().unwrap();
+    let verify = || eyesplice(&["pki", "verify", path]);
+    let output = verify();
+    assert_eq!(status(&output), 0, "{}", stdout(&output));
+    assert!(stdout(&output).ends_with("are good, 0 have warnings, 0 are wrong\n"));
+    std::fs::remove_file(pki.join("ca.key")).unwrap();
+    let output = verify();
+    assert_eq!(status(&output), 0, "a warning alone: {}", stdout(&output));
+    std::fs::remove_file(pki.join("apiserver.crt")).unwrap();
+    let output = verify();
+    assert_eq!(status(&output), 1);
+    assert!(
+        stdout(&output).contains("apiserver.crt: error: "),
+        "{}",
+        stdout(&output)
+    );
+    let json = stdout(&eyesplice(&["pki", "show", path, "-o", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let files = json["files"].as_array().unwrap();
+    let row = files
+        .iter()
+        .find(|row| row["file"] == "apiserver.crt")
+        .unwrap();
+    assert_eq!(row["flaws"][0]["severity"], "error");
+    assert_eq!(row["authority"], "ca.crt");
+    let table = stdout(&eyesplice(&["pki", "show", path]));
+    assert!(
+        table.starts_with("FILE ") && table.contains("CN=system:node:worker-3"),
+        "{table}"
+    );
+}
+
+#[test]
+fn pki_renew_and_issue_say_what_they_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = dir.path().join("pki");
+    assert_eq!(status(&pki_init(&pki, &[])), 0);
+    let path = pki.to_str().unwrap();
+    let output = eyesplice(&["pki", "renew", path, "--due"]);
+    assert_eq!(
+        stdout(&output),
+        "no certificate is due; nothing was renewed\n"
+    );
+    let output = eyesplice(&["pki", "renew", path, "admin"]);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("admin.kubeconfig\n3 files written"),
+        "{}",
+        stdout(&output)
+    );
+    let output = eyesplice(&["pki", "issue", path, "--node", "worker-4=10.0.0.8"]);
+    assert!(
+        stdout(&output).contains("kubelet-worker-4.crt"),
+        "{}",
+        stderr(&output)
+    );
+    let output = eyesplice(&["pki", "renew", path, "ca"]);
+    assert_eq!(status(&output), 1);
+    assert!(stderr(&output).contains("rotate-ca"), "{}", stderr(&output));
+}
+
+#[test]
+fn kubeconfig_is_created_once_and_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = dir.path().join("pki");
+    assert_eq!(status(&pki_init(&pki, &[])), 0);
+    let file = dir.path().join("x.conf");
+    let (file, pki) = (file.to_str().unwrap(), pki.to_str().unwrap());
+    let create = ["kubeconfig", "create", file, "scheduler", "--pki", pki];
+    let output = eyesplice(&create);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert_eq!(status(&eyesplice(&create)), 1, "it is there already");
+    let output = eyesplice(&["kubeconfig", "check", "--offline", file]);
+    assert_eq!(status(&output), 0, "{}", stdout(&output));
+    let output = eyesplice(&["kubeconfig", "create", "-", "scheduler", "--pki", pki]);
+    assert_eq!(stdout(&output), std::fs::read_to_string(file).unwrap());
+    let ca = dir.path().join("pki/ca.crt");
+    let output = eyesplice(&["kubeconfig", "check", "--offline", ca.to_str().unwrap()]);
+    assert_eq!(status(&output), 1);
 }
 
 #[test]

@@ -89,7 +89,7 @@ impl Kubeconfig {
     }
 
     /// More than the text needs: a buffer that grows would leave copies of the key behind.
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         /// The fixed words, with room.
         const FIXED: usize = 1024;
         let of = |source: &Source| match source {

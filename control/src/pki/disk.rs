@@ -106,6 +106,7 @@ pub(super) mod faulty {
     use std::cell::Cell;
     use std::io;
     use std::path::Path;
+    use std::rc::Rc;
 
     /// What follows the failure.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +148,33 @@ pub(super) mod faulty {
             } else {
                 run()
             }
+        }
+    }
+
+    /// A test keeps one end, the tree has the other.
+    impl Disk for Rc<Faulty> {
+        fn create_dir(&self, path: &Path) -> io::Result<()> {
+            self.as_ref().create_dir(path)
+        }
+
+        fn write(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+            self.as_ref().write(path, bytes, mode)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.as_ref().rename(from, to)
+        }
+
+        fn remove_file(&self, path: &Path) -> io::Result<()> {
+            self.as_ref().remove_file(path)
+        }
+
+        fn remove_all(&self, path: &Path) -> io::Result<()> {
+            self.as_ref().remove_all(path)
+        }
+
+        fn sync_dir(&self, path: &Path) -> io::Result<()> {
+            self.as_ref().sync_dir(path)
         }
     }
 

@@ -1,5 +1,11 @@
 //! What `pki init` writes, judged by other programs' rules where they are at hand.
 
+mod authorities;
+mod crash;
+mod documents;
+mod renewal;
+mod verdicts;
+
 use super::options::OptionProblem;
 use super::*;
 use data_encoding::BASE64;
@@ -8,6 +14,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// Makes the tree below `dir` that the tests are about.
@@ -30,6 +37,47 @@ fn options() -> InitOptions {
         ],
         gateway: vec!["10.0.0.1".to_owned()],
     }
+}
+
+/// Makes the tree below `dir` from a document with these sections.
+fn make_from(dir: &Path, sections: &str) -> Result<InitReport, PkiError> {
+    let file = dir.join("config.yaml");
+    let head = "apiVersion: eyesplice.dev/v1alpha1\nkind: PKIConfig\n";
+    fs::write(&file, format!("{head}{sections}")).unwrap();
+    init(&dir.join("pki"), &Source::Config(file), false)
+}
+
+fn tree(dir: &Path) -> Tree {
+    Tree::open(&dir.join("pki"), None).unwrap()
+}
+
+/// What `pki verify` would print, at `now`.
+fn flaws_at(dir: &Path, now: SystemTime) -> Vec<String> {
+    let mut lines = Vec::new();
+    for row in tree(dir).inspect(now) {
+        let line = |flaw: &Flaw| format!("{}: {}: {flaw}", row.file, flaw.severity().as_str());
+        lines.extend(row.flaws.iter().map(line));
+    }
+    lines
+}
+
+fn flaws(dir: &Path) -> Vec<String> {
+    flaws_at(dir, SystemTime::now())
+}
+
+/// Runs openssl in the tree, and says whether it was content; absent if there is none.
+fn openssl(dir: &Path, arguments: &[&str]) -> Option<(bool, String)> {
+    let mut command = Command::new("openssl");
+    let out = command
+        .current_dir(dir.join("pki"))
+        .args(arguments)
+        .output()
+        .ok()?;
+    let text = [out.stdout, out.stderr].concat();
+    Some((
+        out.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    ))
 }
 
 fn read(dir: &Path, name: &str) -> String {
