@@ -1,12 +1,13 @@
 //! `eyesplice pki`: runs one command on a tree, and says what came of it.
 
 use super::pki_args::{
-    PkiCommand, PkiFormat, PkiInitArgs, PkiIssueArgs, PkiRenewArgs, PkiShowArgs,
+    PkiCommand, PkiFormat, PkiInitArgs, PkiIssueArgs, PkiRenewArgs, PkiRotateArgs, PkiShowArgs,
 };
 use super::{Exit, chain, complain, pki_table, print};
 use crate::audit::rfc3339;
 use crate::pki::{
-    InitOptions, InitReport, PkiError, RenewedKey, Selection, Severity, Source, Tree, Written, init,
+    InitOptions, InitReport, PkiError, RenewedKey, Selection, Severity, Source, Step, Tree,
+    Written, init,
 };
 use std::path::Path;
 use std::time::SystemTime;
@@ -18,6 +19,7 @@ pub(super) fn run(command: PkiCommand) -> Exit {
         PkiCommand::Verify(args) => inspect(&args, true),
         PkiCommand::Issue(args) => issue(&args),
         PkiCommand::Renew(args) => renew(args),
+        PkiCommand::RotateCa(args) => rotate(&args),
     };
     result.unwrap_or_else(|error| {
         complain(&chain(&error));
@@ -109,6 +111,32 @@ fn renew(args: PkiRenewArgs) -> Result<Exit, PkiError> {
         &written,
         "no certificate is due; nothing was renewed\n",
     ))
+}
+
+fn rotate(args: &PkiRotateArgs) -> Result<Exit, PkiError> {
+    let tree = Tree::open(&args.dir, args.config.as_deref())?;
+    let step = match (args.next, args.undo) {
+        (true, _) => Step::Next,
+        (_, true) => Step::Undo,
+        _ => {
+            let stage = tree.rotation(&args.name)?;
+            return Ok(print(&format!("{}: {stage}\n", args.name)));
+        }
+    };
+    let key = if args.new_keys {
+        RenewedKey::New
+    } else {
+        RenewedKey::Kept
+    };
+    let rotated = tree.rotate(&args.name, step, key, &args.also)?;
+    let mut text = list(&args.dir, &rotated.written.files);
+    text.push_str(&format!("{}: {}\n", args.name, rotated.stage));
+    if !rotated.reload.is_empty() {
+        text.push_str("load these again, restarting what cannot, before the next step:\n");
+        let lines = rotated.reload.iter().map(|user| format!("  {user}\n"));
+        text.extend(lines);
+    }
+    Ok(print(&text))
 }
 
 fn summary(dir: &Path, written: &Written, nothing: &str) -> Exit {

@@ -23,6 +23,49 @@ pub enum PkiCommand {
     /// Sign certificates anew, with their subjects and names
     #[command(after_help = RENEW_EXAMPLES)]
     Renew(PkiRenewArgs),
+    /// Replace a CA in stages, each of which can be undone until the last
+    #[command(after_help = ROTATE_EXAMPLES)]
+    RotateCa(PkiRotateArgs),
+}
+
+const ROTATE_EXAMPLES: &str = "\
+Without --next and --undo: prints the stage. The stages, and what to do after each:
+  trust-both   both CAs are trusted, the old one signs   load the CA's file again everywhere
+  reissued     the new one signs, and has signed all     load the certificates again everywhere
+  old-dropped  only the new one is trusted               load the CA's file again everywhere
+  (idle)       the old CA's key is deleted
+A step is made completely or not at all; after a crash, run it again. It is refused while a file of
+the tree, or one named by --also, would not work afterwards.
+
+Examples:
+  eyesplice pki rotate-ca /etc/kubernetes/pki ca --next
+  eyesplice pki rotate-ca /etc/kubernetes/pki ca --next --also /var/lib/kubelet/pki/kubelet-client-current.pem
+  eyesplice pki rotate-ca /etc/kubernetes/pki ca --undo";
+
+/// Arguments of `pki rotate-ca`.
+#[derive(Debug, Args)]
+pub struct PkiRotateArgs {
+    /// Directory that `pki init` filled
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The CA, by file name without extension, such as etcd/ca
+    #[arg(value_name = "CA")]
+    pub name: String,
+    /// Go on to the next stage
+    #[arg(long, conflicts_with = "undo")]
+    pub next: bool,
+    /// Go back to the stage before
+    #[arg(long)]
+    pub undo: bool,
+    /// Make new keys for the certificates that are signed anew, which changes two files each
+    #[arg(long)]
+    pub new_keys: bool,
+    /// A file outside of DIR that depends on the CA: certificate, CA bundle or kubeconfig (repeated)
+    #[arg(long, value_name = "FILE")]
+    pub also: Vec<PathBuf>,
+    /// The document that says what DIR shall hold [default: DIR/pki.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 const INIT_EXAMPLES: &str = "\

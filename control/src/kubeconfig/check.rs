@@ -36,6 +36,8 @@ pub struct Checked {
     pub flaws: Vec<Flaw>,
     /// The client certificate of the current context.
     pub certificate: Option<CertificateFacts>,
+    /// The chain that it is sent with.
+    pub chain: Vec<CertificateDer<'static>>,
     /// The CAs of the current context.
     pub authorities: Vec<CertificateDer<'static>>,
     /// The API server of the current context, if it is dialled by TLS and verified.
@@ -325,6 +327,7 @@ impl Checker<'_> {
                     });
                 }
                 if current {
+                    self.out.chain = credential.certified.cert.clone();
                     self.out.certificate = Some(credential.leaf);
                 }
             }

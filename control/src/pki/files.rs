@@ -263,8 +263,21 @@ fn finish(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
         let synced = disk.sync_dir(parent);
         synced.map_err(failed("sync the directory", parent))?;
     }
+    for name in remove.lines() {
+        remove_empty(dir, name);
+    }
     let removed = disk.remove_all(&committed);
     removed.map_err(failed("remove", &committed))
+}
+
+/// Removes the directories that a removed file leaves empty. One that stays does no harm, so nobody
+/// hears of it.
+fn remove_empty(dir: &Path, name: &str) {
+    for parent in Path::new(name).ancestors().skip(1) {
+        if parent.as_os_str().is_empty() || fs::remove_dir(dir.join(parent)).is_err() {
+            return;
+        }
+    }
 }
 
 /// The directories that the new files are in.

@@ -4,6 +4,7 @@ use super::judge::{Flaw, Judged, Severity};
 use super::key::SigningKey;
 use super::plan::{SERVICE_ACCOUNT_KEY, SERVICE_ACCOUNT_PUBLIC};
 use super::profile::{Profile, Usage};
+use super::rotation::Stage;
 use super::tree::Tree;
 use crate::identity::CertificateFacts;
 use crate::kubeconfig::{self, CheckOptions};
@@ -101,6 +102,12 @@ impl Tree {
             facts: None,
             flaws: Vec::new(),
         };
+        if profile.usage == Usage::Authority
+            && let Ok(stage @ (Stage::TrustBoth | Stage::Reissued | Stage::OldDropped)) =
+                self.rotation(&profile.name)
+        {
+            row.flaws.push(Flaw::Rotation(stage));
+        }
         if let Err(error) = self.judge(profile, &file, now, &mut row) {
             row.flaws.push(Flaw::File(error));
         }

@@ -1,6 +1,7 @@
 //! Judges a certificate against the role that it plays. Pure: the time is an argument.
 
 use super::profile::{Profile, Usage};
+use super::rotation::Stage;
 use crate::identity::{CertificateFacts, instant};
 use crate::inventory::HostAddress;
 use crate::pem::{FileRef, NoteKind, PemError, Role, note};
@@ -64,6 +65,8 @@ pub enum Flaw {
     },
     /// The two halves of a key pair are not of one pair.
     KeyPair,
+    /// It is being replaced.
+    Rotation(Stage),
     /// A kubeconfig's own flaw.
     Kubeconfig(crate::kubeconfig::Flaw),
 }
@@ -94,6 +97,7 @@ impl Flaw {
             Self::NoAuthorityKey
             | Self::UnwantedUsage(_)
             | Self::ForeignName(_)
+            | Self::Rotation(_)
             | Self::Validity(NoteKind::ExpiresSoon(_)) => Severity::Warning,
             Self::Kubeconfig(flaw) => flaw.severity(),
             _ => Severity::Error,
@@ -162,6 +166,12 @@ impl fmt::Display for Flaw {
                 write!(
                     f,
                     "embeds another certificate or key than {file}; renew to write it anew"
+                )
+            }
+            Self::Rotation(stage) => {
+                write!(
+                    f,
+                    "is being rotated, stage {stage}; go on with pki rotate-ca"
                 )
             }
             Self::KeyPair => f.write_str("is not the public half of sa.key; write both again"),

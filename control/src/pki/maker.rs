@@ -117,6 +117,25 @@ impl<'a> Maker<'a> {
         }
     }
 
+    /// Makes a CA that takes nobody's place yet, and gives it with its key.
+    pub(super) fn make_authority(
+        &self,
+        profile: &Profile,
+    ) -> Result<(Authority, Zeroizing<String>), PkiError> {
+        let failed = |source| PkiError::Issue {
+            name: profile.name.clone(),
+            source,
+        };
+        let new = key::generate(self.plan.spec.keys).map_err(failed)?;
+        let request = issue::from_profile(profile).map_err(failed)?;
+        let chain = self.sign(profile, request, &new.key, None)?;
+        let authority = Authority::new(chain, &new.key);
+        Ok((
+            authority.map_err(|source| refused(profile, source))?,
+            new.pem,
+        ))
+    }
+
     /// Makes the service-account key pair.
     pub(super) fn make_service_account_key(&mut self) -> Result<(), PkiError> {
         let algorithm = self.plan.spec.keys.for_service_accounts();
@@ -283,19 +302,30 @@ impl<'a> Maker<'a> {
             Some(pair) => load_pair(profile, pair)?,
             None => {
                 let certificate = self.file(profile, profile.certificate_file());
-                // During a rotation the file trusts two; the first one signs.
-                let mut chain = pem::certificates(&certificate)?;
-                chain.truncate(1);
-                if let Some(parent) = self.parent(profile)? {
-                    chain.extend_from_slice(parent.intermediates());
-                }
-                let key = PrivateKey::load(&self.file(profile, profile.key_file()))?;
-                Authority::new(chain, &key).map_err(|source| refused(profile, source))?
+                let key = self.file(profile, profile.key_file());
+                self.load(profile, &certificate, &key)?
             }
         };
         let authority = Arc::new(authority);
         self.sign_by(name, Arc::clone(&authority));
         Ok(authority)
+    }
+
+    /// Loads a CA that was made here once.
+    pub(super) fn load(
+        &self,
+        profile: &Profile,
+        certificate: &FileRef,
+        key: &FileRef,
+    ) -> Result<Authority, PkiError> {
+        // During a rotation the file trusts two; the first one signs.
+        let mut chain = pem::certificates(certificate)?;
+        chain.truncate(1);
+        if let Some(parent) = self.parent(profile)? {
+            chain.extend_from_slice(parent.intermediates());
+        }
+        let key = PrivateKey::load(key)?;
+        Authority::new(chain, &key).map_err(|source| refused(profile, source))
     }
 
     /// What signs a CA, unless it signs itself.

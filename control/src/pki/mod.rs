@@ -7,6 +7,7 @@
 //! directory for the later commands, `inspect` lists what is in it, `rotation` replaces a CA.
 
 mod authority;
+mod dependents;
 mod disk;
 mod document;
 mod files;
@@ -19,6 +20,7 @@ mod name;
 mod options;
 mod plan;
 mod profile;
+mod rotation;
 mod serial;
 mod spec;
 mod table;
@@ -35,6 +37,7 @@ pub use judge::{Flaw, Severity};
 pub use maker::RenewedKey;
 pub use options::{InitOptions, OptionProblem};
 pub use plan::Conflict;
+pub use rotation::{Rotated, Stage, Step};
 pub(crate) use serial::random_serial;
 pub use spec::{DEFAULT_SERVICE_IP, NodeSpec, NodeSpecError, UserSpec, UserSpecError};
 pub use table::role_table;
@@ -78,6 +81,49 @@ pub enum PkiError {
     RenewAuthority {
         /// The CA.
         name: String,
+    },
+    /// A name that no CA of the tree has.
+    #[error("the tree has no CA {name}; see pki show for their names")]
+    NoSuchAuthority {
+        /// The name.
+        name: String,
+    },
+    /// A CA that is not the tree's to rotate.
+    #[error(
+        "the CA {name} is kept in {}, so it is rotated there: trust both in that file, sign by the \
+         new one, renew, drop the old one", .file.display()
+    )]
+    ForeignAuthority {
+        /// The name.
+        name: String,
+        /// Where it is kept.
+        file: PathBuf,
+    },
+    /// Nothing to undo.
+    #[error("no rotation of {name} is under way, so there is nothing to undo")]
+    NoRotation {
+        /// The CA.
+        name: String,
+    },
+    /// The file of the stage was changed by somebody else.
+    #[error(
+        "{} holds no stage of a rotation; write trust-both, reissued or old-dropped there", .0.display()
+    )]
+    RotationStage(PathBuf),
+    /// A step would break files.
+    #[error(
+        "cannot {step} of {authority}: {} ({count} in all) would not work afterwards; renew or reload \
+         them first", .files.join(", ")
+    )]
+    Depends {
+        /// What was attempted.
+        step: &'static str,
+        /// The CA.
+        authority: String,
+        /// The first few files.
+        files: Vec<String>,
+        /// How many there are.
+        count: usize,
     },
     /// A key or certificate could not be made.
     #[error("cannot issue {name}")]

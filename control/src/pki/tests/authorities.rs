@@ -70,7 +70,7 @@ fn single_layout_has_one_ca_for_all() {
 }
 
 /// Makes an RSA root, as people have them; its name has two organizational units.
-fn rsa_root(dir: &Path) -> bool {
+pub(super) fn rsa_root(dir: &Path) -> bool {
     fs::create_dir_all(dir.join("pki")).unwrap();
     let subject = "/O=Corp/OU=one/OU=two/CN=Corp Root";
     let arguments = [

@@ -4,6 +4,7 @@ mod authorities;
 mod crash;
 mod documents;
 mod renewal;
+mod rotation;
 mod verdicts;
 
 use super::options::OptionProblem;
