@@ -2,6 +2,7 @@
 
 use super::kubeconfig_args::KubeconfigCommand;
 use super::pki_args::PkiCommand;
+use super::token_args::TokenCommand;
 use crate::log::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -46,6 +47,9 @@ pub enum Command {
     /// Write and check kubeconfigs
     #[command(subcommand)]
     Kubeconfig(KubeconfigCommand),
+    /// Make, keep, check and verify tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Print the version
     Version(VersionArgs),
     /// Write the man pages, the shell completions or tables of the documents

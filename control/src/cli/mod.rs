@@ -9,6 +9,8 @@ mod kubeconfig_args;
 mod pki;
 mod pki_args;
 mod pki_table;
+mod token;
+mod token_args;
 mod version;
 
 pub use args::{Cli, Command, GatewayArgs};
@@ -47,6 +49,7 @@ fn run(command: Command) -> Exit {
         Command::Version(args) => print(&version::render(args.output)),
         Command::Pki(command) => pki::run(command),
         Command::Kubeconfig(command) => kubeconfig::run(command),
+        Command::Token(command) => token::run(command),
         Command::Generate(args) => match generate::write(args.what, &args.dir) {
             Ok(()) => Exit::Success,
             Err(error) => {

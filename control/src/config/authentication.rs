@@ -190,6 +190,44 @@ mod tests {
     }
 
     #[test]
+    fn parse_example_is_valid_and_every_field_is_in_the_reference() {
+        let example = include_str!("../../examples/authentication.yaml");
+        let (config, warnings) =
+            AuthenticationConfig::parse(example, Path::new("/etc/e/authn.yaml")).unwrap();
+        assert!(warnings.is_empty());
+        let all =
+            config.settings.service_accounts.is_some() && config.settings.token_review.is_some();
+        assert!(all && config.settings.bootstrap_token_dir.is_some());
+        // The list of known fields comes from the reader itself.
+        let reference = include_str!("../../../docs/tokens.md");
+        type Text = fn(&str) -> String;
+        let sections: [(&str, Text); 3] = [
+            ("", |f| f.to_owned()),
+            ("serviceAccounts.", |f| format!("serviceAccounts: {{{f}}}")),
+            ("tokenReview.", |f| format!("tokenReview: {{{f}}}")),
+        ];
+        for (section, text) in sections {
+            let errors = parse(&text("qqqqqqqqqqqqqqqq: 1\n")).unwrap_err();
+            let known = errors.split("known here: ").nth(1).unwrap();
+            for field in known.lines().next().unwrap().split(", ") {
+                let bare = format!("`{field}`");
+                let full = format!("`{section}{field}`");
+                let there = reference.contains(&bare) || reference.contains(&full);
+                let head = field == "apiVersion" || field == "kind";
+                let nested = reference.contains(&format!("`{field}."));
+                assert!(
+                    there || head || nested,
+                    "docs/tokens.md lacks {section}{field}"
+                );
+                assert!(
+                    example.contains(&format!("{field}:")),
+                    "the example lacks {field}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn parse_blank_document_believes_certificates_only() {
         assert_eq!(parse("").unwrap(), Settings::default());
     }

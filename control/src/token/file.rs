@@ -1,9 +1,9 @@
-//! Reads and writes small secret files: whole or not at all, mode 0600.
+//! Reads and writes small files, secret ones as a rule: whole or not at all.
 
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use zeroize::Zeroizing;
@@ -11,7 +11,24 @@ use zeroize::Zeroizing;
 /// Tells the temporary files of one process apart.
 static TURN: AtomicU64 = AtomicU64::new(0);
 
-const SECRET_MODE: u32 = 0o600;
+/// Who may read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Its owner: 0600.
+    Secret,
+    /// Everybody: 0644.
+    Public,
+}
+
+impl Mode {
+    fn bits(self) -> u32 {
+        match self {
+            Self::Secret => 0o600,
+            Self::Public => 0o644,
+        }
+    }
+}
+
 const DIR_MODE: u32 = 0o700;
 
 /// A step that failed on a file.
@@ -75,8 +92,8 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Zeroizing<String>, FileFau
 }
 
 /// Writes a file that must not exist.
-pub(super) fn create_new(path: &Path, content: &[u8]) -> Result<(), FileFault> {
-    let temporary = Temporary::write(path, content)?;
+pub(super) fn create_new(path: &Path, content: &[u8], mode: Mode) -> Result<(), FileFault> {
+    let temporary = Temporary::write(path, content, mode)?;
     // A link never replaces what is there, unlike a rename.
     fs::hard_link(&temporary.0, path).map_err(|error| FileFault::new("create", path, error))?;
     drop(temporary);
@@ -84,10 +101,16 @@ pub(super) fn create_new(path: &Path, content: &[u8]) -> Result<(), FileFault> {
 }
 
 /// Writes a file in the place of another, or of none.
-pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), FileFault> {
-    let temporary = Temporary::write(path, content)?;
+pub(super) fn replace(path: &Path, content: &[u8], mode: Mode) -> Result<(), FileFault> {
+    let temporary = Temporary::write(path, content, mode)?;
     fs::rename(&temporary.0, path).map_err(|error| FileFault::new("replace", path, error))?;
     sync_parent(path)
+}
+
+/// Moves a file over another, or to a name that is free.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), FileFault> {
+    fs::rename(from, to).map_err(|error| FileFault::new("replace", to, error))?;
+    sync_parent(to)
 }
 
 /// Waits until nobody else changes files beside `path`, and keeps others from it until dropped. The
@@ -110,7 +133,7 @@ struct Temporary(PathBuf);
 
 impl Temporary {
     /// Writes beside `path`, to disk.
-    fn write(path: &Path, content: &[u8]) -> Result<Self, FileFault> {
+    fn write(path: &Path, content: &[u8], mode: Mode) -> Result<Self, FileFault> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let process = std::process::id();
         let turn = TURN.fetch_add(1, Ordering::Relaxed);
@@ -119,9 +142,11 @@ impl Temporary {
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(SECRET_MODE)
+            .mode(mode.bits())
             .open(&this.0)
             .and_then(|mut file| {
+                // The umask may have taken bits away.
+                file.set_permissions(fs::Permissions::from_mode(mode.bits()))?;
                 file.write_all(content)?;
                 file.sync_all()
             });

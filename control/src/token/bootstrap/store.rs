@@ -5,7 +5,7 @@
 
 use super::format::TokenId;
 use super::record::{Expiry, Record, RecordProblem, SECRET_TYPE, secret_name};
-use crate::token::file::{self, FileFault};
+use crate::token::file::{self, FileFault, Mode};
 use data_encoding::BASE64;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -128,7 +128,7 @@ impl Store {
             problem,
         })?;
         file::create_dir(&self.dir)?;
-        match file::create_new(&self.path(id), render(record).as_bytes()) {
+        match file::create_new(&self.path(id), render(record).as_bytes(), Mode::Secret) {
             Err(fault) if fault.is_existing() => Err(StoreError::Exists {
                 id: id.clone(),
                 dir: self.dir.clone(),
@@ -202,7 +202,7 @@ impl Store {
     pub fn set_expiry(&self, id: &TokenId, expiry: Expiry) -> Result<Record, StoreError> {
         let mut record = self.find(id)?.ok_or_else(|| self.unknown(id))?;
         record.expiry = expiry;
-        file::replace(&self.path(id), render(&record).as_bytes())?;
+        file::replace(&self.path(id), render(&record).as_bytes(), Mode::Secret)?;
         Ok(record)
     }
 

@@ -8,11 +8,13 @@
 mod claims;
 mod discovery;
 mod mint;
+mod rotation;
 mod verify;
 
 pub use claims::{Audiences, BoundObject, Claims, KubernetesClaims, NumericDate, ObjectRef};
 pub use discovery::{DISCOVERY_PATH, Discovery, DiscoveryError, JWKS_PATH};
 pub use mint::{MAX_LIFETIME, MIN_LIFETIME, MintError, MintRequest, Minted, RequestProblem, mint};
+pub use rotation::{LONGEST_TOKEN, Rotation, RotationError, Stage};
 pub use verify::{DEFAULT_LEEWAY, Refusal, Verified, Verifier};
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::csv;
 use super::table::{MAX_FILE, StaticTokens, TokenFileError};
-use crate::token::file::{self, FileFault};
+use crate::token::file::{self, FileFault, Mode};
 use data_encoding::HEXLOWER;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::path::Path;
@@ -102,7 +102,7 @@ pub fn append(path: &Path, line: &str) -> Result<(), GenerateError> {
     }
     whole.push_str(line);
     whole.push('\n');
-    file::replace(path, whole.as_bytes())?;
+    file::replace(path, whole.as_bytes(), Mode::Secret)?;
     Ok(())
 }
 
