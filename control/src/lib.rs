@@ -6,6 +6,7 @@ pub mod admin;
 pub mod admit;
 pub mod audit;
 pub mod authn;
+pub mod authority;
 pub mod cli;
 pub mod config;
 pub mod gateway;

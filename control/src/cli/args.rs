@@ -35,6 +35,9 @@ pub enum Command {
     /// Run the egress that the API server's EgressSelectorConfiguration points at
     #[command(after_help = GATEWAY_EXAMPLES)]
     Gateway(GatewayArgs),
+    /// Serve the certificates API to kubelets and kubectl: approve, sign, renew
+    #[command(after_help = AUTHORITY_EXAMPLES)]
+    Authority(AuthorityArgs),
     /// Validate a configuration and every file that it names, without starting
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
@@ -77,6 +80,39 @@ pub struct GatewayArgs {
     /// Configuration: apiVersion eyesplice.dev/v1alpha1, kind GatewayConfig
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// How the log is written [default: text on a terminal, json otherwise]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<Format>,
+    /// error, warn, info, debug or trace, or a list of target=level [env: EYESPLICE_LOG] [default:
+    /// info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+const AUTHORITY_EXAMPLES: &str = "\
+What is approved without a person:
+  - a node's first client certificate, asked for with a bootstrap token; its renewal by the node
+  - a node's serving certificate, if approval.inventoryFile has every name and address in it
+
+Everything else waits for `kubectl certificate approve|deny`.
+
+Signals:
+  TERM, INT  stop
+  HUP        reload configuration, certificates, CAs, tokens and inventory
+
+Examples:
+  eyesplice authority --config /etc/eyesplice/authority.yaml
+  kubectl --server https://10.0.0.1:6443 get csr -o wide";
+
+/// Arguments of `authority`.
+#[derive(Debug, Args)]
+pub struct AuthorityArgs {
+    /// Configuration: apiVersion eyesplice.dev/v1alpha1, kind AuthorityConfig
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// INSECURE: approve whatever this group asks for, if its signer takes it
+    #[arg(long, value_name = "GROUP")]
+    pub insecure_auto_approve_group: Option<String>,
     /// How the log is written [default: text on a terminal, json otherwise]
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub log_format: Option<Format>,

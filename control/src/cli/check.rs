@@ -1,14 +1,25 @@
 //! `eyesplice check`: prints what is wrong with a configuration, or what it comes to.
 
 use super::{Exit, complain, print};
-use crate::config::check;
+use crate::{authority, config};
+use std::fmt::Display;
 use std::path::Path;
 use std::time::SystemTime;
 
 pub(super) fn run(file: &Path) -> Exit {
-    match check(file, SystemTime::now()) {
-        Ok(report) => {
-            for warning in &report.warnings {
+    let now = SystemTime::now();
+    if config::is_authority(file) {
+        let report = authority::check(file, now);
+        return tell(report.map(|report| (report.warnings.clone(), report)));
+    }
+    let report = config::check(file, now);
+    tell(report.map(|report| (report.warnings.clone(), report)))
+}
+
+fn tell(outcome: Result<(Vec<String>, impl Display), impl Display>) -> Exit {
+    match outcome {
+        Ok((warnings, report)) => {
+            for warning in &warnings {
                 complain(&format!("warning: {warning}"));
             }
             print(&report.to_string())

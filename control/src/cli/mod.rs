@@ -17,9 +17,11 @@ pub use args::{Cli, Command, GatewayArgs};
 pub use exit::Exit;
 pub use version::{BUILD, Build};
 
+use crate::authority::{self, AuthorityError};
 use crate::gateway::{self, GatewayError};
+use crate::log::Format;
 use crate::{log, probe_report};
-use args::ProbeFormat;
+use args::{AuthorityArgs, ProbeFormat};
 use clap::Parser;
 use eyesplice_sys::probe::probe;
 use std::error::Error;
@@ -61,21 +63,16 @@ fn run(command: Command) -> Exit {
             }
         },
         Command::Gateway(args) => run_gateway(args),
+        Command::Authority(args) => run_authority(args),
         Command::Check(args) => check::run(&args.file),
         Command::Probe(args) => run_probe(args.output),
     }
 }
 
 fn run_gateway(args: GatewayArgs) -> Exit {
-    let level = args
-        .log_level
-        .or_else(|| std::env::var(log::LEVEL_VARIABLE).ok());
-    let level = level.as_deref().unwrap_or(log::DEFAULT_LEVEL);
-    if let Err(error) = log::init(args.log_format, level) {
-        complain(&chain(&error));
-        return Exit::Usage;
+    if let Err(exit) = start_log(args.log_format, args.log_level) {
+        return exit;
     }
-    log::log_panics();
     match gateway::run(args.config) {
         Ok(()) => {
             tracing::info!("stopped");
@@ -91,6 +88,43 @@ fn run_gateway(args: GatewayArgs) -> Exit {
             error.exit()
         }
     }
+}
+
+fn run_authority(args: AuthorityArgs) -> Exit {
+    if let Err(exit) = start_log(args.log_format, args.log_level) {
+        return exit;
+    }
+    let options = authority::Options {
+        config: args.config,
+        insecure_auto_approve_group: args.insecure_auto_approve_group,
+    };
+    match authority::run(options) {
+        Ok(()) => {
+            tracing::info!("stopped");
+            Exit::Success
+        }
+        Err(error) => {
+            if let AuthorityError::Config(lines) = &error {
+                for line in lines {
+                    tracing::error!(error = line, "configuration is not valid");
+                }
+            }
+            tracing::error!(error = chain(&error), "authority stopped");
+            Exit::Failure
+        }
+    }
+}
+
+/// Begins to log, as the command line or the environment says.
+fn start_log(format: Option<Format>, level: Option<String>) -> Result<(), Exit> {
+    let level = level.or_else(|| std::env::var(log::LEVEL_VARIABLE).ok());
+    let level = level.as_deref().unwrap_or(log::DEFAULT_LEVEL);
+    if let Err(error) = log::init(format, level) {
+        complain(&chain(&error));
+        return Err(Exit::Usage);
+    }
+    log::log_panics();
+    Ok(())
 }
 
 fn run_probe(format: ProbeFormat) -> Exit {

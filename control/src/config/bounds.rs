@@ -45,5 +45,10 @@ pub(super) const LEEWAY: std::ops::RangeInclusive<Duration> =
 /// Remembered answers about tokens; above, a revoked token works for too long.
 pub(super) const CACHE_TTL: std::ops::RangeInclusive<Duration> =
     Duration::ZERO..=Duration::from_secs(600);
+/// What a signer gives at most: upstream's floor, and the life of a CA.
+pub(super) const SIGNING: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(600)..=Duration::from_secs(3650 * 24 * 3600);
+/// CSRs: all are in memory, at some 5 KiB each.
+pub(super) const CSRS: std::ops::RangeInclusive<i128> = 1..=100_000;
 
 const _: () = assert!(RULES * NAME_BYTES < FILE_BYTES);

@@ -6,6 +6,7 @@
 
 mod actions;
 mod authentication;
+mod authority;
 mod bounds;
 mod check;
 mod cross;
@@ -25,6 +26,10 @@ mod tree;
 pub(crate) mod value;
 
 pub use authentication::AuthenticationConfig;
+pub use authority::{
+    ApprovalSettings, Authentication, AuthorityConfig, AuthorityLimits, LoadedAuthority,
+    SignerSettings,
+};
 pub use check::{CheckError, CheckReport, check};
 pub use model::{
     Admin, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Kubelet, Limits, Listener,
@@ -40,6 +45,19 @@ pub(crate) use section::Section;
 pub(crate) use tree::{Node, Value};
 
 use std::path::Path;
+
+/// Says whether a file is an authority's configuration; one that cannot be read is none.
+pub(crate) fn is_authority(file: &Path) -> bool {
+    let text = document::read_file(file).ok();
+    let root = text.and_then(|text| tree::parse(&text).ok());
+    let Some(Value::Map(entries)) = root.map(|root| root.value) else {
+        return false;
+    };
+    entries.iter().any(|entry| {
+        let kind = matches!(&entry.node.value, Value::Text(kind) if kind == authority::KIND);
+        entry.key == "kind" && kind
+    })
+}
 
 /// The version of the format; unknown versions are refused.
 pub const API_VERSION: &str = "eyesplice.dev/v1alpha1";

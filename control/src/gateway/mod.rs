@@ -7,10 +7,10 @@
 mod error;
 mod files;
 mod kernel;
-mod signals;
+pub(crate) mod signals;
 mod source;
 mod startup;
-mod systemd;
+pub(crate) mod systemd;
 
 pub use error::GatewayError;
 

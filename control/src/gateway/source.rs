@@ -4,10 +4,10 @@ use super::files::{Files, State};
 use super::{startup, systemd};
 use crate::admit::{Gatekeeper, Publication};
 use crate::material::Material;
-use crate::metrics::{Metrics, Row};
+use crate::metrics::{Metrics, certificate_rows};
 use crate::reload::{Loaded, Published, Source};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 use tokio::runtime::Handle;
 
 /// Publishes what was loaded to the gatekeeper and its metrics.
@@ -102,19 +102,7 @@ impl Source for FileSource {
 }
 
 fn show_certificates(metrics: &Metrics, material: &Material) {
-    let rows = material.certificates.iter().map(|certificate| {
-        let seconds = match certificate.not_after.duration_since(UNIX_EPOCH) {
-            Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-            Err(_) => 0,
-        };
-        let labels = vec![
-            ("name", certificate.field.clone()),
-            ("file", certificate.file.display().to_string()),
-        ];
-        Row {
-            labels,
-            value: seconds,
-        }
-    });
-    metrics.certificates.replace(rows.collect());
+    metrics
+        .certificates
+        .replace(certificate_rows(&material.certificates));
 }

@@ -31,7 +31,7 @@ pub(crate) fn reloading() {
 }
 
 /// The process drains for at most `deadline`.
-pub(super) fn stopping(deadline: Duration) {
+pub(crate) fn stopping(deadline: Duration) {
     let extend = u32::try_from((deadline + STOP_SLACK).as_micros()).unwrap_or(u32::MAX);
     let status = format!("draining for at most {} s", deadline.as_secs_f32());
     send(&[
@@ -43,7 +43,7 @@ pub(super) fn stopping(deadline: Duration) {
 
 /// Feeds the manager's watchdog at half of its interval from control's runtime: should that hang,
 /// the manager restarts the process. Ends at once where there is no watchdog.
-pub(super) async fn feed_watchdog() {
+pub(crate) async fn feed_watchdog() {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
     };

@@ -91,6 +91,19 @@ impl Inventory {
         self.owners.get(&HostAddress::from(host))
     }
 
+    /// Finds the node that has an address or name.
+    pub fn owner_of(&self, address: &HostAddress) -> Option<&Arc<str>> {
+        self.owners.get(address)
+    }
+
+    /// Lists the addresses of a node, its name among them, in order; none if there is no such node.
+    pub fn addresses_of(&self, node: &str) -> Vec<&HostAddress> {
+        let own = self.owners.iter().filter(|(_, owner)| &***owner == node);
+        let mut addresses: Vec<&HostAddress> = own.map(|(address, _)| address).collect();
+        addresses.sort();
+        addresses
+    }
+
     /// Says how many nodes there are.
     pub fn len(&self) -> usize {
         self.nodes

@@ -228,12 +228,7 @@ impl Loader {
     }
 
     fn record(&mut self, file: &FileRef, facts: &CertificateFacts) {
-        self.certificates.push(CertificateInfo {
-            field: file.field.clone(),
-            file: file.path.clone(),
-            subject: facts.subject.to_string(),
-            not_after: facts.not_after.into(),
-        });
+        self.certificates.push(CertificateInfo::new(file, facts));
     }
 
     fn nodes<T>(

@@ -10,8 +10,10 @@ mod loader;
 pub use error::{MaterialError, MaterialErrors};
 
 use crate::config::Config;
+use crate::identity::CertificateFacts;
 use crate::inventory::Inventory;
 use crate::leaf::LeafIssuer;
+use crate::pem::FileRef;
 use crate::verify::Trust;
 use eyesplice_dataplane::seam::{ActionPolicy, ListenerName, ListenerTls};
 use loader::Loader;
@@ -62,6 +64,18 @@ pub struct CertificateInfo {
     pub subject: String,
     /// When it ends.
     pub not_after: SystemTime,
+}
+
+impl CertificateInfo {
+    /// Takes what metrics show of a certificate.
+    pub(crate) fn new(file: &FileRef, facts: &CertificateFacts) -> Self {
+        Self {
+            field: file.field.clone(),
+            file: file.path.clone(),
+            subject: facts.subject.to_string(),
+            not_after: facts.not_after.into(),
+        }
+    }
 }
 
 impl Material {

@@ -5,6 +5,8 @@
 //! and users are in the audit log, never here.
 
 mod audit;
+mod authority;
+mod certificates;
 mod config;
 mod engine;
 mod generations;
@@ -13,6 +15,8 @@ mod streams;
 mod table;
 
 pub use audit::AuditMetrics;
+pub use authority::AuthorityMetrics;
+pub(crate) use certificates::certificate_rows;
 pub use config::ConfigMetrics;
 pub use engine::EngineMetrics;
 pub use generations::Generations;
@@ -37,6 +41,8 @@ pub struct Metrics {
     pub streams: StreamMetrics,
     /// Audit lines.
     pub audit: AuditMetrics,
+    /// The authority's decisions and signatures.
+    pub authority: AuthorityMetrics,
     /// Configuration and reloads.
     pub config: ConfigMetrics,
     /// The workers' live counters.
@@ -60,6 +66,7 @@ impl Metrics {
         own.register("build", "Version of this binary", build());
         let streams = StreamMetrics::register(own);
         let audit = AuditMetrics::register(own);
+        let authority = AuthorityMetrics::register(own);
         let config = ConfigMetrics::register(own);
         let engine = Arc::new(EngineMetrics::default());
         own.register_collector(Box::new(Arc::clone(&engine)));
@@ -83,6 +90,7 @@ impl Metrics {
             registry,
             streams,
             audit,
+            authority,
             config,
             engine,
             generations,

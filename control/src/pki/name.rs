@@ -15,9 +15,9 @@ const UTF8_STRING: u8 = 0x0c;
 const BIT_STRING: u8 = 0x03;
 
 /// 2.5.4.10, organizationName.
-const ORGANIZATION: [u8; 3] = [0x55, 0x04, 0x0a];
+const ORGANIZATION: u8 = 0x0a;
 /// 2.5.4.3, commonName.
-const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
+const COMMON_NAME: u8 = 0x03;
 
 /// Where the names stand in a TBSCertificate of version 3 (RFC 5280, section 4.1).
 const ISSUER: usize = 3;
@@ -25,12 +25,17 @@ const SUBJECT: usize = 5;
 
 /// Encodes organizations and a common name, in this order.
 pub(super) fn encode(organizations: &[String], common_name: &str) -> Vec<u8> {
-    let mut name = Vec::new();
     let organizations = organizations
         .iter()
         .map(|value| (ORGANIZATION, value.as_str()));
-    for (oid, value) in organizations.chain([(COMMON_NAME, common_name)]) {
-        let oid = tlv(OBJECT_IDENTIFIER, &oid);
+    encode_attributes(organizations.chain([(COMMON_NAME, common_name)]))
+}
+
+/// Encodes attributes 2.5.4.N (RFC 5280, appendix A), each in a set of its own.
+pub(super) fn encode_attributes<'a>(attributes: impl Iterator<Item = (u8, &'a str)>) -> Vec<u8> {
+    let mut name = Vec::new();
+    for (kind, value) in attributes {
+        let oid = tlv(OBJECT_IDENTIFIER, &[0x55, 0x04, kind]);
         let attribute = [oid, tlv(UTF8_STRING, value.as_bytes())].concat();
         name.extend(tlv(SET, &tlv(SEQUENCE, &attribute)));
     }

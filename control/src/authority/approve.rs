@@ -1,0 +1,232 @@
+//! Decides about a pending CSR without a person.
+//!
+//! Node client certificates as upstream's two recognisers do (controller
+//! `certificates/approver/sarapprove.go`). Serving certificates, which upstream leaves to people, only
+//! where an inventory says that every name is the node's: a node chooses its own names, so its word
+//! counts for nothing.
+
+use super::object::CertificateSigningRequest;
+use super::roles::Roles;
+use super::x509::{CertificateRequest, NODE_PREFIX, Refusal, Signer};
+use crate::inventory::{HostAddress, Inventory};
+use std::net::IpAddr;
+
+/// What is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Approve {
+        reason: &'static str,
+        message: String,
+    },
+    Deny {
+        reason: &'static str,
+        message: String,
+    },
+    Leave(Left),
+}
+
+/// Why a CSR stays pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Left {
+    /// Another controller's signer.
+    OtherSigner,
+    /// A person decides.
+    ForPeople,
+    /// The inventory does not know the node.
+    UnknownNode,
+    /// There is no inventory.
+    NoInventory,
+}
+
+impl Left {
+    /// The word of metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::OtherSigner => "other-signer",
+            Self::ForPeople => "for-people",
+            Self::UnknownNode => "unknown-node",
+            Self::NoInventory => "no-inventory",
+        }
+    }
+}
+
+/// For which nodes a bootstrap token is good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BootstrapNodes {
+    /// Any name, as upstream.
+    #[default]
+    Any,
+    /// Nodes of the inventory.
+    Inventory,
+}
+
+/// What decisions are made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy<'a> {
+    pub(crate) roles: &'a Roles,
+    pub(crate) inventory: Option<&'a Inventory>,
+    pub(crate) bootstrap_nodes: BootstrapNodes,
+    /// Whatever this group asks for and the signer takes is approved.
+    pub(crate) insecure_group: Option<&'a str>,
+}
+
+const APPROVED: &str = "AutoApproved";
+const DENIED: &str = "AutoDenied";
+
+/// Decides about a pending CSR.
+pub(crate) fn decide(
+    object: &CertificateSigningRequest,
+    request: &CertificateRequest,
+    policy: &Policy<'_>,
+) -> Decision {
+    let spec = &object.spec;
+    let Some(signer) = Signer::by_name(&spec.signer_name) else {
+        return Decision::Leave(Left::OtherSigner);
+    };
+    let fits = signer.check(request, &spec.usages).map(drop);
+    if let (Some(group), Ok(())) = (policy.insecure_group, &fits)
+        && spec.groups.iter().any(|each| each == group)
+    {
+        return Decision::Approve {
+            reason: "InsecureAutoApproved",
+            message: format!("approved unseen: --insecure-auto-approve-group {group}"),
+        };
+    }
+    match signer {
+        Signer::KubeletClient => client(object, request, fits, policy),
+        Signer::KubeletServing => serving(object, request, fits, policy),
+        Signer::ApiServerClient | Signer::AgentClient | Signer::Serving => {
+            Decision::Leave(Left::ForPeople)
+        }
+    }
+}
+
+/// A node's client certificate: the first one by a bootstrapper, the next ones by itself.
+fn client(
+    object: &CertificateSigningRequest,
+    request: &CertificateRequest,
+    fits: Result<(), Refusal>,
+    policy: &Policy<'_>,
+) -> Decision {
+    let spec = &object.spec;
+    let (renews, bootstraps) = (
+        policy.roles.are_nodes(&spec.groups),
+        policy.roles.bootstraps_nodes(&spec.groups),
+    );
+    if !renews && !bootstraps {
+        return Decision::Leave(Left::ForPeople);
+    }
+    if let Err(refusal) = fits {
+        return unfit(&refusal);
+    }
+    let common_names = request.common_names();
+    if renews && common_names == [spec.username.as_str()] {
+        return approve("the node renews its own client certificate".to_owned());
+    }
+    if !bootstraps {
+        return Decision::Leave(Left::ForPeople);
+    }
+    let node = node_of(request);
+    if policy.bootstrap_nodes == BootstrapNodes::Inventory {
+        match policy.inventory {
+            None => return Decision::Leave(Left::NoInventory),
+            Some(inventory) if inventory.addresses_of(node).is_empty() => {
+                return Decision::Leave(Left::UnknownNode);
+            }
+            Some(_) => {}
+        }
+    }
+    approve(format!(
+        "first client certificate of node {node}, asked for by a bootstrapper"
+    ))
+}
+
+/// A node's serving certificate: every name must be the node's.
+fn serving(
+    object: &CertificateSigningRequest,
+    request: &CertificateRequest,
+    fits: Result<(), Refusal>,
+    policy: &Policy<'_>,
+) -> Decision {
+    let spec = &object.spec;
+    if !policy.roles.are_nodes(&spec.groups) {
+        return Decision::Leave(Left::ForPeople);
+    }
+    if let Err(refusal) = fits {
+        return unfit(&refusal);
+    }
+    if request.common_names() != [spec.username.as_str()] {
+        return Decision::Deny {
+            reason: DENIED,
+            message: format!(
+                "the common name {:?} is not the requester {:?}; a node gets certificates for itself \
+                 only",
+                request.common_names().join(", "),
+                spec.username
+            ),
+        };
+    }
+    let Some(inventory) = policy.inventory else {
+        return Decision::Leave(Left::NoInventory);
+    };
+    let node = node_of(request);
+    let known = inventory.addresses_of(node);
+    if known.is_empty() {
+        return Decision::Leave(Left::UnknownNode);
+    }
+    let addresses = request.ips.iter().map(|ip| ("IP address", address(*ip)));
+    let names = request.dns.iter().map(|name| {
+        let name = name.to_ascii_lowercase();
+        ("DNS name", HostAddress::Dns(name))
+    });
+    for (kind, name) in addresses.chain(names) {
+        if known.contains(&&name) {
+            continue;
+        }
+        let owner = match inventory.owner_of(&name) {
+            Some(owner) => format!("it is node {owner}'s"),
+            None => "no node has it".to_owned(),
+        };
+        let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+        return Decision::Deny {
+            reason: DENIED,
+            message: format!(
+                "{kind} {name} is not among the addresses of node {node} in the inventory ({}), {owner}; \
+                 add it to the node there if it is the node's, else take it off the node; the \
+                 kubelet asks again by itself",
+                known.join(", ")
+            ),
+        };
+    }
+    approve(format!(
+        "every name is among the addresses of node {node} in the inventory"
+    ))
+}
+
+fn approve(message: String) -> Decision {
+    Decision::Approve {
+        reason: APPROVED,
+        message,
+    }
+}
+
+/// It could never be signed.
+fn unfit(refusal: &Refusal) -> Decision {
+    Decision::Deny {
+        reason: DENIED,
+        message: refusal.to_string(),
+    }
+}
+
+fn address(ip: IpAddr) -> HostAddress {
+    HostAddress::Ip(ip.to_canonical())
+}
+
+/// The node that a request of a kubelet's form is for.
+fn node_of(request: &CertificateRequest) -> &str {
+    let name = request.common_names().first().copied().unwrap_or_default();
+    name.strip_prefix(NODE_PREFIX).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests;

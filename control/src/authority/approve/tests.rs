@@ -1,0 +1,211 @@
+//! Decisions about node certificates against an inventory.
+
+use super::super::x509::testing::{Ask, dns, ip, kubelet_client, kubelet_serving};
+use super::*;
+use std::path::Path;
+
+const INVENTORY: &str = "\
+apiVersion: eyesplice.dev/v1alpha1
+kind: NodeInventory
+nodes:
+- {name: w, addresses: [10.0.0.7, w.example, \"fd00::7\"]}
+- {name: v, addresses: [10.0.0.8]}
+";
+
+const BOOT: (&str, &str) = ("system:bootstrap:abcdef", "system:bootstrappers");
+const NODE: (&str, &str) = ("system:node:w", "system:nodes");
+
+struct Case {
+    signer: Signer,
+    usages: &'static [&'static str],
+    who: (&'static str, &'static str),
+    ask: Ask,
+}
+
+fn client(who: (&'static str, &'static str), ask: Ask) -> Case {
+    Case {
+        signer: Signer::KubeletClient,
+        usages: &["client auth", "digital signature"],
+        who,
+        ask,
+    }
+}
+
+fn serving(who: (&'static str, &'static str), ask: Ask) -> Case {
+    Case {
+        signer: Signer::KubeletServing,
+        usages: &["server auth", "digital signature"],
+        who,
+        ask,
+    }
+}
+
+fn decision(case: Case, change: impl FnOnce(&mut Policy<'_>)) -> Decision {
+    let mut object = CertificateSigningRequest::default();
+    case.signer.name().clone_into(&mut object.spec.signer_name);
+    object.spec.usages = case
+        .usages
+        .iter()
+        .map(|usage| (*usage).to_owned())
+        .collect();
+    object.spec.username = case.who.0.to_owned();
+    object.spec.groups = vec![case.who.1.to_owned(), "system:authenticated".to_owned()];
+    let request = CertificateRequest::read(&case.ask.pem()).unwrap();
+    let roles = Roles::new(&[]);
+    let inventory = Inventory::parse(INVENTORY, Path::new("inventory.yaml")).unwrap();
+    let mut policy = Policy {
+        roles: &roles,
+        inventory: Some(&inventory),
+        bootstrap_nodes: BootstrapNodes::Any,
+        insecure_group: None,
+    };
+    change(&mut policy);
+    decide(&object, &request, &policy)
+}
+
+fn plain(case: Case) -> Decision {
+    decision(case, |_| ())
+}
+
+fn denied(decision: Decision) -> String {
+    match decision {
+        Decision::Deny { message, .. } => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn approved(decision: &Decision) -> bool {
+    matches!(decision, Decision::Approve { .. })
+}
+
+#[test]
+fn client_certificate_is_approved_for_bootstrappers_and_for_the_node_itself() {
+    assert!(approved(&plain(client(BOOT, kubelet_client("w")))));
+    assert!(approved(&plain(client(BOOT, kubelet_client("unknown")))));
+    assert!(approved(&plain(client(NODE, kubelet_client("w")))));
+    let other = plain(client(NODE, kubelet_client("v")));
+    assert_eq!(other, Decision::Leave(Left::ForPeople));
+    let admin = plain(client(("admin", "system:masters"), kubelet_client("w")));
+    assert_eq!(admin, Decision::Leave(Left::ForPeople));
+}
+
+#[test]
+fn client_certificate_that_no_signer_takes_is_denied_with_the_rule() {
+    let names = kubelet_serving("w", vec![dns("w")]);
+    let message = denied(plain(client(BOOT, names)));
+    assert!(
+        message.contains("must have no alternative names"),
+        "{message}"
+    );
+}
+
+#[test]
+fn bootstrap_of_an_unknown_node_waits_where_the_inventory_decides() {
+    let decide = |node: &str| {
+        decision(client(BOOT, kubelet_client(node)), |policy| {
+            policy.bootstrap_nodes = BootstrapNodes::Inventory;
+        })
+    };
+    assert!(approved(&decide("w")));
+    assert_eq!(decide("unknown"), Decision::Leave(Left::UnknownNode));
+}
+
+#[test]
+fn serving_certificate_is_approved_if_every_name_is_the_nodes() {
+    for names in [
+        vec![dns("w"), ip("10.0.0.7")],
+        vec![dns("W.Example")],
+        vec![ip("fd00::7"), ip("10.0.0.7"), dns("w.example"), dns("w")],
+    ] {
+        let shown = format!("{names:?}");
+        let decision = plain(serving(NODE, kubelet_serving("w", names)));
+        assert!(approved(&decision), "{shown}: {decision:?}");
+    }
+}
+
+#[test]
+fn serving_certificate_with_a_foreign_name_is_denied_and_names_it() {
+    for (name, expected) in [
+        (
+            ip("10.0.0.9"),
+            "IP address 10.0.0.9 is not among the addresses of node w",
+        ),
+        (ip("10.0.0.8"), "it is node v's"),
+        (dns("v"), "DNS name v is not among"),
+        (
+            dns("kubernetes.default.svc"),
+            "no node has it; add it to the node there",
+        ),
+        (dns("*.example"), "DNS name *.example is not among"),
+        (ip("127.0.0.1"), "(10.0.0.7, fd00::7, w, w.example)"),
+    ] {
+        let names = vec![dns("w"), name, ip("10.0.0.7")];
+        let message = denied(plain(serving(NODE, kubelet_serving("w", names))));
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn serving_certificate_of_another_node_is_denied() {
+    let ask = kubelet_serving("v", vec![dns("v")]);
+    let message = denied(plain(serving(NODE, ask)));
+    assert!(
+        message.contains("is not the requester \"system:node:w\""),
+        "{message}"
+    );
+}
+
+#[test]
+fn serving_certificate_waits_without_knowledge_of_the_node() {
+    let who = ("system:node:unknown", "system:nodes");
+    let ask = || kubelet_serving("unknown", vec![dns("unknown")]);
+    assert_eq!(
+        plain(serving(who, ask())),
+        Decision::Leave(Left::UnknownNode)
+    );
+    let without = decision(serving(who, ask()), |policy| policy.inventory = None);
+    assert_eq!(without, Decision::Leave(Left::NoInventory));
+    let person = plain(serving(
+        ("jane", "dev"),
+        kubelet_serving("w", vec![dns("w")]),
+    ));
+    assert_eq!(person, Decision::Leave(Left::ForPeople));
+    // A bootstrap token is no node.
+    let boot = plain(serving(BOOT, kubelet_serving("w", vec![dns("w")])));
+    assert_eq!(boot, Decision::Leave(Left::ForPeople));
+}
+
+#[test]
+fn insecure_group_is_approved_unseen_but_within_the_signers_rules() {
+    let foreign = || kubelet_serving("w", vec![dns("evil.example")]);
+    let decide = |ask: Ask| {
+        decision(serving(("jane", "dev"), ask), |policy| {
+            policy.insecure_group = Some("dev");
+        })
+    };
+    let Decision::Approve { reason, message } = decide(foreign()) else {
+        panic!("not approved")
+    };
+    assert_eq!(reason, "InsecureAutoApproved");
+    assert!(
+        message.contains("--insecure-auto-approve-group dev"),
+        "{message}"
+    );
+    assert_eq!(
+        decide(kubelet_client("w")),
+        Decision::Leave(Left::ForPeople)
+    );
+    let other = decision(serving(("jane", "ops"), foreign()), |policy| {
+        policy.insecure_group = Some("dev");
+    });
+    assert_eq!(other, Decision::Leave(Left::ForPeople));
+}
+
+#[test]
+fn other_signers_are_left_alone() {
+    let case = Case {
+        signer: Signer::ApiServerClient,
+        ..client(BOOT, kubelet_client("w"))
+    };
+    assert_eq!(plain(case), Decision::Leave(Left::ForPeople));
+}

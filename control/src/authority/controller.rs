@@ -1,0 +1,340 @@
+//! Approves, signs and cleans: looks at every object whenever one changed.
+//!
+//! It keeps no queue that could be lost: what is to be done is what the store says, so after a crash
+//! the next turn goes on where the last one was cut. Each step is one transaction.
+
+use super::approve::{Decision, Left, Policy, decide};
+use super::clean::due;
+use super::limits;
+use super::material::AuthorityMaterial;
+use super::object::{APPROVED, CertificateSigningRequest, Condition, DENIED, FAILED, Timestamp};
+use super::sign::{SignError, sign};
+use super::store::{Change, Object, Store, StoreError};
+use super::x509::{CertificateRequest, Signer};
+use crate::cli::chain;
+use crate::metrics::{Metrics, Row};
+use arc_swap::ArcSwap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+use time::OffsetDateTime;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+/// The label of signers that are not ours.
+const OTHER: &str = "other";
+
+/// Approves, signs and cleans.
+#[derive(Debug)]
+pub(super) struct Controller {
+    pub(super) store: Arc<Store>,
+    pub(super) material: Arc<ArcSwap<AuthorityMaterial>>,
+    pub(super) insecure_group: Option<String>,
+    pub(super) metrics: Arc<Metrics>,
+    memory: Memory,
+}
+
+/// What was found out under one generation of material, so that it is not found out at each turn.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Which material.
+    of: Option<Arc<AuthorityMaterial>>,
+    /// Why a pending CSR is left, by UID.
+    left: HashMap<String, Left>,
+    /// Approved CSRs whose failure to be signed was logged, by UID.
+    stuck: HashSet<String>,
+}
+
+/// Why one object could not be worked on.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+impl Controller {
+    pub(super) fn new(
+        store: Arc<Store>,
+        material: Arc<ArcSwap<AuthorityMaterial>>,
+        insecure_group: Option<String>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            store,
+            material,
+            insecure_group,
+            metrics,
+            memory: Memory::default(),
+        }
+    }
+
+    /// Works until the task is dropped.
+    pub(super) async fn run(self) {
+        let mut changes = self.store.subscribe();
+        let mut controller = self;
+        let mut compact_at = Instant::now() + limits::COMPACT;
+        loop {
+            changes.mark_unchanged();
+            let compact = Instant::now() >= compact_at;
+            if compact {
+                compact_at = Instant::now() + limits::COMPACT;
+            }
+            let turn = spawn_blocking(move || {
+                let now = SystemTime::now();
+                let mut result = controller.turn(now);
+                if compact && result.is_ok() {
+                    result = controller.store.compact(Timestamp::from(now));
+                }
+                (controller, result)
+            });
+            let Ok((back, result)) = turn.await else {
+                tracing::error!("controller of the authority panicked; this is a bug");
+                return;
+            };
+            controller = back;
+            if let Err(error) = result {
+                tracing::error!(
+                    error = chain(&error),
+                    "controller cannot write; it tries again"
+                );
+                sleep(limits::STORE_RETRY).await;
+                continue;
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = sleep(limits::SWEEP) => {}
+            }
+        }
+    }
+
+    /// Looks at every object once. Blocks.
+    pub(super) fn turn(&mut self, now: SystemTime) -> Result<(), StoreError> {
+        let material = self.material.load_full();
+        let same = self
+            .memory
+            .of
+            .as_ref()
+            .is_some_and(|of| Arc::ptr_eq(of, &material));
+        if !same {
+            self.memory = Memory::default();
+            self.memory.of = Some(Arc::clone(&material));
+        }
+        let now = OffsetDateTime::from(now);
+        let mut pending = Pending::default();
+        let listing = self.store.list();
+        for object in &listing.objects {
+            let step = if let Some(reason) = due(object, now) {
+                self.clean(object, reason.as_str())
+            } else if object.is_pending() {
+                self.approve(object, &material, now, &mut pending)
+            } else if object.awaits_signature() {
+                self.sign(object, &material, now)
+            } else {
+                Ok(())
+            };
+            match step {
+                // Gone meanwhile, or changed: the next turn sees what it is.
+                Ok(()) | Err(StoreError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let alive: HashSet<&str> = listing
+            .objects
+            .iter()
+            .map(|o| o.metadata.uid.as_str())
+            .collect();
+        self.memory
+            .left
+            .retain(|uid, _| alive.contains(uid.as_str()));
+        self.memory.stuck.retain(|uid| alive.contains(uid.as_str()));
+        pending.show(&self.metrics);
+        Ok(())
+    }
+
+    fn clean(&self, object: &Object, reason: &'static str) -> Result<(), StoreError> {
+        self.store.update(&object.metadata.name, |current| {
+            let same = current.metadata.resource_version == object.metadata.resource_version;
+            Ok::<_, StoreError>(if same { Change::Delete } else { Change::Keep })
+        })?;
+        self.metrics.authority.cleaned(reason);
+        tracing::info!(
+            csr = object.metadata.name,
+            reason,
+            "CSR removed: its time is over"
+        );
+        Ok(())
+    }
+
+    fn approve(
+        &mut self,
+        object: &Object,
+        material: &AuthorityMaterial,
+        now: OffsetDateTime,
+        pending: &mut Pending,
+    ) -> Result<(), StoreError> {
+        let uid = &object.metadata.uid;
+        if let Some(left) = self.memory.left.get(uid) {
+            pending.add(object, *left, now);
+            return Ok(());
+        }
+        let policy = Policy {
+            roles: &material.roles,
+            inventory: material.inventory.as_ref(),
+            bootstrap_nodes: material.config.approval.bootstrap_nodes,
+            insecure_group: self.insecure_group.as_deref(),
+        };
+        // It was verified when it came; the store is trusted no more than that.
+        let decision = match CertificateRequest::read(&object.spec.request.0) {
+            Ok(request) => decide(object, &request, &policy),
+            Err(error) => Decision::Deny {
+                reason: "Unreadable",
+                message: error.to_string(),
+            },
+        };
+        let (kind, word, reason, message) = match decision {
+            Decision::Approve { reason, message } => (APPROVED, "approved", reason, message),
+            Decision::Deny { reason, message } => (DENIED, "denied", reason, message),
+            Decision::Leave(left) => {
+                if left == Left::UnknownNode {
+                    tracing::warn!(
+                        csr = object.metadata.name,
+                        user = object.spec.username,
+                        "CSR waits: the inventory does not know its node; add it to \
+                         approval.inventoryFile, or decide with kubectl certificate approve|deny"
+                    );
+                }
+                self.memory.left.insert(uid.clone(), left);
+                pending.add(object, left, now);
+                return Ok(());
+            }
+        };
+        let condition = Condition::new(kind, reason, message, Timestamp::new(now));
+        let mut written = false;
+        self.store.update(&object.metadata.name, |current| {
+            if current.metadata.uid != *uid || !current.is_pending() {
+                return Ok::<_, StoreError>(Change::Keep);
+            }
+            let mut decided = current.clone();
+            decided.status.conditions.push(condition.clone());
+            written = true;
+            Ok(Change::Put(decided))
+        })?;
+        if written {
+            self.metrics.authority.decision(label(object), word);
+            log_decision(object, word, &condition);
+        }
+        Ok(())
+    }
+
+    fn sign(
+        &mut self,
+        object: &Object,
+        material: &AuthorityMaterial,
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        let Some(signer) = Signer::by_name(&object.spec.signer_name) else {
+            return Ok(());
+        };
+        let Some(ca) = material.signers.get(&signer) else {
+            return Ok(());
+        };
+        let uid = &object.metadata.uid;
+        let signed = self.store.update(&object.metadata.name, |current| {
+            if current.metadata.uid != *uid || !current.awaits_signature() {
+                return Ok::<_, StepError>(Change::Keep);
+            }
+            Ok(sign(current, signer, ca, now)?)
+        });
+        match signed {
+            Ok(object) => {
+                let failed = object.condition(FAILED);
+                let result = if failed.is_some() { "failed" } else { "signed" };
+                self.metrics.authority.signature(signer.name(), result);
+                tracing::info!(
+                    csr = object.metadata.name,
+                    signer = signer.name(),
+                    user = object.spec.username,
+                    result,
+                    why = failed.map(|condition| condition.message.as_str()),
+                    "CSR left the signer"
+                );
+                Ok(())
+            }
+            Err(StepError::Store(StoreError::SerialUsed { serial })) => {
+                // Drawn by chance twice in 2^128, or by a broken random source: say it, draw anew.
+                tracing::error!(serial, "serial number was drawn twice; nothing was signed");
+                Ok(())
+            }
+            Err(StepError::Store(error)) => Err(error),
+            Err(StepError::Sign(error)) => {
+                self.metrics.authority.signature(signer.name(), "error");
+                if self.memory.stuck.insert(uid.clone()) {
+                    let error = chain(&error);
+                    tracing::error!(
+                        csr = object.metadata.name,
+                        error,
+                        "CSR cannot be signed for now"
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn label(object: &CertificateSigningRequest) -> &'static str {
+    Signer::by_name(&object.spec.signer_name).map_or(OTHER, Signer::name)
+}
+
+fn log_decision(object: &Object, word: &str, condition: &Condition) {
+    let (csr, signer) = (&object.metadata.name, &object.spec.signer_name);
+    let (user, why) = (&object.spec.username, &condition.message);
+    if condition.reason == "InsecureAutoApproved" {
+        tracing::warn!(
+            csr,
+            signer,
+            user,
+            why,
+            "CSR approved without any check of its requester"
+        );
+    } else {
+        tracing::info!(csr, signer, user, why, decision = word, "CSR decided");
+    }
+}
+
+/// What nobody decided about, for metrics.
+#[derive(Debug, Default)]
+struct Pending(BTreeMap<(&'static str, Left), (i64, i64)>);
+
+impl Pending {
+    fn add(&mut self, object: &CertificateSigningRequest, left: Left, now: OffsetDateTime) {
+        let created = object.metadata.creation_timestamp;
+        let age = created.map_or(0, |created| (now - created.time()).whole_seconds().max(0));
+        let (count, oldest) = self.0.entry((label(object), left)).or_default();
+        *count += 1;
+        *oldest = age.max(*oldest);
+    }
+
+    fn show(self, metrics: &Metrics) {
+        let rows = |value: fn(&(i64, i64)) -> i64| {
+            let row = |((signer, left), values): (&(&'static str, Left), &(i64, i64))| Row {
+                labels: vec![
+                    ("signer", (*signer).to_owned()),
+                    ("reason", left.as_str().to_owned()),
+                ],
+                value: value(values),
+            };
+            self.0.iter().map(row).collect()
+        };
+        metrics.authority.pending.replace(rows(|(count, _)| *count));
+        metrics
+            .authority
+            .pending_age
+            .replace(rows(|(_, oldest)| *oldest));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! Every bound of the authority, with its reason.
+
+use std::time::Duration;
+
+/// One request body: a CSR of the largest key with a hundred names, in base64, with annotations.
+pub(super) const BODY: usize = 256 << 10;
+
+/// `spec.request`, PEM: RSA with 16,384 bits and a hundred names of 253 bytes take half of it.
+pub(super) const REQUEST_PEM: usize = 64 << 10;
+
+/// Alternative names of one request: a node has less than twenty.
+pub(super) const NAMES: usize = 100;
+
+/// Attributes of one subject: a user of more groups than that is a mistake.
+pub(super) const SUBJECT_ATTRIBUTES: usize = 64;
+
+/// One attribute of a subject; RFC 5280, appendix A, says 64 for most, groups are longer in practice.
+pub(super) const SUBJECT_VALUE: usize = 256;
+
+/// Labels and annotations together, as upstream (`TotalAnnotationSizeLimitB`).
+pub(super) const METADATA: usize = 256 << 10;
+
+/// Conditions of one object: three are known, controllers may add theirs.
+pub(super) const CONDITIONS: usize = 16;
+
+/// Usages of one object: 23 are known.
+pub(super) const USAGES: usize = 32;
+
+/// Reason and message of one condition, as kubectl and we write them.
+pub(super) const CONDITION_TEXT: usize = 32 << 10;
+
+/// `status.certificate`: a chain of ten RSA certificates.
+pub(super) const CERTIFICATE_PEM: usize = 64 << 10;
+
+/// Connections served at a time: each node waits for its certificate on one.
+pub(super) const CONNECTIONS: usize = 4096;
+
+/// Connections in their TLS handshake at a time: these cost the most and prove nothing.
+pub(super) const HANDSHAKES: usize = 64;
+
+/// One TLS handshake.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One request head, from the end of the previous response.
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// One request head in bytes: a bearer token of 32 KiB fits twice.
+pub(super) const HEAD: usize = 64 << 10;
+
+/// One request body.
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Between the start of a stop and the end of the last connection.
+pub(super) const STOP: Duration = Duration::from_secs(5);
+
+/// Events that a watch may be behind before its client must list again.
+pub(super) const HISTORY: usize = 1024;
+
+/// Events of one watch on their way to a client that reads slowly.
+pub(super) const WATCH_QUEUE: usize = 16;
+
+/// How long a watch lasts unless the client says less; upstream draws 30 to 60 minutes.
+pub(super) const WATCH: Duration = Duration::from_secs(1800);
+
+/// Between two bookmarks, as upstream.
+pub(super) const BOOKMARK: Duration = Duration::from_secs(60);
+
+/// A watch that takes nothing for so long is over: its client is gone or hung.
+pub(super) const WATCH_STALL: Duration = Duration::from_secs(60);
+
+/// Between two looks at every object: cleaning, and what an event was missed for.
+pub(super) const SWEEP: Duration = Duration::from_secs(10);
+
+/// Between two looks at the size of the store: CSRs live for an hour.
+pub(super) const COMPACT: Duration = Duration::from_secs(3600);
+
+/// Between two tries after the store failed.
+pub(super) const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// Identities whose rate of creation is remembered; the one that was idle longest is forgotten.
+pub(super) const RATED_IDENTITIES: usize = 4096;
+
+const _: () = assert!(REQUEST_PEM * 4 / 3 < BODY);
+const _: () = assert!(HANDSHAKES < CONNECTIONS);

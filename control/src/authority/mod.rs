@@ -1,0 +1,35 @@
+//! `eyesplice authority`: the certificates.k8s.io API for kubelets and kubectl, with approver and
+//! signer, on one machine.
+//!
+//! `server` speaks HTTP and JSON, `store` keeps the objects, `controller` approves, signs and cleans;
+//! what they decide by is in pure functions: `validation`, `x509`, `roles`, `approve`, `sign`,
+//! `clean`. A CSR is only ever changed in the store, one at a time, so that server and controller
+//! need not know of each other.
+
+mod approve;
+mod clean;
+mod controller;
+mod creation;
+mod error;
+mod limits;
+mod material;
+mod object;
+mod process;
+mod report;
+mod roles;
+mod server;
+mod sign;
+mod store;
+mod validation;
+mod x509;
+
+pub use approve::BootstrapNodes;
+pub use material::{AuthorityMaterial, AuthorityMaterialErrors};
+pub use process::{AuthorityError, Options, run};
+pub use report::{AuthorityCheckError, AuthorityReport, check};
+pub use roles::{Binding, Role};
+pub(crate) use x509::SIGNERS;
+pub use x509::Signer;
+
+#[cfg(test)]
+mod testing;

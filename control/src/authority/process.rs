@@ -1,0 +1,300 @@
+//! The process of `eyesplice authority`: puts the parts together, runs them, and takes them down.
+
+use super::controller::Controller;
+use super::creation::Rates;
+use super::limits;
+use super::material::AuthorityMaterial;
+use super::object::Timestamp;
+use super::server::{Server, serve};
+use super::store::{Store, StoreError};
+use crate::admin::{Admin, BindError, Readiness};
+use crate::authn::{Authenticator, Sources};
+use crate::cli::chain;
+use crate::config::{AuthorityConfig, LoadedAuthority};
+use crate::gateway::signals::{Request, Signals};
+use crate::gateway::systemd;
+use crate::metrics::{Metrics, certificate_rows};
+use crate::reload::{Loaded, Published, Reloader, Source, Timing, load_settled};
+use arc_swap::ArcSwap;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_blocking;
+
+/// Threads of the runtime: TLS handshakes and JSON; the disk has threads of its own.
+const THREADS: usize = 2;
+
+/// How long the last tasks may take to end.
+const LAST_TASKS: Duration = Duration::from_secs(5);
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration.
+    pub config: PathBuf,
+    /// Whatever this group asks for is approved.
+    pub insecure_auto_approve_group: Option<String>,
+}
+
+/// Why the authority did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// Configuration or files are not valid.
+    #[error("configuration has {} errors; nothing was started", .0.len())]
+    Config(Vec<String>),
+    /// The runtime could not be started.
+    #[error("cannot start the authority's threads; check the limit of processes")]
+    Runtime(#[source] io::Error),
+    /// Signals could not be caught.
+    #[error("cannot catch signals")]
+    Signals(#[source] io::Error),
+    /// The admin endpoint could not be bound.
+    #[error(transparent)]
+    Admin(#[from] BindError),
+    /// The listener could not be bound.
+    #[error("authority cannot listen on {address}; set listen.address to a free one")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The store could not be opened.
+    #[error("cannot open the store")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A task that must run for ever ended: a bug.
+    #[error("{0} ended by itself; this is a bug")]
+    TaskEnded(&'static str),
+}
+
+/// Runs until a signal stopped it.
+///
+/// # Errors
+/// Whatever kept it from starting; nothing stays behind.
+pub fn run(options: Options) -> Result<(), AuthorityError> {
+    // The store and whatever else is written is nobody else's business.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("authority")
+        .enable_all()
+        .build()
+        .map_err(AuthorityError::Runtime)?;
+    let result = runtime.block_on(supervise(options));
+    runtime.shutdown_timeout(LAST_TASKS);
+    result
+}
+
+async fn supervise(options: Options) -> Result<(), AuthorityError> {
+    let mut signals = Signals::catch().map_err(AuthorityError::Signals)?;
+    let metrics = Metrics::new();
+    let files = Files {
+        config: options.config,
+    };
+    let first = files.clone();
+    let settled = spawn_blocking(move || load_settled(|| first.load())).await;
+    let settled = settled.map_err(|_| AuthorityError::TaskEnded("the first load"))?;
+    let (state, seen) = settled.into_state().map_err(AuthorityError::Config)?;
+    let source = FileSource::start(files, state, Arc::clone(&metrics));
+    let material = Arc::clone(&source.material);
+    let config = material.load().config.clone();
+
+    let store = open_store(&config).await?;
+    let admin = Admin::bind(config.admin.address).await?;
+    tracing::info!(address = %admin.address(), "admin endpoint listens");
+    let readiness = Arc::new(Readiness::default());
+    tokio::spawn(admin.serve(Arc::clone(&metrics), Arc::clone(&readiness)));
+    readiness.material_loaded();
+    let listener = bind(config.address).await?;
+
+    if let Some(group) = &options.insecure_auto_approve_group {
+        tracing::warn!(
+            group,
+            "INSECURE: every CSR of this group that its signer takes is approved unseen; whoever is \
+             in it can become any user and any node. Remove --insecure-auto-approve-group"
+        );
+    }
+    let (stop, stopping) = watch::channel(false);
+    let server = Arc::new(Server {
+        store: Arc::clone(&store),
+        material: Arc::clone(&material),
+        authenticator: Arc::clone(&source.authenticator),
+        rates: Rates::default(),
+        metrics: Arc::clone(&metrics),
+        stopping,
+    });
+    let group = options.insecure_auto_approve_group;
+    let controller = Controller::new(store, material, group, Arc::clone(&metrics));
+    let mut controller = tokio::spawn(controller.run());
+    let mut serving = tokio::spawn(serve(server, listener));
+    readiness.listeners_bound();
+
+    let hangup = Arc::new(Notify::new());
+    systemd::ready("serving");
+    let timing = Timing::default();
+    let reloader = Reloader::new(source, seen, Arc::clone(&hangup), timing, metrics);
+    let reloader = tokio::spawn(reloader.run());
+    tokio::spawn(systemd::feed_watchdog());
+    let failure = loop {
+        tokio::select! {
+            request = signals.next() => match request {
+                Request::Reload => hangup.notify_one(),
+                Request::Stop(signal) => {
+                    tracing::info!(signal, "stopping");
+                    break None;
+                }
+            },
+            _ = &mut controller => break Some(AuthorityError::TaskEnded("the controller")),
+            _ = &mut serving => break Some(AuthorityError::TaskEnded("the listener")),
+        }
+    };
+    readiness.draining();
+    systemd::stopping(limits::STOP);
+    reloader.abort();
+    stop.send_replace(true);
+    if !serving.is_finished() {
+        // Its own deadline bounds it.
+        let _ = serving.await;
+    }
+    controller.abort();
+    failure.map_or(Ok(()), Err)
+}
+
+async fn open_store(config: &AuthorityConfig) -> Result<Arc<Store>, AuthorityError> {
+    let path = config.store.clone();
+    let opened = spawn_blocking(move || Store::open(&path, Timestamp::from(SystemTime::now())));
+    let opened = opened
+        .await
+        .map_err(|_| AuthorityError::TaskEnded("the opening of the store"))?;
+    let store = opened.map_err(|error: StoreError| AuthorityError::Store(error.into()))?;
+    let listing = store.list();
+    tracing::info!(
+        path = %config.store.display(),
+        csrs = listing.objects.len(),
+        revision = listing.revision,
+        "store is open"
+    );
+    Ok(Arc::new(store))
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, AuthorityError> {
+    let failed = |source| AuthorityError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    tracing::info!(address = %bound, "authority listens");
+    Ok(listener)
+}
+
+/// What was loaded together.
+#[derive(Debug)]
+struct State {
+    material: AuthorityMaterial,
+    sources: Sources,
+}
+
+/// Where the configuration is; all other files are named in it.
+#[derive(Clone, Debug)]
+struct Files {
+    config: PathBuf,
+}
+
+impl Files {
+    /// Reads the configuration and every file that it names. Blocks.
+    fn load(&self) -> Loaded<State> {
+        let mut files = BTreeSet::from([self.config.clone()]);
+        let LoadedAuthority { config, warnings } = match AuthorityConfig::load(&self.config) {
+            Ok(loaded) => loaded,
+            Err(errors) => {
+                let file = errors.file.display();
+                let lines = errors.errors.iter().map(|error| format!("{file}: {error}"));
+                return Loaded {
+                    files,
+                    result: Err(lines.collect()),
+                };
+            }
+        };
+        files.extend(config.files());
+        let result = match AuthorityMaterial::load(config, SystemTime::now()) {
+            Ok((mut material, sources)) => {
+                let warnings = warnings.iter().map(ToString::to_string);
+                material.warnings.extend(warnings);
+                Ok(State { material, sources })
+            }
+            Err(errors) => Err(errors.0.iter().map(|error| chain(error)).collect()),
+        };
+        Loaded { files, result }
+    }
+}
+
+/// Publishes what was loaded, at the start and at every reload.
+#[derive(Debug)]
+struct FileSource {
+    files: Files,
+    material: Arc<ArcSwap<AuthorityMaterial>>,
+    authenticator: Arc<Authenticator>,
+    generation: u64,
+    metrics: Arc<Metrics>,
+}
+
+impl FileSource {
+    fn start(files: Files, state: State, metrics: Arc<Metrics>) -> Self {
+        let State { material, sources } = state;
+        show(&material, &metrics);
+        metrics.config.loaded(1, SystemTime::now());
+        Self {
+            files,
+            authenticator: Arc::new(Authenticator::new(sources)),
+            material: Arc::new(ArcSwap::from_pointee(material)),
+            generation: 1,
+            metrics,
+        }
+    }
+}
+
+impl Source for FileSource {
+    type State = State;
+
+    fn load(&mut self) -> Loaded<State> {
+        self.files.load()
+    }
+
+    fn publish(&mut self, state: State) -> Published {
+        let State { material, sources } = state;
+        show(&material, &self.metrics);
+        self.generation += 1;
+        let restart_required = self
+            .material
+            .load()
+            .config
+            .restart_required(&material.config);
+        self.authenticator.publish(sources);
+        self.material.store(Arc::new(material));
+        Published {
+            generation: self.generation,
+            restart_required,
+        }
+    }
+
+    fn reloading(&mut self) {
+        systemd::reloading();
+    }
+
+    fn settled(&mut self) {
+        systemd::ready("serving");
+    }
+}
+
+fn show(material: &AuthorityMaterial, metrics: &Metrics) {
+    for warning in &material.warnings {
+        tracing::warn!(warning, "configuration is allowed and probably not meant");
+    }
+    metrics
+        .certificates
+        .replace(certificate_rows(&material.certificates));
+}

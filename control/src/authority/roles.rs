@@ -1,0 +1,243 @@
+//! Who may do what: a table of groups and roles.
+//!
+//! What Kubernetes spreads over RBAC, NodeRestriction and the admission plug-ins of certificates is
+//! here one row per group. Bootstrappers and nodes see and ask for their own, as narrow as upstream
+//! can be set up.
+
+use super::object::CertificateSigningRequest;
+use super::x509::{CertificateRequest, NODE_GROUP, NODE_PREFIX, Signer};
+use crate::authn::UserInfo;
+
+/// What a group may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// See everything, approve and deny for its signers, delete.
+    Approver,
+    /// Write certificates and Failed for its signers: other signers than the ones here.
+    Signer,
+    /// Ask its signers, see its own.
+    Requester,
+    /// See everything.
+    Viewer,
+    /// Ask for the client certificate of any node, see its own (`system:node-bootstrapper`).
+    Bootstrapper,
+    /// A node: ask for its own two certificates, see its own.
+    Node,
+}
+
+/// One row of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The group, as tokens and certificates name it.
+    pub group: String,
+    /// What it may do.
+    pub role: Role,
+    /// For which signers: names, `domain/*` or `*`.
+    pub signers: Vec<String>,
+}
+
+/// What of the objects a user sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    All,
+    Own,
+    Nothing,
+}
+
+/// The rows that are always there.
+const BUILT_IN: [(&str, Role); 4] = [
+    ("system:masters", Role::Admin),
+    ("kubeadm:cluster-admins", Role::Admin),
+    ("system:bootstrappers", Role::Bootstrapper),
+    (NODE_GROUP, Role::Node),
+];
+
+/// The table.
+#[derive(Clone, Debug)]
+pub(crate) struct Roles(Vec<Binding>);
+
+impl Roles {
+    /// Adds the operator's rows to the built-in ones.
+    pub(crate) fn new(more: &[Binding]) -> Self {
+        let built_in = BUILT_IN.iter().map(|(group, role)| Binding {
+            group: (*group).to_owned(),
+            role: *role,
+            signers: vec!["*".to_owned()],
+        });
+        Self(built_in.chain(more.iter().cloned()).collect())
+    }
+
+    /// What `user` sees.
+    pub(crate) fn sight(&self, user: &UserInfo) -> Sight {
+        let mut sight = Sight::Nothing;
+        for binding in self.of(user) {
+            match binding.role {
+                Role::Admin | Role::Approver | Role::Signer | Role::Viewer => return Sight::All,
+                Role::Requester | Role::Bootstrapper | Role::Node => sight = Sight::Own,
+            }
+        }
+        sight
+    }
+
+    /// Says whether `user` may ask for that; else why not.
+    pub(crate) fn may_create(
+        &self,
+        user: &UserInfo,
+        signer: &str,
+        request: &CertificateRequest,
+    ) -> Result<(), String> {
+        // Upstream's admission plug-in CertificateSubjectRestriction: nobody may.
+        let masters = request.organizations().contains(&"system:masters");
+        if signer == Signer::ApiServerClient.name() && masters {
+            return Err(format!(
+                "use of {signer} signer with system:masters group is not allowed; a certificate of \
+                 it could not be revoked"
+            ));
+        }
+        let mut why = format!("User {:?} cannot create resource", user.username);
+        for binding in self.of(user) {
+            match binding.role {
+                Role::Admin => return Ok(()),
+                Role::Requester if binding.covers(signer) => return Ok(()),
+                Role::Bootstrapper if signer == Signer::KubeletClient.name() => return Ok(()),
+                Role::Bootstrapper => {
+                    why = format!(
+                        "group {} may ask {} only, for a node's client certificate",
+                        binding.group,
+                        Signer::KubeletClient
+                    );
+                }
+                Role::Node => match own_node(user, signer, request) {
+                    Ok(()) => return Ok(()),
+                    Err(refusal) => why = refusal,
+                },
+                Role::Approver | Role::Signer | Role::Viewer | Role::Requester => {}
+            }
+        }
+        Err(why)
+    }
+
+    /// Says whether `user` may approve and deny for a signer.
+    pub(crate) fn may_approve(&self, user: &UserInfo, signer: &str) -> Result<(), String> {
+        self.has(user, signer, Role::Approver).ok_or_else(|| {
+            format!(
+                "user {:?} is not permitted to approve requests with signerName {signer:?}; give \
+                 one of its groups the role approver",
+                user.username
+            )
+        })
+    }
+
+    /// Says whether `user` may write certificates for a signer.
+    pub(crate) fn may_sign(&self, user: &UserInfo, signer: &str) -> Result<(), String> {
+        self.has(user, signer, Role::Signer).ok_or_else(|| {
+            format!(
+                "user {:?} is not permitted to sign requests with signerName {signer:?}; give one \
+                 of its groups the role signer",
+                user.username
+            )
+        })
+    }
+
+    /// Says whether `user` may delete an object.
+    pub(crate) fn may_delete(
+        &self,
+        user: &UserInfo,
+        object: &CertificateSigningRequest,
+    ) -> Result<(), String> {
+        let allowed = self.has(user, &object.spec.signer_name, Role::Approver);
+        allowed.ok_or_else(|| cannot(user, "delete"))
+    }
+
+    /// Says whether `user` may change labels and annotations.
+    pub(crate) fn may_update(
+        &self,
+        user: &UserInfo,
+        object: &CertificateSigningRequest,
+    ) -> Result<(), String> {
+        let allowed = self.has(user, &object.spec.signer_name, Role::Approver);
+        allowed.ok_or_else(|| cannot(user, "update"))
+    }
+
+    /// Says whether requesters of these groups may have any node's first client certificate
+    /// (upstream's `nodeclient`).
+    pub(crate) fn bootstraps_nodes(&self, groups: &[String]) -> bool {
+        self.any(groups, Role::Bootstrapper)
+    }
+
+    /// Says whether requesters of these groups are nodes (upstream's `selfnodeclient`).
+    pub(crate) fn are_nodes(&self, groups: &[String]) -> bool {
+        self.any(groups, Role::Node)
+    }
+
+    fn any(&self, groups: &[String], role: Role) -> bool {
+        let mut of_role = self.0.iter().filter(|binding| binding.role == role);
+        of_role.any(|binding| groups.contains(&binding.group))
+    }
+
+    fn has(&self, user: &UserInfo, signer: &str, role: Role) -> Option<()> {
+        self.of(user)
+            .any(|binding| {
+                binding.role == Role::Admin || (binding.role == role && binding.covers(signer))
+            })
+            .then_some(())
+    }
+
+    fn of(&self, user: &UserInfo) -> impl Iterator<Item = &Binding> {
+        self.0
+            .iter()
+            .filter(|binding| user.groups.contains(&binding.group))
+    }
+}
+
+impl Binding {
+    fn covers(&self, signer: &str) -> bool {
+        self.signers
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some("") => true,
+                Some(domain) => domain.ends_with('/') && signer.starts_with(domain),
+                None => pattern == signer,
+            })
+    }
+}
+
+/// How the API server words a refusal.
+pub(crate) fn cannot(user: &UserInfo, verb: &str) -> String {
+    format!(
+        "User {:?} cannot {verb} resource \"certificatesigningrequests\" in API group \
+         \"certificates.k8s.io\" at the cluster scope",
+        user.username
+    )
+}
+
+/// Upstream's admission plug-in NodeRestriction.
+fn own_node(user: &UserInfo, signer: &str, request: &CertificateRequest) -> Result<(), String> {
+    let node = user.username.strip_prefix(NODE_PREFIX);
+    if node.is_none_or(str::is_empty) {
+        let name = &user.username;
+        return Err(format!(
+            "user {name:?} in group {NODE_GROUP} is no {NODE_PREFIX}NAME"
+        ));
+    }
+    let signers = [Signer::KubeletClient.name(), Signer::KubeletServing.name()];
+    if !signers.contains(&signer) {
+        return Err(format!(
+            "node user {:?} may ask {} only, not {signer:?}",
+            user.username,
+            signers.join(" and ")
+        ));
+    }
+    match request.common_names()[..] {
+        [name] if name == user.username => Ok(()),
+        ref names => Err(format!(
+            "node {:?} can only request a certificate for itself, not for {names:?}",
+            user.username
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! The table of roles, row by row.
+
+use super::super::x509::testing::kubelet_client;
+use super::*;
+
+fn user(name: &str, groups: &[&str]) -> UserInfo {
+    UserInfo {
+        username: name.to_owned(),
+        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        ..UserInfo::default()
+    }
+}
+
+fn request(node: &str) -> CertificateRequest {
+    CertificateRequest::read(&kubelet_client(node).pem()).unwrap()
+}
+
+fn table() -> Roles {
+    let row = |group: &str, role, signers: &[&str]| Binding {
+        group: group.to_owned(),
+        role,
+        signers: signers.iter().map(|signer| (*signer).to_owned()).collect(),
+    };
+    Roles::new(&[
+        row("approvers", Role::Approver, &["kubernetes.io/*"]),
+        row("signers", Role::Signer, &["example.com/one"]),
+        row(
+            "users",
+            Role::Requester,
+            &["kubernetes.io/kube-apiserver-client"],
+        ),
+        row("viewers", Role::Viewer, &[]),
+    ])
+}
+
+#[test]
+fn create_is_allowed_to_those_whose_signer_it_is() {
+    let (client, serving) = (Signer::KubeletClient.name(), Signer::KubeletServing.name());
+    let boot = user("system:bootstrap:abcdef", &["system:bootstrappers"]);
+    let node = user("system:node:w", &["system:nodes"]);
+    let admin = user("admin", &["system:masters"]);
+    for (who, signer, of, allowed) in [
+        (&boot, client, "w", true),
+        (&boot, client, "v", true),
+        (&boot, serving, "w", false),
+        (&boot, "kubernetes.io/kube-apiserver-client", "w", false),
+        (&boot, "example.com/one", "w", false),
+        (&node, client, "w", true),
+        (&node, serving, "w", true),
+        (&node, client, "v", false),
+        (&node, serving, "v", false),
+        (&node, "kubernetes.io/kube-apiserver-client", "w", false),
+        (&user("w", &["system:nodes"]), client, "w", false),
+        (&user("system:node:", &["system:nodes"]), client, "w", false),
+        (&admin, serving, "w", true),
+        (&admin, "example.com/any", "w", true),
+        (
+            &user("jane", &["users"]),
+            "kubernetes.io/kube-apiserver-client",
+            "w",
+            true,
+        ),
+        (&user("jane", &["users"]), client, "w", false),
+        (&user("jane", &["viewers", "approvers"]), client, "w", false),
+        (&user("jane", &["system:authenticated"]), client, "w", false),
+    ] {
+        let got = table().may_create(who, signer, &request(of));
+        assert_eq!(
+            got.is_ok(),
+            allowed,
+            "{} {signer} {of}: {got:?}",
+            who.username
+        );
+    }
+}
+
+#[test]
+fn create_for_masters_is_refused_even_to_masters() {
+    use super::super::x509::testing::Ask;
+    let ask = Ask {
+        subject: vec![(rcgen::DnType::OrganizationName, "system:masters".to_owned())],
+        ..kubelet_client("w")
+    };
+    let request = CertificateRequest::read(&ask.pem()).unwrap();
+    let admin = user("admin", &["system:masters"]);
+    let refused = table().may_create(&admin, Signer::ApiServerClient.name(), &request);
+    assert!(
+        refused
+            .unwrap_err()
+            .contains("system:masters group is not allowed")
+    );
+}
+
+#[test]
+fn approve_and_sign_are_by_signer() {
+    let (one, any) = ("kubernetes.io/kubelet-serving", "example.com/one");
+    let approver = user("a", &["approvers"]);
+    let signer = user("s", &["signers"]);
+    let admin = user("root", &["kubeadm:cluster-admins"]);
+    let roles = table();
+    assert!(roles.may_approve(&approver, one).is_ok());
+    assert!(roles.may_approve(&approver, any).is_err());
+    assert!(roles.may_approve(&approver, "kubernetes.iox/a").is_err());
+    assert!(roles.may_approve(&signer, any).is_err());
+    assert!(roles.may_sign(&signer, any).is_ok());
+    assert!(roles.may_sign(&signer, one).is_err());
+    assert!(roles.may_sign(&approver, one).is_err());
+    assert!(roles.may_approve(&admin, any).is_ok() && roles.may_sign(&admin, any).is_ok());
+    let node = user("system:node:w", &["system:nodes"]);
+    assert!(roles.may_approve(&node, one).is_err());
+}
+
+#[test]
+fn sight_is_own_for_those_who_only_ask() {
+    for (groups, expected) in [
+        (&["system:bootstrappers"][..], Sight::Own),
+        (&["system:nodes"], Sight::Own),
+        (&["users"], Sight::Own),
+        (&["users", "viewers"], Sight::All),
+        (&["approvers"], Sight::All),
+        (&["system:authenticated"], Sight::Nothing),
+        (&[], Sight::Nothing),
+    ] {
+        assert_eq!(table().sight(&user("x", groups)), expected, "{groups:?}");
+    }
+}

@@ -1,0 +1,247 @@
+//! One connection: TLS, whose it is, then request after request.
+
+use super::body::Body;
+use super::route::{self, Call};
+use crate::authn::Authenticator;
+use crate::authority::creation::Rates;
+use crate::authority::limits;
+use crate::authority::material::AuthorityMaterial;
+use crate::authority::store::Store;
+use crate::metrics::Metrics;
+use arc_swap::ArcSwap;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// The wait after accept failed for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What every request needs.
+#[derive(Debug)]
+pub(in crate::authority) struct Server {
+    pub(in crate::authority) store: Arc<Store>,
+    pub(in crate::authority) material: Arc<ArcSwap<AuthorityMaterial>>,
+    pub(in crate::authority) authenticator: Arc<Authenticator>,
+    pub(in crate::authority) rates: Rates,
+    pub(in crate::authority) metrics: Arc<Metrics>,
+    /// Becomes true when the process stops: watches end.
+    pub(in crate::authority) stopping: watch::Receiver<bool>,
+}
+
+/// Accepts until the process stops, then lets live requests end.
+pub(in crate::authority) async fn serve(server: Arc<Server>, listener: TcpListener) {
+    let slots = Arc::new(Semaphore::new(limits::CONNECTIONS));
+    let handshakes = Arc::new(Semaphore::new(limits::HANDSHAKES));
+    let mut stopping = server.stopping.clone();
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&mut stopping) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let server = Arc::clone(&server);
+                let handshakes = Arc::clone(&handshakes);
+                tokio::spawn(async move {
+                    if let Some(connection) = handshake(&server, &handshakes, stream).await {
+                        requests(server, connection, peer.to_string()).await;
+                    }
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "authority cannot accept");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let all = u32::try_from(limits::CONNECTIONS).unwrap_or(u32::MAX);
+    if timeout(limits::STOP, slots.acquire_many(all))
+        .await
+        .is_err()
+    {
+        let live = limits::CONNECTIONS - slots.available_permits();
+        tracing::warn!(live, "stopping with live connections");
+    }
+}
+
+/// Waits until the process stops.
+pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // A sender that is gone says the same.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// A connection and its client's verified chain.
+struct Connection {
+    stream: TlsStream<TcpStream>,
+    chain: Option<Vec<CertificateDer<'static>>>,
+}
+
+async fn handshake(
+    server: &Server,
+    handshakes: &Semaphore,
+    stream: TcpStream,
+) -> Option<Connection> {
+    // Small answers: nothing to gain from waiting for more.
+    let _ = stream.set_nodelay(true);
+    let material = server.material.load_full();
+    let config = tls_config(&material)
+        .inspect_err(|error| tracing::error!(%error, "TLS cannot be set up; this is a bug"))
+        .ok()?;
+    let shaken = timeout(limits::HANDSHAKE_TIMEOUT, async {
+        let _turn = handshakes.acquire().await;
+        TlsAcceptor::from(Arc::new(config)).accept(stream).await
+    });
+    let stream = match shaken.await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!("TLS handshake took too long");
+            return None;
+        }
+    };
+    let chain = stream.get_ref().1.peer_certificates();
+    let chain = chain.and_then(|chain| verified(&material, chain));
+    Some(Connection { stream, chain })
+}
+
+/// Keeps a chain that the client CA vouches for. Another one counts as none, as at the API server:
+/// the request gets a 401 that says what to do, where a failed handshake says nothing.
+fn verified(
+    material: &AuthorityMaterial,
+    chain: &[CertificateDer<'static>],
+) -> Option<Vec<CertificateDer<'static>>> {
+    let (leaf, intermediates) = chain.split_first()?;
+    let verifier = material.clients.as_ref()?;
+    match verifier.verify_client_cert(leaf, intermediates, UnixTime::now()) {
+        Ok(_) => Some(chain.to_vec()),
+        Err(error) => {
+            let subject = crate::identity::identify(chain);
+            tracing::info!(%subject, %error, "client certificate is not accepted");
+            None
+        }
+    }
+}
+
+async fn requests(server: Arc<Server>, connection: Connection, peer: String) {
+    let Connection { stream, chain } = connection;
+    let chain: Option<Arc<[CertificateDer<'static>]>> = chain.map(Into::into);
+    let mut stopping = server.stopping.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let call = Call {
+            server: Arc::clone(&server),
+            chain: chain.clone(),
+            peer: peer.clone(),
+        };
+        async move { Ok::<Response<Body>, Infallible>(route::answer(call, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HEAD_TIMEOUT)
+        .max_buf_size(limits::HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stopped(&mut stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+fn tls_config(material: &AuthorityMaterial) -> Result<ServerConfig, rustls::Error> {
+    let clients: Arc<dyn ClientCertVerifier> = match &material.clients {
+        Some(verifier) => Arc::new(Asking(Arc::clone(verifier))),
+        None => WebPkiClientVerifier::no_client_auth(),
+    };
+    let certified = Arc::clone(&material.server.certified);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from((*certified).clone())));
+    // HTTP/1.1 alone: each watch has a connection of its own, which TCP's flow control bounds.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // A resumed session would skip the check of the client's chain against the CA in force.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}
+
+/// Asks for a client certificate and checks that the client has its key; whether the chain is good
+/// is decided after the handshake.
+#[derive(Debug)]
+struct Asking(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Asking {
+    fn offer_client_auth(&self) -> bool {
+        true
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}

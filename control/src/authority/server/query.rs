@@ -1,0 +1,169 @@
+//! The query parameters that requests may have.
+
+use super::selector::Selector;
+use crate::authority::error::ApiError;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// What becomes of unknown fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum FieldValidation {
+    Ignore,
+    #[default]
+    Warn,
+    Strict,
+}
+
+/// What of the object a row of a table carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Include {
+    None,
+    #[default]
+    Metadata,
+    Object,
+}
+
+/// The parameters of one request; unknown ones are passed over, as upstream does.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Query {
+    pub(super) watch: bool,
+    /// `None` where the client said nothing, which differs from "0" at a watch.
+    pub(super) revision: Option<u64>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) bookmarks: bool,
+    pub(super) initial_events: bool,
+    pub(super) selector: Selector,
+    pub(super) dry_run: bool,
+    pub(super) field_validation: FieldValidation,
+    pub(super) include: Include,
+}
+
+impl Query {
+    /// Reads the part of a URL after the question mark.
+    pub(super) fn parse(query: &str) -> Result<Self, ApiError> {
+        let mut read = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            read.take(key, &decode(value)?)?;
+        }
+        Ok(read)
+    }
+
+    fn take(&mut self, key: &str, value: &str) -> Result<(), ApiError> {
+        match key {
+            "watch" => self.watch = boolean(value),
+            "allowWatchBookmarks" => self.bookmarks = boolean(value),
+            "sendInitialEvents" => self.initial_events = boolean(value),
+            "resourceVersion" if value.is_empty() => {}
+            "resourceVersion" => {
+                let revision = value.parse().map_err(|_| {
+                    ApiError::bad_request(format!("resourceVersion: {value:?} is no number"))
+                })?;
+                self.revision = Some(revision);
+            }
+            "timeoutSeconds" => {
+                let seconds = value.parse().map_err(|_| {
+                    ApiError::bad_request(format!("timeoutSeconds: {value:?} is no number"))
+                })?;
+                self.timeout = Some(Duration::from_secs(seconds));
+            }
+            "fieldSelector" => self.selector.add_fields(value)?,
+            "labelSelector" => self.selector.add_labels(value)?,
+            "dryRun" => match value {
+                "" => {}
+                "All" => self.dry_run = true,
+                other => {
+                    let message = format!("dryRun: {other:?} is not supported; use All");
+                    return Err(ApiError::bad_request(message));
+                }
+            },
+            "fieldValidation" => {
+                self.field_validation = match value {
+                    "Ignore" => FieldValidation::Ignore,
+                    "" | "Warn" => FieldValidation::Warn,
+                    "Strict" => FieldValidation::Strict,
+                    other => {
+                        let message = format!(
+                            "fieldValidation: {other:?} is not supported; use Ignore, Warn or Strict"
+                        );
+                        return Err(ApiError::bad_request(message));
+                    }
+                };
+            }
+            "includeObject" => {
+                self.include = match value {
+                    "None" => Include::None,
+                    "Object" => Include::Object,
+                    _ => Include::Metadata,
+                };
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Go's `ParseBool`, and present without a value.
+fn boolean(value: &str) -> bool {
+    matches!(value, "" | "1" | "t" | "T" | "true" | "TRUE" | "True")
+}
+
+/// Undoes percent encoding and `+` (application/x-www-form-urlencoded).
+pub(super) fn decode(text: &str) -> Result<Cow<'_, str>, ApiError> {
+    if !text.contains(['%', '+']) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let wrong = || ApiError::bad_request("the URL has a broken escape");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        match first {
+            b'+' => bytes.push(b' '),
+            b'%' => {
+                let (digits, after) = rest.split_at_checked(2).ok_or_else(wrong)?;
+                let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
+                bytes.push(u8::from_str_radix(digits, 16).map_err(|_| wrong())?);
+                rest = after;
+            }
+            other => bytes.push(*other),
+        }
+    }
+    String::from_utf8(bytes)
+        .map(Cow::Owned)
+        .map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parse_reads_what_a_reflector_sends() {
+        let query = Query::parse(
+            "allowWatchBookmarks=true&fieldSelector=metadata.name%3Dcsr-x&resourceVersion=12\
+             &timeoutSeconds=403&watch=true",
+        )
+        .unwrap();
+        assert!(query.watch && query.bookmarks && !query.initial_events);
+        assert_eq!(query.revision, Some(12));
+        assert_eq!(query.timeout, Some(Duration::from_secs(403)));
+    }
+
+    #[test]
+    fn parse_refuses_what_makes_no_sense() {
+        for query in [
+            "resourceVersion=x",
+            "timeoutSeconds=-1",
+            "dryRun=Some",
+            "fieldValidation=Loose",
+            "fieldSelector=a%3",
+            "fieldSelector=%ff%3d1",
+            "fieldSelector=spec.colour%3Dred",
+            "labelSelector=a%20in%20b",
+        ] {
+            let error = Query::parse(query).unwrap_err();
+            assert_eq!(error.code.as_u16(), 400, "{query}");
+        }
+    }
+}

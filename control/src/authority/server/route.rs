@@ -1,0 +1,250 @@
+//! From a request to its handler: path, user, method.
+
+use super::body::{self, Body};
+use super::collection;
+use super::connection::Server;
+use super::discovery;
+use super::object::{self as handlers, Part};
+use super::openapi;
+use super::query::{self, Query};
+use super::respond;
+use crate::authn::UserInfo;
+use crate::authority::error::ApiError;
+use crate::authority::material::AuthorityMaterial;
+use crate::authority::object::RESOURCE;
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::{Method, Request, Response, StatusCode};
+use rustls::pki_types::CertificateDer;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// A connection's part of a request.
+pub(super) struct Call {
+    pub(super) server: Arc<Server>,
+    pub(super) chain: Option<Arc<[CertificateDer<'static>]>>,
+    pub(super) peer: String,
+}
+
+/// What a path is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Target {
+    Health,
+    Version,
+    Discovery(discovery::Document),
+    OpenApi(openapi::Document),
+    /// `kubectl describe` asks for them; there are none.
+    Events,
+    Collection,
+    Object(String, Part),
+}
+
+impl Target {
+    fn of(path: &str) -> Result<Self, ApiError> {
+        Ok(match path {
+            "/healthz" | "/livez" | "/readyz" => Self::Health,
+            "/version" => Self::Version,
+            "/api/v1/events" => Self::Events,
+            _ => {
+                if let Some(document) = discovery::Document::of(path) {
+                    return Ok(Self::Discovery(document));
+                }
+                if let Some(document) = openapi::Document::of(path) {
+                    return Ok(Self::OpenApi(document));
+                }
+                return Self::resource(path);
+            }
+        })
+    }
+
+    fn resource(path: &str) -> Result<Self, ApiError> {
+        let rest = path
+            .strip_prefix("/apis/certificates.k8s.io/v1/")
+            .and_then(|rest| rest.strip_prefix(RESOURCE))
+            .ok_or_else(ApiError::no_such_path)?;
+        if rest.is_empty() {
+            return Ok(Self::Collection);
+        }
+        let rest = rest.strip_prefix('/').ok_or_else(ApiError::no_such_path)?;
+        let (name, part) = match rest.split_once('/') {
+            None => (rest, Part::Whole),
+            Some((name, "approval")) => (name, Part::Approval),
+            Some((name, "status")) => (name, Part::Status),
+            Some(_) => return Err(ApiError::no_such_path()),
+        };
+        if name.is_empty() {
+            return Ok(Self::Collection);
+        }
+        Ok(Self::Object(query::decode(name)?.into_owned(), part))
+    }
+
+    fn is_public(&self) -> bool {
+        matches!(self, Self::Health | Self::Version)
+    }
+}
+
+/// What a method does to a target, as Kubernetes calls it.
+fn verb(method: &Method, target: Option<&Target>, query: &str) -> &'static str {
+    let one = matches!(target, Some(Target::Object(..)));
+    let watches = || Query::parse(query).is_ok_and(|query| query.watch);
+    match *method {
+        Method::GET | Method::HEAD if one => "get",
+        Method::GET | Method::HEAD if target == Some(&Target::Collection) => {
+            if watches() {
+                "watch"
+            } else {
+                "list"
+            }
+        }
+        Method::GET | Method::HEAD => "read",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "other",
+    }
+}
+
+/// Answers one request, counts and logs it.
+pub(super) async fn answer(call: Call, request: Request<Incoming>) -> Response<Body> {
+    let server = Arc::clone(&call.server);
+    let peer = call.peer.clone();
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let target = Target::of(&path);
+    let verb = verb(
+        &method,
+        target.as_ref().ok(),
+        request.uri().query().unwrap_or_default(),
+    );
+    let mut user = None;
+    let answered = match target {
+        Ok(target) => handle(call, request, target, &mut user).await,
+        Err(error) => Err(error),
+    };
+    let (response, error) = match answered {
+        Ok(response) => (response, None),
+        Err(error) => (respond::error(&error), Some(error)),
+    };
+    let code = response.status().as_u16();
+    server.metrics.authority.request(verb, code);
+    let user = user.map(|user| user.username);
+    let why = error.as_ref().map(|error| error.message.as_str());
+    if code >= 500 {
+        tracing::warn!(verb, path, code, user, peer, why, "request failed");
+    } else if !matches!(method, Method::GET | Method::HEAD) || matches!(code, 401 | 403) {
+        tracing::info!(verb, path, code, user, peer, why, "request answered");
+    } else {
+        tracing::debug!(verb, path, code, user, peer, why, "request answered");
+    }
+    response
+}
+
+/// A request whose user is known.
+pub(super) struct Asked {
+    pub(super) server: Arc<Server>,
+    pub(super) material: Arc<AuthorityMaterial>,
+    pub(super) user: UserInfo,
+    pub(super) headers: HeaderMap,
+    pub(super) query: Query,
+}
+
+async fn handle(
+    call: Call,
+    request: Request<Incoming>,
+    target: Target,
+    who: &mut Option<UserInfo>,
+) -> Result<Response<Body>, ApiError> {
+    let (head, body) = request.into_parts();
+    let method = head.method;
+    let reads = matches!(method, Method::GET | Method::HEAD);
+    if target.is_public() {
+        return match (reads, target) {
+            (false, _) => Err(ApiError::method()),
+            (true, Target::Version) => Ok(respond::json(StatusCode::OK, &discovery::version())),
+            (true, _) => Ok(respond::text(StatusCode::OK, "ok")),
+        };
+    }
+    let user = authenticate(&call, &head.headers).await?;
+    *who = Some(user.clone());
+    let asked = Asked {
+        material: call.server.material.load_full(),
+        server: call.server,
+        user,
+        query: Query::parse(head.uri.query().unwrap_or_default())?,
+        headers: head.headers,
+    };
+    match (target, method) {
+        (Target::Discovery(document), Method::GET) => Ok(discovery::answer(document)),
+        (Target::OpenApi(document), Method::GET) => openapi::answer(document, &asked.headers),
+        (Target::Events, Method::GET) => Ok(respond::json(StatusCode::OK, &discovery::no_events())),
+        (Target::Collection, Method::GET) => collection::list_or_watch(asked),
+        (Target::Collection, Method::POST) => {
+            let body = body::read(body).await?;
+            collection::create(asked, &body).await
+        }
+        (Target::Object(name, _), Method::GET) => handlers::get(&asked, &name),
+        (Target::Object(name, part), Method::PUT) => {
+            let body = body::read(body).await?;
+            handlers::put(asked, name, part, &body).await
+        }
+        (Target::Object(name, Part::Whole), Method::PATCH) => {
+            let body = body::read(body).await?;
+            handlers::patch(asked, name, &body).await
+        }
+        (Target::Object(name, Part::Whole), Method::DELETE) => {
+            let body = body::read(body).await?;
+            handlers::delete(asked, name, &body).await
+        }
+        _ => Err(ApiError::method()),
+    }
+}
+
+async fn authenticate(call: &Call, headers: &HeaderMap) -> Result<UserInfo, ApiError> {
+    let authorization = headers.get(AUTHORIZATION);
+    let chain = call.chain.as_deref();
+    let who = call
+        .server
+        .authenticator
+        .authenticate(chain, authorization, SystemTime::now());
+    who.await.map_err(|error| {
+        tracing::info!(
+            peer = call.peer,
+            error = crate::cli::chain(&error),
+            "request is not authenticated"
+        );
+        ApiError::unauthorized(error.public_message())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn target_of_every_path() {
+        let base = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+        let at = |rest: &str| Target::of(&format!("{base}{rest}")).map_err(|e| e.code.as_u16());
+        assert_eq!(at(""), Ok(Target::Collection));
+        assert_eq!(at("/a"), Ok(Target::Object("a".to_owned(), Part::Whole)));
+        assert_eq!(
+            at("/a%3Ab"),
+            Ok(Target::Object("a:b".to_owned(), Part::Whole))
+        );
+        assert_eq!(
+            at("/a/approval"),
+            Ok(Target::Object("a".to_owned(), Part::Approval))
+        );
+        assert_eq!(
+            at("/a/status"),
+            Ok(Target::Object("a".to_owned(), Part::Status))
+        );
+        for rest in ["x", "/a/b", "/a/status/", "/a/approval/b"] {
+            assert_eq!(at(rest), Err(404), "{rest}");
+        }
+        assert_eq!(Target::of("/version").ok(), Some(Target::Version));
+        for path in ["/", "/apis/apps/v1", "/api/v1/nodes", "//healthz", ""] {
+            assert!(Target::of(path).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What a certificate request says, and what each signer makes of it: pure functions.
+
+mod lifetime;
+mod request;
+mod signer;
+
+pub(crate) use lifetime::lifetime;
+pub(crate) use request::{Attribute, CertificateRequest};
+pub use signer::Signer;
+pub(crate) use signer::{NODE_GROUP, NODE_PREFIX, Refusal, SIGNERS, Usage};
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,0 +1,103 @@
+//! Issues a certificate for a key that somebody else holds: what a certificate request asks for.
+
+use super::authority::Authority;
+use super::name;
+use super::serial::random_serial;
+use rcgen::{
+    CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
+    SubjectPublicKeyInfo,
+};
+use rustls::pki_types::CertificateDer;
+use std::net::IpAddr;
+use time::OffsetDateTime;
+
+/// What the certificate says.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// Attributes 2.5.4.N with their values, in order.
+    pub(crate) subject: Vec<(u8, &'a str)>,
+    /// SubjectPublicKeyInfo, DER.
+    pub(crate) spki: &'a [u8],
+    pub(crate) dns: &'a [String],
+    pub(crate) ips: &'a [IpAddr],
+    pub(crate) emails: &'a [String],
+    pub(crate) uris: &'a [String],
+    pub(crate) digital_signature: bool,
+    pub(crate) key_encipherment: bool,
+    pub(crate) client_auth: bool,
+    pub(crate) server_auth: bool,
+    pub(crate) not_before: OffsetDateTime,
+    pub(crate) not_after: OffsetDateTime,
+}
+
+/// A certificate, what must be sent with it, and its serial number.
+#[derive(Clone, Debug)]
+pub(crate) struct IssuedFor {
+    /// The certificate first.
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) serial: Vec<u8>,
+}
+
+/// Why no certificate was made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IssueForError {
+    #[error("cannot draw a serial number: the system's random source failed")]
+    Random,
+    #[error("cannot make the certificate")]
+    Make(#[from] rcgen::Error),
+}
+
+/// Issues one certificate under a fresh random serial number.
+pub(crate) fn issue_for(
+    wanted: &Wanted<'_>,
+    authority: &Authority,
+) -> Result<IssuedFor, IssueForError> {
+    let serial = random_serial().map_err(|_| IssueForError::Random)?;
+    let mut params = CertificateParams::default();
+    params.serial_number = Some(serial.clone());
+    params.not_before = wanted.not_before;
+    params.not_after = wanted.not_after;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.use_authority_key_identifier_extension = true;
+    params.subject_alt_names = names(wanted)?;
+    for (set, usage) in [
+        (wanted.digital_signature, KeyUsagePurpose::DigitalSignature),
+        (wanted.key_encipherment, KeyUsagePurpose::KeyEncipherment),
+    ] {
+        params.key_usages.extend(set.then_some(usage));
+    }
+    for (set, usage) in [
+        (wanted.server_auth, ExtendedKeyUsagePurpose::ServerAuth),
+        (wanted.client_auth, ExtendedKeyUsagePurpose::ClientAuth),
+    ] {
+        params.extended_key_usages.extend(set.then_some(usage));
+    }
+    let key = SubjectPublicKeyInfo::from_der(wanted.spki)?;
+    let by = authority.issuer();
+    let made = params.signed_by(&key, by)?;
+    let subject = name::encode_attributes(wanted.subject.iter().copied());
+    let issuer = name::subject(authority.certificate());
+    let issuer = issuer.ok_or(rcgen::Error::CouldNotParseCertificate)?;
+    let renamed = name::rename(made.der(), &issuer, &subject, by.key())?;
+    let mut chain = vec![renamed];
+    chain.extend_from_slice(authority.intermediates());
+    Ok(IssuedFor {
+        chain,
+        serial: serial.to_bytes(),
+    })
+}
+
+fn names(wanted: &Wanted<'_>) -> Result<Vec<SanType>, rcgen::Error> {
+    let mut names = Vec::new();
+    for name in wanted.dns {
+        names.push(SanType::DnsName(name.as_str().try_into()?));
+    }
+    names.extend(wanted.ips.iter().map(|ip| SanType::IpAddress(*ip)));
+    for name in wanted.emails {
+        names.push(SanType::Rfc822Name(name.as_str().try_into()?));
+    }
+    for name in wanted.uris {
+        names.push(SanType::URI(name.as_str().try_into()?));
+    }
+    Ok(names)
+}
