@@ -17,6 +17,9 @@ pub struct Machine {
     pub memory_mib: u64,
     /// Kernel release.
     pub kernel: String,
+    /// TCP congestion control. One that paces (bbr) charges the sender's timers to whoever runs when they
+    /// fire, so figures under it do not compare.
+    pub congestion_control: String,
     /// `git describe` of the working tree; `-dirty` when it had changes.
     pub revision: String,
     /// The command line.
@@ -36,8 +39,9 @@ impl Machine {
                 .unwrap_or(0)
                 / 1024,
             kernel: read("/proc/sys/kernel/osrelease"),
+            congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control"),
             revision: revision().unwrap_or_else(unknown),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: command(),
             strategy: "io_uring POLL_ADD and inline splice/recv/send, TLS in user space (ring)",
         }
     }
@@ -49,8 +53,8 @@ impl fmt::Display for Machine {
         writeln!(f, "- command: `{}`", self.command)?;
         writeln!(
             f,
-            "- machine: {} cores of {}, {} MiB, Linux {}",
-            self.cores, self.cpu, self.memory_mib, self.kernel
+            "- machine: {} cores of {}, {} MiB, Linux {}, TCP congestion control {}",
+            self.cores, self.cpu, self.memory_mib, self.kernel, self.congestion_control
         )?;
         writeln!(f, "- strategy: {}", self.strategy)
     }
@@ -65,6 +69,17 @@ fn field(path: &str, name: &str) -> Option<String> {
 
 fn read(path: &str) -> String {
     fs::read_to_string(path).map_or_else(|_| unknown(), |text| text.trim().to_string())
+}
+
+/// The command line, without where the program lies.
+fn command() -> String {
+    let mut words = std::env::args();
+    let program = words.next().unwrap_or_default();
+    let name = program.rsplit('/').next().unwrap_or_default().to_owned();
+    std::iter::once(name)
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn unknown() -> String {

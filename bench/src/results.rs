@@ -5,7 +5,8 @@ use serde::Serialize;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-/// Writes `<date>-<name>.json` and `<date>-<name>.md` into `directory`; returns their paths.
+/// Writes `<date>-<name>.json` and `<date>-<name>.md` into `directory`, which is made if it is not
+/// there; returns their paths.
 ///
 /// # Errors
 /// If they cannot be written.
@@ -20,6 +21,7 @@ pub fn write(
     let text = serde_json::to_string_pretty(report)
         .map_err(std::io::Error::from)
         .attempt("write the report as JSON")?;
+    std::fs::create_dir_all(directory).attempt(format!("make {}", directory.display()))?;
     for (path, text) in [(&json, text + "\n"), (&markdown, report.to_string())] {
         std::fs::write(path, text).attempt(format!("write {}", path.display()))?;
     }
