@@ -12,6 +12,7 @@ use crate::pool::LentPipe;
 use crate::seam::{Phase, Reason, Side};
 use eyesplice_proto::body::BodyDecoder;
 use eyesplice_proto::stream;
+use eyesplice_proto::tls::Layout;
 use eyesplice_sys::ktls::Trouble;
 use eyesplice_sys::ring::{Op, Readiness};
 use eyesplice_sys::splice;
@@ -177,7 +178,14 @@ pub(crate) async fn pump(
             }
         }
         let mut buffer = cx.pools().buffer();
-        let step = from.read(cx.pools(), &mut buffer).map_err(reading)?;
+        // A body is looked at before it goes out.
+        let layout = match body {
+            Some(_) => Layout::Dense,
+            None => to.layout(),
+        };
+        let step = from
+            .read_as(layout, cx.pools(), &mut buffer)
+            .map_err(reading)?;
         let mut payload = step.payload;
         let mut complete = false;
         if payload > 0 {
@@ -194,7 +202,9 @@ pub(crate) async fn pump(
             budget = budget.saturating_sub(payload);
         }
         if payload > 0 {
-            let wire = to.seal(cx.pools(), buffer, payload).map_err(writing)?;
+            let wire = to
+                .seal(cx.pools(), buffer, payload, step.layout)
+                .map_err(writing)?;
             let write = pin!(to.send(&wire));
             unless_gone(from, &mut sender, phase, write)
                 .await?

@@ -81,19 +81,13 @@ impl Leg {
             Ok(0) => return Err(LegError::Truncated),
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Ok(ReadStep {
-                    payload: 0,
-                    next: Next::Wait,
-                });
+                return Ok(ReadStep::nothing(Next::Wait));
             }
             Err(error) => return Err(LegError::Gone(error)),
         };
         let result = session
             .receive(out.get_mut(..kept + received).unwrap_or_default())
-            .map(|got| ReadStep {
-                payload: got.plaintext,
-                next: Next::Read,
-            });
+            .map(|got| ReadStep::dense(got.plaintext, Next::Read));
         drop(layers);
         self.send_outgoing(pools);
         Ok(result?)

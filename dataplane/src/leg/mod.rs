@@ -12,7 +12,7 @@ use crate::failure::LegError;
 use crate::ktls::KernelTls;
 use crate::pool::Buffer;
 use eyesplice_proto::stream::Side;
-use eyesplice_proto::tls::Session;
+use eyesplice_proto::tls::{Layout, Session};
 use eyesplice_sys::ring::{self, Fd, Interest, Op, Readiness};
 use eyesplice_sys::socket;
 use rustls::pki_types::CertificateDer;
@@ -45,8 +45,10 @@ pub(crate) struct Leg {
 /// What one read brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReadStep {
-    /// Payload bytes at the front of the buffer.
+    /// Payload bytes in the buffer.
     pub(crate) payload: usize,
+    /// How they lie there.
+    pub(crate) layout: Layout,
     /// What to do next.
     pub(crate) next: Next,
 }
@@ -66,6 +68,22 @@ pub(crate) enum Next {
 pub(crate) struct Wire {
     buffer: Buffer,
     len: usize,
+}
+
+impl ReadStep {
+    /// Payload in one piece.
+    pub(crate) fn dense(payload: usize, next: Next) -> Self {
+        Self {
+            payload,
+            layout: Layout::Dense,
+            next,
+        }
+    }
+
+    /// No payload.
+    pub(crate) fn nothing(next: Next) -> Self {
+        Self::dense(0, next)
+    }
 }
 
 impl Leg {
@@ -140,6 +158,14 @@ impl Leg {
     /// Whether payload is what the socket gives and takes, so that it can be spliced.
     pub(crate) fn is_plain(&self) -> bool {
         self.layers.borrow().is_empty()
+    }
+
+    /// The layout of payload that this leg seals without a copy.
+    pub(crate) fn layout(&self) -> Layout {
+        match self.layers.borrow().as_slice() {
+            [only] => only.layout(),
+            _ => Layout::Dense,
+        }
     }
 
     /// Puts payload back that was read too far.

@@ -5,15 +5,25 @@ use crate::failure::LegError;
 use crate::ktls::FromKernel;
 use crate::limits::CHUNK;
 use crate::pool::{Buffer, Pools};
-use eyesplice_proto::tls::{RECORD_MAX, Session, TlsError};
+use eyesplice_proto::tls::{Layout, RECORD_MAX, Session, TlsError};
 use eyesplice_sys::socket;
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
 impl Leg {
-    /// Reads once without waiting; `out` must hold [`BUFFER`] bytes.
+    /// Reads once without waiting, payload in one piece; `out` must hold [`BUFFER`] bytes.
     pub(crate) fn read(&self, pools: &Rc<Pools>, out: &mut Buffer) -> Result<ReadStep, LegError> {
+        self.read_as(Layout::Dense, pools, out)
+    }
+
+    /// As [`Leg::read`], with payload in the `wanted` layout if it comes so.
+    pub(crate) fn read_as(
+        &self,
+        wanted: Layout,
+        pools: &Rc<Pools>,
+        out: &mut Buffer,
+    ) -> Result<ReadStep, LegError> {
         let unread = std::mem::take(&mut *self.unread.borrow_mut());
         if !unread.is_empty() {
             let now = unread.len().min(CHUNK);
@@ -22,22 +32,16 @@ impl Leg {
                 room.copy_from_slice(first);
             }
             *self.unread.borrow_mut() = rest.to_vec();
-            return Ok(ReadStep {
-                payload: now,
-                next: Next::Read,
-            });
+            return Ok(ReadStep::dense(now, Next::Read));
         }
         if self.ended.get() {
-            return Ok(ReadStep {
-                payload: 0,
-                next: Next::End,
-            });
+            return Ok(ReadStep::nothing(Next::End));
         }
         let mut layers = self.layers.borrow_mut();
         let step = match layers.as_mut_slice() {
             [] => self.read_plain(out),
-            [only] => self.read_tls(only, out),
-            [outer, inner] => self.read_nested(outer, inner, out),
+            [only] => self.read_tls(only, wanted, out),
+            [outer, inner] => self.read_nested(outer, inner, wanted, out),
             _ => Err(LegError::Gone(io::ErrorKind::Unsupported.into())),
         };
         let wants_out = layers.iter().any(Session::has_outgoing);
@@ -88,43 +92,29 @@ impl Leg {
         if let Some(kernel) = self.kernel.borrow().as_ref() {
             return Ok(match kernel.read(&self.fd, room)? {
                 // The kernel gives what whole records it has, so a short read says nothing.
-                FromKernel::Payload(payload) => ReadStep {
-                    payload,
-                    next: Next::Read,
-                },
-                FromKernel::Wait => ReadStep {
-                    payload: 0,
-                    next: Next::Wait,
-                },
-                FromKernel::End => ReadStep {
-                    payload: 0,
-                    next: Next::End,
-                },
+                FromKernel::Payload(payload) => ReadStep::dense(payload, Next::Read),
+                FromKernel::Wait => ReadStep::nothing(Next::Wait),
+                FromKernel::End => ReadStep::nothing(Next::End),
             });
         }
         match socket::recv(self.fd.as_fd(), room) {
-            Ok(0) => Ok(ReadStep {
-                payload: 0,
-                next: Next::End,
-            }),
-            Ok(payload) => {
-                let next = if payload == asked {
-                    Next::Read
-                } else {
-                    Next::Wait
-                };
-                Ok(ReadStep { payload, next })
+            Ok(0) => Ok(ReadStep::nothing(Next::End)),
+            Ok(payload) if payload == asked => Ok(ReadStep::dense(payload, Next::Read)),
+            Ok(payload) => Ok(ReadStep::dense(payload, Next::Wait)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(ReadStep::nothing(Next::Wait))
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(ReadStep {
-                payload: 0,
-                next: Next::Wait,
-            }),
             Err(error) => Err(LegError::Gone(error)),
         }
     }
 
     /// Reads ciphertext into `buffer` and opens it there.
-    fn read_tls(&self, session: &mut Session, buffer: &mut [u8]) -> Result<ReadStep, LegError> {
+    fn read_tls(
+        &self,
+        session: &mut Session,
+        wanted: Layout,
+        buffer: &mut [u8],
+    ) -> Result<ReadStep, LegError> {
         let kept = session.pending_len();
         let end = CHUNK.max(kept + RECORD_MAX).min(buffer.len());
         let room = buffer.get_mut(kept..end).unwrap_or_default();
@@ -132,24 +122,22 @@ impl Leg {
             return Err(LegError::Tls(TlsError::PendingOverflow));
         }
         let below = self.receive(room)?;
-        let received = match below {
-            ReadStep {
-                payload: 0,
-                next: Next::Wait,
-            } => return Ok(below),
+        let received = match (below.payload, below.next) {
+            (0, Next::Wait) => return Ok(below),
             // An end without close_notify may be an attacker's (RFC 8446 section 6.1).
-            ReadStep { payload: 0, .. } => return Err(LegError::Truncated),
-            ReadStep { payload, .. } => payload,
+            (0, _) => return Err(LegError::Truncated),
+            (received, _) => received,
         };
-        let got = session.receive(buffer.get_mut(..kept + received).unwrap_or_default())?;
-        let next = if got.peer_closed {
-            Next::End
-        } else {
-            below.next
-        };
+        let wire = buffer.get_mut(..kept + received).unwrap_or_default();
+        let got = session.receive_as(wanted, wire)?;
         Ok(ReadStep {
             payload: got.plaintext,
-            next,
+            layout: got.layout,
+            next: if got.peer_closed {
+                Next::End
+            } else {
+                below.next
+            },
         })
     }
 
@@ -158,29 +146,30 @@ impl Leg {
         &self,
         outer: &mut Session,
         inner: &mut Session,
+        wanted: Layout,
         buffer: &mut [u8],
     ) -> Result<ReadStep, LegError> {
         let kept = inner.pending_len();
         let behind = buffer.get_mut(kept..).unwrap_or_default();
-        let step = self.read_tls(outer, behind)?;
-        if step.payload == 0 {
-            return match step.next {
+        let below = self.read_tls(outer, Layout::Dense, behind)?;
+        if below.payload == 0 {
+            return match below.next {
                 Next::End => Err(LegError::Truncated),
-                next => Ok(ReadStep { payload: 0, next }),
+                _ => Ok(below),
             };
         }
-        let got = inner.receive(buffer.get_mut(..kept + step.payload).unwrap_or_default())?;
-        match (got.peer_closed, step.next) {
-            (true, _) => Ok(ReadStep {
-                payload: got.plaintext,
-                next: Next::End,
-            }),
-            // The tunnel was closed under a session that was not: the end comes with the next read,
-            // after what is here was delivered.
-            (false, next) => Ok(ReadStep {
-                payload: got.plaintext,
-                next: if next == Next::End { Next::Wait } else { next },
-            }),
-        }
+        let wire = buffer.get_mut(..kept + below.payload).unwrap_or_default();
+        let got = inner.receive_as(wanted, wire)?;
+        Ok(ReadStep {
+            payload: got.plaintext,
+            layout: got.layout,
+            next: match (got.peer_closed, below.next) {
+                (true, _) => Next::End,
+                // The tunnel was closed under a session that was not: the end comes with the next
+                // read, after what is here was delivered.
+                (false, Next::End) => Next::Wait,
+                (false, next) => next,
+            },
+        })
     }
 }

@@ -4,7 +4,7 @@ use super::{Leg, Wire};
 use crate::failure::LegError;
 use crate::limits::CHUNK;
 use crate::pool::{Buffer, Pools};
-use eyesplice_proto::tls::Session;
+use eyesplice_proto::tls::{Layout, Session};
 use eyesplice_sys::{ktls, ring, socket};
 use std::io;
 use std::net::Shutdown;
@@ -13,18 +13,27 @@ use std::rc::Rc;
 use std::time::Instant;
 
 impl Leg {
-    /// Makes `payload` bytes at the front of `buffer` ready to be sent: sealed by every layer.
+    /// Makes `payload` bytes in `buffer` ready to be sent: sealed by every layer, where they stand if
+    /// their layout allows that.
     pub(crate) fn seal(
         &self,
         pools: &Rc<Pools>,
-        buffer: Buffer,
+        mut buffer: Buffer,
         payload: usize,
+        layout: Layout,
     ) -> Result<Wire, LegError> {
+        let mut layers = self.layers.borrow_mut();
+        if let (Layout::Slots, Some(top)) = (layout, layers.last_mut())
+            && let Some(len) = top.seal_slots(payload, &mut buffer)?
+        {
+            // Only a leg with this one layer asks for slots.
+            return Ok(Wire { buffer, len });
+        }
         let mut wire = Wire {
             buffer,
             len: payload,
         };
-        for session in self.layers.borrow_mut().iter_mut().rev() {
+        for session in layers.iter_mut().rev() {
             let mut sealed = pools.buffer();
             let plaintext = wire.buffer.get(..wire.len).unwrap_or_default();
             let len = session.seal(plaintext, &mut sealed)?;
@@ -86,7 +95,7 @@ impl Leg {
             if let Some(room) = buffer.get_mut(..piece.len()) {
                 room.copy_from_slice(piece);
             }
-            let wire = self.seal(pools, buffer, piece.len())?;
+            let wire = self.seal(pools, buffer, piece.len(), Layout::Dense)?;
             self.send(&wire).await?;
         }
         Ok(())

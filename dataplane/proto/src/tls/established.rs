@@ -6,6 +6,7 @@
 
 use super::error::{RecordFault, TlsError};
 use super::handshake::{Handshake, Secrets};
+use super::layout::{Layout, compact};
 use super::messages::{KEY_UPDATE_MESSAGE, KeyUpdate, PostHandshake};
 use super::protection::{ALERT, DATA, HANDSHAKE, Opened, Protection, RECORD_OVERHEAD};
 use super::record::{RECORD_HEADER, RECORD_PAYLOAD};
@@ -42,10 +43,12 @@ pub(super) struct Facts {
 /// How far [`Established::receive`] came.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Progress {
-    /// Bytes of payload at the front of the buffer.
+    /// Bytes of payload in the buffer.
     pub(super) payload: usize,
     /// Bytes of records that are used up.
     pub(super) consumed: usize,
+    /// How that payload lies.
+    pub(super) layout: Layout,
     /// close_notify came; nothing after it counts.
     pub(super) closed: bool,
 }
@@ -88,16 +91,19 @@ impl Established {
     }
 
     /// Opens the records at `buffer[start..]`; payload gathers at the front of `buffer`, over what is
-    /// used up. Answers to key updates go to `outgoing` unless `may_answer` is false.
+    /// used up, in the `wanted` layout if it comes so. Answers to key updates go to `outgoing` unless
+    /// `may_answer` is false.
     pub(super) fn receive(
         &mut self,
         buffer: &mut [u8],
         start: usize,
+        wanted: Layout,
         may_answer: bool,
         outgoing: &mut Vec<u8>,
     ) -> Result<Progress, TlsError> {
         let mut progress = Progress {
             consumed: start,
+            layout: wanted,
             ..Progress::default()
         };
         while !progress.closed {
@@ -109,11 +115,17 @@ impl Established {
             if rest.len() < len {
                 break;
             }
-            let end = progress.consumed + len;
-            let region = buffer.get_mut(progress.payload..end).unwrap_or_default();
-            let opened = self.rx.open(region, progress.consumed - progress.payload)?;
-            progress.consumed = end;
-            let content = region.get(..opened.len).unwrap_or_default();
+            let record = progress.consumed..progress.consumed + len;
+            let longest = (len - RECORD_HEADER).min(RECORD_PAYLOAD);
+            let stands = record.start + RECORD_HEADER;
+            if !progress.layout.takes(progress.payload, longest, stands) {
+                compact(buffer, progress.payload);
+                progress.layout = Layout::Dense;
+            }
+            let to = progress.layout.position(progress.payload);
+            progress.consumed = record.end;
+            let opened = self.rx.open(buffer, record, to)?;
+            let content = buffer.get(to..to + opened.len).unwrap_or_default();
             match opened {
                 Opened { kind: DATA, len } if !self.messages.is_within_message() => {
                     progress.payload += len;
@@ -206,6 +218,21 @@ impl Established {
             at += self.tx.seal(DATA, piece, room)?;
         }
         Ok(at)
+    }
+
+    /// Whether payload in slots can be sealed where it stands.
+    pub(super) fn takes_slots(&self) -> bool {
+        self.tx.takes_slots()
+    }
+
+    /// Seals payload that stands in slots; `None` if it cannot be done so, and nothing was.
+    pub(super) fn seal_slots(
+        &mut self,
+        payload: usize,
+        buffer: &mut [u8],
+    ) -> Option<Result<usize, TlsError>> {
+        let slots = self.tx.takes_slots() && !self.tx.is_used_up_within(payload);
+        slots.then(|| self.tx.seal_slots(payload, buffer))
     }
 
     /// Seals close_notify.

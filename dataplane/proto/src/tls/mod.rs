@@ -8,16 +8,19 @@
 mod error;
 mod established;
 mod handshake;
+mod layout;
 mod messages;
 mod protection;
 mod record;
 
 pub use error::{RecordFault, TlsError};
+pub use layout::Layout;
 pub use messages::{KeyUpdate, PostHandshake, UnexpectedMessage};
 pub use record::{PENDING_MAX, RECORD_HEADER, RECORD_MAX, RECORD_PAYLOAD, sealed_bound};
 
 use established::{Established, Facts};
 use handshake::{Conn, Handshake};
+use layout::compact;
 use record::{missing_to_record_end, sealed_alone};
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -50,8 +53,10 @@ enum State {
 /// What [`Session::receive`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Payload bytes at the front of the buffer.
+    /// Payload bytes in the buffer.
     pub plaintext: usize,
+    /// How they lie there.
+    pub layout: Layout,
     /// The peer sent close_notify: what was read is all there will be.
     pub peer_closed: bool,
 }
@@ -115,7 +120,8 @@ impl Session {
         }
     }
 
-    /// Feeds ciphertext and opens it in place: payload is at the front of `buffer` afterwards.
+    /// Feeds ciphertext and opens it in place: payload is in one piece at the front of `buffer`
+    /// afterwards.
     ///
     /// `buffer` begins with [`Session::pending_len`] bytes of room, which are overwritten; what was
     /// received follows. Call it with an empty buffer to start a handshake. Output that the peer
@@ -125,7 +131,16 @@ impl Session {
     /// # Errors
     /// The session is over; an alert for the peer may wait in [`Session::take_outgoing`].
     pub fn receive(&mut self, buffer: &mut [u8]) -> Result<Received, TlsError> {
-        let result = self.receive_into(buffer);
+        self.receive_as(Layout::Dense, buffer)
+    }
+
+    /// As [`Session::receive`], with payload in the `wanted` layout if its records allow that without
+    /// a copy.
+    ///
+    /// # Errors
+    /// As [`Session::receive`].
+    pub fn receive_as(&mut self, wanted: Layout, buffer: &mut [u8]) -> Result<Received, TlsError> {
+        let result = self.receive_into(buffer, wanted);
         if let Err(error) = &result {
             let state = std::mem::replace(&mut self.state, State::Failed);
             if let (TlsError::Record(fault), State::Established(mut session), false) =
@@ -137,7 +152,7 @@ impl Session {
         result
     }
 
-    fn receive_into(&mut self, buffer: &mut [u8]) -> Result<Received, TlsError> {
+    fn receive_into(&mut self, buffer: &mut [u8], wanted: Layout) -> Result<Received, TlsError> {
         let kept = std::mem::take(&mut self.pending);
         buffer
             .get_mut(..kept.len())
@@ -146,6 +161,7 @@ impl Session {
         drop(kept);
         let nothing = Received {
             plaintext: 0,
+            layout: Layout::Dense,
             peer_closed: self.peer_closed,
         };
         // After close_notify nothing counts any more (RFC 8446 section 6.1).
@@ -166,13 +182,14 @@ impl Session {
         }
         let may_answer = !self.close_sent;
         let session = establish(&mut self.state)?;
-        let progress = session.receive(buffer, start, may_answer, &mut self.outgoing)?;
+        let progress = session.receive(buffer, start, wanted, may_answer, &mut self.outgoing)?;
         self.peer_closed = progress.closed;
         if !progress.closed {
             self.keep(buffer.get(progress.consumed..).unwrap_or_default())?;
         }
         Ok(Received {
             plaintext: progress.payload,
+            layout: progress.layout,
             peer_closed: progress.closed,
         })
     }
@@ -209,6 +226,37 @@ impl Session {
     pub fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, TlsError> {
         let required = self.outgoing.len() + sealed_alone(plaintext.len());
         self.write(required, out, |session, out| session.seal(plaintext, out))
+    }
+
+    /// The layout of payload that this session seals without a copy.
+    pub fn layout(&self) -> Layout {
+        match &self.state {
+            State::Established(session) if session.takes_slots() => Layout::Slots,
+            _ => Layout::Dense,
+        }
+    }
+
+    /// Seals `plaintext` bytes of payload in [`Layout::Slots`] where they stand in `buffer`; returns the
+    /// length of the records at its front. `Ok(None)` if that cannot be done now: the payload was
+    /// moved together, for [`Session::seal`].
+    ///
+    /// # Errors
+    /// As [`Session::seal`].
+    pub fn seal_slots(
+        &mut self,
+        plaintext: usize,
+        buffer: &mut [u8],
+    ) -> Result<Option<usize>, TlsError> {
+        if self.close_sent || self.is_handshaking() {
+            return Err(TlsError::NotWritable);
+        }
+        if self.outgoing.is_empty()
+            && let Some(sealed) = establish(&mut self.state)?.seal_slots(plaintext, buffer)
+        {
+            return sealed.map(Some);
+        }
+        compact(buffer, plaintext);
+        Ok(None)
     }
 
     /// Writes close_notify, once; later calls write nothing.

@@ -9,6 +9,7 @@ use ring::aead::{
     UnboundKey,
 };
 use rustls::{ConnectionTrafficSecrets as Secrets, ProtocolVersion};
+use std::ops::Range;
 
 /// Content types (RFC 8446 section 5.1).
 pub(super) const ALERT: u8 = 21;
@@ -27,6 +28,10 @@ const EXPLICIT_NONCE: usize = 8;
 /// Records that one AES-GCM key may protect: 2^24.5 by RFC 8446 section 5.5, rounded down. The
 /// bound for ChaCha20-Poly1305 is that of the sequence number.
 const AES_GCM_RECORDS: u64 = 1 << 24;
+
+/// Where TLS 1.3 puts the payload of records that follow one another, from one's start to the next's:
+/// header 5, payload, content type 1, tag 16.
+pub(super) const SLOT: usize = RECORD_HEADER + RECORD_PAYLOAD + 1 + TAG;
 
 /// The most that one record adds to its payload: header 5, explicit nonce 8, tag 16; TLS 1.3 adds
 /// less with its header 5, content type 1, tag 16.
@@ -95,6 +100,12 @@ impl Protection {
         self.sequence >= self.sealable - 2
     }
 
+    /// Whether the records that `payload` fills reach that bound.
+    pub(super) fn is_used_up_within(&self, payload: usize) -> bool {
+        let records = (payload / RECORD_PAYLOAD + 1) as u64;
+        self.sequence.saturating_add(records) >= self.sealable - 2
+    }
+
     /// Seals one record of at most [`RECORD_PAYLOAD`] bytes into the front of `out`; returns its
     /// length. Nothing is sealed if `out` is shorter than the payload and [`RECORD_OVERHEAD`].
     pub(super) fn seal(
@@ -103,8 +114,26 @@ impl Protection {
         content: &[u8],
         out: &mut [u8],
     ) -> Result<usize, TlsError> {
+        let start = RECORD_HEADER + self.prefix();
+        let room = out
+            .get_mut(start..start + content.len())
+            .ok_or(TlsError::OutputTooSmall {
+                required: content.len() + RECORD_OVERHEAD,
+            })?;
+        room.copy_from_slice(content);
+        self.seal_in_place(kind, content.len(), out)
+    }
+
+    /// Seals the `content` bytes that stand in `out` behind the room for what goes before them;
+    /// returns the record's length.
+    fn seal_in_place(
+        &mut self,
+        kind: u8,
+        content: usize,
+        out: &mut [u8],
+    ) -> Result<usize, TlsError> {
         let prefix = self.prefix();
-        let inner = content.len() + usize::from(self.scheme == Scheme::Tls13);
+        let inner = content + usize::from(self.scheme == Scheme::Tls13);
         let len = RECORD_HEADER + prefix + inner + TAG;
         let required = || TlsError::OutputTooSmall { required: len };
         let body = u16::try_from(len - RECORD_HEADER).map_err(|_| required())?;
@@ -114,8 +143,7 @@ impl Protection {
 
         let (head, rest) = record.split_at_mut(RECORD_HEADER + prefix);
         let (text, tag) = rest.split_at_mut(inner);
-        let (payload, disguised) = text.split_at_mut(content.len());
-        payload.copy_from_slice(content);
+        let disguised = text.get_mut(content..).unwrap_or_default();
         disguised.fill(kind);
         let outer = if disguised.is_empty() { kind } else { DATA };
         let header = header(outer, body);
@@ -128,7 +156,7 @@ impl Protection {
                 .key
                 .seal_in_place_separate_tag(nonce, Aad::from(header), text),
             Scheme::Tls12Gcm | Scheme::Tls12ChaCha => {
-                let aad = Aad::from(tls12_aad(sequence, kind, content.len()));
+                let aad = Aad::from(tls12_aad(sequence, kind, content));
                 self.key.seal_in_place_separate_tag(nonce, aad, text)
             }
         };
@@ -138,13 +166,40 @@ impl Protection {
         Ok(len)
     }
 
-    /// Opens the record that begins at `region[start..]` and ends where `region` does; its content
-    /// moves to the front of `region`.
+    /// Whether records of this key take payload that stands in slots of [`SLOT`] bytes.
+    pub(super) fn takes_slots(&self) -> bool {
+        self.scheme == Scheme::Tls13
+    }
+
+    /// Seals data that stands in slots, one record in each.
+    pub(super) fn seal_slots(
+        &mut self,
+        payload: usize,
+        buffer: &mut [u8],
+    ) -> Result<usize, TlsError> {
+        let mut at = 0;
+        let mut left = payload;
+        while left > 0 {
+            let content = left.min(RECORD_PAYLOAD);
+            let record = buffer.get_mut(at..).unwrap_or_default();
+            at += self.seal_in_place(DATA, content, record)?;
+            left -= content;
+        }
+        Ok(at)
+    }
+
+    /// Opens the record at `buffer[record]`; its content moves to `buffer[to..]`, which must not lie
+    /// behind it.
     ///
-    /// The caller has checked the length by [`check_header`].
-    pub(super) fn open(&mut self, region: &mut [u8], start: usize) -> Result<Opened, RecordFault> {
-        let (header, body) = region
-            .get(start..)
+    /// The caller has checked the length by [`Protection::check_header`].
+    pub(super) fn open(
+        &mut self,
+        buffer: &mut [u8],
+        record: Range<usize>,
+        to: usize,
+    ) -> Result<Opened, RecordFault> {
+        let (header, body) = buffer
+            .get(record.clone())
             .and_then(<[u8]>::split_first_chunk::<RECORD_HEADER>)
             .ok_or(RecordFault::Authentication)?;
         let header = *header;
@@ -157,7 +212,13 @@ impl Protection {
             .ok_or(RecordFault::Authentication)?;
         let sequence = self.next_sequence().ok_or(RecordFault::Authentication)?;
         let nonce = self.opening_nonce(sequence, explicit);
-        let text = start + RECORD_HEADER + prefix..;
+        let shift = (record.start + RECORD_HEADER + prefix)
+            .checked_sub(to)
+            .ok_or(RecordFault::Authentication)?;
+        let text = shift..;
+        let region = buffer
+            .get_mut(to..record.end)
+            .ok_or(RecordFault::Authentication)?;
         let opened = match self.scheme {
             Scheme::Tls13 => self.key.open_within(nonce, Aad::from(header), region, text),
             Scheme::Tls12Gcm | Scheme::Tls12ChaCha => {

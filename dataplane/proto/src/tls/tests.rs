@@ -427,3 +427,119 @@ fn missing_to_record_end_counts_header_then_payload() {
         8
     );
 }
+
+/// What a relay does: records of `sizes` come in on one session, and go out on another.
+fn relayed(versions: [usize; 2], sizes: &[usize], cut: usize) -> (Vec<Layout>, Vec<usize>) {
+    let mut from = established(BOTH[versions[0]]);
+    let mut to = established(BOTH[versions[1]]);
+    seal(&mut to.server, b"");
+    let mut wire = Vec::new();
+    let mut sent = Vec::new();
+    for (n, size) in sizes.iter().enumerate() {
+        let content: Vec<u8> = (0..*size).map(|at| ((at + n) % 251) as u8).collect();
+        wire.extend(seal(&mut from.client, &content));
+        sent.extend(content);
+    }
+    let (mut layouts, mut records) = (vec![], vec![]);
+    let mut inbox = Inbox::default();
+    for piece in wire.chunks(cut) {
+        let kept = from.server.pending_len();
+        let mut buffer = vec![0; 200_000];
+        buffer[kept..kept + piece.len()].copy_from_slice(piece);
+        let wanted = to.server.layout();
+        let got = from
+            .server
+            .receive_as(wanted, &mut buffer[..kept + piece.len()])
+            .unwrap();
+        layouts.push(got.layout);
+        let sealed = match got.layout {
+            Layout::Slots => to.server.seal_slots(got.plaintext, &mut buffer).unwrap(),
+            Layout::Dense => None,
+        };
+        let sealed = match sealed {
+            Some(len) => buffer[..len].to_vec(),
+            None => seal(&mut to.server, &buffer[..got.plaintext]),
+        };
+        let mut rest = &sealed[..];
+        while let [_, _, _, high, low, ..] = rest {
+            records.push(usize::from(u16::from_be_bytes([*high, *low])));
+            rest = &rest[5 + records.last().unwrap()..];
+        }
+        inbox.feed(&mut to.client, &sealed).unwrap();
+    }
+    assert!(inbox.plaintext == sent, "{versions:?} {sizes:?} {cut}");
+    (layouts, records)
+}
+
+#[test]
+fn full_records_are_sealed_where_they_stand() {
+    let full = [16_384; 7];
+    let (layouts, records) = relayed([0, 0], &full, 120_000);
+    assert_eq!(layouts, [Layout::Slots]);
+    assert_eq!(records, [16_384 + 17; 7]);
+    // Reads that end in the middle of records make no difference.
+    let (layouts, records) = relayed([0, 0], &full, 40_000);
+    assert!(layouts.iter().all(|layout| *layout == Layout::Slots));
+    assert_eq!(records, [16_384 + 17; 7]);
+}
+
+#[test]
+fn small_records_are_sealed_as_one_where_they_stand() {
+    let (layouts, records) = relayed([0, 0], &[120; 64], 120_000);
+    assert_eq!(
+        (layouts, records),
+        (vec![Layout::Slots], vec![64 * 120 + 17])
+    );
+}
+
+#[test]
+fn records_of_any_sizes_and_versions_go_out_in_as_few_records_as_they_fill() {
+    for versions in [[0, 0], [0, 1], [1, 0], [1, 1]] {
+        for sizes in [
+            &[16_384, 100, 16_384][..],
+            &[100, 16_384, 16_384],
+            &[16_384, 16_384, 5000, 12_000],
+            &[8000, 8384, 16_384, 1],
+            &[16_383, 16_384],
+            &[1, 1, 1],
+        ] {
+            let total: usize = sizes.iter().sum();
+            let (_, records) = relayed(versions, sizes, 200_000);
+            assert_eq!(records.len(), total.div_ceil(RECORD_PAYLOAD), "{sizes:?}");
+            for cut in [1000, 17_000] {
+                relayed(versions, sizes, cut);
+            }
+        }
+    }
+}
+
+#[test]
+fn slots_behind_an_answer_that_waits_or_a_key_that_ends_are_moved_together() {
+    let mut pair = established(BOTH[0]);
+    let mut other = established(BOTH[0]);
+    for used_up in [false, true] {
+        let data = vec![7; 40_000];
+        let mut buffer = seal(&mut other.client, &data);
+        buffer.resize(60_000, 0);
+        let len = 40_000 + 3 * 22;
+        let got = other
+            .server
+            .receive_as(Layout::Slots, &mut buffer[..len])
+            .unwrap();
+        assert_eq!((got.plaintext, got.layout), (40_000, Layout::Slots));
+        if used_up {
+            for side in [&mut pair.client, &mut pair.server] {
+                keys(side).skip_to_used_up();
+            }
+        } else {
+            let mut ask = record(&mut pair.client, 22, &[24, 0, 0, 1, 1]);
+            keys(&mut pair.client).rotate_tx();
+            pair.server.receive(&mut ask).unwrap();
+        }
+        assert_eq!(pair.server.seal_slots(40_000, &mut buffer).unwrap(), None);
+        let sealed = seal(&mut pair.server, &buffer[..40_000]);
+        let mut inbox = Inbox::default();
+        inbox.feed(&mut pair.client, &sealed).unwrap();
+        assert_eq!(inbox.plaintext, data);
+    }
+}
