@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 /// `openapi.v2.Document` with its first field, `swagger`, alone: "2.0".
 const V2_PROTOBUF: &[u8] = b"\x0a\x032.0";
 
-/// The media type of the above, as clients name it.
-const V2_TYPE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The media type of the above. Clients ask for `..v2@v1.0+protobuf`, but Go parses no `@` in an
+/// answer.
+const V2_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Where the document of our group is.
 const V3_PATH: &str = "/openapi/v3/apis/certificates.k8s.io/v1";
