@@ -94,9 +94,17 @@ start_containerd() {
 containerd_ok() { in_node "$BIN/ctr" --address "$CONTAINERD_SOCKET" version; }
 
 start_kubelet() {
+  local identity=(--kubeconfig "$PKI/kubelet-$NODE_NAME.kubeconfig")
   render kubelet.yaml "$CONF/kubelet.yaml"
+  if [[ -e $CONF/bootstrap.kubeconfig ]]; then
+    # A node that has nothing but a token: it asks for both of its certificates itself.
+    identity=(--bootstrap-kubeconfig "$CONF/bootstrap.kubeconfig" --cert-dir "$STATE/node/joined"
+      --kubeconfig "$STATE/node/joined/kubeconfig")
+    sed -i '/^tlsCertFile:/d; /^tlsPrivateKeyFile:/d' "$CONF/kubelet.yaml"
+    printf '%s\n' 'rotateCertificates: true' 'serverTLSBootstrap: true' >>"$CONF/kubelet.yaml"
+  fi
   start_in_node kubelet "$BIN/kubelet" --config "$CONF/kubelet.yaml" \
-    --kubeconfig "$PKI/kubelet-$NODE_NAME.kubeconfig" --root-dir "$STATE/node/kubelet" \
+    "${identity[@]}" --root-dir "$STATE/node/kubelet" \
     --hostname-override "$NODE_NAME" --node-ip "$NODE_IP" \
     --container-runtime remote --container-runtime-endpoint "unix://$CONTAINERD_SOCKET" --v 2
 }

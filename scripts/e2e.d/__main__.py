@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import authority
 import legacy
 import processes
 import verbs
@@ -77,6 +78,7 @@ def arguments():
         "--only", metavar="TRANSPORT/MODE", action="append", help="only these gateways, as in uds/terminate"
     )
     parser.add_argument("--eyesplice", metavar="PATH", help="the program (default: what cargo built)")
+    parser.add_argument("--authority", action="store_true", help="only the authority, on one cluster")
     parser.add_argument("--no-faults", action="store_true", help="leave out faults and live streams")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every check")
     return parser.parse_args()
@@ -107,6 +109,8 @@ class Run:
 
     def combinations(self):
         """Returns the gateways to run through."""
+        if self.options.authority:
+            return [("uds", "splice")]
         if not self.options.only:
             return COMBINATIONS
         return [each for each in COMBINATIONS if "/".join(each) in self.options.only]
@@ -135,6 +139,10 @@ class Run:
         try:
             cluster.up()
             self.report.say(f"{cluster.name}: the cluster is up")
+            if cluster.transport == "uds" and not cluster.terminates:
+                authority.checks(cluster, self.report, self.kubectls)
+            if self.options.authority:
+                return
             self.prepare(cluster)
             self.lanes(cluster)
             self.report.check(f"{cluster.name} metrics", lambda: self.count(cluster))
@@ -252,7 +260,8 @@ class Run:
         if self.options.matrix:
             Path(self.options.matrix).write_text(self.matrix.document())
             return
-        part = self.options.kubectl or self.options.quick or self.options.only
+        options = self.options
+        part = options.kubectl or options.quick or options.only or options.authority
         if part or not passed:
             return
         document, readme = ROOT / "docs" / "kubectl-matrix.md", ROOT / "README.md"
