@@ -1,6 +1,6 @@
 //! Private keys that sign: made here, or loaded in every format that TLS takes.
 
-use crate::pem::PrivateKey;
+use crate::pem::{self, PrivateKey};
 use rcgen::{
     KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
     PublicKeyData, SignatureAlgorithm,
@@ -161,12 +161,35 @@ pub(super) struct NewKey {
 /// Makes a key.
 pub(super) fn generate(algorithm: KeyAlgorithm) -> Result<NewKey, rcgen::Error> {
     let pair = KeyPair::generate_for(algorithm.signature())?;
-    let der = PrivatePkcs8KeyDer::from(pair.serialize_der());
+    let mut der = Zeroizing::new(pair.serialize_der());
+    if algorithm == KeyAlgorithm::Ed25519 {
+        der = first_version(&der).ok_or(rcgen::Error::CouldNotParseKeyPair)?;
+    }
     Ok(NewKey {
-        key: PrivateKey::from(PrivateKeyDer::Pkcs8(der)),
-        pem: Zeroizing::new(pair.serialize_pem()),
+        pem: pem::encode_key(&der),
+        key: PrivateKey::from(PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.to_vec()))),
         public_pem: pair.public_key_pem(),
     })
+}
+
+/// An Ed25519 key comes in the second version of PKCS#8 (RFC 5958), which has the public key too,
+/// and which OpenSSL 3.0 cannot read. This gives the first (RFC 8410, section 7).
+fn first_version(second: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    /// Sequence, version 0, the algorithm, and the octet string in an octet string of the seed.
+    const HEAD: [u8; 16] = [
+        0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
+        0x20,
+    ];
+    const SEED: usize = 32;
+    let seed = second.get(HEAD.len()..HEAD.len() + SEED)?;
+    // Both versions differ in their length and number alone up to here.
+    if second[5..HEAD.len()] != HEAD[5..] {
+        return None;
+    }
+    let mut first = Zeroizing::new(Vec::with_capacity(HEAD.len() + SEED));
+    first.extend_from_slice(&HEAD);
+    first.extend_from_slice(seed);
+    Some(first)
 }
 
 #[cfg(test)]
@@ -182,6 +205,13 @@ mod tests {
             assert_eq!(algorithm.name(), name);
             assert!(made.pem.contains("PRIVATE KEY"));
             assert!(!key.sign(b"message").unwrap().is_empty(), "{name}");
+            // What is written is what was made.
+            let written = pem::key_of(made.pem.as_bytes()).unwrap();
+            assert_eq!(
+                SigningKey::new(&written).unwrap().spki(),
+                key.spki(),
+                "{name}"
+            );
             assert_eq!(format!("{key:?}"), "SigningKey(redacted)");
         }
     }

@@ -51,6 +51,12 @@ fn keys_of_every_algorithm_make_a_good_tree() {
         );
         make_from(dir.path(), &sections).unwrap();
         good_by_both(dir.path(), "keys_of_every_algorithm_make_a_good_tree");
+        // Other programs must read the keys, not only verify what they signed.
+        for key in ["ca.key", "admin.key", "sa.key"] {
+            if let Some((good, text)) = openssl(dir.path(), &["pkey", "-noout", "-in", key]) {
+                assert!(good, "{algorithm}: {text}");
+            }
+        }
         let user = der(dir.path(), "user-jane.crt");
         let facts = crate::identity::CertificateFacts::read(&user).unwrap();
         assert_eq!(facts.subject.organizations, ["dev", "ops", "qa"]);
