@@ -9,6 +9,7 @@ pub mod authn;
 pub mod authority;
 pub mod cli;
 pub mod config;
+mod file;
 pub mod gateway;
 pub mod identity;
 pub mod inventory;

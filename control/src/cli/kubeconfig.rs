@@ -2,7 +2,7 @@
 
 use super::kubeconfig_args::{KubeconfigCheckArgs, KubeconfigCommand, KubeconfigCreateArgs};
 use super::{Exit, chain, complain, print};
-use crate::kubeconfig::{CheckOptions, Request, check, connect, create};
+use crate::kubeconfig::{CheckOptions, Request, check, connect, create, write};
 use crate::pki::Severity;
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -47,7 +47,7 @@ fn run_create(args: KubeconfigCreateArgs) -> Exit {
         if file.as_os_str() == "-" {
             return Ok(print(&text));
         }
-        crate::pki::write_secret(&file, &text, force)?;
+        write(&file, &text, force)?;
         Ok(print(&format!("{} written\n", file.display())))
     });
     written.unwrap_or_else(|error| {

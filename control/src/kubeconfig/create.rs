@@ -1,8 +1,9 @@
 //! Puts a kubeconfig together from a tree of `pki init`, from files, or from both.
 
 use super::render::{Credential, Kubeconfig, Source};
+use crate::file::{self, FileFault, Mode};
 use crate::pem::{self, CaBundle, FileRef, PemError, Role};
-use crate::pki::{FileError, PkiError, Tree};
+use crate::pki::{PkiError, Tree};
 use std::io;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -44,9 +45,12 @@ pub enum CreateError {
     /// A file cannot be used.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// The kubeconfig cannot be written.
+    /// A token file cannot be read, or the kubeconfig not be written.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(#[from] FileFault),
+    /// The kubeconfig is there already.
+    #[error("{} exists already; choose another name, or overwrite with --force", .0.display())]
+    Exists(PathBuf),
     /// The URL is none.
     #[error("--server {0:?} is no URL; write https://HOST[:PORT]")]
     Server(String),
@@ -56,16 +60,8 @@ pub enum CreateError {
     /// The certificate of the tree is a server's.
     #[error("{0} of the tree is no client's certificate; see pki show")]
     NoClient(String),
-    /// The token cannot be read.
-    #[error("cannot read the token file {}", .path.display())]
-    TokenFile {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The token is empty, too long, or cannot stand in a header.
-    #[error("{} holds no token: one line of visible characters, 64 KiB at most", .0.display())]
+    /// The token is empty, or cannot stand in a header.
+    #[error("{} holds no token: it must be one line of visible characters", .0.display())]
     Token(PathBuf),
     /// A relative path has no meaning without a current directory.
     #[error("cannot make the path {} absolute", .path.display())]
@@ -155,15 +151,7 @@ fn absolute(path: &Path) -> Result<PathBuf, CreateError> {
 }
 
 fn token(path: &Path, reference: bool) -> Result<Source, CreateError> {
-    let fail = |source| CreateError::TokenFile {
-        path: path.to_owned(),
-        source,
-    };
-    let size = std::fs::metadata(path).map_err(fail)?.len();
-    if size > MAX_TOKEN {
-        return Err(CreateError::Token(path.to_owned()));
-    }
-    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(fail)?);
+    let text = file::read(path, MAX_TOKEN)?;
     let token = text.trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(CreateError::Token(path.to_owned()));
@@ -172,4 +160,18 @@ fn token(path: &Path, reference: bool) -> Result<Source, CreateError> {
         return absolute(path).map(Source::File);
     }
     Ok(Source::Data(Zeroizing::new(token.to_owned())))
+}
+
+/// Writes a kubeconfig for its owner only, whole or not at all.
+///
+/// # Errors
+/// It is there already, unless `force`, or cannot be written.
+pub fn write(path: &Path, text: &str, force: bool) -> Result<(), CreateError> {
+    if force {
+        return Ok(file::replace(path, text.as_bytes(), Mode::Secret)?);
+    }
+    match file::create_new(path, text.as_bytes(), Mode::Secret) {
+        Err(fault) if fault.is_existing() => Err(CreateError::Exists(path.to_owned())),
+        result => Ok(result?),
+    }
 }

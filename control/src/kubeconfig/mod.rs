@@ -14,6 +14,6 @@ mod tests;
 
 pub use check::{CheckOptions, Checked, check, judge_server};
 pub use connect::{Target, connect};
-pub use create::{CreateError, Request, create};
+pub use create::{CreateError, Request, create, write};
 pub use flaw::Flaw;
 pub use render::{Credential, Kubeconfig, Source};

@@ -530,7 +530,7 @@ fn create_refuses_what_would_not_work() {
         ),
         (
             |request, dir| request.token_file = Some(dir.join("absent")),
-            "cannot read the token file",
+            "cannot read ",
         ),
         (
             |request, dir| request.ca_file = Some(dir.join("pki/admin.crt")),
@@ -603,4 +603,30 @@ fn connect_verifies_what_the_server_shows() {
     server.join().unwrap();
     let error = ask(&site.ca, "").unwrap_err();
     assert!(error.contains("cannot ask 127.0.0.1:"), "{error}");
+}
+
+#[test]
+fn written_kubeconfig_is_its_owners_and_never_replaced_by_accident() {
+    let site = Site::new();
+    let path = site.path("x.conf");
+    write(&path, "a", false).unwrap();
+    let error = write(&path, "b", false).unwrap_err().to_string();
+    assert!(
+        error.contains("x.conf exists already") && error.contains("--force"),
+        "{error}"
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), "a");
+    write(&path, "b", true).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "b");
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let error = write(&site.path("no/x"), "a", false).unwrap_err();
+    assert!(matches!(error, CreateError::File(_)), "{error}");
+    assert_eq!(
+        fs::read_dir(site.dir.path()).unwrap().count(),
+        1,
+        "something is left over"
+    );
 }

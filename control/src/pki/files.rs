@@ -307,30 +307,5 @@ fn list(base: &Path, below: &Path, depth: usize, names: &mut Vec<PathBuf>) -> io
     Ok(())
 }
 
-/// Writes one file that stands alone, such as a kubeconfig outside of a tree.
-pub(crate) fn write_secret(path: &Path, text: &str, force: bool) -> Result<(), FileError> {
-    let dir = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    refuse_existing(dir, &[name.clone().into_owned()], force)?;
-    let temporary = dir.join(format!(".{name}.{}.tmp", std::process::id()));
-    let disk = super::disk::Os;
-    let written = disk
-        .write(&temporary, text.as_bytes(), SECRET_MODE)
-        .and_then(|()| disk.rename(&temporary, path))
-        .and_then(|()| disk.sync_dir(dir));
-    written.map_err(|source| {
-        // As above: the first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-        FileError::Io {
-            step: "write",
-            path: path.to_owned(),
-            source,
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests;

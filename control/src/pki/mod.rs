@@ -31,7 +31,6 @@ mod tree;
 
 pub use authority::{Authority, AuthorityError};
 pub use files::FileError;
-pub(crate) use files::write_secret;
 pub(crate) use from_request::{IssueForError, Wanted, issue_for};
 pub use inspect::{Kind, Row};
 pub(crate) use issue::alternative_names;

@@ -4,10 +4,11 @@
 
 pub mod bootstrap;
 mod digest;
-mod file;
 pub mod jwt;
 pub mod review;
 pub mod serviceaccount;
 pub mod static_tokens;
 
-pub use file::FileFault;
+pub use crate::file::FileFault;
+
+use crate::file;

@@ -146,19 +146,3 @@ fn lock_keeps_others_out_until_it_is_dropped() {
     drop(first);
     second.join().unwrap().unwrap();
 }
-
-#[test]
-fn single_secret_is_written_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("x.kubeconfig");
-    write_secret(&path, "a", false).unwrap();
-    let error = write_secret(&path, "b", false).unwrap_err();
-    assert!(error.to_string().contains("--force"), "{error}");
-    write_secret(&path, "b", true).unwrap();
-    assert_eq!(
-        state(dir.path()),
-        [("x.kubeconfig".to_owned(), "b".to_owned())]
-    );
-    let error = write_secret(&dir.path().join("no/x"), "a", false).unwrap_err();
-    assert!(matches!(error, FileError::Io { .. }), "{error}");
-}

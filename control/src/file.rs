@@ -13,7 +13,7 @@ static TURN: AtomicU64 = AtomicU64::new(0);
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     /// Its owner: 0600.
     Secret,
     /// Everybody: 0644.
@@ -41,7 +41,7 @@ pub struct FileFault {
 }
 
 impl FileFault {
-    pub(super) fn new(step: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn new(step: &'static str, path: &Path, source: io::Error) -> Self {
         Self {
             step,
             path: path.to_owned(),
@@ -61,7 +61,7 @@ impl FileFault {
 }
 
 /// Makes a directory and its parents, for its owner only; one that exists stays as it is.
-pub(super) fn create_dir(dir: &Path) -> Result<(), FileFault> {
+pub(crate) fn create_dir(dir: &Path) -> Result<(), FileFault> {
     DirBuilder::new()
         .recursive(true)
         .mode(DIR_MODE)
@@ -70,7 +70,7 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), FileFault> {
 }
 
 /// Reads a file of text, at most `limit` bytes.
-pub(super) fn read(path: &Path, limit: u64) -> Result<Zeroizing<String>, FileFault> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Zeroizing<String>, FileFault> {
     let fail = |error| FileFault::new("read", path, error);
     let open = File::open(path).map_err(fail)?;
     // Room for all of it from the start: a buffer that grows leaves copies of a secret behind.
@@ -92,7 +92,7 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Zeroizing<String>, FileFau
 }
 
 /// Writes a file that must not exist.
-pub(super) fn create_new(path: &Path, content: &[u8], mode: Mode) -> Result<(), FileFault> {
+pub(crate) fn create_new(path: &Path, content: &[u8], mode: Mode) -> Result<(), FileFault> {
     let temporary = Temporary::write(path, content, mode)?;
     // A link never replaces what is there, unlike a rename.
     fs::hard_link(&temporary.0, path).map_err(|error| FileFault::new("create", path, error))?;
@@ -101,21 +101,21 @@ pub(super) fn create_new(path: &Path, content: &[u8], mode: Mode) -> Result<(), 
 }
 
 /// Writes a file in the place of another, or of none.
-pub(super) fn replace(path: &Path, content: &[u8], mode: Mode) -> Result<(), FileFault> {
+pub(crate) fn replace(path: &Path, content: &[u8], mode: Mode) -> Result<(), FileFault> {
     let temporary = Temporary::write(path, content, mode)?;
     fs::rename(&temporary.0, path).map_err(|error| FileFault::new("replace", path, error))?;
     sync_parent(path)
 }
 
 /// Moves a file over another, or to a name that is free.
-pub(super) fn rename(from: &Path, to: &Path) -> Result<(), FileFault> {
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileFault> {
     fs::rename(from, to).map_err(|error| FileFault::new("replace", to, error))?;
     sync_parent(to)
 }
 
 /// Waits until nobody else changes files beside `path`, and keeps others from it until dropped. The
 /// directory is what is locked: the file itself is replaced.
-pub(super) fn lock(path: &Path) -> Result<Flock<File>, FileFault> {
+pub(crate) fn lock(path: &Path) -> Result<Flock<File>, FileFault> {
     let parent = parent(path);
     let fail = |error| FileFault::new("lock the directory", parent, error);
     let dir = File::open(parent).map_err(fail)?;
@@ -123,7 +123,7 @@ pub(super) fn lock(path: &Path) -> Result<Flock<File>, FileFault> {
 }
 
 /// Removes a file.
-pub(super) fn remove(path: &Path) -> Result<(), FileFault> {
+pub(crate) fn remove(path: &Path) -> Result<(), FileFault> {
     fs::remove_file(path).map_err(|error| FileFault::new("remove", path, error))?;
     sync_parent(path)
 }
