@@ -20,6 +20,7 @@ from lane import Lane, pod_name, speaks_websocket
 from legacy import LegacyLane
 from matrix import COMBINATIONS, Matrix
 from report import Report
+from tokens import Tokens
 from wait import Interrupted, expect, same
 
 ROOT = SCRIPTS.parent
@@ -148,6 +149,7 @@ class Run:
             self.report.check(f"{cluster.name} metrics", lambda: self.count(cluster))
             if not self.options.no_faults:
                 self.faults(cluster)
+                self.tokens(cluster)
             self.report.check(f"{cluster.name} audit and logs", lambda: self.look_back(cluster))
             self.report.check(f"{cluster.name} nothing is left", lambda: leaves_nothing(cluster))
         finally:
@@ -209,6 +211,11 @@ class Run:
             crowd_checks(cluster, faults, self.report, pods, execs=60, forwards=40, reloads=False)
         if cluster.transport == "uds":
             faults.run_all()
+
+    def tokens(self, cluster):
+        """Runs tokens and keys, which no gateway sees, on one of the clusters."""
+        if (cluster.transport, cluster.mode) == ("uds", "splice"):
+            Tokens(cluster, self.report).run_all()
 
     def count(self, cluster):
         """What all kubectls together left in the metrics."""
