@@ -5,6 +5,7 @@ use super::certificate;
 use super::error::{AuthnError, CredentialKind};
 use super::sources::{Reviewed, Sources};
 use super::user::UserInfo;
+use crate::token::serviceaccount::Discovery;
 use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
 use rustls::pki_types::CertificateDer;
@@ -59,6 +60,12 @@ impl Authenticator {
         let token = BearerToken::from_header(header).map_err(AuthnError::bearer)?;
         let reviewed = self.review(&token, &[], now).await?;
         Ok(reviewed.user)
+    }
+
+    /// The discovery document and keys of the service-account tokens that are believed, if they are
+    /// published.
+    pub fn discovery(&self) -> Option<Arc<Discovery>> {
+        self.sources.load().discovery()
     }
 
     /// Says whose a bearer token is, and for which of the audiences that are `wanted`; none: for

@@ -29,6 +29,8 @@ pub struct ServiceAccountSettings {
     pub key_files: Vec<PathBuf>,
     /// How far clocks may be apart.
     pub leeway: Duration,
+    /// Where the keys are published; absent: below the first issuer.
+    pub jwks_uri: Option<String>,
 }
 
 /// Whom to ask about tokens that nobody here knows.

@@ -2,15 +2,16 @@
 
 use super::bearer::BearerToken;
 use super::error::{AuthnError, CredentialKind, Refusal};
-use super::settings::Settings;
+use super::settings::{ServiceAccountSettings, Settings};
 use super::user::UserInfo;
 use crate::pem::FileRef;
 use crate::token::bootstrap::{self, BootstrapToken, Store, StoreError};
 use crate::token::jwt::{KeyFileError, load_public_keys};
 use crate::token::review::{ReviewClient, ReviewSetupError};
-use crate::token::serviceaccount::Verifier;
+use crate::token::serviceaccount::{Discovery, DiscoveryError, Verifier};
 use crate::token::static_tokens::{StaticTokens, TokenFileError};
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Where bearer tokens are looked up; one generation, replaced as a whole.
@@ -19,6 +20,7 @@ pub struct Sources {
     bootstrap: Option<Store>,
     static_tokens: Option<StaticTokens>,
     service_accounts: Option<Verifier>,
+    discovery: Option<Arc<Discovery>>,
     token_review: Option<ReviewClient>,
     /// Of tokens that name none.
     audiences: Vec<String>,
@@ -62,6 +64,9 @@ pub enum SourceError {
     /// Whom to ask.
     #[error(transparent)]
     Review(#[from] ReviewSetupError),
+    /// What is published.
+    #[error("serviceAccounts.jwksURI cannot be published")]
+    Discovery(#[from] DiscoveryError),
 }
 
 impl Sources {
@@ -105,6 +110,15 @@ impl Sources {
                 accounts.leeway,
             )
         });
+        let discovery = match (&settings.service_accounts, &service_accounts) {
+            (Some(accounts), Some(verifier)) => {
+                publish(accounts, verifier).unwrap_or_else(|error| {
+                    errors.push(error.into());
+                    None
+                })
+            }
+            _ => None,
+        };
         let token_review = settings.token_review.as_ref().and_then(|review| {
             ReviewClient::new(review)
                 .map_err(|error| errors.push(error.into()))
@@ -117,6 +131,7 @@ impl Sources {
             bootstrap: settings.bootstrap_token_dir.clone().map(Store::new),
             static_tokens,
             service_accounts,
+            discovery,
             token_review,
             audiences,
             warnings,
@@ -126,6 +141,12 @@ impl Sources {
     /// What is allowed and probably not meant; it quotes no token.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Issuer and keys of service-account tokens, as they are published; `None` if there are none, or
+    /// if nobody could find them by the issuer's name.
+    pub(super) fn discovery(&self) -> Option<Arc<Discovery>> {
+        self.discovery.clone()
     }
 
     /// Says whose a token is: the first source that accepts it decides.
@@ -239,5 +260,21 @@ impl Sources {
             }));
         }
         Ok(Reviewed { user, audiences })
+    }
+}
+
+/// Prepares the documents that the first issuer's name leads to. One that is no https URL leads
+/// nowhere, which is no mistake: tokens of it are verified all the same.
+fn publish(
+    accounts: &ServiceAccountSettings,
+    verifier: &Verifier,
+) -> Result<Option<Arc<Discovery>>, DiscoveryError> {
+    let Some(issuer) = accounts.issuers.first() else {
+        return Ok(None);
+    };
+    match Discovery::new(issuer, accounts.jwks_uri.as_deref(), verifier.keys()) {
+        Ok(discovery) => Ok(Some(Arc::new(discovery))),
+        Err(DiscoveryError::Issuer(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -52,6 +52,7 @@ impl Files {
                 issuers: vec![ISSUER.to_owned()],
                 key_files: vec![self.path("sa.pub")],
                 leeway: DEFAULT_LEEWAY,
+                jwks_uri: None,
             }),
             ..Settings::default()
         }

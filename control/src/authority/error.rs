@@ -137,6 +137,12 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(name)
     }
 
+    /// The user may not ask whose a token is.
+    pub(crate) fn forbidden_review(why: &str) -> Self {
+        let message = format!("tokenreviews.authentication.k8s.io is forbidden: {why}");
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message)
+    }
+
     /// Fields are wrong; there is at least one.
     pub(crate) fn invalid(name: &str, errors: &[FieldError]) -> Self {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();

@@ -21,6 +21,8 @@ pub enum Role {
     Requester,
     /// See everything.
     Viewer,
+    /// Ask whose a token is (`system:auth-delegator`).
+    Reviewer,
     /// Ask for the client certificate of any node, see its own (`system:node-bootstrapper`).
     Bootstrapper,
     /// A node: ask for its own two certificates, see its own.
@@ -76,6 +78,7 @@ impl Roles {
             match binding.role {
                 Role::Admin | Role::Approver | Role::Signer | Role::Viewer => return Sight::All,
                 Role::Requester | Role::Bootstrapper | Role::Node => sight = Sight::Own,
+                Role::Reviewer => {}
             }
         }
         sight
@@ -113,7 +116,8 @@ impl Roles {
                     Ok(()) => return Ok(()),
                     Err(refusal) => why = refusal,
                 },
-                Role::Approver | Role::Signer | Role::Viewer | Role::Requester => {}
+                Role::Approver | Role::Signer | Role::Viewer | Role::Requester | Role::Reviewer => {
+                }
             }
         }
         Err(why)
@@ -159,6 +163,21 @@ impl Roles {
     ) -> Result<(), String> {
         let allowed = self.has(user, &object.spec.signer_name, Role::Approver);
         allowed.ok_or_else(|| cannot(user, "update"))
+    }
+
+    /// Says whether `user` may ask whose a token is: administrators, those who are told to, and nodes,
+    /// whose kubelets authenticate their own callers so (upstream's role `system:node`).
+    pub(crate) fn may_review(&self, user: &UserInfo) -> Result<(), String> {
+        let mut rows = self.of(user);
+        let allowed = rows.any(|row| matches!(row.role, Role::Admin | Role::Reviewer | Role::Node));
+        if allowed {
+            return Ok(());
+        }
+        Err(format!(
+            "User {:?} cannot create resource \"tokenreviews\" in API group \"authentication.k8s.io\" \
+             at the cluster scope; give one of its groups the role reviewer",
+            user.username
+        ))
     }
 
     /// Says whether requesters of these groups may have any node's first client certificate

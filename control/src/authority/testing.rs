@@ -33,6 +33,7 @@ signers:
 approval: {inventoryFile: inventory.yaml}
 roles:
 - {group: approvers, role: approver, signers: [\"*\"]}
+- {group: reviewers, role: reviewer}
 limits: {maxCSRs: 200, maxCSRsPerUser: 100}
 ";
 

@@ -92,11 +92,13 @@ fn read_service_accounts(
     let key_files = section.list("keyFiles", entries, file, report);
     let leeway = |node: &Node| value::duration(node, &bounds::LEEWAY);
     let leeway = section.optional("leeway", leeway, report);
+    let jwks_uri = section.optional("jwksURI", value::text, report);
     section.finish(report);
     Some(ServiceAccountSettings {
         issuers,
         key_files,
         leeway: leeway.unwrap_or(DEFAULT_LEEWAY),
+        jwks_uri,
     })
 }
 

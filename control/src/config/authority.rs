@@ -16,12 +16,13 @@ use std::time::Duration;
 /// The kind of document.
 pub(super) const KIND: &str = "AuthorityConfig";
 
-const ROLES: [(&str, Role); 5] = [
+const ROLES: [(&str, Role); 6] = [
     ("admin", Role::Admin),
     ("approver", Role::Approver),
     ("signer", Role::Signer),
     ("requester", Role::Requester),
     ("viewer", Role::Viewer),
+    ("reviewer", Role::Reviewer),
 ];
 
 const BOOTSTRAP_NODES: [(&str, BootstrapNodes); 2] = [
@@ -250,7 +251,7 @@ fn read_roles(root: &mut Section<'_>, report: &mut Report) -> Vec<Binding> {
         let role = |node: &Node| value::word(node, &ROLES);
         let role = section.required("role", "approver", role, report);
         let signers = section.list("signers", bounds::RULE_ENTRIES, value::text, report);
-        let unbound = matches!(role, Some(Role::Admin | Role::Viewer));
+        let unbound = matches!(role, Some(Role::Admin | Role::Viewer | Role::Reviewer));
         if unbound && section.has("signers") {
             let problem = Problem::new(
                 "has no effect: this role is for all signers",

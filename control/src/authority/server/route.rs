@@ -10,14 +10,18 @@ use super::query::{self, Query};
 use super::respond;
 use crate::authn::UserInfo;
 use crate::authority::error::ApiError;
+use crate::authority::limits;
 use crate::authority::material::AuthorityMaterial;
 use crate::authority::object::RESOURCE;
+use crate::token::review;
+use crate::token::serviceaccount::{DISCOVERY_PATH, JWKS_PATH};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 use std::time::SystemTime;
+use tokio::time::timeout;
 
 /// A connection's part of a request.
 pub(super) struct Call {
@@ -33,6 +37,10 @@ enum Target {
     Version,
     Discovery(discovery::Document),
     OpenApi(openapi::Document),
+    /// Whose is this token?
+    TokenReview,
+    /// Issuer and keys of service-account tokens.
+    Issuer,
     /// `kubectl describe` asks for them; there are none.
     Events,
     Collection,
@@ -45,6 +53,8 @@ impl Target {
             "/healthz" | "/livez" | "/readyz" => Self::Health,
             "/version" => Self::Version,
             "/api/v1/events" => Self::Events,
+            review::PATH => Self::TokenReview,
+            DISCOVERY_PATH | JWKS_PATH => Self::Issuer,
             _ => {
                 if let Some(document) = discovery::Document::of(path) {
                     return Ok(Self::Discovery(document));
@@ -165,19 +175,39 @@ async fn handle(
             (true, _) => Ok(respond::text(StatusCode::OK, "ok")),
         };
     }
+    let uri = head.uri;
     let user = authenticate(&call, &head.headers).await?;
     *who = Some(user.clone());
     let asked = Asked {
         material: call.server.material.load_full(),
         server: call.server,
         user,
-        query: Query::parse(head.uri.query().unwrap_or_default())?,
+        query: Query::parse(uri.query().unwrap_or_default())?,
         headers: head.headers,
     };
     match (target, method) {
         (Target::Discovery(document), Method::GET) => Ok(discovery::answer(document)),
         (Target::OpenApi(document), Method::GET) => openapi::answer(document, &asked.headers),
         (Target::Events, Method::GET) => Ok(respond::json(StatusCode::OK, &discovery::no_events())),
+        (Target::TokenReview, method) => {
+            let review = asked.material.roles.may_review(&asked.user);
+            review.map_err(|why| ApiError::forbidden_review(&why))?;
+            let request = rebuilt(method, uri, asked.headers, body);
+            let authenticator = &asked.server.authenticator;
+            let answered = review::handle(authenticator, request, SystemTime::now());
+            match timeout(limits::BODY_TIMEOUT, answered).await {
+                Ok(answer) => Ok(answer.map(Body::Whole)),
+                Err(_) => Err(ApiError::unavailable(
+                    "the review took too long; ask again later",
+                )),
+            }
+        }
+        (Target::Issuer, method) => {
+            let discovery = asked.server.authenticator.discovery();
+            let discovery = discovery.ok_or_else(ApiError::no_such_path)?;
+            let request = rebuilt(method, uri, asked.headers, body);
+            Ok(discovery.handle(request).await.map(Body::Whole))
+        }
         (Target::Collection, Method::GET) => collection::list_or_watch(asked),
         (Target::Collection, Method::POST) => {
             let body = body::read(body).await?;
@@ -198,6 +228,15 @@ async fn handle(
         }
         _ => Err(ApiError::method()),
     }
+}
+
+/// A request as it came, for handlers that are not ours.
+fn rebuilt(method: Method, uri: Uri, headers: HeaderMap, body: Incoming) -> Request<Incoming> {
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    request
 }
 
 async fn authenticate(call: &Call, headers: &HeaderMap) -> Result<UserInfo, ApiError> {
@@ -243,6 +282,10 @@ mod tests {
             assert_eq!(at(rest), Err(404), "{rest}");
         }
         assert_eq!(Target::of("/version").ok(), Some(Target::Version));
+        assert_eq!(Target::of(review::PATH).ok(), Some(Target::TokenReview));
+        for path in [DISCOVERY_PATH, JWKS_PATH] {
+            assert_eq!(Target::of(path).ok(), Some(Target::Issuer));
+        }
         for path in ["/", "/apis/apps/v1", "/api/v1/nodes", "//healthz", ""] {
             assert!(Target::of(path).is_err(), "{path}");
         }

@@ -1,5 +1,7 @@
 //! The server over real TLS connections.
 
+mod tokens;
+
 use super::super::controller::Controller;
 use super::super::creation::Rates;
 use super::super::testing::Site;
@@ -46,6 +48,10 @@ struct Answer {
 
 impl Bench {
     async fn new() -> Self {
+        Self::with(Sources::default()).await
+    }
+
+    async fn with(sources: Sources) -> Self {
         let site = Site::new();
         let store = site.store();
         let material = Arc::new(ArcSwap::from_pointee(site.material()));
@@ -54,7 +60,7 @@ impl Bench {
         let server = Arc::new(Server {
             store: Arc::clone(&store),
             material: Arc::clone(&material),
-            authenticator: Arc::new(Authenticator::new(Sources::default())),
+            authenticator: Arc::new(Authenticator::new(sources)),
             rates: Rates::default(),
             metrics: Arc::clone(&metrics),
             stopping,
