@@ -7,6 +7,7 @@ pub mod admit;
 pub mod audit;
 pub mod authn;
 pub mod authority;
+pub mod bootstrap;
 pub mod cli;
 pub mod config;
 mod file;

@@ -7,11 +7,15 @@ use crate::authn::{SourceError, Sources};
 use crate::config::AuthorityConfig;
 use crate::inventory::{Inventory, NodeListError};
 use crate::material::CertificateInfo;
-use crate::pem::{CaBundle, Credential, FileRef, Note, PemError, Role as CertificateRole, note};
+use crate::pem::{
+    self, CaBundle, Credential, FileRef, Note, PemError, Role as CertificateRole, note,
+};
 use crate::pki::{Authority, AuthorityError};
+use data_encoding::BASE64;
 use rustls::crypto::ring::default_provider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -27,6 +31,8 @@ pub struct AuthorityMaterial {
     pub(super) signers: BTreeMap<Signer, SignerCa>,
     pub(super) inventory: Option<Inventory>,
     pub(super) roles: Roles,
+    /// The kubeconfig in `cluster-info`.
+    pub(super) cluster_info: Option<String>,
     /// What an operator should know.
     pub warnings: Vec<String>,
     /// Every certificate that was loaded.
@@ -110,6 +116,7 @@ impl AuthorityMaterial {
             loader.keep(inventory)
         });
         let sources = loader.sources(&config);
+        let cluster_info = loader.cluster_info(&config);
         let Loader {
             errors,
             warnings,
@@ -126,6 +133,7 @@ impl AuthorityMaterial {
                     signers,
                     inventory,
                     roles,
+                    cluster_info,
                     warnings,
                     certificates,
                 };
@@ -181,6 +189,28 @@ impl Loader {
                 .allow_unauthenticated()
                 .build();
         self.keep(verifier.map_err(AuthorityMaterialError::Clients))
+    }
+
+    /// A kubeconfig without a user, as kubeadm publishes it.
+    fn cluster_info(&mut self, config: &AuthorityConfig) -> Option<String> {
+        let info = config.cluster_info.as_ref()?;
+        let file = FileRef::new("clusterInfo.caFile", &info.ca_file);
+        self.keep(CaBundle::load(file.clone()).map_err(Into::into))?;
+        let certificates = self.keep(pem::certificates(&file).map_err(Into::into))?;
+        let cluster = json!({
+            "server": info.server,
+            "certificate-authority-data": BASE64.encode(pem::encode(&certificates).as_bytes()),
+        });
+        // JSON is YAML.
+        let kubeconfig = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "", "cluster": cluster}],
+            "contexts": [],
+            "current-context": "",
+            "users": [],
+        });
+        Some(kubeconfig.to_string())
     }
 
     fn sources(&mut self, config: &AuthorityConfig) -> Option<Sources> {

@@ -32,4 +32,4 @@ pub(crate) use x509::SIGNERS;
 pub use x509::Signer;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

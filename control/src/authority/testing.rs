@@ -1,17 +1,27 @@
 //! A whole authority for tests: a PKI and a configuration in a directory of their own.
 
+use super::controller::Controller;
+use super::creation::Rates;
 use super::material::AuthorityMaterial;
 use super::object::{Blob, CertificateSigningRequest, Timestamp};
+use super::server::{Server, serve};
 use super::store::Store;
 use super::x509::Signer;
 use super::x509::testing::Ask;
+use crate::authn::Authenticator;
 use crate::config::AuthorityConfig;
+use crate::metrics::Metrics;
 use crate::pki::testing::{Made, Recipe, authority, client, kubelet};
+use arc_swap::ArcSwap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 const INVENTORY: &str = "\
 apiVersion: eyesplice.dev/v1alpha1
@@ -24,7 +34,8 @@ const CONFIG: &str = "\
 apiVersion: eyesplice.dev/v1alpha1
 kind: AuthorityConfig
 listen: {address: \"127.0.0.1:0\", tlsCertFile: server.crt, tlsPrivateKeyFile: server.key}
-authentication: {clientCAFile: ca.crt}
+clusterInfo: {server: \"https://127.0.0.1:6443\", caFile: server-ca.crt}
+authentication: {clientCAFile: ca.crt, bootstrapTokenDir: tokens}
 store: {path: authority.redb}
 signers:
 - {signerName: kubernetes.io/kube-apiserver-client-kubelet, certFile: ca.crt, keyFile: ca.key}
@@ -61,6 +72,7 @@ impl Site {
         site.put("ca", &site.ca);
         site.put("serving", &site.serving_ca);
         site.put("server", &server);
+        site.put("server-ca", &site.server_ca);
         site.write("inventory.yaml", INVENTORY);
         site.write("authority.yaml", CONFIG);
         site
@@ -128,4 +140,49 @@ pub(crate) fn csr(
     object.spec.username = user.to_owned();
     object.spec.groups = vec![group.to_owned()];
     object
+}
+
+/// An authority that serves, approves and signs until it is dropped.
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Arc<Store>,
+    tasks: [JoinHandle<()>; 2],
+    _stop: watch::Sender<bool>,
+}
+
+impl Served {
+    pub(crate) async fn start(site: &Site) -> Self {
+        let store = site.store();
+        let loaded = AuthorityMaterial::load(site.config(), SystemTime::now());
+        let (material, sources) = loaded.unwrap();
+        let material = Arc::new(ArcSwap::from_pointee(material));
+        let metrics = Metrics::new();
+        let (stop, stopping) = watch::channel(false);
+        let server = Arc::new(Server {
+            store: Arc::clone(&store),
+            material: Arc::clone(&material),
+            authenticator: Arc::new(Authenticator::new(sources)),
+            rates: Rates::default(),
+            metrics: Arc::clone(&metrics),
+            stopping,
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let controller = Controller::new(Arc::clone(&store), material, None, metrics);
+        Self {
+            address,
+            store,
+            tasks: [
+                tokio::spawn(serve(server, listener)),
+                tokio::spawn(controller.run()),
+            ],
+            _stop: stop,
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
 }

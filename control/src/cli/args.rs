@@ -38,6 +38,9 @@ pub enum Command {
     /// Serve the certificates API to kubelets and kubectl: approve, sign, renew
     #[command(after_help = AUTHORITY_EXAMPLES)]
     Authority(AuthorityArgs),
+    /// Get a node's client certificate and kubeconfig with a bootstrap token, and keep them valid
+    #[command(after_help = BOOTSTRAP_EXAMPLES)]
+    Bootstrap(BootstrapArgs),
     /// Validate a configuration and every file that it names, without starting
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
@@ -120,6 +123,57 @@ pub struct AuthorityArgs {
     /// info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
+}
+
+const BOOTSTRAP_EXAMPLES: &str = "\
+Makes a key, asks for its certificate, waits until it is approved and signed, and writes into DIR:
+  node-client.pem   key and certificate, mode 0600
+  node.kubeconfig   a kubeconfig that names them
+  ca.crt            the CA that the server was verified by
+
+A certificate that is there is renewed with itself between 70 and 90 % of its life, and asked for
+with the token again if it has expired. Without --keep, nothing is done before that.
+
+Examples:
+  eyesplice bootstrap --server https://10.0.0.1:6443 --node worker-1 --token-file token \\
+      --ca-file ca.crt --dir /var/lib/eyesplice
+  eyesplice bootstrap ... --ca-pin sha256:HEX --keep
+  eyesplice bootstrap ... --dry-run";
+
+/// Arguments of `bootstrap`.
+#[derive(Debug, Args)]
+pub struct BootstrapArgs {
+    /// The authority or API server
+    #[arg(long, value_name = "URL")]
+    pub server: String,
+    /// The node's name
+    #[arg(long, value_name = "NAME")]
+    pub node: String,
+    /// File with a bootstrap token, read when it is needed
+    #[arg(long, value_name = "FILE")]
+    pub token_file: PathBuf,
+    /// CA that issued the server's certificate
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// SHA-256 of that CA's public key; without --ca-file, the CA is taken from the server's
+    /// cluster-info
+    #[arg(long, value_name = "sha256:HEX")]
+    pub ca_pin: Option<String>,
+    /// Directory to write into; created if absent, mode 0700
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// How long to wait for the certificate, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    pub timeout: u64,
+    /// Stay, and renew the certificate when its time comes
+    #[arg(long, conflicts_with = "dry_run")]
+    pub keep: bool,
+    /// Look at token, expiry, CA pin, network, clock and approval, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How the log of --keep is written [default: text on a terminal, json otherwise]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<Format>,
 }
 
 const CHECK_EXAMPLES: &str = "\

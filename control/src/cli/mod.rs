@@ -1,6 +1,7 @@
 //! The command line: parses it, runs one command, and turns its end into an exit status.
 
 mod args;
+mod bootstrap;
 mod check;
 mod exit;
 mod generate;
@@ -64,6 +65,7 @@ fn run(command: Command) -> Exit {
         },
         Command::Gateway(args) => run_gateway(args),
         Command::Authority(args) => run_authority(args),
+        Command::Bootstrap(args) => bootstrap::run(args),
         Command::Check(args) => check::run(&args.file),
         Command::Probe(args) => run_probe(args.output),
     }

@@ -44,6 +44,8 @@ pub struct AuthorityConfig {
     pub tls_cert_file: PathBuf,
     /// Its key.
     pub tls_private_key_file: PathBuf,
+    /// What it tells everybody, so that nodes find its CA by a pin.
+    pub cluster_info: Option<ClusterInfo>,
     /// Whom it believes.
     pub authentication: Authentication,
     /// Who may do what, beside the built-in groups.
@@ -58,6 +60,15 @@ pub struct AuthorityConfig {
     pub limits: AuthorityLimits,
     /// Health and metrics.
     pub admin: Admin,
+}
+
+/// What is published as ConfigMap `cluster-info`, as kubeadm does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterInfo {
+    /// The URL by which nodes reach the server.
+    pub server: String,
+    /// The CA of its serving certificate.
+    pub ca_file: PathBuf,
 }
 
 /// Whom the authority believes; at least one is there.
@@ -146,6 +157,7 @@ impl AuthorityConfig {
     pub fn files(&self) -> BTreeSet<PathBuf> {
         let mut files = BTreeSet::from([self.file.clone()]);
         files.extend([&self.tls_cert_file, &self.tls_private_key_file].map(Clone::clone));
+        files.extend(self.cluster_info.as_ref().map(|info| info.ca_file.clone()));
         for signer in &self.signers {
             files.extend([&signer.cert_file, &signer.key_file].map(Clone::clone));
         }
@@ -171,6 +183,7 @@ impl AuthorityConfig {
 fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<AuthorityConfig> {
     let base = file.parent().unwrap_or(Path::new(""));
     let listen = read_listen(root, base, report);
+    let cluster_info = read_cluster_info(root, base, report);
     let authentication = read_authentication(root, base, report);
     let roles = read_roles(root, report);
     let store = read_store(root, base, report);
@@ -194,6 +207,7 @@ fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Auth
         address,
         tls_cert_file,
         tls_private_key_file,
+        cluster_info,
         authentication,
         roles,
         store: store?,
@@ -220,6 +234,22 @@ fn read_listen(
     let key = section.required("tlsPrivateKeyFile", "apiserver.key", file, report);
     section.finish(report);
     Some((address?, cert?, key?))
+}
+
+fn read_cluster_info(
+    root: &mut Section<'_>,
+    base: &Path,
+    report: &mut Report,
+) -> Option<ClusterInfo> {
+    let mut section = root.section("clusterInfo", report)?;
+    let file = |node: &Node| value::path(node, base);
+    let server = section.required("server", "https://10.0.0.1:6443", value::text, report);
+    let ca = section.required("caFile", "ca.crt", file, report);
+    section.finish(report);
+    Some(ClusterInfo {
+        server: server?,
+        ca_file: ca?,
+    })
 }
 
 fn read_authentication(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Authentication {

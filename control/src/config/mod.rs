@@ -27,8 +27,8 @@ pub(crate) mod value;
 
 pub use authentication::AuthenticationConfig;
 pub use authority::{
-    ApprovalSettings, Authentication, AuthorityConfig, AuthorityLimits, LoadedAuthority,
-    SignerSettings,
+    ApprovalSettings, Authentication, AuthorityConfig, AuthorityLimits, ClusterInfo,
+    LoadedAuthority, SignerSettings,
 };
 pub use check::{CheckError, CheckReport, check};
 pub use model::{

@@ -80,6 +80,16 @@ pub(super) fn version() -> Value {
     })
 }
 
+/// The ConfigMap by which nodes find the CA.
+pub(super) fn cluster_info(kubeconfig: &str) -> Value {
+    json!({
+        "kind": "ConfigMap",
+        "apiVersion": "v1",
+        "metadata": {"name": "cluster-info", "namespace": "kube-public"},
+        "data": {"kubeconfig": kubeconfig},
+    })
+}
+
 /// `/api/v1/events`.
 pub(super) fn no_events() -> Value {
     json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": []})

@@ -35,6 +35,8 @@ pub(super) struct Call {
 enum Target {
     Health,
     Version,
+    /// Whom to trust, for those who know a pin of it.
+    ClusterInfo,
     Discovery(discovery::Document),
     OpenApi(openapi::Document),
     /// Whose is this token?
@@ -52,6 +54,7 @@ impl Target {
         Ok(match path {
             "/healthz" | "/livez" | "/readyz" => Self::Health,
             "/version" => Self::Version,
+            "/api/v1/namespaces/kube-public/configmaps/cluster-info" => Self::ClusterInfo,
             "/api/v1/events" => Self::Events,
             review::PATH => Self::TokenReview,
             DISCOVERY_PATH | JWKS_PATH => Self::Issuer,
@@ -89,7 +92,7 @@ impl Target {
     }
 
     fn is_public(&self) -> bool {
-        matches!(self, Self::Health | Self::Version)
+        matches!(self, Self::Health | Self::Version | Self::ClusterInfo)
     }
 }
 
@@ -171,6 +174,15 @@ async fn handle(
     if target.is_public() {
         return match (reads, target) {
             (false, _) => Err(ApiError::method()),
+            (true, Target::ClusterInfo) => {
+                let material = call.server.material.load();
+                let kubeconfig = material.cluster_info.as_ref();
+                let kubeconfig = kubeconfig.ok_or_else(ApiError::no_such_path)?;
+                Ok(respond::json(
+                    StatusCode::OK,
+                    &discovery::cluster_info(kubeconfig),
+                ))
+            }
             (true, Target::Version) => Ok(respond::json(StatusCode::OK, &discovery::version())),
             (true, _) => Ok(respond::text(StatusCode::OK, "ok")),
         };

@@ -10,9 +10,9 @@ const HTTPS_PORT: u16 = 443;
 /// An API server by `https://HOST[:PORT]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) server_name: ServerName<'static>,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) server_name: ServerName<'static>,
 }
 
 /// A text that names no API server.

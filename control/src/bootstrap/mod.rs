@@ -1,0 +1,291 @@
+//! `eyesplice bootstrap`: what a node does that has a token and no kubelet to do it.
+//!
+//! The key is made here and never leaves; a CSR goes to the authority or API server, and key and
+//! certificate come to lie in one file, with a kubeconfig that names it. With `--keep` it is renewed
+//! at 70 to 90 % of its life, drawn anew each time so that nodes do not come all at once (as client-go's
+//! certificate manager), and asked for with the token again if it has expired.
+
+mod client;
+mod diagnose;
+mod error;
+mod request;
+mod schedule;
+mod trust;
+
+pub use diagnose::{Finding, diagnose};
+pub use error::BootstrapError;
+
+use crate::file::{self, Mode};
+use crate::gateway::signals::{Request, Signals};
+use crate::identity::CertificateFacts;
+use crate::inventory::check_node_name;
+use crate::kubeconfig::{Credential as Shown, Kubeconfig, Source};
+use crate::pem::{self, FileRef, Role};
+use crate::token::bootstrap::BootstrapToken;
+use crate::token::review::Endpoint;
+use client::Client;
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::pki_types::pem::PemObject;
+use schedule::{Next, next};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+/// Key and certificate, in one file, so that no crash leaves one without the other.
+const PAIR: &str = "node-client.pem";
+/// The kubeconfig that names it.
+const KUBECONFIG: &str = "node.kubeconfig";
+/// The CA that the server was verified by.
+const CA: &str = "ca.crt";
+
+/// Between two tries after a failure, at first and at most (client-go's certificate manager).
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(32));
+
+/// Longest token file: a token and a line end, with room for an editor's habits.
+const TOKEN_FILE: u64 = 4096;
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `https://HOST[:PORT]`.
+    pub server: String,
+    /// The node.
+    pub node: String,
+    /// A file with a bootstrap token.
+    pub token_file: PathBuf,
+    /// Who issued the server's certificate.
+    pub ca_file: Option<PathBuf>,
+    /// SHA-256 of its public key, as `sha256:HEX`.
+    pub ca_pin: Option<String>,
+    /// Where everything goes.
+    pub dir: PathBuf,
+    /// How long to wait for the certificate.
+    pub timeout: Duration,
+}
+
+/// What was made.
+#[derive(Clone, Debug)]
+pub struct Joined {
+    /// Key and certificate.
+    pub pair: PathBuf,
+    /// The kubeconfig.
+    pub kubeconfig: PathBuf,
+    /// When the certificate ends.
+    pub not_after: OffsetDateTime,
+    /// When it should be renewed.
+    pub renew_at: OffsetDateTime,
+    /// Nothing was to be done.
+    pub unchanged: bool,
+}
+
+/// Checked options.
+struct Plan {
+    options: Options,
+    endpoint: Endpoint,
+    pin: Option<crate::pins::SpkiHash>,
+}
+
+impl Plan {
+    fn new(options: &Options) -> Result<Self, BootstrapError> {
+        let endpoint = options.server.parse();
+        let endpoint = endpoint.map_err(|problem| BootstrapError::Server {
+            server: options.server.clone(),
+            problem,
+        })?;
+        check_node_name(&options.node).map_err(|problem| BootstrapError::Node {
+            node: options.node.clone(),
+            problem,
+        })?;
+        let pin = options
+            .ca_pin
+            .as_deref()
+            .map(trust::parse_pin)
+            .transpose()?;
+        if options.ca_file.is_none() && pin.is_none() {
+            return Err(BootstrapError::NoTrust);
+        }
+        Ok(Self {
+            options: options.clone(),
+            endpoint,
+            pin,
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.options.dir.join(name)
+    }
+
+    /// The certificate that is there and usable, if there is one.
+    fn current(&self) -> Option<pem::Credential> {
+        let file = FileRef::new("client certificate", self.path(PAIR));
+        let loaded = pem::Credential::load(file.clone(), &file, Role::Client).ok()?;
+        loaded
+            .leaf
+            .subject
+            .is_node(&self.options.node)
+            .then_some(loaded)
+    }
+}
+
+/// Makes sure that the node has a certificate that need not be renewed yet.
+///
+/// # Errors
+/// What failed, by name: token, expiry, CA pin, clock, network or approval.
+pub async fn once(options: &Options, now: SystemTime) -> Result<Joined, BootstrapError> {
+    let plan = Plan::new(options)?;
+    let now = OffsetDateTime::from(now);
+    let current = plan.current();
+    let draw = draw();
+    let due = current
+        .as_ref()
+        .map(|current| next(&current.leaf, draw, now));
+    if let (Some(current), Some(Next::Wait(renew_at))) = (&current, &due) {
+        return Ok(plan.joined(&current.leaf, *renew_at, true));
+    }
+    let trusted = trust::establish(&plan).await?;
+    let client = match (current, due) {
+        // Its own certificate proves more than a token that a whole fleet shares.
+        (Some(current), Some(Next::Renew)) => {
+            Client::with_certificate(plan.endpoint.clone(), &trusted, &current)?
+        }
+        _ => Client::with_token(plan.endpoint.clone(), &trusted, read_token(&plan)?)?,
+    };
+    let issued = request::certificate(&client, &plan.options.node, plan.options.timeout).await?;
+    let facts = plan.store(&trusted, &issued)?;
+    let renew_at = match next(&facts, draw, now) {
+        Next::Wait(at) => at,
+        Next::Renew | Next::Expired => now,
+    };
+    Ok(plan.joined(&facts, renew_at, false))
+}
+
+/// Keeps the certificate valid until a signal ends it.
+///
+/// # Errors
+/// Signals cannot be caught.
+pub async fn keep(options: &Options) -> std::io::Result<()> {
+    let mut signals = Signals::catch()?;
+    let work = work(options);
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            never = &mut work => match never {},
+            request = signals.next() => if let Request::Stop(signal) = request {
+                tracing::info!(signal, "stopping");
+                return Ok(());
+            },
+        }
+    }
+}
+
+async fn work(options: &Options) -> std::convert::Infallible {
+    let mut pause = RETRY.0;
+    loop {
+        let wait = match once(options, SystemTime::now()).await {
+            Ok(joined) => {
+                pause = RETRY.0;
+                let left = joined.renew_at - OffsetDateTime::now_utc();
+                tracing::info!(
+                    pair = %joined.pair.display(),
+                    not_after = crate::identity::instant(joined.not_after),
+                    renew_at = crate::identity::instant(joined.renew_at),
+                    unchanged = joined.unchanged,
+                    "client certificate is in place"
+                );
+                // Looked at again at least each hour: clocks jump, files are deleted.
+                let left = Duration::try_from(left).unwrap_or_default();
+                left.clamp(RETRY.0, Duration::from_secs(3600))
+            }
+            Err(error) => {
+                let cause = error.cause();
+                let error = crate::cli::chain(&error);
+                tracing::error!(cause, error, ?pause, "no client certificate; trying again");
+                let wait = pause;
+                pause = (pause * 2).min(RETRY.1);
+                wait
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+impl Plan {
+    fn joined(
+        &self,
+        facts: &CertificateFacts,
+        renew_at: OffsetDateTime,
+        unchanged: bool,
+    ) -> Joined {
+        Joined {
+            pair: self.path(PAIR),
+            kubeconfig: self.path(KUBECONFIG),
+            not_after: facts.not_after,
+            renew_at,
+            unchanged,
+        }
+    }
+
+    /// Writes CA, pair and kubeconfig, each whole or not at all; the pair before what names it.
+    fn store(
+        &self,
+        trusted: &trust::Trusted,
+        issued: &request::Issued,
+    ) -> Result<CertificateFacts, BootstrapError> {
+        let first =
+            rustls::pki_types::CertificateDer::pem_slice_iter(issued.certificate.as_bytes());
+        let first = first.into_iter().next().and_then(Result::ok);
+        let facts = first.and_then(|der| CertificateFacts::read(&der).ok());
+        let facts = facts.filter(|facts| facts.spki == issued.spki);
+        let facts = facts.ok_or(BootstrapError::NotOurs)?;
+        let dir = std::path::absolute(&self.options.dir);
+        let dir = dir.map_err(|source| BootstrapError::Dir {
+            dir: self.options.dir.clone(),
+            source,
+        })?;
+        file::create_dir(&dir)?;
+        let ca = pem::encode(&trusted.certificates);
+        file::replace(&dir.join(CA), ca.as_bytes(), Mode::Public)?;
+        let pair = Zeroizing::new(format!("{}{}", issued.certificate, *issued.key));
+        file::replace(&dir.join(PAIR), pair.as_bytes(), Mode::Secret)?;
+        let kubeconfig = Kubeconfig {
+            cluster: "kubernetes".to_owned(),
+            server: self.options.server.clone(),
+            tls_server_name: None,
+            namespace: None,
+            user: format!("system:node:{}", self.options.node),
+            authority: Some(Source::File(dir.join(CA))),
+            credential: Shown::Certificate {
+                certificate: Source::File(dir.join(PAIR)),
+                key: Source::File(dir.join(PAIR)),
+            },
+        };
+        let text = kubeconfig.render();
+        file::replace(&dir.join(KUBECONFIG), text.as_bytes(), Mode::Secret)?;
+        Ok(facts)
+    }
+}
+
+/// Reads the token when it is needed, so that a new one may lie there at the next need.
+fn read_token(plan: &Plan) -> Result<BootstrapToken, BootstrapError> {
+    let path = &plan.options.token_file;
+    let text = file::read(path, TOKEN_FILE).map_err(BootstrapError::TokenFile)?;
+    text.trim()
+        .parse()
+        .map_err(|problem| BootstrapError::Token {
+            path: path.clone(),
+            problem,
+        })
+}
+
+/// A number from 0 to 1 for the jitter; the middle if the random source fails, which hurts nobody.
+fn draw() -> f64 {
+    let mut bytes = [0; 4];
+    match SystemRandom::new().fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
+        Err(_) => 0.5,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! Whom to believe: a CA from a file, or the one that a pin picks out of what the server publishes.
+
+use super::Plan;
+use super::client::Client;
+use super::error::BootstrapError;
+use crate::pem::{self, CaBundle, FileRef};
+use crate::pins::SpkiHash;
+use data_encoding::BASE64;
+use hyper::Method;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::ring::default_provider;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Where a cluster publishes its CA to everybody (kubeadm's).
+const CLUSTER_INFO: &str = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
+
+/// CAs that the server may be of.
+pub(super) struct Trusted {
+    pub(super) roots: Arc<RootCertStore>,
+    pub(super) certificates: Vec<CertificateDer<'static>>,
+}
+
+/// Reads `sha256:HEX`, kubeadm's form of a CA's public key.
+pub(super) fn parse_pin(text: &str) -> Result<SpkiHash, BootstrapError> {
+    let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64);
+    let hash = hex.and_then(|hex| hex.parse().ok());
+    hash.ok_or_else(|| BootstrapError::Pin(text.to_owned()))
+}
+
+/// Finds the CAs to verify the server by.
+pub(super) async fn establish(plan: &Plan) -> Result<Trusted, BootstrapError> {
+    let Some(path) = &plan.options.ca_file else {
+        return discover(plan).await;
+    };
+    let file = FileRef::new("--ca-file", path);
+    let bundle = CaBundle::load(file.clone())?;
+    let certificates = pem::certificates(&file)?;
+    pinned(
+        plan,
+        certificates,
+        &path.display().to_string(),
+        bundle.roots,
+    )
+}
+
+/// Asks the server for its CA without knowing it. Nothing of ours is shown, and nothing of the
+/// answer is used but certificates with the pinned key.
+async fn discover(plan: &Plan) -> Result<Trusted, BootstrapError> {
+    let provider = Arc::new(default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_safe_default_protocol_versions();
+    let tls = builder
+        .map_err(BootstrapError::Setup)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_no_client_auth();
+    let client = Client::anonymous(plan.endpoint.clone(), tls);
+    let answer = client.ask(Method::GET, CLUSTER_INFO, None).await?;
+    let missing = |why: String| BootstrapError::NoClusterInfo {
+        server: client.server(),
+        why,
+    };
+    if answer.code != 200 {
+        return Err(missing(format!("{}: {}", answer.code, answer.message())));
+    }
+    let kubeconfig = answer.body["data"]["kubeconfig"].as_str();
+    let kubeconfig = kubeconfig.and_then(|text| serde_saphyr::from_str::<Value>(text).ok());
+    let kubeconfig = kubeconfig.ok_or_else(|| missing("it holds no kubeconfig".to_owned()))?;
+    let data = &kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"];
+    let pem = data
+        .as_str()
+        .and_then(|data| BASE64.decode(data.as_bytes()).ok());
+    let pem = pem.ok_or_else(|| missing("its kubeconfig names no CA".to_owned()))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let found = found.map_err(|_| missing("its CA is no PEM".to_owned()))?;
+    let place = client.server();
+    pinned(plan, found, &place, Arc::new(RootCertStore::empty()))
+}
+
+/// Keeps what has the pinned key; without a pin, everything.
+fn pinned(
+    plan: &Plan,
+    certificates: Vec<CertificateDer<'static>>,
+    place: &str,
+    all: Arc<RootCertStore>,
+) -> Result<Trusted, BootstrapError> {
+    let Some(pin) = plan.pin else {
+        return Ok(Trusted {
+            roots: all,
+            certificates,
+        });
+    };
+    let hash = |der: &CertificateDer<'_>| {
+        let facts = crate::identity::CertificateFacts::read(der).ok()?;
+        Some(SpkiHash::of(&facts.spki))
+    };
+    let found: Vec<String> = certificates
+        .iter()
+        .filter_map(hash)
+        .map(|hash| hash.to_string())
+        .collect();
+    let mut roots = RootCertStore::empty();
+    let mut kept = Vec::new();
+    for certificate in certificates {
+        if hash(&certificate) == Some(pin) && roots.add(certificate.clone()).is_ok() {
+            kept.push(certificate);
+        }
+    }
+    if kept.is_empty() {
+        return Err(BootstrapError::WrongCa {
+            place: place.to_owned(),
+            found: found.join(", "),
+        });
+    }
+    Ok(Trusted {
+        roots: Arc::new(roots),
+        certificates: kept,
+    })
+}
+
+/// Takes any server, for the one question whose answer is checked by a pin.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

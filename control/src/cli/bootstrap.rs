@@ -1,0 +1,92 @@
+//! `eyesplice bootstrap`: gets a node's certificate once, keeps it, or says what is in the way.
+
+use super::args::BootstrapArgs;
+use super::{Exit, chain, complain, print, start_log};
+use crate::bootstrap::{self, Finding, Options};
+use crate::identity::instant;
+use std::time::{Duration, SystemTime};
+use tokio::runtime::Builder;
+
+pub(super) fn run(args: BootstrapArgs) -> Exit {
+    let BootstrapArgs {
+        server,
+        node,
+        token_file,
+        ca_file,
+        ca_pin,
+        dir,
+        timeout,
+        keep,
+        dry_run,
+        log_format,
+    } = args;
+    let options = Options {
+        server,
+        node,
+        token_file,
+        ca_file,
+        ca_pin,
+        dir,
+        timeout: Duration::from_secs(timeout),
+    };
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("cannot start: {error}"));
+            return Exit::Failure;
+        }
+    };
+    if dry_run {
+        let findings = runtime.block_on(bootstrap::diagnose(&options, SystemTime::now()));
+        return tell(&findings);
+    }
+    if keep {
+        if let Err(exit) = start_log(log_format, None) {
+            return exit;
+        }
+        return match runtime.block_on(bootstrap::keep(&options)) {
+            Ok(()) => Exit::Success,
+            Err(error) => {
+                complain(&format!("cannot catch signals: {error}"));
+                Exit::Failure
+            }
+        };
+    }
+    match runtime.block_on(bootstrap::once(&options, SystemTime::now())) {
+        Ok(joined) => {
+            let done = if joined.unchanged {
+                "is valid"
+            } else {
+                "is new, valid"
+            };
+            print(&format!(
+                "{} {done} until {}, to be renewed {}\n{}\n",
+                joined.pair.display(),
+                instant(joined.not_after),
+                instant(joined.renew_at),
+                joined.kubeconfig.display()
+            ))
+        }
+        Err(error) => {
+            complain(&format!("{}: {}", error.cause(), chain(&error)));
+            Exit::Failure
+        }
+    }
+}
+
+/// One line for each part; fails if one of them does.
+fn tell(findings: &[Finding]) -> Exit {
+    let mut text = String::new();
+    for Finding { part, outcome } in findings {
+        let line = match outcome {
+            Ok(good) => format!("ok    {part}: {good}\n"),
+            Err(bad) => format!("FAIL  {part}: {bad}\n"),
+        };
+        text.push_str(&line);
+    }
+    let printed = print(&text);
+    if findings.iter().any(|finding| finding.outcome.is_err()) {
+        return Exit::Failure;
+    }
+    printed
+}
