@@ -2,10 +2,19 @@
 # `cluster restart`: ends one component and starts it again as it was, for tests of what survives it.
 
 cluster_restart() {
-  [[ $# -eq 1 ]] || die "restart takes one component: kube-apiserver, kubelet or gateway"
+  [[ $# -eq 1 ]] || die "restart takes one component: etcd, kube-apiserver, kube-controller-manager, kubelet or gateway"
   [[ $EUID -eq 0 ]] || die "restart ends what root started: run it as root"
   if ! load_settings || ! any_alive; then die "no cluster runs in $STATE; run 'cluster up'"; fi
   case $1 in
+    etcd)
+      end KILL etcd
+      start_etcd
+      await etcd "$WAIT_S" etcd_ok
+      await kube-apiserver "$APISERVER_WAIT_S" apiserver_ok ;;
+    kube-controller-manager)
+      end KILL kube-controller-manager
+      start_controller_manager
+      await kube-controller-manager "$WAIT_S" controller_manager_ok ;;
     kube-apiserver)
       end KILL kube-apiserver
       start_apiserver
@@ -21,7 +30,7 @@ cluster_restart() {
       end TERM gateway
       start_gateway
       await gateway "$WAIT_S" gateway_ok ;;
-    *) die "restart knows kube-apiserver, kubelet and gateway, not '$1'" ;;
+    *) die "restart knows etcd, kube-apiserver, kube-controller-manager, kubelet and gateway, not '$1'" ;;
   esac
   say "$1 runs again, pid $(pid_of "$1")"
 }

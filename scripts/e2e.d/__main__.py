@@ -140,6 +140,7 @@ class Run:
         try:
             cluster.up()
             self.report.say(f"{cluster.name}: the cluster is up")
+            self.report.check(f"{cluster.name} PKI by eyesplice and openssl", cluster.verify_pki)
             if cluster.transport == "uds" and not cluster.terminates:
                 authority.checks(cluster, self.report, self.kubectls)
             if self.options.authority:

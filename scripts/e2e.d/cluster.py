@@ -33,6 +33,7 @@ LOG_LINES = 100_000
 UP_S = 300
 PODS_S = 120
 DOWN_S = 60
+PKI_S = 60
 
 
 def log_text():
@@ -141,6 +142,10 @@ class Cluster:
             self.env["LOG_DIR"],
         )
         self.gateway.start()
+
+    def verify_pki(self):
+        """Has every file of the PKI judged by eyesplice and by openssl; both must find all good."""
+        return self._script("pki", seconds=PKI_S).splitlines()[-1]
 
     def read_env(self):
         """Reads what `scripts/cluster env` tells."""
