@@ -81,10 +81,13 @@ check_settings() {
   [[ ${#STATE} -le 80 ]] || die "'$STATE' is too long for UNIX sockets in it (80 characters at most)"
 }
 
-# is_running PID: holds when the process exists and is not a zombie (which `kill -0` cannot tell).
+# is_running PID: holds when the process exists and is not a zombie (which `kill -0` cannot tell), or is
+# one whose other threads have yet to end: until then they hold its sockets.
 is_running() {
-  local line
-  line=$(sed -n 's/^State:\t//p' "/proc/$1/status" 2>/dev/null) && [[ -n $line && $line != [ZX]* ]]
+  local state threads
+  state=$(sed -n 's/^State:\t//p' "/proc/$1/status" 2>/dev/null) && [[ -n $state ]] || return 1
+  threads=$(sed -n 's/^Threads:\t//p' "/proc/$1/status" 2>/dev/null) || return 1
+  [[ $state != [ZX]* || ${threads:-0} -gt 1 ]]
 }
 
 # poll SECONDS COMMAND...: runs COMMAND ten times a second until it succeeds; 1 when time is up.

@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 import protobuf
+from authority import Authority
+from gateway import replace
 from processes import Process, run
 from wait import STOPPED, Failed, expect, same, short, until
 
@@ -19,6 +21,9 @@ ACCOUNT_USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 
 # Where the second API server listens, beside the first one at 6443.
 SECOND_PORT = 6444
+
+# Where whose a token is is asked.
+REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 
 # How long an API server takes to start on processors that others keep busy, in seconds.
 START_S = 60
@@ -57,6 +62,7 @@ class Tokens:
         self.check("that bootstrap are accepted until they expire", self.bootstrap)
         with SecondApiServer(self) as second:
             self.check("of a token file are accepted by the API server", lambda: self.static(second))
+            self.check("are reviewed by eyesplice for the API server", lambda: self.webhook(second))
             for algorithm in ("es384", "es512"):
                 self.check(f"survive a rotation to {algorithm}", lambda a=algorithm: self.rotate(second, a))
 
@@ -151,7 +157,7 @@ class Tokens:
             "kind": "TokenReview",
             "spec": {"token": token},
         }
-        status, text = self.request("POST", "/apis/authentication.k8s.io/v1/tokenreviews", body=body)
+        status, text = self.request("POST", REVIEWS, body=body)
         same(status, 201, f"status of a TokenReview: {short(text)}")
         theirs = json.loads(text)["status"]
         ours = self.verify(token, "--key-file", self.public)
@@ -220,6 +226,16 @@ class Tokens:
         """The API server reads the file that eyesplice wrote, as eyesplice reads it."""
         same(self.user(second.static, SECOND_PORT), STATIC_USER, "user of the token file")
 
+    def webhook(self, second):
+        """An API server asks `eyesplice authority` about what it does not know itself."""
+        token = second.authority.tokens["joiner"]
+        same(self.user(token), None, "user at the API server that does not ask")
+        same(self.user(token, SECOND_PORT), "joiner", "user at the API server that asks")
+        same(self.user(token[:-1], SECOND_PORT), None, "user of a token that is cut")
+        replace(second.authority.dir / "tokens.csv", "")
+        gone = until(lambda: self.user(token, SECOND_PORT) is None, 20, "the token to be forgotten")
+        same(gone, True, "forgotten")
+
     def rotate(self, second, algorithm):
         """Both API servers and eyesplice change to another key, and no token is refused meanwhile."""
         with Prober(self) as prober:
@@ -256,6 +272,19 @@ class Tokens:
         prober.rounds(ROUNDS)
 
 
+# How the second API server finds the authority that it asks about tokens.
+WEBHOOK = """\
+apiVersion: v1
+kind: Config
+clusters: [{{name: c, cluster: {{server: "{server}", certificate-authority: {pki}/ca.crt}}}}]
+users: [{{name: u, user: {{client-certificate: {pki}/admin.crt, client-key: {pki}/admin.key}}}}]
+contexts: [{{name: x, context: {{cluster: c, user: u}}}}]
+current-context: x
+"""
+
+# How long that API server remembers an answer.
+WEBHOOK_CACHE = "1s"
+
 # A name that has to be quoted in a token file.
 STATIC_USER = 'jane "j" doe, dr.'
 
@@ -270,6 +299,7 @@ class SecondApiServer:
         self.tokens = tokens
         self.process = None
         self.static = None
+        self.authority = Authority(tokens.cluster)
 
     def __enter__(self):
         tokens = self.tokens
@@ -279,10 +309,20 @@ class SecondApiServer:
         pid = tokens.cluster.env["KUBE_APISERVER_PID"]
         arguments = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
         arguments[arguments.index("--secure-port") + 1] = str(SECOND_PORT)
-        self.arguments = [*arguments, "--token-auth-file", str(file)]
+        self.arguments = [*arguments, "--token-auth-file", str(file), *self.webhook()]
         self.log = open(Path(tokens.cluster.env["LOG_DIR"]) / "kube-apiserver-2.log", "ab")
         self.start()
         return self
+
+    def webhook(self):
+        """Starts an authority; returns what makes an API server ask it."""
+        self.authority.start()
+        config = self.tokens.work / "webhook.yaml"
+        server = f"https://{self.authority.address}:{self.authority.port}{REVIEWS}"
+        config.write_text(WEBHOOK.format(server=server, pki=self.tokens.cluster.env["PKI_DIR"]))
+        flag = "--authentication-token-webhook"
+        options = {"config-file": config, "version": "v1", "cache-ttl": WEBHOOK_CACHE}
+        return [word for name, value in options.items() for word in (f"{flag}-{name}", str(value))]
 
     def start(self):
         """Starts it, and waits until it is ready."""
@@ -304,6 +344,7 @@ class SecondApiServer:
     def __exit__(self, *_):
         if self.process:
             self.process.end()
+        self.authority.stop()
         self.log.close()
 
 

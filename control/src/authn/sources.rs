@@ -32,7 +32,7 @@ pub struct Sources {
 pub struct Reviewed {
     /// The user.
     pub user: UserInfo,
-    /// Which of the audiences that were asked for, or of our own.
+    /// Which of the audiences that were asked for, or of our own; none if we know of none.
     pub audiences: Vec<String>,
 }
 
@@ -243,9 +243,11 @@ impl Sources {
         }
     }
 
-    /// A token that names no audience is for ours (apiserver `WrapAudienceAgnosticToken`).
+    /// A token that names no audience is for ours (apiserver `WrapAudienceAgnosticToken`). Without any
+    /// of our own we know nothing of audiences: the answer names none, and the asker decides, which
+    /// is what a TokenReview without audiences means.
     fn for_anybody(&self, user: UserInfo, wanted: &[String]) -> Result<Reviewed, AuthnError> {
-        if wanted.is_empty() {
+        if wanted.is_empty() || self.audiences.is_empty() {
             return Ok(Reviewed {
                 user,
                 audiences: self.audiences.clone(),

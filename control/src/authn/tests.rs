@@ -243,6 +243,37 @@ async fn static_token_may_have_the_form_of_a_bootstrap_token() {
     assert_eq!(user.username, "jane");
 }
 
+#[tokio::test]
+async fn token_without_audience_is_for_ours_or_left_to_the_asker() {
+    let files = Files::new();
+    let token = BearerToken::new(STATIC).unwrap();
+    let ask = async |audiences: &[&str], wanted: &[&str]| {
+        let own = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        let mut settings = files.settings();
+        settings.service_accounts = None;
+        settings.api_audiences = own(audiences);
+        let authenticator = Authenticator::new(Sources::load(&settings).unwrap());
+        let reviewed = authenticator.review(&token, &own(wanted), now()).await;
+        reviewed
+            .map(|reviewed| reviewed.audiences)
+            .map_err(|error| error.cause())
+    };
+    assert_eq!(
+        ask(&["a", "b"], &[]).await,
+        Ok(vec!["a".to_owned(), "b".to_owned()])
+    );
+    assert_eq!(
+        ask(&["a", "b"], &["c", "b"]).await,
+        Ok(vec!["b".to_owned()])
+    );
+    assert_eq!(ask(&["a"], &["c"]).await, Err(Cause::Audience));
+    assert_eq!(
+        ask(&[], &["c"]).await,
+        Ok(vec![]),
+        "it is the asker's to decide"
+    );
+}
+
 #[test]
 fn load_tells_every_source_that_is_wrong() {
     let files = Files::new();
