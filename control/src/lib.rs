@@ -11,6 +11,8 @@ pub mod bootstrap;
 pub mod cli;
 pub mod config;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod identity;
 pub mod inventory;

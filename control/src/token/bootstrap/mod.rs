@@ -13,6 +13,8 @@ pub use format::{BootstrapToken, FormatError, TokenId, TokenSecret};
 pub use record::{
     DEFAULT_GROUP, Expiry, Record, RecordProblem, Refusal, SECRET_TYPE, Usages, secret_name,
 };
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use store::check_any;
 pub use store::{Store, StoreError};
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use crate::authn::UserInfo;
 use crate::identity::{instant, printable};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 use zeroize::Zeroizing;
 
 /// The type of the Secrets.
@@ -191,9 +191,9 @@ impl Record {
         }
         let expiry = match text(EXPIRATION)? {
             None | Some("") => Expiry::Never,
-            Some(text) => match OffsetDateTime::parse(text, &Rfc3339) {
-                Ok(end) => Expiry::At(end),
-                Err(_) => Expiry::Unreadable(printable(text, 64)),
+            Some(text) => match read_time(text) {
+                Some(end) => Expiry::At(end),
+                None => Expiry::Unreadable(printable(text, 64)),
             },
         };
         let usage = |key| Ok(text(key)? == Some("true"));
@@ -292,6 +292,12 @@ impl Record {
             ..UserInfo::default()
         })
     }
+}
+
+/// Reads RFC 3339 of any offset, as UTC.
+fn read_time(text: &str) -> Option<OffsetDateTime> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    time.checked_to_offset(UtcOffset::UTC)
 }
 
 fn check_groups(groups: &[String]) -> Result<(), RecordProblem> {

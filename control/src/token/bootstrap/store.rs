@@ -279,8 +279,29 @@ fn parse(text: &str, path: &Path) -> Result<Record, StoreError> {
     })
 }
 
-/// What the store makes of any text, for the fuzzer.
+/// What the store makes of any text, for tests.
 #[cfg(test)]
 pub(super) fn parse_any(text: &str) -> Result<Record, StoreError> {
     parse(text, Path::new("secret.yaml"))
+}
+
+/// Says whether a text is a token's Secret; panics if it is another one after it was written again.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_any(text: &str) -> bool {
+    let path = Path::new("secret.yaml");
+    let Ok(record) = parse(text, path) else {
+        return false;
+    };
+    let again = parse(&render(&record), path);
+    let same = again.is_ok_and(|again| {
+        let token = again.token.expose() == record.token.expose();
+        let ends = match (&again.expiry, &record.expiry) {
+            // A fraction of a second is not written.
+            (Expiry::At(one), Expiry::At(other)) => one.unix_timestamp() == other.unix_timestamp(),
+            (one, other) => one == other,
+        };
+        token && ends && again.groups == record.groups
+    });
+    assert!(same, "another one when it was written again");
+    true
 }

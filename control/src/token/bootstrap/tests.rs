@@ -237,6 +237,20 @@ fn secret_that_is_wrong_is_refused_without_quoting_the_secret() {
     assert_eq!(missing, RecordProblem::Missing("token-secret"));
     let longest = format!("system:bootstrappers:{}", "a".repeat(256));
     assert!(with(name, SECRET_TYPE, &[("auth-extra-groups", &longest)]).is_ok());
+    let offset = with(
+        name,
+        SECRET_TYPE,
+        &[("expiration", "2026-11-22T11:00:00+02:00")],
+    )
+    .unwrap();
+    assert_eq!(offset.to_data()[2].1.as_str(), "2026-11-22T09:00:00Z");
+    let first = with(
+        name,
+        SECRET_TYPE,
+        &[("expiration", "0000-01-01T00:00:00+23:59")],
+    )
+    .unwrap();
+    assert!(first.expiry.is_over(now()));
     // As upstream: anything but `true` is no usage, and an unreadable time is over.
     let odd = [
         ("usage-bootstrap-authentication", "True"),

@@ -10,6 +10,8 @@ mod table;
 
 pub use csv::{CsvError, CsvFault};
 pub use generate::{Entry, EntryProblem, GenerateError, append, generate};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use table::check_any;
 pub use table::{StaticTokens, TableProblem, TokenFileError, TokenFileWarning};
 
 #[cfg(test)]

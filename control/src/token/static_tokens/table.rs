@@ -322,3 +322,37 @@ impl Reader {
         self.tokens.warnings.push(warning);
     }
 }
+
+/// Says whether a text is a token file; panics if its records are others after they were written
+/// again.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_any(text: &str) -> bool {
+    // A line end within quotes is read as \n, so what was \r\r\n would be \r\n, then \n.
+    if let (Ok(records), false) = (csv::parse(text), text.contains('\r')) {
+        let mut again = String::new();
+        for record in &records {
+            for (index, field) in record.iter().enumerate() {
+                if index > 0 {
+                    again.push(',');
+                }
+                csv::write(&field.text, &mut again);
+            }
+            again.push('\n');
+        }
+        let texts = |records: &[Vec<Field>]| -> Vec<Vec<String>> {
+            let texts = |record: &Vec<Field>| record.iter().map(|f| f.text.to_string()).collect();
+            // A single empty field is written as an empty line, which is no record.
+            let records = records
+                .iter()
+                .filter(|record| record.len() > 1 || !record[0].text.is_empty());
+            records.map(texts).collect()
+        };
+        let again = csv::parse(&again).map(|again| texts(&again));
+        assert_eq!(
+            again,
+            Ok(texts(&records)),
+            "others when they were written again"
+        );
+    }
+    StaticTokens::parse(text, Path::new("tokens.csv")).is_ok()
+}

@@ -1,4 +1,4 @@
-//! Runs the fuzz bodies of eyesplice-proto on stable Rust: `fuzz_seeded CASES [TARGET [SEED]]`, or
+//! Runs all fuzz bodies on stable Rust: `fuzz_seeded CASES [TARGET [SEED]]`, or
 //! writes their seeds out for libFuzzer: `fuzz_seeded --seeds DIRECTORY`.
 
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 use std::{env, fs, io};
 
-use eyesplice_proto::fuzzing::{TARGETS, seeded};
+use eyesplice_proto::fuzzing::{FuzzTarget, seeded};
 
 /// Exit status of a wrong command line, as everywhere in this project.
 const USAGE: u8 = 64;
@@ -30,17 +30,14 @@ fn main() -> ExitCode {
         [cases, name, seed] => (number(cases), Some(name), number(seed)),
         _ => (None, None, None),
     };
-    let known = name.is_none_or(|name| TARGETS.iter().any(|target| target.name == name));
+    let known = name.is_none_or(|name| targets().any(|target| target.name == name));
     let (Some(cases), Some(seed), true) = (cases, seed, known) else {
-        let names: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
+        let names: Vec<_> = targets().map(|target| target.name).collect();
         eprintln!("usage: fuzz_seeded CASES [TARGET [SEED]] | --seeds DIRECTORY");
         eprintln!("targets: {}", names.join(" "));
         return ExitCode::from(USAGE);
     };
-    for target in TARGETS
-        .iter()
-        .filter(|target| name.is_none_or(|name| target.name == name))
-    {
+    for target in targets().filter(|target| name.is_none_or(|name| target.name == name)) {
         let start = Instant::now();
         seeded::run(target, cases, seed);
         println!(
@@ -53,7 +50,7 @@ fn main() -> ExitCode {
 }
 
 fn write_seeds(directory: &Path) -> io::Result<()> {
-    for target in TARGETS {
+    for target in targets() {
         let directory = directory.join(target.name);
         fs::create_dir_all(&directory)?;
         for (number, seed) in target.seeds.iter().enumerate() {
@@ -61,4 +58,10 @@ fn write_seeds(directory: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Those of the protocols, then those of control.
+fn targets() -> impl Iterator<Item = &'static FuzzTarget> {
+    let protocols = eyesplice_proto::fuzzing::TARGETS;
+    protocols.iter().chain(eyesplice::fuzzing::TARGETS)
 }

@@ -1,0 +1,174 @@
+//! Bodies of the fuzz targets of this crate: what must hold for any bytes, whoever makes them up.
+//!
+//! The harness is that of `eyesplice_proto::fuzzing`. A body panics when something does not hold.
+
+use crate::token::bootstrap;
+use crate::token::jwt::{Compact, JwkSet, PublicKey, SigningKey};
+use crate::token::serviceaccount::Claims;
+use crate::token::static_tokens;
+use eyesplice_proto::fuzzing::FuzzTarget;
+use rustls::pki_types::PrivateKeyDer;
+
+/// All targets.
+pub const TARGETS: &[FuzzTarget] = &[
+    FuzzTarget {
+        name: "token_file",
+        seeds: TOKEN_FILES,
+        run: token_file,
+    },
+    FuzzTarget {
+        name: "bootstrap_secret",
+        seeds: SECRETS,
+        run: bootstrap_secret,
+    },
+    FuzzTarget {
+        name: "jwt",
+        seeds: JWTS,
+        run: jwt,
+    },
+    FuzzTarget {
+        name: "jwks",
+        seeds: JWK_SETS,
+        run: jwks,
+    },
+    FuzzTarget {
+        name: "token_key",
+        seeds: KEYS,
+        run: token_key,
+    },
+];
+
+const TOKEN_FILES: &[&[u8]] = &[
+    b"31ada4fd-adec-460c-809a-9e56ceb75269,jane,u-1,\"dev,ops\"\r\n\n,x,1\n",
+    b"\"a\"\"b\",\"two\nlines\",1,\" g\"\na,b\n",
+    b"a,\"b\"c,1\n",
+];
+
+const SECRETS: &[&[u8]] = &[
+    b"metadata: {name: bootstrap-token-abcdef}\ntype: bootstrap.kubernetes.io/token\nstringData:\n  \
+      token-id: \"abcdef\"\n  token-secret: \"0123456789abcdef\"\n  expiration: \
+      \"2026-11-22T09:00:00Z\"\n  usage-bootstrap-authentication: \"true\"\n  auth-extra-groups: \
+      \"system:bootstrappers:a\"\n  description: \"x\"\n",
+    b"{\"metadata\":{\"name\":\"bootstrap-token-abcdef\"},\"type\":\"bootstrap.kubernetes.io/token\",\
+      \"data\":{\"token-id\":\"YWJjZGVm\",\"token-secret\":\"MDEyMzQ1Njc4OWFiY2RlZg==\"}}",
+];
+
+const JWTS: &[&[u8]] = &[
+    // {"alg":"ES256","kid":"k"} . {"iss":"a","sub":"b","exp":1} . AAAA
+    b"eyJhbGciOiJFUzI1NiIsImtpZCI6ImsifQ.eyJpc3MiOiJhIiwic3ViIjoiYiIsImV4cCI6MX0.AAAA",
+    // {"alg":"none"}
+    b"eyJhbGciOiJub25lIn0.e30.",
+];
+
+const JWK_SETS: &[&[u8]] = &[
+    b"{\"keys\":[{\"use\":\"sig\",\"kty\":\"EC\",\"kid\":\"1lqPeSO7fyKdiTkgpW_e0VB9cXGJNQLI_JDbIEMFEuo\",\
+      \"crv\":\"P-256\",\"alg\":\"ES256\",\"x\":\"CGOkE6EfJhV4MUpN3IKGXQ5OQ0Nfyv-56Q-ONspVVqM\",\
+      \"y\":\"JOvjIuEVITvFXABwFMPxIVpucdGP1o2nN3OTGo8-26M\"}]}",
+    b"{\"keys\":[{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"},{\"kty\":\"OKP\"}]}",
+];
+
+/// SubjectPublicKeyInfo of P-256 with a point of zeros, and the head of a PKCS #8 key.
+const KEYS: &[&[u8]] = &[
+    &[
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,
+        0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ],
+    &[
+        0x30, 0x1f, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02,
+        0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x04, 0x05, 0x30, 0x03,
+        0x02, 0x01, 0x01,
+    ],
+];
+
+/// A token file: what is read and written again is the same, and no error quotes a field.
+pub fn token_file(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        static_tokens::check_any(text);
+    }
+}
+
+/// A bootstrap token's Secret: what is read and written again is the same.
+pub fn bootstrap_secret(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        bootstrap::check_any(text);
+    }
+}
+
+/// A compact token: it has three parts, and no key that we know made it.
+pub fn jwt(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(compact) = Compact::parse(text) else {
+        return;
+    };
+    assert_eq!(text.matches('.').count(), 2);
+    assert!(
+        compact
+            .header
+            .kid
+            .as_ref()
+            .is_none_or(|kid| text.len() > kid.len())
+    );
+    assert!(compact.verify(&[]).is_err(), "verified by nobody");
+    if let Ok(claims) = compact.unverified::<Claims>() {
+        let again =
+            serde_json::to_string(&claims).map(|json| serde_json::from_str::<Claims>(&json));
+        assert!(matches!(again, Ok(Ok(same)) if same == claims));
+    }
+}
+
+/// A key set: what is read and published again is the same.
+pub fn jwks(data: &[u8]) {
+    let Ok(keys) = JwkSet::parse(data) else {
+        return;
+    };
+    let again = serde_json::to_vec(&JwkSet::of(&keys)).map(|json| JwkSet::parse(&json));
+    assert!(matches!(again, Ok(Ok(same)) if same == keys));
+}
+
+/// A key in DER: a public one that is read has one encoding; private ones are read or refused.
+pub fn token_key(data: &[u8]) {
+    if let Ok(key) = PublicKey::from_spki(data) {
+        assert_eq!(PublicKey::from_spki(key.spki()).as_ref(), Ok(&key));
+    }
+    for key in [
+        PrivateKeyDer::Pkcs1(data.into()),
+        PrivateKeyDer::Sec1(data.into()),
+        PrivateKeyDer::Pkcs8(data.into()),
+    ] {
+        let _ = SigningKey::from_der(&key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eyesplice_proto::fuzzing::seeded;
+
+    /// Enough to see every branch that mutation reaches soon; `scripts/fuzz` runs more.
+    const CASES: u64 = 1000;
+
+    #[test]
+    fn run_every_target_over_seeded_mutations_holds() {
+        for target in TARGETS {
+            seeded::run(target, CASES, 1);
+        }
+    }
+
+    #[test]
+    fn seeds_are_read_as_what_they_are() {
+        let text = |bytes: &'static [u8]| std::str::from_utf8(bytes).unwrap();
+        assert!(Compact::parse(text(JWTS[0])).is_ok());
+        assert!(JwkSet::parse(JWK_SETS[0]).is_ok());
+        assert!(PublicKey::from_spki(KEYS[0]).is_ok());
+        assert!(
+            SECRETS
+                .iter()
+                .all(|secret| bootstrap::check_any(text(secret)))
+        );
+        assert!(static_tokens::check_any("token,user,uid\n"));
+    }
+}
