@@ -6,13 +6,15 @@ use super::model::{self, Cluster, Context, Model, Piece, User};
 use crate::config::document;
 use crate::identity::CertificateFacts;
 use crate::pem::{self, CaBundle, Credential, FileRef, PemError, Role, note};
+use crate::token::jwt::Compact;
 use crate::verify::chain::chain;
 use data_encoding::BASE64;
 use hyper::Uri;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use serde::Deserialize;
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use webpki::{EndEntityCert, anchor_from_trusted_cert};
 use zeroize::Zeroizing;
 
@@ -285,20 +287,24 @@ impl Checker<'_> {
             let user = user.name.clone();
             self.flaw(Flaw::TokenTwice { user });
         }
-        let unusable = |token: &str| !token.bytes().all(|byte| byte.is_ascii_graphic());
-        if user.token.as_ref().is_some_and(|token| unusable(token)) {
-            let user = user.name.clone();
-            self.flaw(Flaw::Token { user });
+        if let Some(token) = &user.token {
+            self.one_token(user, token);
         }
         let Some(file) = &user.token_file else { return };
         let path = self.base.join(file);
         match std::fs::read_to_string(&path).map(Zeroizing::new) {
-            Ok(text) if text.trim().is_empty() || unusable(text.trim()) => {
-                let user = user.name.clone();
-                self.flaw(Flaw::Token { user });
-            }
-            Ok(_) => {}
+            Ok(text) => self.one_token(user, text.trim()),
             Err(source) => self.flaw(Flaw::TokenFile { path, source }),
+        }
+    }
+
+    fn one_token(&mut self, user: &User, token: &str) {
+        let name = || user.name.clone();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return self.flaw(Flaw::Token { user: name() });
+        }
+        if let Some(end) = token_end(token).filter(|end| *end <= self.now) {
+            self.flaw(Flaw::TokenExpired { user: name(), end });
         }
     }
 
@@ -360,6 +366,16 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// When a token ends, if it says so: service accounts' and OpenID Connect's are JWTs, others are not.
+fn token_end(token: &str) -> Option<SystemTime> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: u64,
+    }
+    let claims: Claims = Compact::parse(token).ok()?.unverified().ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(claims.exp))
 }
 
 fn mode(path: &Path) -> Option<Flaw> {

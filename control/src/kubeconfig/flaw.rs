@@ -7,6 +7,7 @@ use crate::pki::Severity;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// One thing that is wrong with a kubeconfig, or deserves a look.
 #[derive(Debug)]
@@ -83,6 +84,13 @@ pub enum Flaw {
     Token {
         /// The user.
         user: String,
+    },
+    /// A token whose time is over.
+    TokenExpired {
+        /// The user.
+        user: String,
+        /// When it ended.
+        end: SystemTime,
     },
     /// Token and token file; the file counts.
     TokenTwice {
@@ -269,6 +277,10 @@ impl Flaw {
                 f,
                 "user {user:?}: the token has characters that no header takes; write it again"
             ),
+            Self::TokenExpired { user, end } => {
+                let end = instant((*end).into());
+                write!(f, "user {user:?}: the token expired {end}; ask for another")
+            }
             Self::TokenTwice { user } => {
                 write!(
                     f,

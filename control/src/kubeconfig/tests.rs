@@ -385,6 +385,35 @@ fn user_that_cannot_or_must_not_be_used_says_so() {
 }
 
 #[test]
+fn token_that_expired_says_so() {
+    let site = Site::new();
+    let key = crate::token::jwt::testing::keys()
+        .into_iter()
+        .next()
+        .unwrap();
+    let cluster = "server: 'https://x', certificate-authority: ca.crt";
+    site.write("ca.crt", &site.ca.certificate.pem());
+    let end = crate::pki::testing::NOW.unix_timestamp();
+    for (exp, expired) in [(end - 1, true), (end, true), (end + 1, false)] {
+        let token = key.sign(&serde_json::json!({"exp": exp})).unwrap();
+        let file = site.write("token", &format!("{}\n", *token));
+        let inline = format!("token: {}", *token);
+        for user in [inline, format!("tokenFile: {}", file.display())] {
+            let flaws = site.check(&document(cluster, &user));
+            let told = flaws
+                .iter()
+                .any(|flaw| flaw.starts_with("error: user \"u\": the token expired"));
+            assert_eq!(told, expired, "{exp}: {flaws:#?}");
+        }
+    }
+    let without = key.sign(&serde_json::json!({"sub": "x"})).unwrap();
+    assert_eq!(
+        site.check(&document(cluster, &format!("token: {}", *without))),
+        [] as [String; 0]
+    );
+}
+
+#[test]
 fn file_that_others_may_read_says_so() {
     let site = Site::new();
     let path = site.write("config", &site.good().render());

@@ -156,7 +156,7 @@ impl<'a> Maker<'a> {
         let nodes = inventory::render(&spec.nodes);
         self.files
             .push(File::public(INVENTORY_FILE.to_owned(), nodes));
-        let text = super::document::render(spec);
+        let text = super::render::render(spec);
         self.files.push(File::public(SPEC_FILE.to_owned(), text));
     }
 

@@ -1,7 +1,7 @@
 //! A cluster's certificates, keys, kubeconfigs and node inventory, made and kept in one directory.
 //!
 //! The layout is kubeadm's (`ca`, `apiserver`, `front-proxy-ca`, `etcd/ca`, ...) with what kubeadm
-//! lacks. `spec` says what a tree shall hold, read from `PKIConfig` (`document`) or flags
+//! lacks. `spec` says what a tree shall hold, read from `PKIConfig` (`document`, written by `render`) or flags
 //! (`options`); `profile` is the table of certificates that follows from it. `maker` makes them in
 //! memory and checks each by `judge` before `files` writes them, all or none. `tree` opens a
 //! directory for the later commands, `inspect` lists what is in it, `rotation` replaces a CA.
@@ -18,9 +18,11 @@ mod judge;
 mod key;
 mod maker;
 mod name;
+mod names;
 mod options;
 mod plan;
 mod profile;
+mod render;
 mod rotation;
 mod serial;
 mod spec;

@@ -4,9 +4,10 @@
 //! lacks: a CA for kubelets' serving certificates, the two CAs of the egress, kubelets' own
 //! certificates, and serving certificates of controller manager and scheduler.
 
+use super::names::{apiserver_names, dns, local_names, loopback, without_repeats};
 use super::spec::{Layout, NodeSpec, Spec};
 use crate::inventory::HostAddress;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The CA of the API server and its clients.
 pub(super) const CLUSTER_CA: &str = "ca";
@@ -380,51 +381,4 @@ impl Table {
             Layout::Single => CLUSTER_CA.to_owned(),
         })
     }
-}
-
-fn apiserver_names(spec: &Spec) -> Vec<HostAddress> {
-    let mut names = vec![
-        dns("kubernetes"),
-        dns("kubernetes.default"),
-        dns("kubernetes.default.svc"),
-        HostAddress::Dns(format!("kubernetes.default.svc.{}", spec.cluster.domain)),
-    ];
-    names.extend(loopback());
-    names.extend(
-        spec.cluster
-            .service_ips
-            .iter()
-            .copied()
-            .map(HostAddress::Ip),
-    );
-    names.push(spec.cluster.server.host.clone());
-    names.extend_from_slice(&spec.apiserver);
-    without_repeats(names)
-}
-
-fn local_names(more: &[HostAddress]) -> Vec<HostAddress> {
-    let mut names = Vec::from(loopback());
-    names.extend_from_slice(more);
-    without_repeats(names)
-}
-
-fn loopback() -> [HostAddress; 2] {
-    [
-        dns("localhost"),
-        HostAddress::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-    ]
-}
-
-fn dns(name: &str) -> HostAddress {
-    HostAddress::Dns(name.to_owned())
-}
-
-pub(super) fn without_repeats(names: Vec<HostAddress>) -> Vec<HostAddress> {
-    let mut unique: Vec<HostAddress> = Vec::with_capacity(names.len());
-    for name in names {
-        if !unique.contains(&name) {
-            unique.push(name);
-        }
-    }
-    unique
 }

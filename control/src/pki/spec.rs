@@ -1,7 +1,7 @@
 //! What a PKI is to hold: the typed form of `PKIConfig`, whoever wrote it.
 
 use super::key::KeyAlgorithm;
-use super::profile::without_repeats;
+use super::names::without_repeats;
 use crate::inventory::{HostAddress, NameError, check_node_name};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};

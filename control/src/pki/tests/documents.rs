@@ -1,7 +1,8 @@
 //! The document: read with every mistake at once, written so that it reads the same.
 
 use super::*;
-use crate::pki::document::{parse, render};
+use crate::pki::document::parse;
+use crate::pki::render::render;
 use proptest::prelude::{any, proptest};
 
 const HEAD: &str = "apiVersion: eyesplice.dev/v1alpha1\nkind: PKIConfig\n";
