@@ -24,10 +24,18 @@ class Router:
 
     def __init__(self, address, serving, ca, certificate, authority, apiserver):
         """`serving` is a certificate and its key; the others are files and (host, port)."""
+        # Media types of what was sent to the authority.
+        self.sent = set()
         handler = type(
             "Handler",
             (Handler,),
-            {"ca": str(ca), "certificate": Path(certificate), "authority": authority, "apiserver": apiserver},
+            {
+                "ca": str(ca),
+                "certificate": Path(certificate),
+                "authority": authority,
+                "apiserver": apiserver,
+                "sent": self.sent,
+            },
         )
         self.server = http.server.ThreadingHTTPServer((address, 0), handler)
         self.server.daemon_threads = True
@@ -54,6 +62,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _pass_on(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         target = self.authority if self.path.startswith(CERTIFICATES) else self.apiserver
+        if body and target == self.authority:
+            self.sent.add(self.headers.get("content-type"))
         context = ssl.create_default_context(cafile=self.ca)
         if "authorization" not in self.headers and self.certificate.exists():
             context.load_cert_chain(str(self.certificate))

@@ -71,3 +71,43 @@ impl fmt::Display for AuthorityReport {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Site;
+    use super::*;
+
+    #[test]
+    fn check_tells_what_the_configuration_comes_to() {
+        let site = Site::new();
+        let report = check(&site.path("authority.yaml"), SystemTime::now()).unwrap();
+        assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+        let text = report.to_string();
+        for line in [
+            "authority.yaml is valid",
+            "  kubernetes.io/kubelet-serving: at most 365 days",
+            "kubelet-serving: approved by the inventory, 1 nodes",
+            "  listen.tlsCertFile: CN=system:node:worker-3",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn check_tells_all_that_is_wrong_with_the_files() {
+        let site = Site::new();
+        std::fs::remove_file(site.path("server.key")).unwrap();
+        std::fs::copy(site.path("serving.key"), site.path("ca.key")).unwrap();
+        site.write("inventory.yaml", "kind: Other");
+        let error = check(&site.path("authority.yaml"), SystemTime::now()).unwrap_err();
+        let text = error.to_string();
+        for words in [
+            "server.key (listen.tlsPrivateKeyFile): does not exist",
+            "signers[kubernetes.io/kube-apiserver-client] (",
+            "does not belong to the CA CN=kubernetes",
+            "approval.inventoryFile",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+    }
+}
