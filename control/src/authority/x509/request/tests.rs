@@ -2,7 +2,7 @@
 
 use super::super::testing::{Ask, dns, ip, kubelet_client, kubelet_serving, pem};
 use super::*;
-use proptest::prelude::{any, prop, prop_assert, proptest};
+use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 use rcgen::{Attribute as Asn1Attribute, CustomExtension, DnType, SanType};
 
 /// pkcs-9-at-extensionRequest.
@@ -285,8 +285,10 @@ fn read_of_every_prefix_is_refused() {
 }
 
 proptest! {
+    /// Some bytes are outside of what the signature covers (the unused bits of its own BIT STRING);
+    /// what is read is the same then.
     #[test]
-    fn read_of_changed_bytes_never_panics_and_never_passes(
+    fn read_of_changed_bytes_never_panics_and_never_gives_anything_else(
         changes in prop::collection::vec((any::<prop::sample::Index>(), 1_u8..), 1..4)
     ) {
         let good = with_names(vec![dns("a.example"), ip("10.0.0.7")]).der();
@@ -296,8 +298,10 @@ proptest! {
             der[at] ^= change;
         }
         if der != good {
-            let read = CertificateRequest::read(&pem(&der));
-            prop_assert!(read.is_err(), "{:?}", read);
+            let unchanged = CertificateRequest::read(&pem(&good)).expect("a good request");
+            if let Ok(read) = CertificateRequest::read(&pem(&der)) {
+                prop_assert_eq!(format!("{read:?}"), format!("{unchanged:?}"));
+            }
         }
     }
 }
