@@ -36,6 +36,31 @@ pub const TARGETS: &[FuzzTarget] = &[
         seeds: KEYS,
         run: token_key,
     },
+    FuzzTarget {
+        name: "pki_document",
+        seeds: DOCUMENTS,
+        run: pki_document,
+    },
+    FuzzTarget {
+        name: "kubeconfig",
+        seeds: KUBECONFIGS,
+        run: kubeconfig,
+    },
+];
+
+const DOCUMENTS: &[&[u8]] = &[
+    b"apiVersion: eyesplice.dev/v1alpha1\nkind: PKIConfig\n",
+    b"apiVersion: eyesplice.dev/v1alpha1\nkind: PKIConfig\ncluster: {server: 'https://[fd00::1]:8443/', \
+      serviceIPs: [10.1.0.1]}\nnames: {apiserver: [cp.example]}\nnodes:\n- {name: w, addresses: [10.0.0.1]}\n\
+      users:\n- {name: jane, groups: [dev]}\nauthorities: {layout: single, parent: {certFile: a, keyFile: b}}\n\
+      keys: {algorithm: Ed25519}\nlifetimes: {authorities: 48h, certificates: 90m}\n",
+];
+
+const KUBECONFIGS: &[&[u8]] = &[
+    b"apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts:\n- {name: x, context: {cluster: c, user: u}}\n\
+      clusters:\n- {name: c, cluster: {server: 'https://x:6443', certificate-authority-data: AAAA}}\nusers:\n\
+      - {name: u, user: {token: a.b.c, client-key-data: AAAA, client-certificate-data: AAAA}}\n",
+    b"apiVersion: v1\nkind: Config\nusers:\n- {name: u, user: {exec: {command: a, apiVersion: b, args: [c]}}}\n",
 ];
 
 const TOKEN_FILES: &[&[u8]] = &[
@@ -143,6 +168,20 @@ pub fn token_key(data: &[u8]) {
     }
 }
 
+/// A document of a PKI: what is read and written again reads the same.
+pub fn pki_document(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        crate::pki::check_any(text);
+    }
+}
+
+/// A kubeconfig: it is judged, whatever it is.
+pub fn kubeconfig(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        crate::kubeconfig::check_any(text);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,5 +209,15 @@ mod tests {
                 .all(|secret| bootstrap::check_any(text(secret)))
         );
         assert!(static_tokens::check_any("token,user,uid\n"));
+        assert!(
+            DOCUMENTS
+                .iter()
+                .all(|document| crate::pki::check_any(text(document)))
+        );
+        assert!(
+            KUBECONFIGS
+                .iter()
+                .all(|config| crate::kubeconfig::check_any(text(config)))
+        );
     }
 }

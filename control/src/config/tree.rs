@@ -73,12 +73,17 @@ pub(crate) struct SyntaxError {
     pub(crate) message: String,
 }
 
-/// Reads one YAML document; depth, nodes and aliases are bounded by the parser's default budget.
+/// How deep a document may nest. The deepest of ours has six levels, a kubeconfig's extensions some
+/// more. The parser recurses: its own bound of 64 overflows a thread's stack of 2 MiB in a debug build.
+const MAX_DEPTH: usize = 16;
+
+/// Reads one YAML document; nodes and aliases are bounded by the parser's default budget.
 pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
     let options: Options = serde_saphyr::options! {
         // `yes` and `on` stay text: a name may be spelled so, and no field means a boolean by it.
         strict_booleans: true,
         with_snippet: false,
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let at = error.location().map(At::from).unwrap_or_default();
@@ -226,6 +231,18 @@ mod tests {
             let error = parse(text).unwrap_err();
             assert_eq!(error.at, At { line, column }, "{text}");
             assert_eq!(error.message, message, "{text}");
+        }
+    }
+
+    #[test]
+    fn parse_of_deep_nesting_is_an_error_on_any_stack() {
+        let nested = |depth: usize| format!("a: {}{}", "[".repeat(depth), "]".repeat(depth));
+        parse(&nested(MAX_DEPTH - 2)).unwrap();
+        for depth in [MAX_DEPTH + 1, 1000, 100_000] {
+            parse(&nested(depth)).unwrap_err();
+            parse(&"[".repeat(depth)).unwrap_err();
+            parse(&"- ".repeat(depth)).unwrap_err();
+            parse(&"{a: ".repeat(depth)).unwrap_err();
         }
     }
 

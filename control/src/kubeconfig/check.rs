@@ -58,7 +58,12 @@ pub fn check(path: &Path, options: &CheckOptions) -> Checked {
             return checked;
         }
     };
-    let model = match model::parse(&text, path) {
+    check_text(&text, path, options, checked)
+}
+
+/// Checks what stands in a file, after what was found of the file itself.
+fn check_text(text: &str, path: &Path, options: &CheckOptions, mut checked: Checked) -> Checked {
+    let model = match model::parse(text, path) {
         Ok(model) => model,
         Err(errors) => {
             checked.flaws.push(Flaw::Document(errors));
@@ -82,6 +87,21 @@ pub fn check(path: &Path, options: &CheckOptions) -> Checked {
         checker.user(user, model.current_user() == Some(user.name.as_str()));
     }
     checker.out
+}
+
+/// For fuzzing: judges a text, and says whether it has the form of a kubeconfig.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_any(text: &str) -> bool {
+    let options = CheckOptions {
+        now: SystemTime::UNIX_EPOCH,
+    };
+    // A base for relative paths in which there is nothing.
+    let path = Path::new("/nonexistent/kubeconfig");
+    let checked = check_text(text, path, &options, Checked::default());
+    !checked.flaws.iter().any(|flaw| {
+        assert!(!flaw.to_string().is_empty());
+        matches!(flaw, Flaw::Document(_))
+    })
 }
 
 impl Model {

@@ -12,6 +12,8 @@ mod render;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use check::check_any;
 pub use check::{CheckOptions, Checked, check, judge_server};
 pub use connect::{Target, connect};
 pub use create::{CreateError, Request, create, write};

@@ -184,6 +184,22 @@ pub enum PkiError {
     File(#[from] FileError),
 }
 
+/// For fuzzing: reads a document, and panics if it does not read the same after it was written.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_any(text: &str) -> bool {
+    let file = Path::new("/pki.yaml");
+    let Ok((spec, _)) = document::parse(text, file) else {
+        return false;
+    };
+    let written = render::render(&spec);
+    let again = document::parse(&written, file).map(|(again, _)| render::render(&again));
+    assert!(
+        matches!(&again, Ok(again) if *again == written),
+        "{written}"
+    );
+    true
+}
+
 struct Joined<'a>(&'a [OptionProblem]);
 
 impl fmt::Display for Joined<'_> {
