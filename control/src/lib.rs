@@ -30,3 +30,4 @@ pub mod reload;
 pub mod resolve;
 pub mod token;
 pub mod verify;
+mod yaml;

@@ -5,6 +5,7 @@ use super::client::Client;
 use super::error::BootstrapError;
 use crate::pem::{self, CaBundle, FileRef};
 use crate::pins::SpkiHash;
+use crate::yaml;
 use data_encoding::BASE64;
 use hyper::Method;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -69,7 +70,8 @@ async fn discover(plan: &Plan) -> Result<Trusted, BootstrapError> {
         return Err(missing(format!("{}: {}", answer.code, answer.message())));
     }
     let kubeconfig = answer.body["data"]["kubeconfig"].as_str();
-    let kubeconfig = kubeconfig.and_then(|text| serde_saphyr::from_str::<Value>(text).ok());
+    let kubeconfig = kubeconfig
+        .and_then(|text| serde_saphyr::from_str_with_options::<Value>(text, yaml::options()).ok());
     let kubeconfig = kubeconfig.ok_or_else(|| missing("it holds no kubeconfig".to_owned()))?;
     let data = &kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"];
     let pem = data

@@ -3,8 +3,9 @@
 //! serde's derived structs stop at the first bad field. A tree read to its end first lets the
 //! readers above name every mistake at once, each with its place in the file.
 
+use crate::yaml;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Options, Spanned};
+use serde_saphyr::{Location, Spanned};
 use std::fmt;
 
 /// A place in the file, both from 1; 0 where it is unknown.
@@ -73,19 +74,9 @@ pub(crate) struct SyntaxError {
     pub(crate) message: String,
 }
 
-/// How deep a document may nest. The deepest of ours has six levels, a kubeconfig's extensions some
-/// more. The parser recurses: its own bound of 64 overflows a thread's stack of 2 MiB in a debug build.
-const MAX_DEPTH: usize = 16;
-
-/// Reads one YAML document; nodes and aliases are bounded by the parser's default budget.
+/// Reads one YAML document.
 pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
-    let options: Options = serde_saphyr::options! {
-        // `yes` and `on` stay text: a name may be spelled so, and no field means a boolean by it.
-        strict_booleans: true,
-        with_snippet: false,
-        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
-    };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+    serde_saphyr::from_str_with_options(text, yaml::options()).map_err(|error| {
         let at = error.location().map(At::from).unwrap_or_default();
         SyntaxError {
             at,
@@ -237,8 +228,8 @@ mod tests {
     #[test]
     fn parse_of_deep_nesting_is_an_error_on_any_stack() {
         let nested = |depth: usize| format!("a: {}{}", "[".repeat(depth), "]".repeat(depth));
-        parse(&nested(MAX_DEPTH - 2)).unwrap();
-        for depth in [MAX_DEPTH + 1, 1000, 100_000] {
+        parse(&nested(yaml::MAX_DEPTH - 2)).unwrap();
+        for depth in [yaml::MAX_DEPTH + 1, 1000, 100_000] {
             parse(&nested(depth)).unwrap_err();
             parse(&"[".repeat(depth)).unwrap_err();
             parse(&"- ".repeat(depth)).unwrap_err();

@@ -3,6 +3,7 @@
 //! Everything keeps its line, and reading goes on after an unknown field, so that all mistakes of
 //! a file are told at once. Only text that is not YAML, or a mapping where text should be, ends it.
 
+use crate::yaml;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use std::fmt;
@@ -165,8 +166,7 @@ pub(crate) fn parse(
     shape: &Shape,
     problems: &mut Problems,
 ) -> Result<Vec<Entry>, NodeListError> {
-    let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
+    serde_saphyr::with_deserializer_from_str_with_options(text, yaml::options(), |deserializer| {
         Document {
             shape,
             problems: &mut *problems,

@@ -254,8 +254,7 @@ fn parse(text: &str, path: &Path) -> Result<Record, StoreError> {
         path: path.to_owned(),
         message,
     };
-    let options = serde_saphyr::options! { with_snippet: false };
-    let secret: Secret = serde_saphyr::from_str_with_options(text, options)
+    let secret: Secret = serde_saphyr::from_str_with_options(text, crate::yaml::options())
         // The parser's words may quote a value; its place does not.
         .map_err(|error| match error.location() {
             Some(place) => syntax(format!("line {}, column {}", place.line(), place.column())),

@@ -1,0 +1,36 @@
+//! How every YAML document is parsed: bounded, so that no document overflows a stack.
+
+use serde_saphyr::Options;
+
+/// How deep a document may nest. The deepest of ours has six levels, a Node of `kubectl get nodes -o yaml`
+/// with its managed fields twelve. The parser recurses: its own bound of 64 overflows a thread's stack
+/// of 2 MiB in a debug build. Nodes and aliases are bounded by the parser's default budget.
+pub(crate) const MAX_DEPTH: usize = 16;
+
+/// Options for any document. `yes` and `on` stay text: a name may be spelled so, and no field means a
+/// boolean by it. Errors quote nothing: it may be a secret.
+pub(crate) fn options() -> Options {
+    serde_saphyr::options! {
+        strict_booleans: true,
+        with_snippet: false,
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::IgnoredAny;
+
+    #[test]
+    fn document_deeper_than_the_bound_is_an_error_on_any_stack() {
+        let parse =
+            |text: &str| serde_saphyr::from_str_with_options::<IgnoredAny>(text, options()).is_ok();
+        let nested = |depth: usize| format!("a: {}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(&nested(MAX_DEPTH - 2)));
+        for depth in [MAX_DEPTH + 1, 1000, 100_000] {
+            assert!(!parse(&nested(depth)), "{depth}");
+            assert!(!parse(&"- ".repeat(depth)), "{depth}");
+        }
+    }
+}
