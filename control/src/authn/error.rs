@@ -76,6 +76,16 @@ impl AuthnError {
         }
     }
 
+    /// The kind of credential that was looked at, as metrics name it; `none` if there was none.
+    pub fn credential(&self) -> &'static str {
+        match self {
+            Self::Missing => "none",
+            Self::Refused { credential, .. } | Self::Unavailable { credential, .. } => {
+                credential.as_str()
+            }
+        }
+    }
+
     /// Which part of the matter failed.
     pub fn cause(&self) -> Cause {
         match self {

@@ -26,6 +26,12 @@ struct ResultLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AuthenticationLabels {
+    credential: &'static str,
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
@@ -34,6 +40,7 @@ struct ReasonLabel {
 #[derive(Debug)]
 pub struct AuthorityMetrics {
     requests: Family<RequestLabels, Counter>,
+    strangers: Family<AuthenticationLabels, Counter>,
     decisions: Family<DecisionLabels, Counter>,
     signatures: Family<ResultLabels, Counter>,
     cleaned: Family<ReasonLabel, Counter>,
@@ -53,6 +60,7 @@ impl AuthorityMetrics {
         };
         let metrics = Self {
             requests: Family::default(),
+            strangers: Family::default(),
             decisions: Family::default(),
             signatures: Family::default(),
             cleaned: Family::default(),
@@ -72,6 +80,11 @@ impl AuthorityMetrics {
             "authority_requests",
             "Requests to the authority that were answered",
             metrics.requests.clone(),
+        );
+        registry.register(
+            "authority_authentication_failures",
+            "Requests that have no user, by the credential that was looked at and what failed",
+            metrics.strangers.clone(),
         );
         registry.register(
             "authority_decisions",
@@ -100,6 +113,12 @@ impl AuthorityMetrics {
     pub fn request(&self, verb: &'static str, code: u16) {
         let labels = RequestLabels { verb, code };
         self.requests.get_or_create(&labels).inc();
+    }
+
+    /// A request had no user.
+    pub fn authentication_failure(&self, credential: &'static str, cause: &'static str) {
+        let labels = AuthenticationLabels { credential, cause };
+        self.strangers.get_or_create(&labels).inc();
     }
 
     /// The approver decided.

@@ -8,7 +8,7 @@ use super::object::{self as handlers, Part};
 use super::openapi;
 use super::query::{self, Query};
 use super::respond;
-use crate::authn::UserInfo;
+use crate::authn::{AuthnError, UserInfo};
 use crate::authority::error::ApiError;
 use crate::authority::limits;
 use crate::authority::material::AuthorityMaterial;
@@ -264,13 +264,38 @@ async fn authenticate(call: &Call, headers: &HeaderMap) -> Result<UserInfo, ApiE
             error = crate::cli::chain(&error),
             "request is not authenticated"
         );
-        ApiError::unauthorized(error.public_message())
+        let metrics = &call.server.metrics.authority;
+        metrics.authentication_failure(error.credential(), error.cause().as_str());
+        without_user(&error)
     })
+}
+
+/// A credential that could not be checked may be good: a client that is told 401 throws it away.
+fn without_user(error: &AuthnError) -> ApiError {
+    match error {
+        AuthnError::Unavailable { .. } => ApiError::unavailable(error.public_message()),
+        AuthnError::Missing | AuthnError::Refused { .. } => {
+            ApiError::unauthorized(error.public_message())
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authn::CredentialKind;
+
+    #[test]
+    fn credential_that_cannot_be_checked_is_not_called_wrong() {
+        let unavailable = AuthnError::Unavailable {
+            credential: CredentialKind::ReviewedToken,
+            source: "no route".into(),
+        };
+        assert_eq!(without_user(&unavailable).code.as_u16(), 503);
+        assert_eq!(without_user(&AuthnError::Missing).code.as_u16(), 401);
+        assert_eq!(unavailable.credential(), "tokenreview");
+        assert_eq!(unavailable.cause().as_str(), "network");
+    }
 
     #[test]
     fn target_of_every_path() {

@@ -38,6 +38,7 @@ struct Bench {
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,
     controller: Controller,
+    metrics: Arc<Metrics>,
 }
 
 struct Answer {
@@ -67,7 +68,7 @@ impl Bench {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let controller = Controller::new(Arc::clone(&store), material, None, metrics);
+        let controller = Controller::new(Arc::clone(&store), material, None, Arc::clone(&metrics));
         Self {
             site,
             store,
@@ -75,6 +76,7 @@ impl Bench {
             stop,
             serving: tokio::spawn(serve(server, listener)),
             controller,
+            metrics,
         }
     }
 
@@ -225,6 +227,16 @@ async fn users_without_a_name_or_a_right_are_refused() {
         (401, &json!("Unauthorized"))
     );
     assert!(nobody.head.contains("www-authenticate"));
+    let bearer = format!("{list}authorization: Bearer abcdef.0123456789abcdef\r\n");
+    assert_eq!(bench.send(None, &bearer, b"").await.code, 401);
+    let metrics = bench.metrics.render().unwrap();
+    for labels in [
+        r#"{credential="none",cause="token"} 1"#,
+        r#"{credential="token",cause="token"} 1"#,
+    ] {
+        let line = format!("eyesplice_authority_authentication_failures_total{labels}");
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
     // A certificate of another CA gets an answer, not a broken handshake.
     let stranger = client("system:node:w").signed_by(&authority("evil").self_signed());
     assert_eq!(bench.send(Some(&stranger), &list, b"").await.code, 401);
