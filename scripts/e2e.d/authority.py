@@ -62,6 +62,7 @@ class Authority:
         self.log = Path(cluster.env["LOG_DIR"]) / "authority.log"
         self.address = cluster.env["CONTROL_PLANE_IP"]
         self.process = None
+        self.began = 0
         self.port = 0
         self.tokens = {}
 
@@ -92,6 +93,8 @@ class Authority:
         self.tokens = {"system:bootstrap:join01": f"join01.{secret}", "joiner": static}
         self.knows("192.0.2.1")
         with open(self.log, "ab") as log:
+            # An authority that ran here before has told of its port, too.
+            self.began = log.tell()
             self.process = Process(
                 ["setpriv", "--pdeathsig", "KILL", self.cluster.eyesplice, "authority"]
                 + ["--config", self.dir / "authority.yaml", "--log-format", "json"],
@@ -104,7 +107,7 @@ class Authority:
     def _listens(self):
         if not self.process.running():
             raise Failed(f"authority ended with {self.process.end()}: {self.tail()}")
-        for line in self.log.read_text().splitlines():
+        for line in self.log.read_bytes()[self.began :].decode(errors="replace").splitlines():
             told = json.loads(line) if line.startswith("{") else {}
             if told.get("message") == "authority listens":
                 return int(told["address"].rsplit(":", 1)[1])
