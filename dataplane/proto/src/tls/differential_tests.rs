@@ -135,6 +135,24 @@ impl Mixed {
     }
 }
 
+/// Full records of every cipher, whose records are of different lengths, wanted where they can be
+/// sealed again.
+#[test]
+fn full_records_of_every_suite_are_opened_to_slots_or_together() {
+    for (suite, (_, cipher)) in SUITES.iter().enumerate() {
+        let mut mixed = Mixed::new(suite, false);
+        let sent = data(3 * RECORD_PAYLOAD);
+        mixed.theirs.writer().write_all(&sent).unwrap();
+        let mut buffer = mixed.their_output();
+        let got = mixed.ours.receive_as(Layout::Slots, &mut buffer).unwrap();
+        assert_eq!(got.plaintext, sent.len());
+        if got.layout == Layout::Slots {
+            compact(&mut buffer, got.plaintext);
+        }
+        assert!(buffer[..sent.len()] == sent, "{cipher:?}");
+    }
+}
+
 /// What one side does next.
 #[derive(Clone, Debug)]
 enum Act {

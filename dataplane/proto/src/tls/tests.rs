@@ -308,7 +308,8 @@ fn hostile_records_end_the_session_with_their_alert() {
         (21, &[3, 0], 50),
         (0, &[0, 0, 0], 10),
     ];
-    let tls12: [(u8, &[u8], u8); 4] = [
+    let tls12: [(u8, &[u8], u8); 5] = [
+        (22, &[24, 0, 0, 1, 0], 10),
         (20, &[1], 10),
         (22, &[0, 0, 0, 0], 10),
         (22, &[1, 0, 0, 0], 10),
@@ -381,6 +382,102 @@ fn header_that_promises_too_much_is_refused_before_its_body_comes() {
             assert_eq!(result.is_ok(), good);
         }
     }
+}
+
+#[test]
+fn header_of_another_type_or_version_is_refused_before_its_body_comes() {
+    for (versions, header, good) in [
+        (BOTH[0], [23, 3, 3, 0, 40], true),
+        (BOTH[0], [23, 3, 1, 0, 40], false),
+        (BOTH[0], [23, 2, 3, 0, 40], false),
+        (BOTH[0], [21, 3, 3, 0, 40], false),
+        (BOTH[1], [21, 3, 3, 0, 40], true),
+        (BOTH[1], [23, 3, 4, 0, 40], false),
+    ] {
+        let mut pair = established(versions);
+        let result = Inbox::default().feed(&mut pair.server, &header);
+        assert_eq!(result.is_ok(), good, "{header:?}");
+    }
+}
+
+/// More than a record may hold, sealed with good keys: in TLS 1.3 padding counts.
+#[test]
+fn content_that_is_too_long_is_refused_although_it_is_authentic() {
+    let padded = |len: usize| [&[7; 9][..], &[23], &vec![0; len - 10]].concat();
+    for (versions, kind, content, good) in [
+        (BOTH[0], 23, vec![7; 16_384], true),
+        (BOTH[0], 23, vec![7; 16_385], false),
+        (BOTH[0], 0, padded(16_384), true),
+        (BOTH[0], 0, padded(16_385), false),
+        (BOTH[1], 23, vec![7; 16_384], true),
+        (BOTH[1], 23, vec![7; 16_385], false),
+    ] {
+        let mut pair = established(versions);
+        let wire = record(&mut pair.client, kind, &content);
+        let mut inbox = Inbox::default();
+        match inbox.feed(&mut pair.server, &wire) {
+            Ok(()) => assert!(good && inbox.plaintext.starts_with(&[7; 9])),
+            Err(error) => assert!(
+                !good && matches!(error, TlsError::Record(RecordFault::Oversized)),
+                "{error:?}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn nothing_after_close_notify_counts() {
+    for versions in BOTH {
+        let mut pair = established(versions);
+        let close = record(&mut pair.client, 21, &[1, 0]);
+        let late = record(&mut pair.client, 23, b"late");
+        let later = record(&mut pair.client, 23, b"later");
+        let mut inbox = Inbox::default();
+        inbox
+            .feed(&mut pair.server, &[close, late].concat())
+            .unwrap();
+        inbox.feed(&mut pair.server, &later).unwrap();
+        inbox.feed(&mut pair.server, b"no record at all").unwrap();
+        assert!(inbox.closed && inbox.plaintext.is_empty());
+        assert_eq!(pair.server.pending_len(), 0);
+    }
+}
+
+/// Handshake messages that are split over many records, in reads that end anywhere.
+#[test]
+fn handshake_in_small_records_completes() {
+    for versions in BOTH {
+        for step in [1, 50, 137, usize::MAX] {
+            let (mut client, mut server) = configs(versions);
+            client.max_fragment_size = Some(64);
+            server.max_fragment_size = Some(64);
+            let name = "kubelet.test".try_into().unwrap();
+            let mut pair = Pair {
+                client: Session::client(Arc::new(client), name).unwrap(),
+                server: Session::server(Arc::new(server)).unwrap(),
+            };
+            handshake(&mut pair, step).unwrap();
+            let sealed = seal(&mut pair.client, b"and data");
+            let mut inbox = Inbox::default();
+            inbox.feed(&mut pair.server, &sealed).unwrap();
+            assert_eq!(inbox.plaintext, b"and data");
+        }
+    }
+}
+
+#[test]
+fn data_in_the_same_read_as_the_last_flight_is_opened() {
+    let mut pair = fresh(BOTH[0], "kubelet.test");
+    let (mut to_client, mut to_server) = (Inbox::default(), Inbox::default());
+    to_client.feed(&mut pair.client, &[]).unwrap();
+    let hello = pair.client.take_outgoing();
+    to_server.feed(&mut pair.server, &hello).unwrap();
+    let flight = pair.server.take_outgoing();
+    to_client.feed(&mut pair.client, &flight).unwrap();
+    // The client's Finished waits, and goes ahead of the data.
+    let sealed = seal(&mut pair.client, b"first words");
+    to_server.feed(&mut pair.server, &sealed).unwrap();
+    assert_eq!(to_server.plaintext, b"first words");
 }
 
 #[test]
