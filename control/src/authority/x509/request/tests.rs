@@ -285,8 +285,8 @@ fn read_of_every_prefix_is_refused() {
 }
 
 proptest! {
-    /// Some bytes are outside of what the signature covers (the unused bits of its own BIT STRING);
-    /// what is read is the same then.
+    /// Some bits stand around what the signature covers and are not looked at (the class of the outer
+    /// tags, the form of the signature's own algorithm); what is read is the same then.
     #[test]
     fn read_of_changed_bytes_never_panics_and_never_gives_anything_else(
         changes in prop::collection::vec((any::<prop::sample::Index>(), 1_u8..), 1..4)
