@@ -20,6 +20,8 @@ pub(crate) struct ApiError {
     causes: Vec<Cause>,
     /// For how long the client should stay away.
     pub(crate) retry_after_s: Option<u32>,
+    /// Where a list that expired can be gone on with.
+    resume: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -93,6 +95,7 @@ impl ApiError {
             of: None,
             causes: Vec::new(),
             retry_after_s: None,
+            resume: None,
         }
     }
 
@@ -215,6 +218,25 @@ impl ApiError {
         Self::new(StatusCode::GONE, "Expired", message)
     }
 
+    /// The state of an earlier page is not kept; `resume` lists the rest of what is there now.
+    pub(crate) fn expired_page(resume: String) -> Self {
+        let message = "The provided continue parameter is too old to display a consistent list \
+                       result. You can start a new list without the continue parameter, or use the \
+                       continue token in this response to retrieve the remainder of the results. \
+                       Continuing with the provided token results in an inconsistent list - objects \
+                       that were created, modified, or deleted between the time the first chunk was \
+                       returned and now may show up in the list.";
+        let mut error = Self::new(StatusCode::GONE, "Expired", message);
+        error.resume = Some(resume);
+        error
+    }
+
+    /// The state of that revision is not kept.
+    pub(crate) fn expired_list() -> Self {
+        let message = "The resourceVersion for the provided list is too old.";
+        Self::new(StatusCode::GONE, "Expired", message)
+    }
+
     /// The client knows a revision that this store has not reached.
     pub(crate) fn from_the_future(asked: u64, current: u64) -> Self {
         let message = format!("Too large resource version: {asked}, current: {current}");
@@ -266,6 +288,9 @@ impl ApiError {
         }
         if let Some(seconds) = self.retry_after_s {
             details.insert("retryAfterSeconds".to_owned(), seconds.into());
+        }
+        if let Some(resume) = &self.resume {
+            status["metadata"]["continue"] = resume.as_str().into();
         }
         if !details.is_empty() {
             status["details"] = details.into();

@@ -2,6 +2,7 @@
 
 use super::body::{self, Body};
 use super::negotiate::{Form, form};
+use super::page::{Page, page};
 use super::query::FieldValidation;
 use super::respond;
 use super::route::Asked;
@@ -10,7 +11,6 @@ use crate::authority::creation::{complete, fits};
 use crate::authority::error::ApiError;
 use crate::authority::object::{API_VERSION, CertificateSigningRequest, LIST_KIND, Timestamp};
 use crate::authority::roles::{Sight, cannot};
-use crate::authority::store::Object;
 use crate::authority::validation;
 use hyper::{Response, StatusCode};
 use serde_json::json;
@@ -29,20 +29,13 @@ pub(super) fn list_or_watch(asked: Asked) -> Result<Response<Body>, ApiError> {
     if asked.query.watch {
         return watch::start(&asked, sight, form);
     }
-    let listing = asked.server.store.list();
-    if let Some(revision) = asked.query.revision
-        && revision > listing.revision
-    {
-        return Err(ApiError::from_the_future(revision, listing.revision));
-    }
-    let meant = |object: &&Object| {
+    let page = page(&asked.server.store, &asked.query, |object| {
         sees(sight, &asked.user.username, object) && asked.query.selector.matches(object)
-    };
-    let objects: Vec<&Object> = listing.objects.iter().filter(meant).collect();
-    let metadata = json!({"resourceVersion": listing.revision.to_string()});
+    })?;
+    let Page { objects, metadata } = page;
     Ok(match form {
         Form::Object => {
-            let items: Vec<&CertificateSigningRequest> = objects.iter().map(|o| &***o).collect();
+            let items: Vec<&CertificateSigningRequest> = objects.iter().map(|o| &**o).collect();
             let list = json!({
                 "kind": LIST_KIND,
                 "apiVersion": API_VERSION,
@@ -52,7 +45,7 @@ pub(super) fn list_or_watch(asked: Asked) -> Result<Response<Body>, ApiError> {
             respond::json(StatusCode::OK, &list)
         }
         Form::Table(version) => {
-            let objects = objects.iter().map(|object| &***object);
+            let objects = objects.iter().map(|object| &**object);
             let now = SystemTime::now();
             let mut table = table::of(objects, version, asked.query.include, now, true);
             table["metadata"] = metadata;

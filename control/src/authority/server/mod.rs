@@ -7,6 +7,7 @@ mod discovery;
 mod negotiate;
 mod object;
 mod openapi;
+mod page;
 mod query;
 mod respond;
 mod route;

@@ -1,5 +1,6 @@
 //! The query parameters that requests may have.
 
+use super::page::Continue;
 use super::selector::Selector;
 use crate::authority::error::ApiError;
 use std::borrow::Cow;
@@ -23,12 +24,25 @@ pub(super) enum Include {
     Object,
 }
 
+/// How close a list must be to the revision that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Match {
+    NotOlderThan,
+    Exact,
+}
+
 /// The parameters of one request; unknown ones are passed over, as upstream does.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Query {
     pub(super) watch: bool,
     /// `None` where the client said nothing, which differs from "0" at a watch.
     pub(super) revision: Option<u64>,
+    /// How `revision` is meant at a list.
+    pub(super) revision_match: Option<Match>,
+    /// Objects of one page; `None` for all.
+    pub(super) limit: Option<usize>,
+    /// Where the page before ended.
+    pub(super) resume: Option<Continue>,
     pub(super) timeout: Option<Duration>,
     pub(super) bookmarks: bool,
     pub(super) initial_events: bool,
@@ -46,7 +60,28 @@ impl Query {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             read.take(key, &decode(value)?)?;
         }
+        read.agrees()?;
         Ok(read)
+    }
+
+    /// Refuses parameters that contradict each other, as upstream does
+    /// (`apis/internalversion/validation`, `storage/etcd3/store.go`).
+    fn agrees(&self) -> Result<(), ApiError> {
+        let revision = self.revision.unwrap_or_default();
+        let problem = if self.resume.is_some() && revision != 0 {
+            "specifying resource version is not allowed when using continue"
+        } else if self.resume.is_some() && self.revision_match.is_some() {
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided"
+        } else if self.revision_match.is_some() && self.revision.is_none() && !self.initial_events {
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion \
+             is provided"
+        } else if self.revision_match == Some(Match::Exact) && revision == 0 {
+            "resourceVersionMatch: Forbidden: resourceVersionMatch \"Exact\" is forbidden for \
+             resourceVersion \"0\""
+        } else {
+            return Ok(());
+        };
+        Err(ApiError::bad_request(problem))
     }
 
     fn take(&mut self, key: &str, value: &str) -> Result<(), ApiError> {
@@ -61,6 +96,29 @@ impl Query {
                 })?;
                 self.revision = Some(revision);
             }
+            "resourceVersionMatch" => {
+                self.revision_match = match value {
+                    "" => None,
+                    "NotOlderThan" => Some(Match::NotOlderThan),
+                    "Exact" => Some(Match::Exact),
+                    other => {
+                        let message = format!(
+                            "resourceVersionMatch: {other:?} is not supported; use Exact or NotOlderThan"
+                        );
+                        return Err(ApiError::bad_request(message));
+                    }
+                };
+            }
+            "limit" if value.is_empty() => {}
+            "limit" => {
+                let limit: i64 = value
+                    .parse()
+                    .map_err(|_| ApiError::bad_request(format!("limit: {value:?} is no number")))?;
+                // As upstream: nothing, and less, means all.
+                self.limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
+            }
+            "continue" if value.is_empty() => self.resume = None,
+            "continue" => self.resume = Some(Continue::decode(value)?),
             "timeoutSeconds" => {
                 let seconds = value.parse().map_err(|_| {
                     ApiError::bad_request(format!("timeoutSeconds: {value:?} is no number"))
@@ -154,6 +212,15 @@ mod tests {
     fn parse_refuses_what_makes_no_sense() {
         for query in [
             "resourceVersion=x",
+            "limit=many",
+            "limit=99999999999999999999",
+            "continue=x",
+            "continue=!",
+            "resourceVersionMatch=Exact",
+            "resourceVersion=0&resourceVersionMatch=Exact",
+            "resourceVersion=1&resourceVersionMatch=Older",
+            // {"v":"meta.k8s.io/v1","rv":5,"start":"a\u0000"}
+            "resourceVersion=5&continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6NSwic3RhcnQiOiJhXHUwMDAwIn0",
             "timeoutSeconds=-1",
             "dryRun=Some",
             "fieldValidation=Loose",

@@ -84,6 +84,11 @@ impl Selector {
         Ok(())
     }
 
+    /// Says whether every object is meant.
+    pub(super) fn is_all(&self) -> bool {
+        self.fields.is_empty() && self.labels.is_empty()
+    }
+
     /// Says whether an object is meant.
     pub(super) fn matches(&self, object: &CertificateSigningRequest) -> bool {
         let field = |term: &FieldTerm| {

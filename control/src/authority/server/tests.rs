@@ -351,6 +351,43 @@ async fn table_has_the_columns_of_kubectl() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn list_and_table_come_in_pages_of_what_the_user_sees() {
+    let bench = Bench::new().await;
+    let (node, other, admin) = (bench.node("w"), bench.node("v"), bench.admin());
+    for name in ["a", "c", "d"] {
+        assert_eq!(bench.ask(&node, "POST", "", serving(name)).await.code, 201);
+    }
+    let pem = kubelet_serving("v", vec![dns("v")]).pem();
+    let foreign = body("b", Signer::KubeletServing, &pem);
+    assert_eq!(bench.ask(&other, "POST", "", foreign).await.code, 201);
+    let first = bench.get(&node, "?limit=2").await.body;
+    let names = |list: &Value| {
+        let items = list["items"].as_array().unwrap().iter();
+        let names = items.map(|item| item["metadata"]["name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(&first), ["a", "c"], "another's is on no page");
+    assert_eq!(first["metadata"]["remainingItemCount"], 1);
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let rest = bench
+        .get(&node, &format!("?limit=2&continue={token}"))
+        .await;
+    assert_eq!(names(&rest.body), ["d"]);
+    // The token of another user opens nothing: what is seen is judged at each page.
+    let theirs = bench.get(&other, &format!("?continue={token}")).await;
+    assert!(names(&theirs.body).is_empty(), "{}", theirs.body);
+
+    let head = format!("GET {PATH}?limit=3 HTTP/1.1\r\n{TABLE}");
+    let table = bench.send(Some(&admin), &head, b"").await.body;
+    assert_eq!(table["kind"], "Table");
+    assert_eq!(table["rows"].as_array().unwrap().len(), 3);
+    assert_eq!(table["metadata"]["remainingItemCount"], 1);
+    assert!(table["metadata"]["continue"].is_string(), "{table}");
+    let broken = bench.get(&admin, "?limit=2&continue=nonsense").await;
+    assert_eq!((broken.code, &broken.body["kind"]), (400, &json!("Status")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_make_no_sense_get_a_status() {
     let bench = Bench::new().await;
     let admin = bench.admin();

@@ -109,6 +109,24 @@ impl Store {
         }
     }
 
+    /// Lists all objects by name as they were at `revision`, which is not above the current one, if
+    /// every change since then is kept.
+    pub(crate) fn list_at(&self, revision: u64) -> Result<Listing, TooOld> {
+        let state = self.read();
+        let mut objects = state.objects.clone();
+        for event in state.history.after(revision)?.into_iter().rev() {
+            let name = &event.object.metadata.name;
+            match &event.previous {
+                Some(before) => objects.insert(name.clone(), Arc::clone(before)),
+                None => objects.remove(name),
+            };
+        }
+        Ok(Listing {
+            objects: objects.into_values().collect(),
+            revision,
+        })
+    }
+
     /// Lists what changed after `revision`.
     pub(crate) fn events_after(&self, revision: u64) -> Result<Vec<Arc<Event>>, TooOld> {
         self.read().history.after(revision)
@@ -121,6 +139,8 @@ impl Store {
         judge: impl FnOnce(&BTreeMap<String, Object>) -> Result<(), E>,
     ) -> Result<Object, E> {
         let mut database = self.lock();
+        // A write whose commit failed may be on the disk: judge by what is there.
+        self.opened(&mut database)?;
         judge(&self.read().objects)?;
         let name = object.metadata.name.clone();
         if self.read().objects.contains_key(&name) {
@@ -138,6 +158,7 @@ impl Store {
         change: impl FnOnce(&CertificateSigningRequest) -> Result<Change, E>,
     ) -> Result<Object, E> {
         let mut database = self.lock();
+        self.opened(&mut database)?;
         let current = self.find(name).ok_or_else(|| StoreError::Missing {
             name: name.to_owned(),
         })?;
