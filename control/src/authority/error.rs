@@ -14,14 +14,14 @@ pub(crate) struct ApiError {
     pub(crate) code: StatusCode,
     pub(crate) reason: &'static str,
     pub(crate) message: String,
-    name: String,
+    name: Box<str>,
     /// The resource, or for an invalid object its kind.
     of: Option<&'static str>,
-    causes: Vec<Cause>,
+    causes: Box<[Cause]>,
     /// For how long the client should stay away.
     pub(crate) retry_after_s: Option<u32>,
     /// Where a list that expired can be gone on with.
-    resume: Option<String>,
+    resume: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -91,16 +91,16 @@ impl ApiError {
             code,
             reason,
             message: message.into(),
-            name: String::new(),
+            name: Box::default(),
             of: None,
-            causes: Vec::new(),
+            causes: Box::default(),
             retry_after_s: None,
             resume: None,
         }
     }
 
     fn about(mut self, name: &str) -> Self {
-        name.clone_into(&mut self.name);
+        self.name = name.into();
         self.of = Some(RESOURCE);
         self
     }
@@ -227,7 +227,7 @@ impl ApiError {
                        that were created, modified, or deleted between the time the first chunk was \
                        returned and now may show up in the list.";
         let mut error = Self::new(StatusCode::GONE, "Expired", message);
-        error.resume = Some(resume);
+        error.resume = Some(resume.into());
         error
     }
 
@@ -242,11 +242,11 @@ impl ApiError {
         let message = format!("Too large resource version: {asked}, current: {current}");
         let mut error = Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message);
         error.retry_after_s = Some(1);
-        error.causes = vec![Cause {
+        error.causes = Box::new([Cause {
             reason: "ResourceVersionTooLarge",
             message: "Too large resource version".to_owned(),
             field: String::new(),
-        }];
+        }]);
         error
     }
 
@@ -281,7 +281,7 @@ impl ApiError {
             details.insert("kind".to_owned(), of.into());
         }
         if !self.name.is_empty() {
-            details.insert("name".to_owned(), self.name.as_str().into());
+            details.insert("name".to_owned(), (*self.name).into());
         }
         if !self.causes.is_empty() {
             details.insert("causes".to_owned(), json!(self.causes));
@@ -290,7 +290,7 @@ impl ApiError {
             details.insert("retryAfterSeconds".to_owned(), seconds.into());
         }
         if let Some(resume) = &self.resume {
-            status["metadata"]["continue"] = resume.as_str().into();
+            status["metadata"]["continue"] = (**resume).into();
         }
         if !details.is_empty() {
             status["details"] = details.into();
