@@ -3,7 +3,11 @@
 //! Node client certificates as upstream's two recognisers do (controller
 //! `certificates/approver/sarapprove.go`). Serving certificates, which upstream leaves to people, only
 //! where an inventory says that every name is the node's: a node chooses its own names, so its word
-//! counts for nothing.
+//! counts for nothing. What gateways ask for is in `gateway`.
+
+mod gateway;
+
+pub use gateway::Gateways;
 
 use super::object::CertificateSigningRequest;
 use super::roles::Roles;
@@ -36,6 +40,8 @@ pub(crate) enum Left {
     UnknownNode,
     /// There is no inventory.
     NoInventory,
+    /// `approval.gateways` does not list the gateway.
+    UnknownGateway,
 }
 
 impl Left {
@@ -46,6 +52,7 @@ impl Left {
             Self::ForPeople => "for-people",
             Self::UnknownNode => "unknown-node",
             Self::NoInventory => "no-inventory",
+            Self::UnknownGateway => "unknown-gateway",
         }
     }
 }
@@ -66,6 +73,8 @@ pub(crate) struct Policy<'a> {
     pub(crate) roles: &'a Roles,
     pub(crate) inventory: Option<&'a Inventory>,
     pub(crate) bootstrap_nodes: BootstrapNodes,
+    /// The gateways, and at which addresses each serves.
+    pub(crate) gateways: &'a Gateways,
     /// Whatever this group asks for and the signer takes is approved.
     pub(crate) insecure_group: Option<&'a str>,
 }
@@ -95,9 +104,10 @@ pub(crate) fn decide(
     match signer {
         Signer::KubeletClient => client(object, request, fits, policy),
         Signer::KubeletServing => serving(object, request, fits, policy),
-        Signer::ApiServerClient | Signer::AgentClient | Signer::Serving => {
-            Decision::Leave(Left::ForPeople)
-        }
+        Signer::GatewayClient => gateway::client(object, request, fits, policy),
+        Signer::Serving => gateway::serving(object, request, fits, policy),
+        Signer::EgressLeaf => gateway::leaf(object, request, fits, policy),
+        Signer::ApiServerClient | Signer::AgentClient => Decision::Leave(Left::ForPeople),
     }
 }
 
@@ -174,12 +184,7 @@ fn serving(
     if known.is_empty() {
         return Decision::Leave(Left::UnknownNode);
     }
-    let addresses = request.ips.iter().map(|ip| ("IP address", address(*ip)));
-    let names = request.dns.iter().map(|name| {
-        let name = name.to_ascii_lowercase();
-        ("DNS name", HostAddress::Dns(name))
-    });
-    for (kind, name) in addresses.chain(names) {
+    for (kind, name) in names(request) {
         if known.contains(&&name) {
             continue;
         }
@@ -203,6 +208,16 @@ fn serving(
     ))
 }
 
+/// The names that a server certificate is asked for, and in words what kind each is of.
+fn names(request: &CertificateRequest) -> impl Iterator<Item = (&'static str, HostAddress)> {
+    let addresses = request.ips.iter().map(|ip| ("IP address", address(*ip)));
+    let names = request.dns.iter().map(|name| {
+        let name = name.to_ascii_lowercase();
+        ("DNS name", HostAddress::Dns(name))
+    });
+    addresses.chain(names)
+}
+
 fn approve(message: String) -> Decision {
     Decision::Approve {
         reason: APPROVED,
@@ -210,12 +225,16 @@ fn approve(message: String) -> Decision {
     }
 }
 
-/// It could never be signed.
-fn unfit(refusal: &Refusal) -> Decision {
+fn deny(message: String) -> Decision {
     Decision::Deny {
         reason: DENIED,
-        message: refusal.to_string(),
+        message,
     }
+}
+
+/// It could never be signed.
+fn unfit(refusal: &Refusal) -> Decision {
+    deny(refusal.to_string())
 }
 
 fn address(ip: IpAddr) -> HostAddress {

@@ -183,6 +183,7 @@ impl Controller {
             roles: &material.roles,
             inventory: material.inventory.as_ref(),
             bootstrap_nodes: material.config.approval.bootstrap_nodes,
+            gateways: &material.config.approval.gateways,
             insecure_group: self.insecure_group.as_deref(),
         };
         // It was verified when it came; the store is trusted no more than that.
@@ -197,13 +198,20 @@ impl Controller {
             Decision::Approve { reason, message } => (APPROVED, "approved", reason, message),
             Decision::Deny { reason, message } => (DENIED, "denied", reason, message),
             Decision::Leave(left) => {
-                if left == Left::UnknownNode {
-                    tracing::warn!(
+                match left {
+                    Left::UnknownNode => tracing::warn!(
                         csr = object.metadata.name,
                         user = object.spec.username,
                         "CSR waits: the inventory does not know its node; add it to \
                          approval.inventoryFile, or decide with kubectl certificate approve|deny"
-                    );
+                    ),
+                    Left::UnknownGateway => tracing::warn!(
+                        csr = object.metadata.name,
+                        user = object.spec.username,
+                        "CSR waits: its gateway is not known; add it to approval.gateways, or \
+                         decide with kubectl certificate approve|deny"
+                    ),
+                    Left::OtherSigner | Left::ForPeople | Left::NoInventory => {}
                 }
                 self.memory.left.insert(uid.clone(), left);
                 pending.add(object, left, now);

@@ -23,7 +23,7 @@ mod store;
 mod validation;
 mod x509;
 
-pub use approve::BootstrapNodes;
+pub use approve::{BootstrapNodes, Gateways};
 pub use material::{AuthorityMaterial, AuthorityMaterialErrors};
 pub use process::{AuthorityError, Options, run};
 pub use report::{AuthorityCheckError, AuthorityReport, check};

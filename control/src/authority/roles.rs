@@ -5,7 +5,9 @@
 //! can be set up.
 
 use super::object::CertificateSigningRequest;
-use super::x509::{CertificateRequest, NODE_GROUP, NODE_PREFIX, Signer};
+use super::x509::{
+    CertificateRequest, GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP, NODE_PREFIX, Signer,
+};
 use crate::authn::UserInfo;
 
 /// What a group may do.
@@ -27,6 +29,10 @@ pub enum Role {
     Bootstrapper,
     /// A node: ask for its own two certificates, see its own.
     Node,
+    /// Ask for the client certificate of any gateway, see its own.
+    GatewayBootstrapper,
+    /// A gateway: ask for its own three kinds of certificates, see its own.
+    Gateway,
 }
 
 /// One row of the table.
@@ -49,12 +55,23 @@ pub(crate) enum Sight {
 }
 
 /// The rows that are always there.
-const BUILT_IN: [(&str, Role); 4] = [
+const BUILT_IN: [(&str, Role); 6] = [
     ("system:masters", Role::Admin),
     ("kubeadm:cluster-admins", Role::Admin),
     ("system:bootstrappers", Role::Bootstrapper),
     (NODE_GROUP, Role::Node),
+    (GATEWAY_BOOTSTRAPPERS, Role::GatewayBootstrapper),
+    (GATEWAY_GROUP, Role::Gateway),
 ];
+
+/// The group of tokens that are good for gateways. No token of nodes is: a gateway may do on every
+/// kubelet what the API server may.
+const GATEWAY_BOOTSTRAPPERS: &str = "system:bootstrappers:eyesplice:gateways";
+
+/// What a node may ask for.
+const OF_NODES: [Signer; 2] = [Signer::KubeletClient, Signer::KubeletServing];
+/// What a gateway may ask for.
+const OF_GATEWAYS: [Signer; 3] = [Signer::GatewayClient, Signer::Serving, Signer::EgressLeaf];
 
 /// The table.
 #[derive(Clone, Debug)]
@@ -77,7 +94,11 @@ impl Roles {
         for binding in self.of(user) {
             match binding.role {
                 Role::Admin | Role::Approver | Role::Signer | Role::Viewer => return Sight::All,
-                Role::Requester | Role::Bootstrapper | Role::Node => sight = Sight::Own,
+                Role::Requester
+                | Role::Bootstrapper
+                | Role::Node
+                | Role::GatewayBootstrapper
+                | Role::Gateway => sight = Sight::Own,
                 Role::Reviewer => {}
             }
         }
@@ -112,7 +133,21 @@ impl Roles {
                         Signer::KubeletClient
                     );
                 }
-                Role::Node => match own_node(user, signer, request) {
+                Role::GatewayBootstrapper if signer == Signer::GatewayClient.name() => {
+                    return Ok(());
+                }
+                Role::GatewayBootstrapper => {
+                    why = format!(
+                        "group {} may ask {} only, for a gateway's client certificate",
+                        binding.group,
+                        Signer::GatewayClient
+                    );
+                }
+                Role::Node => match OWN_NODE.check(user, signer, request) {
+                    Ok(()) => return Ok(()),
+                    Err(refusal) => why = refusal,
+                },
+                Role::Gateway => match OWN_GATEWAY.check(user, signer, request) {
                     Ok(()) => return Ok(()),
                     Err(refusal) => why = refusal,
                 },
@@ -191,6 +226,16 @@ impl Roles {
         self.any(groups, Role::Node)
     }
 
+    /// Says whether requesters of these groups may have any gateway's first client certificate.
+    pub(crate) fn bootstraps_gateways(&self, groups: &[String]) -> bool {
+        self.any(groups, Role::GatewayBootstrapper)
+    }
+
+    /// Says whether requesters of these groups are gateways.
+    pub(crate) fn are_gateways(&self, groups: &[String]) -> bool {
+        self.any(groups, Role::Gateway)
+    }
+
     fn any(&self, groups: &[String], role: Role) -> bool {
         let mut of_role = self.0.iter().filter(|binding| binding.role == role);
         of_role.any(|binding| groups.contains(&binding.group))
@@ -232,29 +277,62 @@ pub(crate) fn cannot(user: &UserInfo, verb: &str) -> String {
     )
 }
 
+/// Who asks for nothing but its own.
+struct Own {
+    kind: &'static str,
+    group: &'static str,
+    prefix: &'static str,
+    signers: &'static [Signer],
+}
+
 /// Upstream's admission plug-in NodeRestriction.
-fn own_node(user: &UserInfo, signer: &str, request: &CertificateRequest) -> Result<(), String> {
-    let node = user.username.strip_prefix(NODE_PREFIX);
-    if node.is_none_or(str::is_empty) {
-        let name = &user.username;
-        return Err(format!(
-            "user {name:?} in group {NODE_GROUP} is no {NODE_PREFIX}NAME"
-        ));
-    }
-    let signers = [Signer::KubeletClient.name(), Signer::KubeletServing.name()];
-    if !signers.contains(&signer) {
-        return Err(format!(
-            "node user {:?} may ask {} only, not {signer:?}",
-            user.username,
-            signers.join(" and ")
-        ));
-    }
-    match request.common_names()[..] {
-        [name] if name == user.username => Ok(()),
-        ref names => Err(format!(
-            "node {:?} can only request a certificate for itself, not for {names:?}",
-            user.username
-        )),
+const OWN_NODE: Own = Own {
+    kind: "node",
+    group: NODE_GROUP,
+    prefix: NODE_PREFIX,
+    signers: &OF_NODES,
+};
+
+const OWN_GATEWAY: Own = Own {
+    kind: "gateway",
+    group: GATEWAY_GROUP,
+    prefix: GATEWAY_PREFIX,
+    signers: &OF_GATEWAYS,
+};
+
+impl Own {
+    fn check(
+        &self,
+        user: &UserInfo,
+        signer: &str,
+        request: &CertificateRequest,
+    ) -> Result<(), String> {
+        let Self {
+            kind,
+            group,
+            prefix,
+            signers,
+        } = self;
+        let name = user.username.strip_prefix(prefix);
+        if name.is_none_or(str::is_empty) {
+            let name = &user.username;
+            return Err(format!("user {name:?} in group {group} is no {prefix}NAME"));
+        }
+        if !signers.iter().any(|each| each.name() == signer) {
+            let names: Vec<&str> = signers.iter().map(|each| each.name()).collect();
+            return Err(format!(
+                "{kind} user {:?} may ask {} only, not {signer:?}",
+                user.username,
+                names.join(" and ")
+            ));
+        }
+        match request.common_names()[..] {
+            [name] if name == user.username => Ok(()),
+            ref names => Err(format!(
+                "{kind} {:?} can only request a certificate for itself, not for {names:?}",
+                user.username
+            )),
+        }
     }
 }
 

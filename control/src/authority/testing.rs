@@ -133,7 +133,7 @@ pub(crate) fn csr(
     signer.name().clone_into(&mut object.spec.signer_name);
     object.spec.request = Blob(ask.pem());
     let usage = match signer {
-        Signer::KubeletServing | Signer::Serving => "server auth",
+        Signer::KubeletServing | Signer::Serving | Signer::EgressLeaf => "server auth",
         _ => "client auth",
     };
     object.spec.usages = vec!["digital signature".to_owned(), usage.to_owned()];

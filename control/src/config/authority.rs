@@ -7,7 +7,8 @@ use super::section::Section;
 use super::tree::Node;
 use super::{ConfigErrors, Finding, bounds, document, process, value};
 use crate::authn::Settings;
-use crate::authority::{Binding, BootstrapNodes, Role, SIGNERS, Signer};
+use crate::authority::{Binding, BootstrapNodes, Gateways, Role, SIGNERS, Signer};
+use crate::inventory::HostAddress;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,8 @@ pub struct ApprovalSettings {
     pub inventory_file: Option<PathBuf>,
     /// For which nodes a bootstrap token is good.
     pub bootstrap_nodes: BootstrapNodes,
+    /// The gateways, and at which addresses each serves.
+    pub gateways: Gateways,
 }
 
 /// Bounds of the authority.
@@ -368,11 +371,34 @@ fn read_approval(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Ap
     if bootstrap_nodes == BootstrapNodes::Inventory && !section.has("inventoryFile") {
         section.missing("inventoryFile", "inventory.yaml", report);
     }
+    let gateways = read_gateways(&mut section, report);
     section.finish(report);
     ApprovalSettings {
         inventory_file,
         bootstrap_nodes,
+        gateways,
     }
+}
+
+fn read_gateways(section: &mut Section<'_>, report: &mut Report) -> Gateways {
+    let mut gateways = Gateways::new();
+    for mut gateway in section.sections("gateways", bounds::RULES, report) {
+        let name = gateway.required("name", "gateway-1", value::name, report);
+        let address = |node: &Node| value::host(node).map(|host| HostAddress::from(&host));
+        let addresses = gateway.list("addresses", bounds::LISTENER_ENTRIES, address, report);
+        if let Some(name) = name {
+            let (path, at) = (gateway.path_of("name"), gateway.place_of("name"));
+            let twice = format!("{name:?} is listed twice");
+            if gateways
+                .insert(name, addresses.into_iter().collect())
+                .is_some()
+            {
+                report.error(&path, at, Problem::new(twice, "merge the two"));
+            }
+        }
+        gateway.finish(report);
+    }
+    gateways
 }
 
 fn read_limits(root: &mut Section<'_>, report: &mut Report) -> AuthorityLimits {
@@ -441,7 +467,7 @@ approval: {inventoryFile: inventory.yaml}
         let text = include_str!("../../examples/authority.yaml");
         let LoadedAuthority { config, warnings } = parse(text).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
-        assert_eq!(config.signers.len(), 3);
+        assert_eq!(config.signers.len(), 6);
         assert_eq!(config.roles.len(), 2);
         let tokens = &config.authentication.tokens;
         assert!(tokens.bootstrap_token_dir.is_some() && tokens.service_accounts.is_some());

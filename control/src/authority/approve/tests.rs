@@ -1,7 +1,8 @@
 //! Decisions about node certificates against an inventory.
 
-use super::super::x509::testing::{Ask, dns, ip, kubelet_client, kubelet_serving};
+use super::super::x509::testing::{Ask, dns, gateway, ip, kubelet_client, kubelet_serving};
 use super::*;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 const INVENTORY: &str = "\
@@ -53,10 +54,13 @@ fn decision(case: Case, change: impl FnOnce(&mut Policy<'_>)) -> Decision {
     let request = CertificateRequest::read(&case.ask.pem()).unwrap();
     let roles = Roles::new(&[]);
     let inventory = Inventory::parse(INVENTORY, Path::new("inventory.yaml")).unwrap();
+    let own = ["10.0.0.1", "egress.example"].map(|name| name.parse().unwrap());
+    let gateways = Gateways::from([("gw".to_owned(), BTreeSet::from(own))]);
     let mut policy = Policy {
         roles: &roles,
         inventory: Some(&inventory),
         bootstrap_nodes: BootstrapNodes::Any,
+        gateways: &gateways,
         insecure_group: None,
     };
     change(&mut policy);
@@ -208,4 +212,104 @@ fn other_signers_are_left_alone() {
         ..client(BOOT, kubelet_client("w"))
     };
     assert_eq!(plain(case), Decision::Leave(Left::ForPeople));
+}
+
+const GATEWAY: (&str, &str) = ("eyesplice:gateway:gw", "eyesplice:gateways");
+const GATEWAY_BOOT: (&str, &str) = (
+    "system:bootstrap:abcdef",
+    "system:bootstrappers:eyesplice:gateways",
+);
+
+fn of_gateway(signer: Signer, who: (&'static str, &'static str), ask: Ask) -> Decision {
+    let usages: &[&str] = match signer {
+        Signer::GatewayClient => &["client auth", "digital signature"],
+        _ => &["server auth", "digital signature"],
+    };
+    plain(Case {
+        signer,
+        usages,
+        who,
+        ask,
+    })
+}
+
+#[test]
+fn gateway_client_is_approved_for_listed_gateways_by_their_own_bootstrappers() {
+    let decide = |who, name: &str| of_gateway(Signer::GatewayClient, who, gateway(name, vec![]));
+    assert!(approved(&decide(GATEWAY_BOOT, "gw")));
+    assert!(approved(&decide(GATEWAY, "gw")));
+    let unknown = Decision::Leave(Left::UnknownGateway);
+    assert_eq!(decide(GATEWAY_BOOT, "other"), unknown);
+    let gone = ("eyesplice:gateway:gone", "eyesplice:gateways");
+    assert_eq!(decide(gone, "gone"), unknown);
+    for who in [BOOT, NODE, gone, ("admin", "system:masters")] {
+        let person = Decision::Leave(Left::ForPeople);
+        assert_eq!(decide(who, "gw"), person, "{who:?}");
+    }
+    let named = of_gateway(
+        Signer::GatewayClient,
+        GATEWAY_BOOT,
+        gateway("gw", vec![dns("egress.example")]),
+    );
+    assert!(denied(named).contains("no alternative names"));
+}
+
+#[test]
+fn gateway_serves_under_its_listed_addresses_only() {
+    let decide = |who, names| of_gateway(Signer::Serving, who, gateway("gw", names));
+    let good = decide(GATEWAY, vec![ip("10.0.0.1"), dns("Egress.example")]);
+    assert!(approved(&good), "{good:?}");
+    for foreign in [ip("10.0.0.7"), dns("evil.example"), dns("*.example")] {
+        let message = denied(decide(GATEWAY, vec![ip("10.0.0.1"), foreign]));
+        assert!(
+            message.contains("is not among the addresses of gateway gw")
+                && message.contains("10.0.0.1, egress.example"),
+            "{message}"
+        );
+    }
+    let other = ("eyesplice:gateway:other", "eyesplice:gateways");
+    assert!(denied(decide(other, vec![ip("10.0.0.1")])).contains("is not the requester"));
+    for who in [BOOT, NODE, GATEWAY_BOOT, ("jane", "dev")] {
+        let person = Decision::Leave(Left::ForPeople);
+        assert_eq!(decide(who, vec![ip("10.0.0.1")]), person, "{who:?}");
+    }
+    let masters = Ask {
+        subject: vec![
+            (rcgen::DnType::OrganizationName, "system:masters".to_owned()),
+            (rcgen::DnType::CommonName, GATEWAY.0.to_owned()),
+        ],
+        ..gateway("gw", vec![ip("10.0.0.1")])
+    };
+    let message = denied(of_gateway(Signer::Serving, GATEWAY, masters));
+    assert!(message.contains("organization"), "{message}");
+}
+
+#[test]
+fn leaf_is_for_one_node_of_the_inventory() {
+    let decide = |who, names| of_gateway(Signer::EgressLeaf, who, gateway("gw", names));
+    let good = decide(GATEWAY, vec![ip("10.0.0.7"), dns("W")]);
+    assert!(approved(&good), "{good:?}");
+    for (names, words) in [
+        (vec![ip("10.0.0.9")], "10.0.0.9 is no node's"),
+        (vec![dns("kubernetes.default")], "is no node's"),
+        (vec![dns("*.example")], "is no node's"),
+        (
+            vec![ip("10.0.0.7"), ip("10.0.0.8")],
+            "is node v's, other names are node w's",
+        ),
+        (vec![], "needs a DNS name or IP address"),
+    ] {
+        let message = denied(decide(GATEWAY, names));
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    for who in [BOOT, NODE, GATEWAY_BOOT] {
+        let person = Decision::Leave(Left::ForPeople);
+        assert_eq!(decide(who, vec![ip("10.0.0.7")]), person, "{who:?}");
+    }
+    let case = Case {
+        signer: Signer::EgressLeaf,
+        ..serving(GATEWAY, gateway("gw", vec![ip("10.0.0.7")]))
+    };
+    let none = decision(case, |policy| policy.inventory = None);
+    assert_eq!(none, Decision::Leave(Left::NoInventory));
 }

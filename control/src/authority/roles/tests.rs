@@ -124,3 +124,37 @@ fn sight_is_own_for_those_who_only_ask() {
         assert_eq!(table().sight(&user("x", groups)), expected, "{groups:?}");
     }
 }
+
+#[test]
+fn gateways_ask_for_their_own_and_their_bootstrappers_for_clients() {
+    use super::super::x509::testing::gateway;
+    let roles = table();
+    let own = CertificateRequest::read(&gateway("gw", Vec::new()).pem()).unwrap();
+    let gateway = user("eyesplice:gateway:gw", &["eyesplice:gateways"]);
+    let other = user("eyesplice:gateway:other", &["eyesplice:gateways"]);
+    let nameless = user("eyesplice:gateway:", &["eyesplice:gateways"]);
+    let boot = user(
+        "system:bootstrap:abcdef",
+        &["system:bootstrappers:eyesplice:gateways"],
+    );
+    let node_boot = user("system:bootstrap:abcdef", &["system:bootstrappers"]);
+    for signer in OF_GATEWAYS {
+        let may = |who: &UserInfo| roles.may_create(who, signer.name(), &own).is_ok();
+        assert!(may(&gateway), "{signer}");
+        assert!(
+            !may(&other) && !may(&nameless) && !may(&node_boot),
+            "{signer}"
+        );
+        assert_eq!(may(&boot), signer == Signer::GatewayClient, "{signer}");
+    }
+    for signer in OF_NODES {
+        let refused = roles.may_create(&gateway, signer.name(), &own).unwrap_err();
+        assert!(
+            refused.contains("may ask eyesplice.dev/gateway-client and"),
+            "{refused}"
+        );
+    }
+    assert_eq!(roles.sight(&gateway), Sight::Own);
+    assert_eq!(roles.sight(&boot), Sight::Own);
+    assert!(roles.may_review(&gateway).is_err());
+}

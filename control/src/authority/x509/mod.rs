@@ -7,7 +7,9 @@ mod signer;
 pub(crate) use lifetime::lifetime;
 pub(crate) use request::{Attribute, CertificateRequest};
 pub use signer::Signer;
-pub(crate) use signer::{NODE_GROUP, NODE_PREFIX, Refusal, SIGNERS, Usage};
+pub(crate) use signer::{
+    GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP, NODE_PREFIX, Refusal, SIGNERS, Usage,
+};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,7 +1,7 @@
 //! The signers: which subject, names and usages each takes.
 //!
 //! Three are Kubernetes' own (pkg/apis/certificates/helpers.go and controller
-//! `certificates/signer/signer.go`), two are this project's. Other signer names are left alone:
+//! `certificates/signer/signer.go`), four are this project's. Other signer names are left alone:
 //! other controllers serve them.
 
 use super::request::CertificateRequest;
@@ -18,6 +18,10 @@ pub(crate) const NODE_GROUP: &str = "system:nodes";
 const AGENT_PREFIX: &str = "eyesplice:agent:";
 /// The group of all agents.
 const AGENT_GROUP: &str = "eyesplice:agents";
+/// What the name of every gateway's user begins with.
+pub(crate) const GATEWAY_PREFIX: &str = "eyesplice:gateway:";
+/// The group of all gateways.
+pub(crate) const GATEWAY_GROUP: &str = "eyesplice:gateways";
 /// Whoever is in it may do everything; no request may ask for it.
 const MASTERS: &str = "system:masters";
 
@@ -32,17 +36,23 @@ pub enum Signer {
     KubeletServing,
     /// Agents as clients of the tunnel listener.
     AgentClient,
-    /// Servers of eyesplice itself, approved by people.
+    /// Gateways as clients: of the authority, and of kubelets.
+    GatewayClient,
+    /// Servers of eyesplice itself: a gateway's listeners by its addresses, others by people.
     Serving,
+    /// What the API server sees of a gateway in place of a kubelet.
+    EgressLeaf,
 }
 
 /// Every signer, in the order of messages and metrics.
-pub(crate) const SIGNERS: [Signer; 5] = [
+pub(crate) const SIGNERS: [Signer; 7] = [
     Signer::ApiServerClient,
     Signer::KubeletClient,
     Signer::KubeletServing,
     Signer::AgentClient,
+    Signer::GatewayClient,
     Signer::Serving,
+    Signer::EgressLeaf,
 ];
 
 /// A usage that a signer knows.
@@ -112,15 +122,20 @@ impl Signer {
             Self::KubeletClient => "kubernetes.io/kube-apiserver-client-kubelet",
             Self::KubeletServing => "kubernetes.io/kubelet-serving",
             Self::AgentClient => "eyesplice.dev/agent-client",
+            Self::GatewayClient => "eyesplice.dev/gateway-client",
             Self::Serving => "eyesplice.dev/serving",
+            Self::EgressLeaf => "eyesplice.dev/egress-leaf",
         }
     }
 
     /// As what its certificates are presented.
     pub(crate) fn role(self) -> Role {
         match self {
-            Self::ApiServerClient | Self::KubeletClient | Self::AgentClient => Role::Client,
-            Self::KubeletServing | Self::Serving => Role::Server,
+            Self::ApiServerClient
+            | Self::KubeletClient
+            | Self::AgentClient
+            | Self::GatewayClient => Role::Client,
+            Self::KubeletServing | Self::Serving | Self::EgressLeaf => Role::Server,
         }
     }
 
@@ -152,12 +167,20 @@ impl Signer {
                 member(request, AGENT_PREFIX, AGENT_GROUP)?;
                 no_names(request)?;
             }
+            Self::GatewayClient => {
+                member(request, GATEWAY_PREFIX, GATEWAY_GROUP)?;
+                no_names(request)?;
+            }
             Self::KubeletServing => {
                 member(request, NODE_PREFIX, NODE_GROUP)?;
                 hosts_only(request)?;
             }
             Self::Serving => {
                 one_common_name(request)?;
+                hosts_only(request)?;
+            }
+            Self::EgressLeaf => {
+                member(request, GATEWAY_PREFIX, GATEWAY_GROUP)?;
                 hosts_only(request)?;
             }
         }
@@ -173,12 +196,12 @@ impl Signer {
                 &[ClientAuth, DigitalSignature, KeyEncipherment],
                 "\"client auth\", and may be \"digital signature\" and \"key encipherment\"",
             ),
-            Self::KubeletClient | Self::AgentClient => (
+            Self::KubeletClient | Self::AgentClient | Self::GatewayClient => (
                 &[ClientAuth, DigitalSignature],
                 &[ClientAuth, DigitalSignature, KeyEncipherment],
                 "\"client auth\" and \"digital signature\", and may be \"key encipherment\"",
             ),
-            Self::KubeletServing | Self::Serving => (
+            Self::KubeletServing | Self::Serving | Self::EgressLeaf => (
                 &[ServerAuth, DigitalSignature],
                 &[ServerAuth, DigitalSignature, KeyEncipherment],
                 "\"server auth\" and \"digital signature\", and may be \"key encipherment\"",

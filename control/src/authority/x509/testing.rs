@@ -35,6 +35,18 @@ pub(crate) fn kubelet_serving(node: &str, names: Vec<SanType>) -> Ask {
     }
 }
 
+/// What gateway `name` asks for; without names, as a client.
+pub(crate) fn gateway(name: &str, names: Vec<SanType>) -> Ask {
+    Ask {
+        subject: vec![
+            (DnType::OrganizationName, "eyesplice:gateways".to_owned()),
+            (DnType::CommonName, format!("eyesplice:gateway:{name}")),
+        ],
+        names,
+        ..kubelet_client("")
+    }
+}
+
 /// An alternative name.
 pub(crate) fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())
