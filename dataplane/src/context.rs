@@ -17,6 +17,7 @@ pub(crate) struct StreamContext {
     id: StreamId,
     pools: Rc<Pools>,
     counters: Arc<WorkerCounters>,
+    coalesce: Duration,
     bytes_up: Cell<u64>,
     bytes_down: Cell<u64>,
     idle_timeout: Cell<Option<Duration>>,
@@ -28,11 +29,17 @@ pub(crate) struct StreamContext {
 }
 
 impl StreamContext {
-    pub(crate) fn new(id: StreamId, pools: Rc<Pools>, counters: Arc<WorkerCounters>) -> Rc<Self> {
+    pub(crate) fn new(
+        id: StreamId,
+        pools: Rc<Pools>,
+        counters: Arc<WorkerCounters>,
+        coalesce: Duration,
+    ) -> Rc<Self> {
         Rc::new(Self {
             id,
             pools,
             counters,
+            coalesce,
             bytes_up: Cell::new(0),
             bytes_down: Cell::new(0),
             idle_timeout: Cell::new(None),
@@ -56,6 +63,11 @@ impl StreamContext {
         &self.counters
     }
 
+    /// How long reads of a steady one-way flow may be put off.
+    pub(crate) fn coalesce(&self) -> Duration {
+        self.coalesce
+    }
+
     pub(crate) fn set_idle_timeout(&self, limit: Option<Duration>) {
         self.idle_timeout.set(limit);
         self.last_moved.set(Instant::now());
@@ -77,6 +89,14 @@ impl StreamContext {
         };
         how.add(bytes);
         self.touch();
+    }
+
+    /// Payload of one leg that was delivered so far.
+    pub(crate) fn delivered(&self, from: Side) -> u64 {
+        match from {
+            Side::Downstream => self.bytes_up.get(),
+            Side::Upstream => self.bytes_down.get(),
+        }
     }
 
     /// Payload delivered so far.

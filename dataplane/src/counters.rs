@@ -71,6 +71,8 @@ counters! {
     splice_starts,
     /// Times a bulky direction had to stay with copy because no pipe was free.
     pipe_shortages,
+    /// Reads of steady one-way flows that were put off to take more at once.
+    reads_deferred,
     /// Gauge: pipes lent to streams.
     pipes_in_use,
     /// Gauge: pipes alive, lent or pooled.

@@ -44,6 +44,9 @@ pub enum Bind {
     },
 }
 
+/// The usual [`EngineConfig::coalesce`]: nobody who reads a log notices it.
+pub const COALESCE: Duration = Duration::from_millis(10);
+
 /// When TLS of a leg moves into the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KtlsPolicy {
@@ -67,6 +70,10 @@ pub struct EngineConfig {
     pub ktls: KtlsPolicy,
     /// Pipes of 1 MiB that one worker may hold.
     pub max_pipes_per_worker: usize,
+    /// How long small reads of a steady one-way flow, a followed log, may be put off so that one
+    /// read takes several; zero: never. No read is put off for more than a quarter of the time that
+    /// its flow has lasted.
+    pub coalesce: Duration,
     /// TCP keepalive on both legs: idle time before the first probe.
     pub keepalive_idle: Duration,
     /// TCP_USER_TIMEOUT on both legs: unacknowledged data for so long ends the connection.
@@ -145,6 +152,7 @@ impl Engine {
                 records: records.clone(),
                 counters,
                 max_pipes: config.max_pipes_per_worker,
+                coalesce: config.coalesce,
                 liveness: Liveness {
                     keepalive_idle: config.keepalive_idle,
                     user_timeout: config.user_timeout,

@@ -6,6 +6,7 @@
 //! [`seam::StreamRecord`].
 #![forbid(unsafe_code)]
 
+mod coalesce;
 mod context;
 pub mod counters;
 mod dial;

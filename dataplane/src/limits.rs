@@ -37,6 +37,22 @@ pub(crate) const SMALL_SPLICES: u8 = 8;
 /// Bytes that a direction may move before it lets the other streams of its worker run.
 pub(crate) const TURN_BUDGET: usize = 2 * 1024 * 1024;
 
+/// A read below this is small, as a line of a log is: a flow of them may be left to gather.
+pub(crate) const COALESCE_READ: usize = 4 * 1024;
+
+/// Small reads in a row that make a flow.
+pub(crate) const COALESCE_READS: u32 = 16;
+
+/// How long that many reads of a flow may take. A slower flow is not worth a wait: what gathers in
+/// the time that a person does not notice would be one read.
+pub(crate) const COALESCE_WINDOW: Duration = Duration::from_millis(64);
+
+/// A read is put off for at most one part in so many of the time that its flow has lasted.
+pub(crate) const COALESCE_SHARE: u32 = 4;
+
+/// A wait below the resolution of the runtime's timer is none.
+pub(crate) const COALESCE_LEAST: Duration = Duration::from_millis(1);
+
 /// How long a stream that is over waits for a peer that still sends, or still has to receive, before
 /// the socket is closed: long enough for the last bytes to cross a bad network.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);

@@ -4,6 +4,7 @@
 //! and both legs carry plain bytes on the socket. It waits for readiness only while it holds neither
 //! buffer nor pipe, save for bytes that a slow reader does not take: those cost this stream alone.
 
+use crate::coalesce::Coalesce;
 use crate::context::StreamContext;
 use crate::failure::{Failure, LegError};
 use crate::leg::{Leg, Next};
@@ -166,6 +167,7 @@ pub(crate) async fn pump(
     let may_splice = body.is_none() && from.is_plain() && to.is_plain();
     let mut sender = Sender::Unwatched;
     let mut bulk = Bulk::default();
+    let mut coalesce = Coalesce::new(cx.coalesce());
     let mut budget = TURN_BUDGET;
     loop {
         if may_splice && bulk.bulky >= BULKY_READS && !from.has_unread() {
@@ -229,10 +231,20 @@ pub(crate) async fn pump(
             Next::Read if budget > 0 => {}
             Next::Read | Next::Wait => {
                 budget = TURN_BUDGET;
-                if !from.has_unread() {
-                    from.readable()
-                        .await
-                        .map_err(|error| reading(error.into()))?;
+                if from.has_unread() {
+                    continue;
+                }
+                let answered = cx.delivered(from.side().other());
+                match coalesce.saw_read(step.payload, answered, Instant::now()) {
+                    Some(delay) => {
+                        cx.counters().reads_deferred.inc();
+                        Box::pin(sleep(delay)).await;
+                    }
+                    None => drop(
+                        from.readable()
+                            .await
+                            .map_err(|error| reading(error.into()))?,
+                    ),
                 }
             }
         }

@@ -24,7 +24,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 
@@ -49,6 +49,7 @@ pub(crate) struct WorkerParts {
     pub(crate) records: mpsc::Sender<StreamRecord>,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) max_pipes: usize,
+    pub(crate) coalesce: Duration,
     pub(crate) liveness: Liveness,
     pub(crate) ktls: Ktls,
 }
@@ -62,6 +63,7 @@ pub(crate) struct Worker {
     records: mpsc::Sender<StreamRecord>,
     counters: Arc<WorkerCounters>,
     pools: Rc<Pools>,
+    coalesce: Duration,
     liveness: Liveness,
     ktls: Ktls,
     sequence: Cell<u64>,
@@ -113,6 +115,7 @@ impl Worker {
             records: parts.records,
             pools: Pools::new(parts.max_pipes, Arc::clone(&parts.counters)),
             counters: parts.counters,
+            coalesce: parts.coalesce,
             liveness: parts.liveness,
             ktls: parts.ktls,
             sequence: Cell::new(0),
@@ -349,7 +352,12 @@ fn spawn(
     refusal: Option<(u16, String)>,
 ) {
     let id = worker.next_id();
-    let cx = StreamContext::new(id, Rc::clone(&worker.pools), Arc::clone(&worker.counters));
+    let cx = StreamContext::new(
+        id,
+        Rc::clone(&worker.pools),
+        Arc::clone(&worker.counters),
+        worker.coalesce,
+    );
     worker.live.borrow_mut().insert(id, Rc::clone(&cx));
     *worker.per_peer.borrow_mut().entry(key).or_default() += 1;
     worker.counters.streams_live.inc();

@@ -6,7 +6,7 @@ mod support;
 
 use eyesplice_dataplane::seam::{Phase, Reason, Side, StreamMode};
 use socket2::SockRef;
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -248,4 +248,37 @@ fn drain_waits_for_streams_and_then_aborts_them() {
     assert_eq!(gateway.ended().reason, Reason::Drained);
     drop(stream);
     assert!(!gateway.socket().exists());
+}
+
+#[test]
+fn a_flow_of_lines_is_gathered_and_every_line_arrives() {
+    const LINES: u32 = 100_000;
+    let mut gateway = Gateway::start(Answer::Splice);
+    let (stop, stopped) = std::sync::mpsc::channel();
+    let (address, writer) = target(move |mut socket| {
+        socket.set_nodelay(true).unwrap();
+        let mut sent = 0;
+        // A line a millisecond until reads were put off a few times, however slow this machine is.
+        while sent < LINES && stopped.recv_timeout(Duration::from_millis(1)).is_err() {
+            writeln!(socket, "line {sent}").unwrap();
+            sent += 1;
+        }
+        sent
+    });
+    let (stream, _) = connect(&gateway.socket(), &address);
+    let mut lines = std::io::BufReader::new(stream).lines();
+    let mut seen = 0;
+    while gateway.totals().reads_deferred < 3 {
+        assert_eq!(lines.next().unwrap().unwrap(), format!("line {seen}"));
+        seen += 1;
+    }
+    stop.send(()).unwrap();
+    for line in lines {
+        assert_eq!(line.unwrap(), format!("line {seen}"));
+        seen += 1;
+    }
+    assert_eq!(seen, writer.join().unwrap());
+    assert!(seen < LINES, "no read was put off");
+    assert_eq!(gateway.ended().reason, Reason::Completed);
+    gateway.assert_nothing_held();
 }

@@ -9,7 +9,7 @@ use crate::variant::{Transport, Variant, ktls_policy};
 use crate::wait::{PATIENCE, eventually};
 use eyesplice::verify::Mode as Verification;
 use eyesplice_dataplane::counters::CounterTotals;
-use eyesplice_dataplane::engine::{Bind, Engine, EngineConfig, ListenerConfig};
+use eyesplice_dataplane::engine::{Bind, COALESCE, Engine, EngineConfig, ListenerConfig};
 use eyesplice_dataplane::seam::{
     ActionPolicy, AdmissionLimits, Control, ListenerTls, Reason, RecordKind, Snapshot,
     SnapshotCell, StreamLimits, StreamRecord,
@@ -270,6 +270,7 @@ impl Running {
             }],
             ktls: ktls_policy(),
             max_pipes_per_worker: plan.max_pipes,
+            coalesce: COALESCE,
             keepalive_idle: Duration::from_secs(30),
             user_timeout: PATIENCE,
         };

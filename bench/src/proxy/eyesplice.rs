@@ -3,7 +3,9 @@
 use crate::Result;
 use crate::identity::Identity;
 use eyesplice_dataplane::counters::CounterTotals;
-use eyesplice_dataplane::engine::{Bind, Engine, EngineConfig, KtlsPolicy, ListenerConfig};
+use eyesplice_dataplane::engine::{
+    Bind, COALESCE, Engine, EngineConfig, KtlsPolicy, ListenerConfig,
+};
 use eyesplice_dataplane::seam::{
     ActionPolicy, AdmissionLimits, Connect, Control, Inside, Mode, Refusal, Snapshot, SnapshotCell,
     StreamLimits, StreamRecord, StreamRequest, Terminate, UpstreamTls, Verdict,
@@ -131,6 +133,7 @@ fn config(socket: &Path, pipes: usize) -> EngineConfig {
         }],
         ktls: KtlsPolicy::Off,
         max_pipes_per_worker: pipes,
+        coalesce: COALESCE,
         keepalive_idle: Duration::from_secs(30),
         user_timeout: Duration::from_secs(60),
     }

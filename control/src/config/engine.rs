@@ -24,6 +24,7 @@ impl Config {
                 .collect(),
             ktls: self.engine.ktls,
             max_pipes_per_worker: self.limits.max_pipes_per_worker,
+            coalesce: self.engine.coalesce,
             keepalive_idle: self.timeouts.tcp_keepalive,
             user_timeout: self.timeouts.tcp_user_timeout,
         }

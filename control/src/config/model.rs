@@ -1,7 +1,7 @@
 //! A configuration that was validated: typed, complete, with every default filled in.
 
 use crate::pins::SpkiHash;
-use eyesplice_dataplane::engine::KtlsPolicy;
+use eyesplice_dataplane::engine::{COALESCE, KtlsPolicy};
 use eyesplice_dataplane::seam::{ActionPolicy, ListenerName};
 use eyesplice_proto::authority::Host;
 use ipnet::IpNet;
@@ -295,12 +295,24 @@ impl Default for Timeouts {
 }
 
 /// How the engine is built.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineSettings {
     /// Worker threads; 0: one per core.
     pub workers: usize,
     /// Kernel TLS.
     pub ktls: KtlsPolicy,
+    /// How long small reads of a steady one-way flow may be put off.
+    pub coalesce: Duration,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            ktls: KtlsPolicy::default(),
+            coalesce: COALESCE,
+        }
+    }
 }
 
 /// The health and metrics endpoint.

@@ -6,7 +6,7 @@ use super::report::{Problem, Report};
 use super::section::Section;
 use super::tree::{Node, Value};
 use super::value;
-use eyesplice_dataplane::engine::KtlsPolicy;
+use eyesplice_dataplane::engine::{COALESCE, KtlsPolicy};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -90,8 +90,14 @@ pub(super) fn read_engine(root: &mut Section<'_>, report: &mut Report) -> Engine
         _ => value::word(node, &KTLS),
     };
     let ktls = section.optional("ktls", ktls, report).unwrap_or_default();
+    let coalesce = |node: &Node| value::duration(node, &bounds::COALESCE);
+    let coalesce = section.optional("coalesce", coalesce, report);
     section.finish(report);
-    EngineSettings { workers, ktls }
+    EngineSettings {
+        workers,
+        ktls,
+        coalesce: coalesce.unwrap_or(COALESCE),
+    }
 }
 
 /// Reads `admin`. Anything but loopback must be asked for.

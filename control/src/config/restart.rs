@@ -39,6 +39,8 @@ impl Config {
         differ(same_user, "timeouts.tcpUserTimeout");
         differ(self.engine.workers == new.engine.workers, "engine.workers");
         differ(self.engine.ktls == new.engine.ktls, "engine.ktls");
+        let same_coalesce = self.engine.coalesce == new.engine.coalesce;
+        differ(same_coalesce, "engine.coalesce");
         differ(self.admin == new.admin, "admin.address");
         differ(self.audit == new.audit, "audit.path");
         fields

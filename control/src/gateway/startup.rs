@@ -26,6 +26,7 @@ pub(super) fn log_config(config: &Config, warnings: &[String]) {
         max_pending_dials = limits.max_pending_dials,
         max_handshakes_per_second = limits.max_handshakes_per_second,
         max_pipes_per_worker = limits.max_pipes_per_worker,
+        coalesce = ?config.engine.coalesce,
         dial_timeout = ?timeouts.dial,
         drain_timeout = ?timeouts.drain,
         idle_timeout = ?timeouts.idle,

@@ -43,7 +43,7 @@ struct Split {
     values: [(&'static str, Value); 2],
 }
 
-const COUNTERS: [Single; 10] = [
+const COUNTERS: [Single; 11] = [
     Single {
         name: "connections_accepted",
         help: "Connections accepted",
@@ -88,6 +88,11 @@ const COUNTERS: [Single; 10] = [
         name: "pipe_shortages",
         help: "Times a bulky direction kept copying because no pipe was free",
         value: |t| t.pipe_shortages,
+    },
+    Single {
+        name: "reads_deferred",
+        help: "Reads of steady one-way flows that were put off to take more at once",
+        value: |t| t.reads_deferred,
     },
     Single {
         name: "exhausted",

@@ -2,7 +2,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use eyesplice_dataplane::counters::CounterTotals;
-use eyesplice_dataplane::engine::{Bind, Engine, EngineConfig, KtlsPolicy, ListenerConfig};
+use eyesplice_dataplane::engine::{
+    Bind, COALESCE, Engine, EngineConfig, KtlsPolicy, ListenerConfig,
+};
 use eyesplice_dataplane::seam::{
     AdmissionLimits, Connect, Control, Mode, RecordKind, Refusal, Snapshot, SnapshotCell,
     StreamLimits, StreamRecord, StreamRequest, Verdict,
@@ -144,6 +146,7 @@ impl Gateway {
             }],
             ktls: KtlsPolicy::Off,
             max_pipes_per_worker: 8,
+            coalesce: COALESCE,
             keepalive_idle: Duration::from_secs(30),
             user_timeout: Duration::from_secs(60),
         };

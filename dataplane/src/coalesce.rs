@@ -1,0 +1,134 @@
+//! Decides when a direction waits a little instead of being woken by each small read.
+//!
+//! A followed log comes as one record per line. Each costs a wake-up, a receive, a record and a send,
+//! whatever its size, so a steady flow of small reads in one direction is left to gather for a moment
+//! and then taken in one read. As in adaptive interrupt coalescing, only the flow itself tells: what
+//! answers or is answered (a terminal, a request and its reply) never waits.
+
+use crate::limits::{
+    BULKY_READ, COALESCE_LEAST, COALESCE_READ, COALESCE_READS, COALESCE_SHARE, COALESCE_WINDOW,
+};
+use std::time::{Duration, Instant};
+
+/// What is known of one direction's reads.
+#[derive(Debug)]
+pub(crate) struct Coalesce {
+    /// How long a read may be put off; zero: never.
+    limit: Duration,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Reads are taken as they come.
+    Off,
+    /// Small reads came one after the other, with nothing in the other direction.
+    Flowing {
+        since: Instant,
+        reads: u32,
+        bytes: usize,
+        /// What the other direction had delivered when it began.
+        answered: u64,
+    },
+    /// Reads are put off.
+    On {
+        delay: Duration,
+        /// A read that brings less was not worth the wait.
+        worth: usize,
+        answered: u64,
+    },
+}
+
+impl Coalesce {
+    pub(crate) fn new(limit: Duration) -> Self {
+        let state = State::Off;
+        Self { limit, state }
+    }
+
+    /// Takes note of a read that emptied the socket, and returns for how long to put off the next
+    /// one, if at all. `answered` counts what the other direction has delivered.
+    pub(crate) fn saw_read(
+        &mut self,
+        bytes: usize,
+        answered: u64,
+        now: Instant,
+    ) -> Option<Duration> {
+        self.state = match self.state {
+            _ if self.limit.is_zero() || bytes == 0 => State::Off,
+            State::On {
+                delay,
+                worth,
+                answered: before,
+            } if before == answered && bytes >= worth => {
+                // The sender must not wait for room, and a bulky flow needs no help.
+                let delay = if bytes >= BULKY_READ {
+                    delay / 2
+                } else {
+                    delay
+                };
+                if delay < COALESCE_LEAST {
+                    State::Off
+                } else {
+                    State::On {
+                        delay,
+                        worth,
+                        answered,
+                    }
+                }
+            }
+            _ if bytes >= COALESCE_READ => State::Off,
+            State::Flowing {
+                since,
+                reads,
+                bytes: sum,
+                answered: before,
+            } if before == answered => self.flowing(since, reads + 1, sum + bytes, answered, now),
+            _ => State::Flowing {
+                since: now,
+                reads: 1,
+                bytes,
+                answered,
+            },
+        };
+        match self.state {
+            State::On { delay, .. } => Some(delay),
+            _ => None,
+        }
+    }
+
+    fn flowing(
+        &self,
+        since: Instant,
+        reads: u32,
+        bytes: usize,
+        answered: u64,
+        now: Instant,
+    ) -> State {
+        let lasted = now.saturating_duration_since(since);
+        let steady = reads >= COALESCE_READS && lasted >= self.limit * COALESCE_SHARE;
+        let fast = lasted <= COALESCE_WINDOW * (reads / COALESCE_READS).max(1);
+        match (steady, fast) {
+            (true, true) => State::On {
+                delay: self.limit,
+                worth: 2 * bytes / reads as usize,
+                answered,
+            },
+            // It is measured anew, so that it may become faster.
+            (_, false) => State::Flowing {
+                since: now,
+                reads: 1,
+                bytes: bytes / reads as usize,
+                answered,
+            },
+            (false, true) => State::Flowing {
+                since,
+                reads,
+                bytes,
+                answered,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
