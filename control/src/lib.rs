@@ -28,6 +28,8 @@ pub mod policy;
 pub mod probe_report;
 pub mod reload;
 pub mod resolve;
+#[cfg(test)]
+mod testing;
 pub mod token;
 pub mod verify;
 mod yaml;

@@ -307,7 +307,12 @@ impl From<super::store::StoreError> for ApiError {
             StoreError::Missing { name } => Self::not_found(name),
             other => {
                 tracing::error!(error = crate::cli::chain(other), "store failed");
-                Self::unavailable("the store of the authority cannot be written; see its log")
+                // 503 with Retry-After, which client-go tries again by itself; a 507 it does not know.
+                Self::unavailable(if other.is_full() {
+                    "the authority's disk is full; its operator must make room"
+                } else {
+                    "the store of the authority cannot be written; see its log"
+                })
             }
         }
     }

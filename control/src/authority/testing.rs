@@ -15,7 +15,7 @@ use crate::pki::testing::{Made, Recipe, authority, client, kubelet};
 use arc_swap::ArcSwap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tempfile::TempDir;
@@ -58,8 +58,13 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new() -> Self {
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// Makes it on another disk.
+    pub(crate) fn below(place: &Path) -> Self {
         let site = Self {
-            dir: tempfile::tempdir().unwrap(),
+            dir: tempfile::tempdir_in(place).unwrap(),
             ca: authority("kubernetes").self_signed(),
             serving_ca: authority("kubelet-serving-ca").self_signed(),
             server_ca: authority("server-ca").self_signed(),

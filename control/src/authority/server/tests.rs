@@ -1,5 +1,6 @@
 //! The server over real TLS connections.
 
+mod disk;
 mod tokens;
 
 use super::super::controller::Controller;
@@ -53,7 +54,10 @@ impl Bench {
     }
 
     async fn with(sources: Sources) -> Self {
-        let site = Site::new();
+        Self::at(Site::new(), sources).await
+    }
+
+    async fn at(site: Site, sources: Sources) -> Self {
         let store = site.store();
         let material = Arc::new(ArcSwap::from_pointee(site.material()));
         let metrics = Metrics::new();

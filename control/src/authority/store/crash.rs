@@ -51,7 +51,7 @@ fn work_until_killed() {
     let Some(dir) = std::env::var_os(DIR) else {
         return;
     };
-    let dir = std::path::PathBuf::from(dir);
+    let dir = PathBuf::from(dir);
     let round = std::env::var(ROUND).expect("run by its parent");
     let config = AuthorityConfig::load(&dir.join("authority.yaml"))
         .unwrap()

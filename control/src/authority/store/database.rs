@@ -4,9 +4,12 @@ use super::error::StoreError;
 use super::{CertificateSigningRequest, Object, Timestamp};
 use data_encoding::HEXLOWER;
 use redb::backends::FileBackend;
-use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{
+    DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend,
+    TableDefinition,
+};
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +26,9 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// Requests are for their owner's eyes: the file of a store.
 const MODE: u32 = 0o600;
+
+/// What the name of a store ends in while it is made.
+const FRESH: &str = ".new";
 
 /// Page cache; everything is in memory once more above.
 const CACHE: usize = 8 << 20;
@@ -48,24 +54,50 @@ pub(super) struct Write<'a> {
 }
 
 impl Database {
+    /// Opens the file, or makes it.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(MODE)
-            .open(path)
-            .map_err(|source| StoreError::File {
-                path: path.to_owned(),
-                source,
-            })?;
+        if path.exists() {
+            Self::on(FileBackend::new(file(path, path)?), path)
+        } else {
+            Self::make(path)
+        }
+    }
+
+    /// Makes the file under another name, and gives it its own when it is whole: a power cut leaves
+    /// nothing that is half a store.
+    fn make(path: &Path) -> Result<Self, StoreError> {
+        let fail = |source| StoreError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let fresh = path.with_file_name(format!("{name}{FRESH}"));
+        // Locked from here on: a second process that came at the same time is refused.
+        let backend = FileBackend::new(file(&fresh, path)?);
+        if let Ok(backend) = &backend {
+            // What a power cut left.
+            backend.set_len(0).map_err(fail)?;
+        }
+        let database = Self::on(backend, path)?;
+        // A link never replaces what is there, unlike a rename.
+        fs::hard_link(&fresh, path).map_err(fail)?;
+        fs::remove_file(&fresh).map_err(fail)?;
+        let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let parent = File::open(parent.unwrap_or(Path::new(".")));
+        parent.and_then(|dir| dir.sync_all()).map_err(fail)?;
+        Ok(database)
+    }
+
+    /// Opens what `backend` holds; errors name `path`.
+    pub(super) fn on<B: StorageBackend>(
+        backend: Result<B, DatabaseError>,
+        path: &Path,
+    ) -> Result<Self, StoreError> {
         let mut builder = redb::Builder::new();
         builder.set_cache_size(CACHE);
-        let backend = FileBackend::new(file);
         let database = backend.and_then(|backend| builder.create_with_backend(backend));
         let database = database.map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse {
                 path: path.to_owned(),
             },
             error => StoreError::Open {
@@ -185,7 +217,7 @@ impl Database {
             let serials = transaction.open_table(SERIALS)?.stats()?;
             Ok(objects.stored_bytes() + serials.stored_bytes())
         })?;
-        let size = std::fs::metadata(&self.path).map_or(0, |file| file.len());
+        let size = fs::metadata(&self.path).map_or(0, |file| file.len());
         // Below this, the file's own structure is most of it.
         const SMALL: u64 = 4 << 20;
         if size <= SMALL || size / 2 <= stored {
@@ -193,7 +225,7 @@ impl Database {
         }
         let compacted = self.database.compact();
         compacted.map_err(|error| self.failed("compact", error.into()))?;
-        let after = std::fs::metadata(&self.path).map_or(0, |file| file.len());
+        let after = fs::metadata(&self.path).map_or(0, |file| file.len());
         tracing::info!(path = %self.path.display(), before = size, after, "store compacted");
         Ok(())
     }
@@ -239,4 +271,19 @@ impl Database {
             source: Box::new(error),
         }
     }
+}
+
+/// Opens a file of a store; errors name `path`.
+fn file(at: &Path, path: &Path) -> Result<File, StoreError> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(MODE)
+        .open(at);
+    opened.map_err(|source| StoreError::File {
+        path: path.to_owned(),
+        source,
+    })
 }

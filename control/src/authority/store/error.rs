@@ -1,5 +1,6 @@
 //! Why the store could not do something.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Why the store could not do something.
@@ -23,6 +24,12 @@ pub(crate) enum StoreError {
         path: PathBuf,
         source: std::io::Error,
     },
+    /// Its pages make no sense.
+    #[error(
+        "store {} is damaged; restore a copy, or move it away: nodes ask again for what was in it",
+        .path.display()
+    )]
+    Damaged { path: PathBuf },
     /// It is of another version.
     #[error(
         "store {} has format {found}, this version knows {known}; use the version that wrote it",
@@ -65,6 +72,18 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
+    /// Says whether room is what is missing.
+    pub(crate) fn is_full(&self) -> bool {
+        let full = |kind| matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        match self {
+            Self::File { source, .. } => full(source.kind()),
+            Self::Open { source, .. } | Self::Disk { source, .. } => {
+                matches!(&**source, redb::Error::Io(error) if full(error.kind()))
+            }
+            _ => false,
+        }
+    }
+
     /// Says whether the file must be opened anew before anything else is written.
     pub(super) fn is_disk(&self) -> bool {
         matches!(self, Self::Disk { .. })

@@ -21,7 +21,9 @@ use crate::authority::limits;
 use database::{Database, Write};
 use history::History;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::watch;
 
@@ -33,9 +35,30 @@ pub(crate) type Object = Arc<CertificateSigningRequest>;
 pub(crate) struct Store {
     /// `None` after a failure of the disk, until it can be opened again.
     database: Mutex<Option<Database>>,
-    path: std::path::PathBuf,
+    disk: Box<dyn Disk>,
     state: RwLock<State>,
     changed: watch::Sender<u64>,
+}
+
+/// Where the database lies.
+trait Disk: fmt::Debug + Send + Sync {
+    fn open(&self) -> Result<Database, StoreError>;
+    /// What errors name.
+    fn path(&self) -> PathBuf;
+}
+
+/// A file; tests have disks that fail.
+#[derive(Debug)]
+struct DiskFile(PathBuf);
+
+impl Disk for DiskFile {
+    fn open(&self) -> Result<Database, StoreError> {
+        Database::open(&self.0)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.clone()
+    }
 }
 
 #[derive(Debug)]
@@ -73,14 +96,22 @@ pub(crate) struct Listing {
 impl Store {
     /// Opens a store, makes it if there is none, and compacts it.
     pub(crate) fn open(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
-        let mut database = Database::open(path)?;
-        database.forget_serials(now)?;
-        database.compact()?;
-        let (objects, revision) = database.load()?;
+        Self::on(Box::new(DiskFile(path.to_owned())), now)
+    }
+
+    fn on(disk: Box<dyn Disk>, now: Timestamp) -> Result<Self, StoreError> {
+        let prepared = unharmed(&*disk, || {
+            let mut database = disk.open()?;
+            database.forget_serials(now)?;
+            database.compact()?;
+            let contents = database.load()?;
+            Ok((database, contents))
+        });
+        let (database, (objects, revision)) = prepared?;
         let (changed, _) = watch::channel(revision);
         Ok(Self {
             database: Mutex::new(Some(database)),
-            path: path.to_owned(),
+            disk,
             state: RwLock::new(State {
                 objects,
                 revision,
@@ -171,8 +202,8 @@ impl Store {
     pub(crate) fn compact(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut database = self.lock();
         let open = self.opened(&mut database)?;
-        open.forget_serials(now)?;
-        open.compact()
+        let done = open.forget_serials(now).and_then(|()| open.compact());
+        self.checked(&mut database, done)
     }
 
     /// Every serial number that is in use.
@@ -213,16 +244,24 @@ impl Store {
                 .map(|(serial, end)| (serial.as_slice(), *end)),
             revision,
         };
-        if let Err(error) = open.commit(&write) {
-            if error.is_disk() {
-                // Whether the commit took effect is known only to the file.
-                *database = None;
-            }
-            return Err(error);
-        }
+        let committed = open.commit(&write);
+        self.checked(database, committed)?;
         let written = object.map(Arc::new);
         self.show(name, written.clone(), revision);
         Ok(written)
+    }
+
+    /// Puts the database away if the disk failed: whether a commit took effect is known only to the
+    /// file.
+    fn checked<T>(
+        &self,
+        database: &mut Option<Database>,
+        done: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if done.as_ref().is_err_and(StoreError::is_disk) {
+            *database = None;
+        }
+        done
     }
 
     /// Makes a committed change visible.
@@ -246,8 +285,12 @@ impl Store {
         match slot {
             Some(database) => Ok(database),
             None => {
-                let database = Database::open(&self.path)?;
-                let (objects, revision) = database.load()?;
+                let opened = unharmed(&*self.disk, || {
+                    let database = self.disk.open()?;
+                    let contents = database.load()?;
+                    Ok((database, contents))
+                });
+                let (database, (objects, revision)) = opened?;
                 let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
                 if revision != state.revision {
                     state.objects = objects;
@@ -256,7 +299,7 @@ impl Store {
                 }
                 drop(state);
                 self.changed.send_replace(revision);
-                tracing::warn!(path = %self.path.display(), revision, "store is open again");
+                tracing::warn!(path = %self.disk.path().display(), revision, "store is open again");
                 Ok(slot.insert(database))
             }
         }
@@ -276,7 +319,19 @@ impl Store {
     }
 }
 
+/// Reads a store. redb verifies checksums where it recovers from a crash, and panics where it comes to a
+/// page that makes no sense.
+fn unharmed<T>(
+    disk: &dyn Disk,
+    read: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let done = catch_unwind(AssertUnwindSafe(read));
+    done.unwrap_or_else(|_| Err(StoreError::Damaged { path: disk.path() }))
+}
+
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod tests;
