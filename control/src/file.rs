@@ -107,6 +107,11 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: Mode) -> Result<(), Fil
     sync_parent(path)
 }
 
+/// Says whether a file of `bytes` could be put in the place of another.
+pub(crate) fn check_room(path: &Path, bytes: usize) -> Result<(), FileFault> {
+    Temporary::write(path, &vec![0; bytes], Mode::Secret).map(drop)
+}
+
 /// Moves a file over another, or to a name that is free.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileFault> {
     fs::rename(from, to).map_err(|error| FileFault::new("replace", to, error))?;
@@ -177,4 +182,59 @@ fn parent(path: &Path) -> &Path {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::SmallDisk;
+
+    /// Everything below a directory.
+    fn listing(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name();
+        let mut names: Vec<String> = entries.map(|e| name(e).to_string_lossy().into()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn full_or_read_only_disk_leaves_every_file_as_it_was() {
+        SmallDisk::run("files on a full disk", 256 << 10, |disk| {
+            let dir = disk.path().join("d");
+            create_dir(&dir).unwrap();
+            let path = dir.join("f");
+            replace(&path, b"old", Mode::Secret).unwrap();
+            let new = vec![b'n'; 64 << 10];
+            let check = |word: &str| {
+                for (step, result) in [
+                    ("replace", replace(&path, &new, Mode::Secret)),
+                    ("create", create_new(&dir.join("g"), &new, Mode::Secret)),
+                    ("room", check_room(&path, new.len())),
+                ] {
+                    let error = result.unwrap_err();
+                    assert!(
+                        error.to_string().contains("cannot write /"),
+                        "{step}: {error}"
+                    );
+                    let source = std::error::Error::source(&error).unwrap().to_string();
+                    assert!(source.contains(word), "{step}: {source}");
+                }
+                assert_eq!(listing(&dir), ["f"], "nothing half-written stays");
+                assert_eq!(&*read(&path, 100).unwrap(), "old");
+            };
+            let filled = disk.fill();
+            check("No space left");
+            drop(filled);
+            disk.read_only(true);
+            check("Read-only file system");
+            for result in [rename(&path, &dir.join("g")), remove(&path)] {
+                assert!(result.is_err());
+            }
+            assert!(create_dir(&dir.join("sub")).is_err());
+            disk.read_only(false);
+            replace(&path, &new, Mode::Secret).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), new);
+        });
+    }
 }

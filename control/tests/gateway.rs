@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a step of a test that fails ends it")]
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+mod child;
+
+use child::PATIENCE;
+use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -11,9 +13,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
-
-/// How long a condition may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Gateway {
     dir: tempfile::TempDir,
@@ -109,18 +108,11 @@ impl Gateway {
     }
 
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+        child::signal(&self.child, signal);
     }
 
     fn wait(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("the gateway did not end");
+        child::ended(&mut self.child)
     }
 }
 

@@ -88,10 +88,14 @@ fn expiry(plan: &Plan, now: OffsetDateTime) -> String {
         return "there is no certificate yet: the token will be used".to_owned();
     };
     let end = instant(current.leaf.not_after);
-    match next(&current.leaf, 0.5, now) {
+    match next(&current.leaf, now) {
         Next::Wait(_) => format!("the certificate is valid until {end}; nothing is to be done"),
         Next::Renew => format!("the certificate ends {end}; it will be renewed by itself"),
         Next::Expired => format!("the certificate ended {end}: the token will be used"),
+        Next::NotYet => format!(
+            "the certificate begins {}: this node's clock is behind",
+            instant(current.leaf.not_before)
+        ),
     }
 }
 

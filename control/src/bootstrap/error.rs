@@ -95,6 +95,28 @@ pub enum BootstrapError {
         /// What the TLS library said.
         source: io::Error,
     },
+    /// The node's own certificate begins later.
+    #[error(
+        "the node's certificate is valid from {not_before} on, and this node's clock says {now}; set \
+         it by NTP"
+    )]
+    NotYet {
+        /// When it begins.
+        not_before: String,
+        /// What the clock says.
+        now: String,
+    },
+    /// A certificate that just came is over.
+    #[error(
+        "the certificate that just came ended {not_after}, and this node's clock says {now}; set it \
+         by NTP"
+    )]
+    Over {
+        /// When it ended.
+        not_after: String,
+        /// What the clock says.
+        now: String,
+    },
     /// The conversation broke off.
     #[error("{server} broke off the conversation; try again, and see its log")]
     Http {
@@ -193,7 +215,7 @@ impl BootstrapError {
             Self::Unauthorized { .. } => "token or expiry",
             Self::Pin(_) | Self::NoTrust | Self::CaFile(_) | Self::WrongCa { .. } => "CA pin",
             Self::NoClusterInfo { .. } | Self::Tls { .. } => "CA pin",
-            Self::Clock { .. } => "clock",
+            Self::Clock { .. } | Self::NotYet { .. } | Self::Over { .. } => "clock",
             Self::Network { .. } | Self::Http { .. } | Self::Timeout { .. } => "network",
             Self::Refused { .. } | Self::Denied { .. } | Self::Failed { .. } => "approval",
             Self::Pending { .. } => "approval",
