@@ -265,6 +265,10 @@ def look_after(authority, path):
                     "spec": spec,
                 }
                 kubectl("create", "-f", "-", stdin=json.dumps(body).encode())
+            pages = kubectl("get", "csr", "-o", "name", "--chunk-size=1").text.split()
+            same([page.rsplit("/", 1)[1] for page in pages], ["one", "two"], "CSRs by pages")
+            same(kubectl("auth", "can-i", "create", "csr").text.strip(), "yes", "can-i create csr")
+            expect("[*]" in kubectl("auth", "can-i", "--list").text, "can-i --list has no rule of administrators")
             table = kubectl("get", "csr").text
             expect("CONDITION" in table and "Pending" in table and "SIGNERNAME" in table, table)
             expect("CN=jane" in kubectl("get", "csr", "-o", "wide").text, "wide has no subject")

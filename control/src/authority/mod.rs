@@ -17,6 +17,7 @@ mod object;
 mod process;
 mod report;
 mod roles;
+mod rules;
 mod server;
 mod sign;
 mod store;

@@ -249,7 +249,8 @@ impl Roles {
             .then_some(())
     }
 
-    fn of(&self, user: &UserInfo) -> impl Iterator<Item = &Binding> {
+    /// The rows of a user.
+    pub(super) fn of(&self, user: &UserInfo) -> impl Iterator<Item = &Binding> {
         self.0
             .iter()
             .filter(|binding| user.groups.contains(&binding.group))
@@ -257,7 +258,8 @@ impl Roles {
 }
 
 impl Binding {
-    fn covers(&self, signer: &str) -> bool {
+    /// Says whether the row is about a signer.
+    pub(super) fn covers(&self, signer: &str) -> bool {
         self.signers
             .iter()
             .any(|pattern| match pattern.strip_suffix('*') {

@@ -154,6 +154,22 @@ struct PbPreconditions {
     resource_version: Option<String>,
 }
 
+/// Any object that has its `spec` where all have it.
+#[derive(Clone, PartialEq, Message)]
+struct PbReview {
+    #[prost(bytes = "vec", tag = "2")]
+    spec: Vec<u8>,
+}
+
+/// A question: an object of which only kind and spec matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Review<S> {
+    pub(crate) kind: String,
+    pub(crate) api_version: String,
+    pub(crate) spec: S,
+}
+
 /// What a DELETE may say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -193,6 +209,17 @@ pub(crate) fn decode_delete_options(body: &[u8]) -> Result<DeleteOptions, Protob
             resource_version: preconditions.resource_version,
         }),
         dry_run: Some(options.dry_run),
+    })
+}
+
+/// Reads a question.
+pub(crate) fn decode_review<S: Message + Default>(body: &[u8]) -> Result<Review<S>, ProtobufError> {
+    let (TypeMeta { api_version, kind }, raw) = open(body)?;
+    let review = PbReview::decode(raw.as_slice()).map_err(ProtobufError::Decode)?;
+    Ok(Review {
+        kind,
+        api_version,
+        spec: S::decode(review.spec.as_slice()).map_err(ProtobufError::Decode)?,
     })
 }
 
@@ -287,6 +314,23 @@ pub(crate) fn encode(object: &CertificateSigningRequest) -> Vec<u8> {
             kind: super::KIND.to_owned(),
         }),
         raw: message.encode_to_vec(),
+        ..Unknown::default()
+    };
+    [MAGIC, &unknown.encode_to_vec()].concat()
+}
+
+/// Writes what kubectl would ask, for tests.
+#[cfg(test)]
+pub(crate) fn encode_review(api_version: &str, kind: &str, spec: &impl Message) -> Vec<u8> {
+    let review = PbReview {
+        spec: spec.encode_to_vec(),
+    };
+    let unknown = Unknown {
+        type_meta: Some(TypeMeta {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+        }),
+        raw: review.encode_to_vec(),
         ..Unknown::default()
     };
     [MAGIC, &unknown.encode_to_vec()].concat()

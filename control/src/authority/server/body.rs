@@ -2,7 +2,7 @@
 
 use crate::authority::error::ApiError;
 use crate::authority::limits;
-use crate::authority::object::{self, CertificateSigningRequest, DeleteOptions};
+use crate::authority::object::{self, CertificateSigningRequest, DeleteOptions, Review};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
@@ -175,6 +175,19 @@ pub(super) fn patch(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError>
             parse(body)
         }
         Some(_) | None => Err(ApiError::media_type(ACCEPTED_PATCHES)),
+    }
+}
+
+/// Decodes a question. Older kubectls ask in JSON, 1.33 in protobuf.
+pub(super) fn review<S>(headers: &HeaderMap, body: &[u8]) -> Result<Review<S>, ApiError>
+where
+    S: prost::Message + Default + DeserializeOwned,
+{
+    match encoding(headers)? {
+        Encoding::Json => parse(body),
+        Encoding::Protobuf => {
+            object::decode_review(body).map_err(|e| ApiError::bad_request(e.to_string()))
+        }
     }
 }
 

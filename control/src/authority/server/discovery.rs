@@ -1,8 +1,9 @@
 //! What this server serves, as clients ask for it before anything else.
 
+use super::access;
 use super::body::Body;
 use super::respond;
-use crate::authority::object::{API_VERSION, GROUP, KIND, RESOURCE};
+use crate::authority::object::{GROUP, KIND, RESOURCE};
 use crate::cli::BUILD;
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -17,21 +18,34 @@ pub(super) enum Document {
     CoreVersions,
     /// `/apis`.
     Groups,
-    /// `/apis/certificates.k8s.io`.
-    Group,
-    /// `/apis/certificates.k8s.io/v1`.
-    Resources,
+    /// `/apis/GROUP`.
+    Group(&'static str),
+    /// `/apis/GROUP/v1`.
+    Resources(&'static str),
 }
+
+/// Every group; each has version 1.
+const GROUPS: [&str; 3] = [GROUP, access::GROUP, "authentication.k8s.io"];
 
 impl Document {
     pub(super) fn of(path: &str) -> Option<Self> {
-        Some(match path.strip_suffix('/').unwrap_or(path) {
-            "/api" => Self::CoreVersions,
-            "/apis" => Self::Groups,
-            "/apis/certificates.k8s.io" => Self::Group,
-            "/apis/certificates.k8s.io/v1" => Self::Resources,
-            _ => return None,
-        })
+        match path.strip_suffix('/').unwrap_or(path) {
+            "/api" => Some(Self::CoreVersions),
+            "/apis" => Some(Self::Groups),
+            path => {
+                let path = path.strip_prefix("/apis/")?;
+                let (name, version) = match path.split_once('/') {
+                    Some((name, version)) => (name, Some(version)),
+                    None => (path, None),
+                };
+                let group = GROUPS.into_iter().find(|group| *group == name)?;
+                match version {
+                    None => Some(Self::Group(group)),
+                    Some("v1") => Some(Self::Resources(group)),
+                    Some(_) => None,
+                }
+            }
+        }
     }
 }
 
@@ -46,19 +60,26 @@ pub(super) fn answer(document: Document) -> Response<Body> {
         Document::Groups => json!({
             "kind": "APIGroupList",
             "apiVersion": "v1",
-            "groups": [group()],
+            "groups": GROUPS.map(group),
         }),
-        Document::Group => {
-            let mut group = group();
+        Document::Group(name) => {
+            let mut group = group(name);
             group["kind"] = "APIGroup".into();
             group["apiVersion"] = "v1".into();
             group
         }
-        Document::Resources => json!({
+        Document::Resources(name) => json!({
             "kind": "APIResourceList",
             "apiVersion": "v1",
-            "groupVersion": API_VERSION,
-            "resources": own_resources(),
+            "groupVersion": format!("{name}/v1"),
+            "resources": match name {
+                GROUP => own_resources(),
+                access::GROUP => json!([
+                    question(access::ACCESS.0, access::ACCESS.1),
+                    question(access::RULES.0, access::RULES.1),
+                ]),
+                _ => json!([question("tokenreviews", "TokenReview")]),
+            },
         }),
     };
     respond::json(StatusCode::OK, &value)
@@ -95,9 +116,20 @@ pub(super) fn no_events() -> Value {
     json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": []})
 }
 
-fn group() -> Value {
-    let version = json!({"groupVersion": API_VERSION, "version": "v1"});
-    json!({"name": GROUP, "versions": [version], "preferredVersion": version})
+fn group(name: &str) -> Value {
+    let version = json!({"groupVersion": format!("{name}/v1"), "version": "v1"});
+    json!({"name": name, "versions": [version], "preferredVersion": version})
+}
+
+/// A resource that is created to get an answer, and not kept.
+fn question(plural: &str, kind: &str) -> Value {
+    json!({
+        "name": plural,
+        "singularName": kind.to_ascii_lowercase(),
+        "namespaced": false,
+        "kind": kind,
+        "verbs": ["create"],
+    })
 }
 
 fn own_resources() -> Value {

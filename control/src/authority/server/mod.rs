@@ -1,5 +1,6 @@
 //! HTTPS for kubelets and kubectl: connections in, requests to their handlers, answers out.
 
+mod access;
 mod body;
 mod collection;
 mod connection;

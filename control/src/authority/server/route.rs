@@ -1,5 +1,6 @@
 //! From a request to its handler: path, user, method.
 
+use super::access::{self, Question};
 use super::body::{self, Body};
 use super::collection;
 use super::connection::Server;
@@ -41,6 +42,8 @@ enum Target {
     OpenApi(openapi::Document),
     /// Whose is this token?
     TokenReview,
+    /// What may its asker do?
+    Access(Question),
     /// Issuer and keys of service-account tokens.
     Issuer,
     /// `kubectl describe` asks for them; there are none.
@@ -59,6 +62,9 @@ impl Target {
             review::PATH => Self::TokenReview,
             DISCOVERY_PATH | JWKS_PATH => Self::Issuer,
             _ => {
+                if let Some(question) = Question::of(path) {
+                    return Ok(Self::Access(question));
+                }
                 if let Some(document) = discovery::Document::of(path) {
                     return Ok(Self::Discovery(document));
                 }
@@ -214,6 +220,10 @@ async fn handle(
                 )),
             }
         }
+        (Target::Access(question), Method::POST) => {
+            let body = body::read(body).await?;
+            access::answer(&asked, question, &body)
+        }
         (Target::Issuer, method) => {
             let discovery = asked.server.authenticator.discovery();
             let discovery = discovery.ok_or_else(ApiError::no_such_path)?;
@@ -320,6 +330,21 @@ mod tests {
         }
         assert_eq!(Target::of("/version").ok(), Some(Target::Version));
         assert_eq!(Target::of(review::PATH).ok(), Some(Target::TokenReview));
+        let base = "/apis/authorization.k8s.io/v1";
+        let rules = Target::of(&format!("{base}/selfsubjectrulesreviews"));
+        assert_eq!(rules.ok(), Some(Target::Access(Question::Rules)));
+        for group in [
+            "certificates.k8s.io",
+            "authorization.k8s.io",
+            "authentication.k8s.io",
+        ] {
+            for rest in ["", "/v1", "/v1/"] {
+                let target = Target::of(&format!("/apis/{group}{rest}"));
+                assert!(matches!(target, Ok(Target::Discovery(_))), "{group}{rest}");
+            }
+            assert!(Target::of(&format!("/apis/{group}/v1beta1")).is_err());
+        }
+        assert!(Target::of(&format!("{base}/subjectaccessreviews")).is_err());
         for path in [DISCOVERY_PATH, JWKS_PATH] {
             assert_eq!(Target::of(path).ok(), Some(Target::Issuer));
         }

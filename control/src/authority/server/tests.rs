@@ -1,5 +1,6 @@
 //! The server over real TLS connections.
 
+mod access;
 mod disk;
 mod tokens;
 
