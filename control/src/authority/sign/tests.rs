@@ -7,7 +7,10 @@ use crate::identity::CertificateFacts;
 use crate::pki::testing::NOW;
 use data_encoding::BASE64;
 use rcgen::{CustomExtension, DnType};
+use rustls::pki_types::UnixTime;
+use rustls::server::WebPkiClientVerifier;
 use std::process::Command;
+use std::sync::Arc;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 fn signed(object: &CertificateSigningRequest, signer: Signer, ca: &SignerCa) -> (String, Vec<u8>) {
@@ -146,6 +149,83 @@ fn what_is_signed_verifies_by_openssl() {
             out.status.success(),
             "{signer}: {}",
             String::from_utf8_lossy(&out.stderr)
+        );
+    }
+}
+
+#[test]
+fn authorities_with_rsa_and_ed25519_keys_sign_what_openssl_and_webpki_verify() {
+    for algorithm in ["rsa:2048", "rsa:4096", "ed25519"] {
+        let site = Site::new();
+        let made = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-nodes",
+                "-days",
+                "30",
+                "-subj",
+                "/CN=kubernetes",
+            ])
+            .args(["-addext", "keyUsage=critical,keyCertSign,digitalSignature"])
+            .args(["-newkey", algorithm, "-keyout"])
+            .arg(site.path("ca.key"))
+            .arg("-out")
+            .arg(site.path("ca.crt"))
+            .output();
+        let Ok(made) = made else {
+            eprintln!("SKIPPED: authorities_with_rsa_and_ed25519_keys: no openssl on this machine");
+            return;
+        };
+        assert!(made.status.success(), "{algorithm}: {made:?}");
+        let signer = Signer::KubeletClient;
+        let object = csr("a", signer, "u", "g", kubelet_client("w"));
+        let now = OffsetDateTime::now_utc();
+        let signed = sign(&object, signer, &ca(&site, signer), now).unwrap();
+        let Change::Sign { object, .. } = signed else {
+            panic!("{algorithm}: not signed")
+        };
+        let pem = String::from_utf8(object.status.certificate.0).unwrap();
+        site.write("leaf.crt", &pem);
+        let verified = Command::new("openssl")
+            .args(["verify", "-x509_strict", "-purpose", "sslclient", "-CAfile"])
+            .arg(site.path("ca.crt"))
+            .arg(site.path("leaf.crt"))
+            .output()
+            .unwrap();
+        assert!(verified.status.success(), "{algorithm}: {verified:?}");
+        let authority = std::fs::read_to_string(site.path("ca.crt")).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(der(&authority).into()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let leaf = der(&pem).into();
+        let judged = builder.build().unwrap();
+        let judged = judged.verify_client_cert(&leaf, &[], UnixTime::now());
+        assert!(judged.is_ok(), "{algorithm}: {judged:?}");
+    }
+}
+
+#[test]
+fn what_is_signed_after_the_clock_jumped_follows_the_clock_of_its_signature() {
+    let site = Site::new();
+    let signer = Signer::KubeletClient;
+    let mut object = csr("a", signer, "u", "g", kubelet_client("w"));
+    object.metadata.creation_timestamp = Some(Timestamp::new(NOW));
+    let approved = Condition::new("Approved", "x", String::new(), Timestamp::new(NOW));
+    object.status.conditions.push(approved);
+    for jump in [-Duration::days(365), Duration::days(365)] {
+        let now = NOW + jump;
+        let signed = sign(&object, signer, &ca(&site, signer), now).unwrap();
+        let Change::Sign { object, .. } = signed else {
+            panic!("not signed")
+        };
+        let pem = String::from_utf8(object.status.certificate.0).unwrap();
+        let facts = CertificateFacts::read(&der(&pem)).unwrap();
+        assert_eq!(facts.not_before, now - Duration::minutes(5));
+        assert_eq!(
+            facts.not_after,
+            now + Duration::days(365) - Duration::minutes(5)
         );
     }
 }

@@ -214,6 +214,72 @@ fn token_that_is_hostile_is_refused_by_name() {
 }
 
 #[test]
+fn token_signed_by_openssl_with_rsa_verifies_and_with_another_padding_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    if !openssl(dir, &["genrsa", "-out", "key", "2048"]) {
+        eprintln!("SKIPPED: token_signed_by_openssl_with_rsa: no openssl on this machine");
+        return;
+    }
+    let public = [
+        "rsa", "-in", "key", "-pubout", "-outform", "DER", "-out", "public",
+    ];
+    assert!(openssl(dir, &public));
+    let key = PublicKey::from_spki(&fs::read(dir.join("public")).unwrap()).unwrap();
+    let input = format!("{}.{}", b64(r#"{"alg":"RS256"}"#), b64(r#"{"iss":"a"}"#));
+    fs::write(dir.join("input"), &input).unwrap();
+    let sign = ["dgst", "-sha256", "-sign", "key", "-out", "signature"];
+    for (more, good) in [
+        (&[][..], true),
+        (&["-sigopt", "rsa_padding_mode:pss"], false),
+    ] {
+        assert!(openssl(dir, &[&sign[..], more, &["input"]].concat()));
+        let signature = fs::read(dir.join("signature")).unwrap();
+        let token = format!("{input}.{}", BASE64URL_NOPAD.encode(&signature));
+        let verified = Compact::parse(&token)
+            .unwrap()
+            .verify(std::slice::from_ref(&key))
+            .is_ok();
+        assert_eq!(verified, good, "{more:?}");
+    }
+}
+
+#[test]
+fn payload_that_programs_read_differently_is_refused() {
+    use crate::token::serviceaccount::Claims;
+    let deep = format!(
+        r#"{{"iss":"a","sub":"b","aud":{}{}}}"#,
+        "[".repeat(500),
+        "]".repeat(500)
+    );
+    for (name, payload) in [
+        (
+            "duplicate exp",
+            br#"{"iss":"a","sub":"b","exp":1,"exp":9999999999}"#.to_vec(),
+        ),
+        (
+            "duplicate sub",
+            br#"{"iss":"a","sub":"b","sub":"c","exp":1}"#.to_vec(),
+        ),
+        (
+            "not UTF-8",
+            b"{\"iss\":\"a\",\"sub\":\"\xff\",\"exp\":1}".to_vec(),
+        ),
+        ("UTF-16 mark", b"\xff\xfe{\x00}\x00".to_vec()),
+        (
+            "two documents",
+            br#"{"iss":"a","sub":"b","exp":1}{}"#.to_vec(),
+        ),
+        ("deep", deep.into_bytes()),
+    ] {
+        let header = b64(r#"{"alg":"ES256"}"#);
+        let token = format!("{header}.{}.AAAA", BASE64URL_NOPAD.encode(&payload));
+        let read = Compact::parse(&token).and_then(|compact| compact.unverified::<Claims>());
+        assert_eq!(read.unwrap_err(), JwtError::Json(Part::Payload), "{name}");
+    }
+}
+
+#[test]
 fn ecdsa_signature_of_zeros_is_refused() {
     for algorithm in [Algorithm::Es256, Algorithm::Es384, Algorithm::Es512] {
         let key = key(algorithm).unwrap();
