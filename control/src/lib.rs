@@ -10,6 +10,7 @@ pub mod authority;
 pub mod bootstrap;
 pub mod cli;
 pub mod config;
+mod enrol;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

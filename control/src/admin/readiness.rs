@@ -1,6 +1,8 @@
 //! What must hold for the process to take new streams.
 
+use arc_swap::ArcSwapOption;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// What must hold for the process to take new streams; every part is set by whoever knows it.
@@ -9,12 +11,19 @@ pub struct Readiness {
     material: AtomicBool,
     listeners: AtomicBool,
     draining: AtomicBool,
+    /// Certificates that must come from an authority before anything is accepted.
+    awaited: ArcSwapOption<String>,
 }
 
 impl Readiness {
     /// Configuration and certificates are loaded.
     pub fn material_loaded(&self) {
         self.material.store(true, Relaxed);
+    }
+
+    /// What of the certificates from an authority is not there, in words; nothing: all are.
+    pub fn await_certificates(&self, missing: Option<String>) {
+        self.awaited.store(missing.map(Arc::new));
     }
 
     /// Every worker accepts on every listener.
@@ -41,6 +50,10 @@ impl Readiness {
                 ),
             },
             Check {
+                name: "certificates",
+                failure: self.awaited.load().as_deref().cloned(),
+            },
+            Check {
                 name: "listeners",
                 failure: unless(self.listeners.load(Relaxed), "listeners are not bound"),
             },
@@ -52,15 +65,15 @@ impl Readiness {
     }
 }
 
-fn unless(good: bool, failure: &'static str) -> Option<&'static str> {
-    (!good).then_some(failure)
+fn unless(good: bool, failure: &str) -> Option<String> {
+    (!good).then(|| failure.to_owned())
 }
 
 /// One named condition.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Check {
     name: &'static str,
-    failure: Option<&'static str>,
+    failure: Option<String>,
 }
 
 /// Named conditions; all must hold.

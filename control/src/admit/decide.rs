@@ -4,7 +4,7 @@ use super::State;
 use super::node;
 use super::refusal;
 use crate::config::{Rule, RuleAction, Upstream};
-use crate::leaf::ClientAuth;
+use crate::leaf::{ClientAuth, LeafRequests, LeafStore};
 use crate::material::KubeletMaterial;
 use crate::policy::{Denied, Selection};
 use crate::resolve::Resolver;
@@ -16,16 +16,17 @@ use eyesplice_proto::authority::{Authority, Host};
 use rustls::ServerConfig;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Decides on one stream. The lookup ends before `timeouts.verdict` does, so that the user hears of
 /// the slow name server, and not of the engine's own deadline.
 pub(super) async fn decide(
     state: &Arc<State>,
     resolver: &Resolver,
+    leaves: &Arc<LeafStore>,
     request: &StreamRequest,
 ) -> Verdict {
-    match connect(state, resolver, request).await {
+    match connect(state, resolver, leaves, request).await {
         Ok(connect) => Verdict::Connect(Box::new(connect)),
         Err(refusal) => Verdict::Refuse(refusal),
     }
@@ -34,8 +35,10 @@ pub(super) async fn decide(
 async fn connect(
     state: &Arc<State>,
     resolver: &Resolver,
+    leaves: &Arc<LeafStore>,
     request: &StreamRequest,
 ) -> Result<Connect, Refusal> {
+    let began = Instant::now();
     let asked = &request.target;
     if !state.policy.may_allow(asked) {
         return Err(refusal::no_rule(asked));
@@ -61,7 +64,12 @@ async fn connect(
         .as_ref()
         .and_then(|k| k.inventory.as_deref());
     let (node, addresses) = node::of_one_node(inventory, &asked.host, addresses);
-    let mode = mode(state, index, rule, asked, node.clone()).await?;
+    let source = LeafSource {
+        state,
+        leaves,
+        began,
+    };
+    let mode = mode(&source, index, rule, asked, node.clone()).await?;
     Ok(Connect {
         generation: state.generation,
         rule: Arc::clone(&rule.name),
@@ -102,12 +110,13 @@ fn report_dropped(request: &StreamRequest, dropped: &[Denied]) {
 }
 
 async fn mode(
-    state: &Arc<State>,
+    source: &LeafSource<'_>,
     index: usize,
     rule: &Rule,
     asked: &Authority,
     node: Option<Arc<str>>,
 ) -> Result<Mode, Refusal> {
+    let state = source.state;
     match &rule.action {
         RuleAction::Deny => Err(refusal::internal(rule, "a deny rule was selected")),
         RuleAction::Splice => Ok(Mode::Splice),
@@ -116,7 +125,7 @@ async fn mode(
         )?)),
         RuleAction::TerminateOpaque(upstream) => Ok(Mode::Terminate(Terminate {
             upstream: target_tls(state, index, rule, asked, upstream)?,
-            downstream: leaf(state, rule, &asked.host, ClientAuth::None).await?,
+            downstream: source.leaf(rule, &asked.host, ClientAuth::None).await?,
             inside: Inside::Opaque,
         })),
         RuleAction::TerminateKubelet => {
@@ -125,7 +134,7 @@ async fn mode(
             };
             Ok(Mode::Terminate(Terminate {
                 upstream: kubelet_tls(kubelet, rule, asked, node)?,
-                downstream: leaf(state, rule, &asked.host, ClientAuth::Required).await?,
+                downstream: source.leaf(rule, &asked.host, ClientAuth::Required).await?,
                 inside: Inside::Kubelet(Arc::clone(&kubelet.actions)),
             }))
         }
@@ -166,28 +175,67 @@ fn target_tls(
     upstream_tls(spec).map_err(|error| refusal::unverifiable(rule, &error))
 }
 
-/// Finds or issues the leaf for what was asked. A signature by the CA's key may take a millisecond,
-/// so it is made where blocking is allowed.
-async fn leaf(
-    state: &Arc<State>,
-    rule: &Rule,
-    host: &Host,
-    client_auth: ClientAuth,
-) -> Result<Arc<ServerConfig>, Refusal> {
-    let Some(issuer) = &state.material.issuer else {
-        return Err(refusal::internal(rule, "the egress CA is missing"));
-    };
-    let now = SystemTime::now();
-    if let Some(config) = issuer.cached(host, client_auth, now) {
-        return Ok(config);
+/// Where one stream's leaf comes from.
+struct LeafSource<'a> {
+    state: &'a Arc<State>,
+    leaves: &'a Arc<LeafStore>,
+    /// When the verdict was asked for.
+    began: Instant,
+}
+
+impl LeafSource<'_> {
+    /// Finds the leaf for what was asked, or gets it.
+    async fn leaf(
+        &self,
+        rule: &Rule,
+        host: &Host,
+        client_auth: ClientAuth,
+    ) -> Result<Arc<ServerConfig>, Refusal> {
+        match &self.state.material.leaf_requests {
+            Some(requests) => self.ask(requests, rule, host, client_auth).await,
+            None => self.issue(rule, host, client_auth).await,
+        }
     }
-    let (issuer, host) = (Arc::clone(issuer), host.clone());
-    let issued =
-        tokio::task::spawn_blocking(move || issuer.server_config(&host, client_auth, now)).await;
-    match issued {
-        Ok(Ok(config)) => Ok(config),
-        Ok(Err(error)) => Err(refusal::no_leaf(rule, &error)),
-        Err(_) => Err(refusal::internal(rule, "the leaf's issuer stopped")),
+
+    /// Asks the authority, and ends before `timeouts.verdict` does, so that the user hears why.
+    async fn ask(
+        &self,
+        requests: &Arc<LeafRequests>,
+        rule: &Rule,
+        host: &Host,
+        client_auth: ClientAuth,
+    ) -> Result<Arc<ServerConfig>, Refusal> {
+        let whole = self.state.config.timeouts.verdict * 19 / 20;
+        let patience = whole.saturating_sub(self.began.elapsed());
+        let now = SystemTime::now();
+        let leaf = self.leaves.find(requests, host, now, patience).await;
+        let config = leaf.and_then(|leaf| requests.server_config(host, leaf, client_auth));
+        config.map_err(|error| refusal::no_leaf(rule, &error))
+    }
+
+    /// A signature by the CA's key may take a millisecond, so it is made where blocking is allowed.
+    async fn issue(
+        &self,
+        rule: &Rule,
+        host: &Host,
+        client_auth: ClientAuth,
+    ) -> Result<Arc<ServerConfig>, Refusal> {
+        let Some(issuer) = &self.state.material.issuer else {
+            return Err(refusal::internal(rule, "the egress CA is missing"));
+        };
+        let now = SystemTime::now();
+        if let Some(config) = issuer.cached(host, client_auth, now) {
+            return Ok(config);
+        }
+        let (issuer, host) = (Arc::clone(issuer), host.clone());
+        let issued =
+            tokio::task::spawn_blocking(move || issuer.server_config(&host, client_auth, now))
+                .await;
+        match issued {
+            Ok(Ok(config)) => Ok(config),
+            Ok(Err(error)) => Err(refusal::no_leaf(rule, &error)),
+            Err(_) => Err(refusal::internal(rule, "the leaf's issuer stopped")),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod refusal;
 
 use crate::config::{Config, Transport};
 use crate::identity;
+use crate::leaf::LeafStore;
 use crate::material::Material;
 use crate::policy::Policy;
 use crate::resolve::{Lookup, Resolver, SystemLookup};
@@ -59,6 +60,7 @@ pub struct Gatekeeper {
     state: ArcSwap<State>,
     snapshots: Arc<SnapshotCell>,
     resolver: Arc<Resolver>,
+    leaves: Arc<LeafStore>,
     runtime: Handle,
     /// What the engine, the admin endpoint and the audit log were started with.
     started: Config,
@@ -95,10 +97,17 @@ impl Gatekeeper {
             state: ArcSwap::from_pointee(state),
             snapshots,
             resolver: Arc::new(Resolver::new(lookup)),
+            leaves: Arc::default(),
             runtime,
             started,
             publishing: Mutex::new(()),
         }
+    }
+
+    /// Takes leaves from the authority from this store.
+    #[must_use]
+    pub fn with_leaves(self, leaves: Arc<LeafStore>) -> Self {
+        Self { leaves, ..self }
     }
 
     /// What the workers read.
@@ -137,9 +146,10 @@ impl Control for Gatekeeper {
         let (mut answer, receiver) = oneshot::channel();
         let state = self.state.load_full();
         let resolver = Arc::clone(&self.resolver);
+        let leaves = Arc::clone(&self.leaves);
         self.runtime.spawn(async move {
             tokio::select! {
-                verdict = decide::decide(&state, &resolver, &request) => {
+                verdict = decide::decide(&state, &resolver, &leaves, &request) => {
                     // A worker that is gone needs no answer.
                     drop(answer.send(verdict));
                 }

@@ -82,7 +82,10 @@ pub(super) fn unverifiable(rule: &Rule, error: &UpstreamError) -> Refusal {
 pub(super) fn no_leaf(rule: &Rule, error: &LeafError) -> Refusal {
     tracing::error!(%error, source = ?error.source(), "no leaf for the API server");
     let remedy = match error {
-        LeafError::AuthorityExpired { .. } => "",
+        LeafError::AuthorityExpired { .. }
+        | LeafError::Refused { .. }
+        | LeafError::Slow { .. }
+        | LeafError::Busy { .. } => "",
         _ => "; see the log of eyesplice",
     };
     refuse(503, format!("{error}{remedy}"), Some(&rule.name))

@@ -29,8 +29,8 @@ pub use material::{AuthorityMaterial, AuthorityMaterialErrors};
 pub use process::{AuthorityError, Options, run};
 pub use report::{AuthorityCheckError, AuthorityReport, check};
 pub use roles::{Binding, Role};
-pub(crate) use x509::SIGNERS;
 pub use x509::Signer;
+pub(crate) use x509::{GATEWAY_GROUP, GATEWAY_PREFIX, SIGNERS};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -5,11 +5,11 @@ use super::creation::Rates;
 use super::material::AuthorityMaterial;
 use super::object::{Blob, CertificateSigningRequest, Timestamp};
 use super::server::{Server, serve};
-use super::store::Store;
-use super::x509::Signer;
+use super::store::{Change, Store, StoreError};
 use super::x509::testing::Ask;
+use super::x509::{CertificateRequest, Signer};
 use crate::authn::Authenticator;
-use crate::config::AuthorityConfig;
+use crate::config::{AuthorityConfig, Identity};
 use crate::metrics::Metrics;
 use crate::pki::testing::{Made, Recipe, authority, client, kubelet};
 use arc_swap::ArcSwap;
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tempfile::TempDir;
+use time::{Duration, OffsetDateTime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -41,7 +42,12 @@ signers:
 - {signerName: kubernetes.io/kube-apiserver-client-kubelet, certFile: ca.crt, keyFile: ca.key}
 - {signerName: kubernetes.io/kube-apiserver-client, certFile: ca.crt, keyFile: ca.key}
 - {signerName: kubernetes.io/kubelet-serving, certFile: serving.crt, keyFile: serving.key}
-approval: {inventoryFile: inventory.yaml}
+- {signerName: eyesplice.dev/gateway-client, certFile: ca.crt, keyFile: ca.key}
+- {signerName: eyesplice.dev/serving, certFile: ca.crt, keyFile: ca.key}
+- {signerName: eyesplice.dev/egress-leaf, certFile: egress.crt, keyFile: egress.key}
+approval:
+  inventoryFile: inventory.yaml
+  gateways: [{name: gw, addresses: [127.0.0.1, egress.example]}]
 roles:
 - {group: approvers, role: approver, signers: [\"*\"]}
 - {group: reviewers, role: reviewer}
@@ -54,6 +60,7 @@ pub(crate) struct Site {
     pub(crate) ca: Made,
     pub(crate) serving_ca: Made,
     pub(crate) server_ca: Made,
+    pub(crate) egress_ca: Made,
 }
 
 impl Site {
@@ -68,6 +75,7 @@ impl Site {
             ca: authority("kubernetes").self_signed(),
             serving_ca: authority("kubelet-serving-ca").self_signed(),
             server_ca: authority("server-ca").self_signed(),
+            egress_ca: authority("egress-ca").self_signed(),
         };
         let server = Recipe {
             names: vec!["localhost", "127.0.0.1"],
@@ -78,6 +86,7 @@ impl Site {
         site.put("serving", &site.serving_ca);
         site.put("server", &server);
         site.put("server-ca", &site.server_ca);
+        site.put("egress", &site.egress_ca);
         site.write("inventory.yaml", INVENTORY);
         site.write("authority.yaml", CONFIG);
         site
@@ -121,6 +130,47 @@ impl Site {
         }
         .signed_by(&self.ca)
     }
+}
+
+/// Puts a bootstrap token for gateways where the authority finds it, and into the file `token`.
+pub(crate) fn put_gateway_token(site: &Site) {
+    fs::create_dir(site.path("tokens")).unwrap();
+    site.write(
+        "tokens/bootstrap-token-abcdef.yaml",
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: bootstrap-token-abcdef, namespace: \
+         kube-system}\ntype: bootstrap.kubernetes.io/token\nstringData: {token-id: abcdef, \
+         token-secret: 0123456789abcdef, usage-bootstrap-authentication: \"true\", \
+         auth-extra-groups: \"system:bootstrappers:eyesplice:gateways\"}\n",
+    );
+    site.write("token", "abcdef.0123456789abcdef\n");
+}
+
+/// Who gateway `name` is to the authority that serves at an address.
+pub(crate) fn gateway_identity(site: &Site, served: &Served, name: &str) -> Identity {
+    Identity {
+        name: name.to_owned(),
+        server: format!("https://{}", served.address).parse().unwrap(),
+        ca_file: site.path("server-ca.crt"),
+        token_file: Some(site.path("token")),
+        dir: site.path("identity"),
+        issuer_ca_file: Some(site.path("ca.crt")),
+        lifetime: None,
+    }
+}
+
+/// Puts a client certificate of gateway `gw` in place that is `past` of its hundred hours old.
+pub(crate) fn put_gateway_client(site: &Site, past: i64) {
+    let now = OffsetDateTime::now_utc();
+    let made = Recipe {
+        organizations: vec!["eyesplice:gateways"],
+        not_before: now - Duration::hours(past),
+        not_after: now + Duration::hours(100 - past),
+        ..client("eyesplice:gateway:gw")
+    }
+    .signed_by(&site.ca);
+    fs::create_dir_all(site.path("identity")).unwrap();
+    let pair = format!("{}{}", made.certificate.pem(), made.key.serialize_pem());
+    site.write("identity/gateway-client.pem", &pair);
 }
 
 /// A stored CSR of a node or a bootstrapper.
@@ -183,6 +233,39 @@ impl Served {
             ],
             _stop: stop,
         }
+    }
+}
+
+impl Served {
+    /// Who asked, and what for.
+    pub(crate) fn asked(&self) -> Vec<(String, String)> {
+        let objects = self.store.list().objects;
+        let asked = objects.iter().map(|object| {
+            let spec = &object.spec;
+            (spec.username.clone(), spec.signer_name.clone())
+        });
+        asked.collect()
+    }
+
+    /// Waits until a CSR is there that nobody decides about, and puts this certificate into it,
+    /// whoever it is for: an authority that errs.
+    pub(crate) async fn answer(&self, pem: impl FnOnce(&[u8]) -> String) {
+        let mut changes = self.store.subscribe();
+        let found = loop {
+            let objects = self.store.list().objects;
+            match objects.iter().find(|object| object.is_pending()) {
+                Some(object) => break Arc::clone(object),
+                None => changes.changed().await.unwrap(),
+            }
+        };
+        let request = CertificateRequest::read(&found.spec.request.0).unwrap();
+        let certificate = pem(&request.spki);
+        let written = self.store.update(&found.metadata.name, |current| {
+            let mut object = current.clone();
+            object.status.certificate = Blob(certificate.clone().into_bytes());
+            Ok::<_, StoreError>(Change::Put(object))
+        });
+        written.unwrap();
     }
 }
 

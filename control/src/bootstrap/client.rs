@@ -30,7 +30,7 @@ const ONE: Duration = Duration::from_secs(10);
 const ANSWER: usize = 4 << 20;
 
 /// A server, whom it must be, and who we are.
-pub(super) struct Client {
+pub(crate) struct Client {
     endpoint: Endpoint,
     tls: Arc<ClientConfig>,
     token: Option<BootstrapToken>,
@@ -55,7 +55,7 @@ impl Answer {
 
 impl Client {
     /// Shows a token.
-    pub(super) fn with_token(
+    pub(crate) fn with_token(
         endpoint: Endpoint,
         trusted: &Trusted,
         token: BootstrapToken,
@@ -64,8 +64,8 @@ impl Client {
         Ok(Self::new(endpoint, tls, Some(token)))
     }
 
-    /// Shows the node's own certificate.
-    pub(super) fn with_certificate(
+    /// Shows the asker's own certificate.
+    pub(crate) fn with_certificate(
         endpoint: Endpoint,
         trusted: &Trusted,
         own: &pem::Credential,

@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::request::{self, PATH};
 use super::schedule::{Next, next};
-use super::{BootstrapError, Options, Plan, read_token, trust};
+use super::{BootstrapError, Options, Plan, Wish, read_token, trust};
 use crate::cli::chain;
 use crate::identity::instant;
 use hyper::Method;
@@ -31,7 +31,7 @@ pub async fn diagnose(options: &Options, now: SystemTime) -> Vec<Finding> {
         Ok(plan) => plan,
         Err(error) => return vec![failed(&error)],
     };
-    let token = read_token(&plan);
+    let token = read_token(&plan.options.token_file);
     findings.push(match &token {
         Ok(token) => good(
             "token",
@@ -59,7 +59,7 @@ pub async fn diagnose(options: &Options, now: SystemTime) -> Vec<Finding> {
 
 /// What only the server can tell.
 async fn online(client: &Client, plan: &Plan, now: OffsetDateTime, findings: &mut Vec<Finding>) {
-    let body = match request::ask(&plan.options.node) {
+    let body = match request::ask(&Wish::node(&plan.options.node)) {
         Ok(asked) => asked.body,
         Err(error) => return findings.push(failed(&error)),
     };

@@ -3,6 +3,7 @@
 use crate::file::FileFault;
 use crate::inventory::NameError;
 use crate::pem::PemError;
+use crate::pki::Flaw;
 use crate::token::bootstrap::FormatError;
 use crate::token::review::EndpointError;
 use std::io;
@@ -57,7 +58,7 @@ pub enum BootstrapError {
         why: String,
     },
     /// The token file cannot be read.
-    #[error("cannot use --token-file; check path and permissions")]
+    #[error("cannot use --token-file (identity.tokenFile); check path and permissions")]
     TokenFile(#[source] FileFault),
     /// It holds no token.
     #[error("{} holds no bootstrap token: {problem}", .path.display())]
@@ -188,6 +189,18 @@ pub enum BootstrapError {
         "the certificate that came is not for the key that was made here; see the server's log"
     )]
     NotOurs,
+    /// There is nothing to ask with.
+    #[error(
+        "there is no valid client certificate in {} and no identity.tokenFile to ask for the first \
+         one with; add a bootstrap token of group system:bootstrappers:eyesplice:gateways", .dir.display()
+    )]
+    NoCredential {
+        /// Where the certificate would be.
+        dir: PathBuf,
+    },
+    /// What came does not fit its role.
+    #[error("the certificate that came {0}; it is not used. See the signer at identity.server")]
+    Role(Flaw),
     /// The key or request could not be made.
     #[error("cannot make the key and its request")]
     Key(#[source] rcgen::Error),
@@ -208,10 +221,19 @@ pub enum BootstrapError {
 }
 
 impl BootstrapError {
+    /// The word of metrics: what came of a request.
+    pub(crate) fn result(&self) -> &'static str {
+        match self {
+            Self::Denied { .. } | Self::Failed { .. } | Self::Refused { .. } => "refused",
+            Self::Role(_) | Self::NotOurs => "rejected",
+            _ => "failed",
+        }
+    }
+
     /// Which part failed, in one word or two.
     pub fn cause(&self) -> &'static str {
         match self {
-            Self::TokenFile(_) | Self::Token { .. } => "token",
+            Self::TokenFile(_) | Self::Token { .. } | Self::NoCredential { .. } => "token",
             Self::Unauthorized { .. } => "token or expiry",
             Self::Pin(_) | Self::NoTrust | Self::CaFile(_) | Self::WrongCa { .. } => "CA pin",
             Self::NoClusterInfo { .. } | Self::Tls { .. } => "CA pin",
@@ -220,7 +242,7 @@ impl BootstrapError {
             Self::Refused { .. } | Self::Denied { .. } | Self::Failed { .. } => "approval",
             Self::Pending { .. } => "approval",
             Self::Server { .. } | Self::Node { .. } => "command line",
-            Self::Answer(_) | Self::NotOurs => "server",
+            Self::Answer(_) | Self::NotOurs | Self::Role(_) => "server",
             Self::Key(_) | Self::Setup(_) | Self::Dir { .. } | Self::File(_) => "this node",
         }
     }

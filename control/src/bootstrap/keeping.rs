@@ -82,11 +82,11 @@ impl World {
             ..client("system:node:w")
         }
         .signed_by(&self.ca);
-        let trusted = trust::Trusted {
+        let trusted = Trusted {
             roots: self.ca.roots(),
             certificates: vec![self.ca.der()],
         };
-        let issued = request::Issued {
+        let issued = Issued {
             certificate: made.certificate.pem(),
             key: Zeroizing::new(made.key.serialize_pem()),
             spki: rcgen::PublicKeyData::subject_public_key_info(&made.key),

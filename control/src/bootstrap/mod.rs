@@ -12,8 +12,12 @@ mod request;
 mod schedule;
 mod trust;
 
+pub(crate) use client::Client;
 pub use diagnose::{Finding, diagnose};
 pub use error::BootstrapError;
+pub(crate) use request::{Issued, Wish, certificate};
+pub(crate) use schedule::{Next, next};
+pub(crate) use trust::Trusted;
 
 use crate::file::{self, Mode};
 use crate::gateway::signals::{Request, Signals};
@@ -23,12 +27,10 @@ use crate::kubeconfig::{Credential as Shown, Kubeconfig, Source};
 use crate::pem::{self, FileRef, Role};
 use crate::token::bootstrap::BootstrapToken;
 use crate::token::review::Endpoint;
-use client::Client;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::pem::PemObject;
-use schedule::{Next, next};
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -41,7 +43,7 @@ const KUBECONFIG: &str = "node.kubeconfig";
 const CA: &str = "ca.crt";
 
 /// Between two tries after a failure, at first and at most (client-go's certificate manager).
-const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(32));
+pub(crate) const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(32));
 
 /// Between two looks at a certificate that is good.
 const LOOK: Duration = Duration::from_secs(3600);
@@ -152,7 +154,7 @@ enum Proof {
 }
 
 /// Whom the server is trusted by, and what it gave.
-type Obtained = (trust::Trusted, request::Issued);
+type Obtained = (Trusted, Issued);
 
 /// Asks the server.
 async fn obtain(plan: &Plan, proof: Proof) -> Result<Obtained, BootstrapError> {
@@ -160,9 +162,12 @@ async fn obtain(plan: &Plan, proof: Proof) -> Result<Obtained, BootstrapError> {
     let endpoint = plan.endpoint.clone();
     let client = match proof {
         Proof::Certificate(own) => Client::with_certificate(endpoint, &trusted, &own)?,
-        Proof::Token => Client::with_token(endpoint, &trusted, read_token(plan)?)?,
+        Proof::Token => {
+            Client::with_token(endpoint, &trusted, read_token(&plan.options.token_file)?)?
+        }
     };
-    let issued = request::certificate(&client, &plan.options.node, plan.options.timeout).await?;
+    let wish = Wish::node(&plan.options.node);
+    let issued = certificate(&client, &wish, plan.options.timeout).await?;
     Ok((trusted, issued))
 }
 
@@ -282,8 +287,8 @@ impl Plan {
     /// Writes CA, pair and kubeconfig, each whole or not at all; the pair before what names it.
     fn store(
         &self,
-        trusted: &trust::Trusted,
-        issued: &request::Issued,
+        trusted: &Trusted,
+        issued: &Issued,
     ) -> Result<CertificateFacts, BootstrapError> {
         let first =
             rustls::pki_types::CertificateDer::pem_slice_iter(issued.certificate.as_bytes());
@@ -320,13 +325,12 @@ impl Plan {
 }
 
 /// Reads the token when it is needed, so that a new one may lie there at the next need.
-fn read_token(plan: &Plan) -> Result<BootstrapToken, BootstrapError> {
-    let path = &plan.options.token_file;
+pub(crate) fn read_token(path: &Path) -> Result<BootstrapToken, BootstrapError> {
     let text = file::read(path, TOKEN_FILE).map_err(BootstrapError::TokenFile)?;
     text.trim()
         .parse()
         .map_err(|problem| BootstrapError::Token {
-            path: path.clone(),
+            path: path.to_owned(),
             problem,
         })
 }

@@ -1,7 +1,11 @@
-//! Asks for a node's client certificate, and waits for it.
+//! Asks for a certificate, and waits for it.
 
 use super::client::{Answer, Client};
 use super::error::BootstrapError;
+use crate::authority::Signer;
+use crate::inventory::HostAddress;
+use crate::pem::Role;
+use crate::pki::alternative_names;
 use data_encoding::BASE64;
 use hyper::Method;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -16,14 +20,38 @@ pub(super) const PATH: &str = "/apis/certificates.k8s.io/v1/certificatesigningre
 /// Between two looks at a CSR, at first and at most: most are signed within a second.
 const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// What a certificate shall be for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) signer: Signer,
+    pub(crate) common_name: String,
+    pub(crate) organization: &'static str,
+    pub(crate) names: Vec<HostAddress>,
+    /// The longest lifetime that is of use; without it, the signer's.
+    pub(crate) lifetime: Option<Duration>,
+}
+
+impl Wish {
+    /// A node's client certificate.
+    pub(crate) fn node(node: &str) -> Self {
+        Self {
+            signer: Signer::KubeletClient,
+            common_name: format!("system:node:{node}"),
+            organization: "system:nodes",
+            names: Vec::new(),
+            lifetime: None,
+        }
+    }
+}
+
 /// A key with its certificate.
-pub(super) struct Issued {
-    /// PEM, the node's own first.
-    pub(super) certificate: String,
+pub(crate) struct Issued {
+    /// PEM, the owner's own first.
+    pub(crate) certificate: String,
     /// PKCS#8 PEM.
-    pub(super) key: Zeroizing<String>,
+    pub(crate) key: Zeroizing<String>,
     /// The public key.
-    pub(super) spki: Vec<u8>,
+    pub(crate) spki: Vec<u8>,
 }
 
 /// A key and the CSR object for it.
@@ -33,12 +61,12 @@ pub(super) struct Asked {
 }
 
 /// Makes a key and asks for its certificate until there is one, or a reason against it.
-pub(super) async fn certificate(
+pub(crate) async fn certificate(
     client: &Client,
-    node: &str,
+    wish: &Wish,
     patience: Duration,
 ) -> Result<Issued, BootstrapError> {
-    let Asked { key, body } = ask(node)?;
+    let Asked { key, body } = ask(wish)?;
     let created = client.ask(Method::POST, PATH, Some(&body)).await?;
     expect(client, &created, 201)?;
     let name = created.body["metadata"]["name"].as_str();
@@ -68,29 +96,38 @@ pub(super) async fn certificate(
 }
 
 /// Makes a fresh key and the request for it, as a kubelet does.
-pub(super) fn ask(node: &str) -> Result<Asked, BootstrapError> {
+pub(super) fn ask(wish: &Wish) -> Result<Asked, BootstrapError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(BootstrapError::Key)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params
         .distinguished_name
-        .push(DnType::OrganizationName, "system:nodes");
-    let name = format!("system:node:{node}");
-    params.distinguished_name.push(DnType::CommonName, name);
+        .push(DnType::OrganizationName, wish.organization);
+    params
+        .distinguished_name
+        .push(DnType::CommonName, wish.common_name.clone());
+    params.subject_alt_names = alternative_names(&wish.names).map_err(BootstrapError::Key)?;
     let request = params
         .serialize_request(&key)
         .and_then(|request| request.pem());
     let request = request.map_err(BootstrapError::Key)?;
-    let body = json!({
+    let usage = match wish.signer.role() {
+        Role::Client => "client auth",
+        Role::Server => "server auth",
+    };
+    let mut body = json!({
         "kind": "CertificateSigningRequest",
         "apiVersion": "certificates.k8s.io/v1",
         "metadata": {"generateName": "csr-"},
         "spec": {
             "request": BASE64.encode(request.as_bytes()),
-            "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
-            "usages": ["digital signature", "client auth"],
+            "signerName": wish.signer.name(),
+            "usages": ["digital signature", usage],
         },
     });
+    if let Some(lifetime) = wish.lifetime {
+        body["spec"]["expirationSeconds"] = lifetime.as_secs().into();
+    }
     Ok(Asked { key, body })
 }
 

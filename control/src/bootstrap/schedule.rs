@@ -10,7 +10,7 @@ const SPREAD: f64 = 0.2;
 
 /// What is to be done about a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// Nothing until then.
     Wait(OffsetDateTime),
     /// Ask for the next one with this one.
@@ -22,7 +22,7 @@ pub(super) enum Next {
 }
 
 /// Judges a certificate at `now`.
-pub(super) fn next(facts: &CertificateFacts, now: OffsetDateTime) -> Next {
+pub(crate) fn next(facts: &CertificateFacts, now: OffsetDateTime) -> Next {
     if now >= facts.not_after {
         return Next::Expired;
     }

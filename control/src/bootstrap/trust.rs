@@ -3,7 +3,7 @@
 use super::Plan;
 use super::client::Client;
 use super::error::BootstrapError;
-use crate::pem::{self, CaBundle, FileRef};
+use crate::pem::{self, CaBundle, FileRef, PemError};
 use crate::pins::SpkiHash;
 use crate::yaml;
 use data_encoding::BASE64;
@@ -21,9 +21,20 @@ use std::sync::Arc;
 const CLUSTER_INFO: &str = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
 
 /// CAs that the server may be of.
-pub(super) struct Trusted {
+pub(crate) struct Trusted {
     pub(super) roots: Arc<RootCertStore>,
     pub(super) certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Trusted {
+    /// Takes all CAs of a file.
+    pub(crate) fn load(file: &FileRef) -> Result<Self, PemError> {
+        let bundle = CaBundle::load(file.clone())?;
+        Ok(Self {
+            roots: bundle.roots,
+            certificates: pem::certificates(file)?,
+        })
+    }
 }
 
 /// Reads `sha256:HEX`, kubeadm's form of a CA's public key.
@@ -39,14 +50,11 @@ pub(super) async fn establish(plan: &Plan) -> Result<Trusted, BootstrapError> {
         return discover(plan).await;
     };
     let file = FileRef::new("--ca-file", path);
-    let bundle = CaBundle::load(file.clone())?;
-    let certificates = pem::certificates(&file)?;
-    pinned(
-        plan,
+    let Trusted {
+        roots,
         certificates,
-        &path.display().to_string(),
-        bundle.roots,
-    )
+    } = Trusted::load(&file)?;
+    pinned(plan, certificates, &path.display().to_string(), roots)
 }
 
 /// Asks the server for its CA without knowing it. Nothing of ours is shown, and nothing of the

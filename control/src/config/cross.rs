@@ -1,6 +1,6 @@
 //! Checks what no section can see alone.
 
-use super::model::{Config, RuleAction, Transport};
+use super::model::{Config, LeafSigner, RuleAction, Transport};
 use super::report::{Problem, Report};
 use super::section::Section;
 use super::tree::At;
@@ -38,6 +38,18 @@ fn check_identities(config: &Config, root: &Section<'_>, report: &mut Report) {
             report.warn("kubelet", At::default(), Problem::new(what, fix));
         }
         (Some(_), true) | (None, false) => {}
+    }
+    let asked = config.egress_ca.as_ref().map(|ca| &ca.signer);
+    if let (Some(name), Some(LeafSigner::Authority { .. })) = (opaque, asked) {
+        let what = format!(
+            "signs for nodes of the inventory only; rule {name:?} terminates TLS of pods and services"
+        );
+        let fix = "use certFile and keyFile for them, or splice them";
+        report.warn(
+            "egressCA.fromAuthority",
+            At::default(),
+            Problem::new(what, fix),
+        );
     }
     if let (Some(name), false) = (kubelet.or(opaque), root.has("egressCA")) {
         let what = format!("is required by rule {name:?}, which terminates TLS");

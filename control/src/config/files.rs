@@ -1,6 +1,6 @@
 //! Lists every file that a configuration consists of.
 
-use super::model::{Config, RuleAction, Transport};
+use super::model::{Config, LeafSigner, RuleAction, Transport};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -22,8 +22,20 @@ impl Config {
                 files.extend(upstream.ca_file.clone());
             }
         }
+        if let Some(identity) = &self.identity {
+            files.extend([identity.client_file(), identity.ca_file.clone()]);
+            files.extend(identity.issuer_ca_file.clone());
+        }
         if let Some(ca) = &self.egress_ca {
-            files.extend([&ca.cert_file, &ca.key_file].map(Clone::clone));
+            match &ca.signer {
+                LeafSigner::Files {
+                    cert_file,
+                    key_file,
+                } => files.extend([cert_file, key_file].map(Clone::clone)),
+                LeafSigner::Authority { ca_file } => {
+                    files.insert(ca_file.clone());
+                }
+            }
         }
         if let Some(kubelet) = &self.kubelet {
             files.extend([&kubelet.ca_file, &kubelet.client_cert_file].map(Clone::clone));

@@ -2,7 +2,8 @@
 
 use super::actions;
 use super::bounds;
-use super::model::{EgressCa, Kubelet, Verification};
+use super::identity;
+use super::model::{EgressCa, Identity, Kubelet, LeafSigner, Verification};
 use super::report::{Problem, Report};
 use super::section::Section;
 use super::tree::Node;
@@ -26,14 +27,32 @@ pub(super) fn read_egress_ca(
 ) -> Option<EgressCa> {
     let mut section = root.section("egressCA", report)?;
     let file = |node: &Node| value::path(node, base);
-    let cert = section.required("certFile", "egress-ca.crt", file, report);
-    let key = section.required("keyFile", "egress-ca.key", file, report);
+    let from_authority = from_authority(
+        &mut section,
+        "fromAuthority",
+        ["certFile", "keyFile"],
+        report,
+    );
+    let signer = if from_authority {
+        if !root.has("identity") {
+            identity::missing("egressCA.fromAuthority", section.at(), report);
+        }
+        let ca = section.required("caFile", "egress-ca.crt", file, report);
+        ca.map(|ca_file| LeafSigner::Authority { ca_file })
+    } else {
+        let cert = section.required("certFile", "egress-ca.crt", file, report);
+        let key = section.required("keyFile", "egress-ca.key", file, report);
+        cert.zip(key)
+            .map(|(cert_file, key_file)| LeafSigner::Files {
+                cert_file,
+                key_file,
+            })
+    };
     let lifetime = |node: &Node| value::duration(node, &bounds::LEAF_LIFETIME);
     let lifetime = section.optional("leafLifetime", lifetime, report);
     section.finish(report);
     Some(EgressCa {
-        cert_file: cert?,
-        key_file: key?,
+        signer: signer?,
         leaf_lifetime: lifetime.unwrap_or(Duration::from_secs(24 * 3600)),
     })
 }
@@ -42,23 +61,34 @@ pub(super) fn read_egress_ca(
 pub(super) fn read_kubelet(
     root: &mut Section<'_>,
     base: &Path,
+    who: Option<&Identity>,
     report: &mut Report,
 ) -> Option<Kubelet> {
     let mut section = root.section("kubelet", report)?;
     let file = |node: &Node| value::path(node, base);
     let ca = section.required("caFile", "kubelet-serving-ca.crt", file, report);
-    let cert = section.required(
-        "clientCertFile",
-        "eyesplice-kubelet-client.crt",
-        file,
+    let client_from_authority = from_authority(
+        &mut section,
+        "clientFromAuthority",
+        ["clientCertFile", "clientKeyFile"],
         report,
     );
-    let key = section.required(
-        "clientKeyFile",
-        "eyesplice-kubelet-client.key",
-        file,
-        report,
-    );
+    let (cert, key) = if client_from_authority {
+        if !root.has("identity") {
+            identity::missing("kubelet.clientFromAuthority", section.at(), report);
+        }
+        let kept = who.map(Identity::client_file);
+        (kept.clone(), kept)
+    } else {
+        let (cert, key) = (
+            "eyesplice-kubelet-client.crt",
+            "eyesplice-kubelet-client.key",
+        );
+        (
+            section.required("clientCertFile", cert, file, report),
+            section.required("clientKeyFile", key, file, report),
+        )
+    };
     let client_ca = section.required("apiserverClientCAFile", "ca.crt", file, report);
     let listed = section.has("apiserverClientNames");
     let names = section.list(
@@ -106,6 +136,7 @@ pub(super) fn read_kubelet(
     section.finish(report);
     Some(Kubelet {
         ca_file: ca?,
+        client_from_authority,
         client_cert_file: cert?,
         client_key_file: key?,
         apiserver_client_ca_file: client_ca?,
@@ -115,4 +146,26 @@ pub(super) fn read_kubelet(
         pins_file,
         actions,
     })
+}
+
+/// Reads whether a certificate comes from the authority; then its files are named by nobody.
+fn from_authority(
+    section: &mut Section<'_>,
+    field: &'static str,
+    files: [&'static str; 2],
+    report: &mut Report,
+) -> bool {
+    let wanted = section
+        .optional(field, value::boolean, report)
+        .unwrap_or_default();
+    for file in files.into_iter().filter(|file| wanted && section.has(file)) {
+        let (path, at) = (section.path_of(file), section.place_of(file));
+        let what = format!("stands beside {field}");
+        report.error(
+            &path,
+            at,
+            Problem::new(what, "keep the file or the authority"),
+        );
+    }
+    wanted
 }

@@ -1,11 +1,13 @@
 //! Reads `listeners`.
 
 use super::bounds;
-use super::model::{Listener, TcpTransport, Transport, UnixTransport};
+use super::identity;
+use super::model::{Identity, Listener, TcpTransport, Transport, UnixTransport};
 use super::report::{Problem, Report};
 use super::section::Section;
 use super::tree::{Node, Value};
 use super::value;
+use crate::inventory::HostAddress;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +15,12 @@ use std::sync::Arc;
 const SOCKET_PATH_BYTES: usize = 107;
 
 /// Reads every listener; those with errors are left out.
-pub(super) fn read(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Vec<Listener> {
+pub(super) fn read(
+    root: &mut Section<'_>,
+    base: &Path,
+    who: Option<&Identity>,
+    report: &mut Report,
+) -> Vec<Listener> {
     let sections = root.sections("listeners", bounds::LISTENERS, report);
     if root.is_blank("listeners") {
         let problem = Problem::new(
@@ -29,7 +36,7 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path, report: &mut Report) -> 
     let mut listeners: Vec<Listener> = Vec::new();
     for section in sections {
         let (path, at) = (section.path().to_owned(), section.at());
-        let Some(listener) = listener(section, base, report) else {
+        let Some(listener) = listener(section, base, who, report) else {
             continue;
         };
         if listeners.iter().any(|other| other.name == listener.name) {
@@ -64,13 +71,25 @@ fn same_place(a: &Transport, b: &Transport) -> bool {
     }
 }
 
-fn listener(mut section: Section<'_>, base: &Path, report: &mut Report) -> Option<Listener> {
+fn listener(
+    mut section: Section<'_>,
+    base: &Path,
+    who: Option<&Identity>,
+    report: &mut Report,
+) -> Option<Listener> {
     let name = section.required("name", "uds", value::name, report);
     let unix = section.section("unix", report);
     let tcp = section.section("tcp", report);
     let transport = match (unix, tcp) {
         (Some(unix), None) => read_unix(unix, base, report).map(Transport::Unix),
-        (None, Some(tcp)) => read_tcp(tcp, base, report).map(Transport::Tcp),
+        (None, Some(tcp)) => {
+            let place = Place {
+                base,
+                who,
+                listener: name.as_deref().unwrap_or_default(),
+            };
+            read_tcp(tcp, &place, report).map(Transport::Tcp)
+        }
         (Some(_), Some(_)) => {
             let problem = Problem::new(
                 "has both `unix` and `tcp`",
@@ -128,16 +147,34 @@ fn read_unix(mut section: Section<'_>, base: &Path, report: &mut Report) -> Opti
     })
 }
 
-fn read_tcp(mut section: Section<'_>, base: &Path, report: &mut Report) -> Option<TcpTransport> {
-    let file = |node: &Node| value::path(node, base);
+/// What the files of a listener are found by.
+struct Place<'a> {
+    base: &'a Path,
+    who: Option<&'a Identity>,
+    listener: &'a str,
+}
+
+fn read_tcp(
+    mut section: Section<'_>,
+    place: &Place<'_>,
+    report: &mut Report,
+) -> Option<TcpTransport> {
+    let file = |node: &Node| value::path(node, place.base);
     let address = section.required(
         "address",
         "\"10.0.0.1:8131\"",
         value::socket_address,
         report,
     );
-    let cert = section.required("tlsCertFile", "egress-server.crt", file, report);
-    let key = section.required("tlsPrivateKeyFile", "egress-server.key", file, report);
+    let (cert, key, from_authority) = if section.has("tlsFromAuthority") {
+        let names = read_from_authority(&mut section, place, report);
+        let kept = place.who.map(|who| who.serving_file(place.listener));
+        (kept.clone(), kept, Some(names))
+    } else {
+        let cert = section.required("tlsCertFile", "egress-server.crt", file, report);
+        let key = section.required("tlsPrivateKeyFile", "egress-server.key", file, report);
+        (cert, key, None)
+    };
     let client_ca = section.required("clientCAFile", "egress-client-ca.crt", file, report);
     let names = section.list(
         "allowedNames",
@@ -150,9 +187,42 @@ fn read_tcp(mut section: Section<'_>, base: &Path, report: &mut Report) -> Optio
         address: address?,
         tls_cert_file: cert?,
         tls_private_key_file: key?,
+        tls_from_authority: from_authority,
         client_ca_file: client_ca?,
         allowed_names: names,
     })
+}
+
+/// Reads the names that the authority shall sign for.
+fn read_from_authority(
+    section: &mut Section<'_>,
+    place: &Place<'_>,
+    report: &mut Report,
+) -> Vec<HostAddress> {
+    if place.who.is_none() {
+        let at = section.place_of("tlsFromAuthority");
+        identity::missing(&section.path_of("tlsFromAuthority"), at, report);
+    }
+    for field in ["tlsCertFile", "tlsPrivateKeyFile"] {
+        if section.has(field) {
+            let (path, at) = (section.path_of(field), section.place_of(field));
+            let problem = Problem::new(
+                "stands beside tlsFromAuthority",
+                "keep the file or the authority",
+            );
+            report.error(&path, at, problem);
+        }
+    }
+    let Some(mut section) = section.section("tlsFromAuthority", report) else {
+        return Vec::new();
+    };
+    if section.is_blank("names") {
+        section.missing("names", "[10.0.0.1, egress.example]", report);
+    }
+    let name = |node: &Node| value::host(node).map(|host| HostAddress::from(&host));
+    let names = section.list("names", bounds::LISTENER_ENTRIES, name, report);
+    section.finish(report);
+    names
 }
 
 fn socket_path(node: &Node, base: &Path) -> Result<std::path::PathBuf, Problem> {

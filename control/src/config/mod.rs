@@ -14,6 +14,7 @@ pub(crate) mod document;
 mod egress;
 mod engine;
 mod files;
+mod identity;
 mod kubelet;
 mod listeners;
 mod model;
@@ -32,9 +33,9 @@ pub use authority::{
 };
 pub use check::{CheckError, CheckReport, check};
 pub use model::{
-    Admin, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Kubelet, Limits, Listener,
-    PortRange, Rule, RuleAction, TcpTransport, Timeouts, Transport, UnixTransport, Upstream,
-    Verification,
+    Admin, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Identity, Kubelet,
+    LeafSigner, Limits, Listener, PortRange, Rule, RuleAction, TcpTransport, Timeouts, Transport,
+    UnixTransport, Upstream, Verification,
 };
 pub use report::{ConfigError, ConfigErrors, Finding};
 pub(crate) use shadow::is_below;
@@ -95,10 +96,12 @@ impl Config {
 
 fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Config> {
     let base = file.parent().unwrap_or(Path::new(""));
-    let listeners = listeners::read(root, base, report);
+    let identity = identity::read(root, base, report);
+    let who = identity.as_ref();
+    let listeners = listeners::read(root, base, who, report);
     let egress = egress::read(root, base, report);
     let egress_ca = kubelet::read_egress_ca(root, base, report);
-    let kubelet = kubelet::read_kubelet(root, base, report);
+    let kubelet = kubelet::read_kubelet(root, base, who, report);
     let limits = process::read_limits(root, report);
     let timeouts = process::read_timeouts(root, report);
     let engine = process::read_engine(root, report);
@@ -106,6 +109,7 @@ fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Conf
     let audit = process::read_audit(root, base, report);
     let config = egress.map(|egress| Config {
         file: file.to_owned(),
+        identity,
         listeners,
         egress,
         egress_ca,

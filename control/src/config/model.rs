@@ -1,6 +1,8 @@
 //! A configuration that was validated: typed, complete, with every default filled in.
 
+use crate::inventory::HostAddress;
 use crate::pins::SpkiHash;
+use crate::token::review::Endpoint;
 use eyesplice_dataplane::engine::{COALESCE, KtlsPolicy};
 use eyesplice_dataplane::seam::{ActionPolicy, ListenerName};
 use eyesplice_proto::authority::Host;
@@ -16,6 +18,8 @@ use std::time::Duration;
 pub struct Config {
     /// The file that it was read from.
     pub file: PathBuf,
+    /// Who the gateway is to an authority that gives it certificates.
+    pub identity: Option<Identity>,
     /// Where the API server connects; at least one.
     pub listeners: Vec<Listener>,
     /// What it may reach, and how.
@@ -34,6 +38,37 @@ pub struct Config {
     pub admin: Admin,
     /// The audit log.
     pub audit: Audit,
+}
+
+/// Who the gateway is to an authority, and where it keeps what that gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name; the user is `eyesplice:gateway:NAME`.
+    pub name: String,
+    /// The authority or API server.
+    pub server: Endpoint,
+    /// Who issued that server's certificate.
+    pub ca_file: PathBuf,
+    /// A bootstrap token, for the first certificate and after one that expired.
+    pub token_file: Option<PathBuf>,
+    /// Where keys and certificates are kept.
+    pub dir: PathBuf,
+    /// Who signs the client and serving certificates; what comes is held against it.
+    pub issuer_ca_file: Option<PathBuf>,
+    /// The lifetime to ask for.
+    pub lifetime: Option<Duration>,
+}
+
+impl Identity {
+    /// Key and certificate of the gateway as a client: of the authority, and of kubelets.
+    pub fn client_file(&self) -> PathBuf {
+        self.dir.join("gateway-client.pem")
+    }
+
+    /// Key and certificate of a listener.
+    pub fn serving_file(&self, listener: &str) -> PathBuf {
+        self.dir.join(format!("serving-{listener}.pem"))
+    }
 }
 
 /// One listener.
@@ -78,6 +113,8 @@ pub struct TcpTransport {
     pub tls_cert_file: PathBuf,
     /// Its key.
     pub tls_private_key_file: PathBuf,
+    /// The names to ask the authority for; both files are then one, kept in the identity's directory.
+    pub tls_from_authority: Option<Vec<HostAddress>>,
     /// Who may have issued the client's certificate.
     pub client_ca_file: PathBuf,
     /// Common names that a client may have; empty: any of that CA.
@@ -179,12 +216,27 @@ pub struct Upstream {
 /// Issuer of the leaves that the API server sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EgressCa {
-    /// Its certificate.
-    pub cert_file: PathBuf,
-    /// Its key.
-    pub key_file: PathBuf,
+    /// Who signs.
+    pub signer: LeafSigner,
     /// Lifetime of a leaf; renewed before.
     pub leaf_lifetime: Duration,
+}
+
+/// Who signs leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeafSigner {
+    /// The gateway itself.
+    Files {
+        /// The CA's certificate.
+        cert_file: PathBuf,
+        /// Its key.
+        key_file: PathBuf,
+    },
+    /// The authority, which alone has the CA's key.
+    Authority {
+        /// The CA's certificate, which the API server trusts; leaves are held against it.
+        ca_file: PathBuf,
+    },
 }
 
 /// Both identities of a terminated kubelet stream.
@@ -192,6 +244,8 @@ pub struct EgressCa {
 pub struct Kubelet {
     /// Issuers of the kubelets' serving certificates.
     pub ca_file: PathBuf,
+    /// The identity's certificate is the one for kubelets, too; both files are then its own.
+    pub client_from_authority: bool,
     /// Our client certificate towards kubelets.
     pub client_cert_file: PathBuf,
     /// Its key.

@@ -89,6 +89,17 @@ impl fmt::Display for ConfigError {
     }
 }
 
+impl ConfigErrors {
+    /// Every mistake in a line of its own, with the file.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let file = self.file.display();
+        self.errors
+            .iter()
+            .map(|error| format!("{file}: {error}"))
+            .collect()
+    }
+}
+
 /// One field that is wrong, or that deserves a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {

@@ -2,7 +2,8 @@
 
 use crate::cli::chain;
 use crate::config::{self, Config};
-use crate::material::Material;
+use crate::enrol::{Wanted, wants};
+use crate::material::{CertificateInfo, Material};
 use crate::reload::Loaded;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,6 +13,8 @@ use std::time::SystemTime;
 #[derive(Clone, Debug)]
 pub(super) struct Files {
     config: PathBuf,
+    /// Who must know what comes from an authority, before its files are there.
+    wanted: Wanted,
 }
 
 /// A valid configuration with everything that its files hold.
@@ -25,26 +28,44 @@ pub(super) struct State {
 
 impl Files {
     pub(super) fn new(config: PathBuf) -> Self {
-        Self { config }
+        Self {
+            config,
+            wanted: Wanted::default(),
+        }
     }
 
-    /// Reads the configuration and every file that it names. Blocks.
-    pub(super) fn load(&self) -> Loaded<State> {
+    /// What the configuration wants from an authority, whenever it is read.
+    pub(super) fn wanted(&self) -> Wanted {
+        self.wanted.clone()
+    }
+
+    /// Reads the configuration alone. Blocks.
+    pub(super) fn config(&self) -> Result<Config, Vec<String>> {
+        match Config::load(&self.config) {
+            Ok(loaded) => {
+                self.wanted.read(wants(&loaded.config));
+                Ok(loaded.config)
+            }
+            Err(errors) => Err(errors.lines()),
+        }
+    }
+
+    /// Reads the configuration and every file that it names, after `in_force`. Blocks.
+    pub(super) fn load(&self, in_force: &[CertificateInfo]) -> Loaded<State> {
         let mut files = BTreeSet::from([self.config.clone()]);
         let config::Loaded { config, warnings } = match Config::load(&self.config) {
             Ok(loaded) => loaded,
             Err(errors) => {
-                let file = errors.file.display();
-                let lines = errors.errors.iter().map(|error| format!("{file}: {error}"));
                 return Loaded {
                     files,
-                    result: Err(lines.collect()),
+                    result: Err(errors.lines()),
                 };
             }
         };
         files.extend(config.files());
+        self.wanted.read(wants(&config));
         let mut warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
-        let result = match Material::load(&config, SystemTime::now()) {
+        let result = match Material::load_after(&config, SystemTime::now(), in_force) {
             Ok(material) => {
                 warnings.extend(material.warnings.iter().cloned());
                 Ok(State {

@@ -2,10 +2,12 @@
 //!
 //! Order of the start: what can refuse cheaply comes first (kernel, configuration, certificates),
 //! then the audit log and the admin endpoint, then the listeners. Nothing is accepted before all of
-//! it stands. The engine's workers are threads of their own; all else runs on a small runtime here.
+//! it stands: certificates that come from an authority are waited for. The engine's workers are threads of their own; all else runs on a small runtime here.
 
 mod error;
+mod expiry;
 mod files;
+mod first;
 mod kernel;
 pub(crate) mod signals;
 mod source;
@@ -59,18 +61,28 @@ pub fn run(config_file: PathBuf) -> Result<(), GatewayError> {
 }
 
 async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> {
-    let signals = Signals::catch().map_err(GatewayError::Signals)?;
+    let mut signals = Signals::catch().map_err(GatewayError::Signals)?;
+    let first = files.clone();
+    let config = spawn_blocking(move || first.config()).await;
+    let config =
+        config.map_err(|_| GatewayError::TaskEnded("the first look at the configuration"))?;
+    let config = config.map_err(GatewayError::Config)?;
+    let admin = Admin::bind(config.admin.address).await?;
+    tracing::info!(address = %admin.address(), "admin endpoint listens");
+    let readiness = Arc::new(Readiness::default());
+    tokio::spawn(admin.serve(Arc::clone(&metrics), Arc::clone(&readiness)));
+    let enrolled = first::certificates(&files, &mut signals, &readiness, &metrics).await;
+    if !enrolled {
+        return Ok(());
+    }
     let (state, seen) = load(files.clone()).await?;
     let config = state.config.clone();
     startup::log_config(&config, &state.warnings);
     let audit = Audit::open(&config.audit.sink, Arc::clone(&metrics))?;
     startup::log_audit(&config.audit.sink);
-    let admin = Admin::bind(config.admin.address).await?;
-    tracing::info!(address = %admin.address(), "admin endpoint listens");
-    let readiness = Arc::new(Readiness::default());
-    tokio::spawn(admin.serve(Arc::clone(&metrics), Arc::clone(&readiness)));
     let source = FileSource::start(files, state, Arc::clone(&metrics));
     let gatekeeper = source.gatekeeper();
+    let expiry = source.expiry();
     readiness.material_loaded();
 
     let reopen = audit.reopen();
@@ -93,6 +105,7 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
     );
     let reloader = tokio::spawn(reloader.run());
     tokio::spawn(systemd::feed_watchdog());
+    tokio::spawn(expiry.watch());
     let running = Running {
         engine,
         audit,
@@ -111,7 +124,7 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
 }
 
 async fn load(files: Files) -> Result<(State, Seen), GatewayError> {
-    let settled = spawn_blocking(move || load_settled(|| files.load())).await;
+    let settled = spawn_blocking(move || load_settled(|| files.load(&[]))).await;
     settled
         .map_err(|_| GatewayError::TaskEnded("the first load of the configuration"))?
         .into_state()

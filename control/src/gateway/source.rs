@@ -1,10 +1,11 @@
 //! Publishes what was loaded, at the start and at every reload.
 
+use super::expiry::Expiry;
 use super::files::{Files, State};
 use super::{startup, systemd};
 use crate::admit::{Gatekeeper, Publication};
-use crate::material::Material;
-use crate::metrics::{Metrics, certificate_rows};
+use crate::leaf::LeafStore;
+use crate::metrics::Metrics;
 use crate::reload::{Loaded, Published, Source};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,6 +16,7 @@ use tokio::runtime::Handle;
 pub(super) struct FileSource {
     files: Files,
     gatekeeper: Arc<Gatekeeper>,
+    expiry: Arc<Expiry>,
     metrics: Arc<Metrics>,
 }
 
@@ -24,11 +26,15 @@ impl FileSource {
         let State {
             config, material, ..
         } = state;
-        show_certificates(&metrics, &material);
-        let gatekeeper = Arc::new(Gatekeeper::new(config, material, Handle::current()));
+        let leaves = LeafStore::new(metrics.enrolment.clone());
+        let gatekeeper = Gatekeeper::new(config, material, Handle::current());
+        let gatekeeper = Arc::new(gatekeeper.with_leaves(Arc::clone(&leaves)));
+        let expiry = Expiry::new(Arc::clone(&gatekeeper), leaves, Arc::clone(&metrics));
+        expiry.look(SystemTime::now());
         let source = Self {
             files,
             gatekeeper,
+            expiry: Arc::new(expiry),
             metrics,
         };
         source
@@ -37,6 +43,10 @@ impl FileSource {
             .loaded(source.generation(), SystemTime::now());
         source.show_generation();
         source
+    }
+
+    pub(super) fn expiry(&self) -> Arc<Expiry> {
+        Arc::clone(&self.expiry)
     }
 
     pub(super) fn gatekeeper(&self) -> Arc<Gatekeeper> {
@@ -69,7 +79,8 @@ impl Source for FileSource {
     type State = State;
 
     fn load(&mut self) -> Loaded<State> {
-        self.files.load()
+        self.files
+            .load(&self.gatekeeper.state().material.certificates)
     }
 
     fn publish(&mut self, state: State) -> Published {
@@ -79,8 +90,8 @@ impl Source for FileSource {
             warnings,
         } = state;
         startup::log_config(&config, &warnings);
-        show_certificates(&self.metrics, &material);
         let publication = self.gatekeeper.publish(config, material);
+        self.expiry.look(SystemTime::now());
         self.show_generation();
         let Publication {
             generation,
@@ -99,10 +110,4 @@ impl Source for FileSource {
     fn settled(&mut self) {
         systemd::ready(&self.status());
     }
-}
-
-fn show_certificates(metrics: &Metrics, material: &Material) {
-    metrics
-        .certificates
-        .replace(certificate_rows(&material.certificates));
 }

@@ -16,6 +16,15 @@ pub(crate) fn ready(status: &str) {
     send(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// The process starts, and waits for something that may take longer than `patience`.
+pub(crate) fn waiting(status: &str, patience: Duration) {
+    let extend = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
+    send(&[
+        NotifyState::ExtendTimeoutUsec(extend),
+        NotifyState::Status(status),
+    ]);
+}
+
 /// A reload begins; [`ready`] must follow.
 pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {

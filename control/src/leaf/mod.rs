@@ -5,7 +5,10 @@
 //! memory, so a key each would protect nothing, and cost a key pair per target. A reload makes a new
 //! issuer and with it a new key.
 
+mod asked;
 mod cache;
+
+pub use asked::{LeafRequests, LeafStore};
 
 pub use crate::pki::{Authority, AuthorityError};
 
@@ -19,9 +22,8 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
-use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
@@ -98,6 +100,30 @@ pub enum LeafError {
         /// What it said.
         source: rcgen::Error,
     },
+    /// The authority gave none.
+    #[error("no certificate for {host} from the authority: {why}")]
+    Refused {
+        /// For whom.
+        host: Host,
+        /// The part that failed, and why.
+        why: Arc<str>,
+    },
+    /// The authority takes too long.
+    #[error("no certificate for {host} from the authority within {after:?}; try again")]
+    Slow {
+        /// For whom.
+        host: Host,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// Too many are asked for at once.
+    #[error("no certificate for {host}: {limit} others are asked of the authority now; try again")]
+    Busy {
+        /// For whom.
+        host: Host,
+        /// How many may be.
+        limit: usize,
+    },
     /// The system gave no random bytes.
     #[error("cannot draw a serial number for {host}: the system's random source failed")]
     Random {
@@ -132,7 +158,6 @@ pub struct LeafIssuer {
     authority: Authority,
     lifetime: Duration,
     clients: Option<Arc<dyn ClientCertVerifier>>,
-    provider: Arc<CryptoProvider>,
     key: KeyPair,
     signing: Arc<dyn SigningKey>,
     cache: Cache,
@@ -160,7 +185,7 @@ impl LeafIssuer {
             clients,
         } = options;
         authority.signs_for(Role::Server)?;
-        let provider = Arc::new(default_provider());
+        let provider = default_provider();
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(IssuerError::LeafKey)?;
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let signing = provider
@@ -172,7 +197,6 @@ impl LeafIssuer {
             authority,
             lifetime,
             clients,
-            provider,
             key,
             signing,
             cache,
@@ -254,44 +278,45 @@ impl LeafIssuer {
             .map_err(failed)?;
         let mut chain = vec![leaf.into()];
         chain.extend_from_slice(self.authority.intermediates());
-        let config = self.config(host, chain, client_auth)?;
+        let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&self.signing)));
+        let config = tls_server(host, certified, client_auth, self.clients.as_ref())?;
         Ok(Leaf {
             config: Arc::new(config),
             not_before: not_before.into(),
             renew_at: start.saturating_add((not_after - start) * 2 / 3).into(),
         })
     }
+}
 
-    fn config(
-        &self,
-        host: &Host,
-        chain: Vec<CertificateDer<'static>>,
-        client_auth: ClientAuth,
-    ) -> Result<ServerConfig, LeafError> {
-        let clients = match (client_auth, &self.clients) {
-            (ClientAuth::None, _) => WebPkiClientVerifier::no_client_auth(),
-            (ClientAuth::Required, Some(clients)) => Arc::clone(clients),
-            (ClientAuth::Required, None) => {
-                return Err(LeafError::NoClientAuthority { host: host.clone() });
-            }
-        };
-        let certified = CertifiedKey::new(chain, Arc::clone(&self.signing));
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(|source| LeafError::Tls {
-                host: host.clone(),
-                source,
-            })?
-            .with_client_cert_verifier(clients)
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // A peer that closes with unread tickets resets the connection, and data can be lost.
-        config.send_tls13_tickets = 0;
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        // Kernel TLS takes the traffic secrets.
-        config.enable_secret_extraction = true;
-        Ok(config)
-    }
+/// Builds the TLS server that shows a leaf.
+fn tls_server(
+    host: &Host,
+    certified: Arc<CertifiedKey>,
+    client_auth: ClientAuth,
+    clients: Option<&Arc<dyn ClientCertVerifier>>,
+) -> Result<ServerConfig, LeafError> {
+    let clients = match (client_auth, clients) {
+        (ClientAuth::None, _) => WebPkiClientVerifier::no_client_auth(),
+        (ClientAuth::Required, Some(clients)) => Arc::clone(clients),
+        (ClientAuth::Required, None) => {
+            return Err(LeafError::NoClientAuthority { host: host.clone() });
+        }
+    };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|source| LeafError::Tls {
+            host: host.clone(),
+            source,
+        })?
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // A peer that closes with unread tickets resets the connection, and data can be lost.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    // Kernel TLS takes the traffic secrets.
+    config.enable_secret_extraction = true;
+    Ok(config)
 }
 
 fn params(host: &Host) -> Result<CertificateParams, rcgen::Error> {

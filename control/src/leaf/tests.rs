@@ -8,6 +8,7 @@ use crate::pki::testing::{Made, NOW, Recipe, authority, client, kubelet, now};
 use crate::verify::client_verifier;
 use rcgen::{BasicConstraints, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SignatureAlgorithm};
 use rustls::client::Resumption;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
 use std::process::Command;

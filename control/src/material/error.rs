@@ -3,6 +3,7 @@
 use crate::inventory::NodeListError;
 use crate::leaf::IssuerError;
 use crate::pem::{FileRef, PemError};
+use crate::pki::Flaw;
 use crate::verify::TrustError;
 use std::fmt;
 
@@ -30,6 +31,14 @@ pub enum MaterialError {
     /// A PEM file.
     #[error("{0}")]
     Pem(PemError),
+    /// A certificate that is not for its role.
+    #[error("{file}: {flaw}")]
+    Role {
+        /// Its file.
+        file: FileRef,
+        /// What is wrong.
+        flaw: Flaw,
+    },
     /// An inventory or pins file.
     #[error("{field}: {error}{}", Cause(error))]
     Nodes {

@@ -3,12 +3,15 @@
 use super::error::{MaterialError, MaterialErrors};
 use super::listener::server_config;
 use super::{CertificateInfo, KubeletMaterial, Material};
-use crate::config::{Config, RuleAction, TcpTransport, Transport, Upstream, Verification};
+use crate::config::{
+    Config, LeafSigner, RuleAction, TcpTransport, Transport, Upstream, Verification,
+};
 use crate::identity::CertificateFacts;
 use crate::inventory::{Inventory, NodeListError};
-use crate::leaf::{Authority, DEFAULT_CAPACITY, LeafIssuer, LeafOptions};
-use crate::pem::{CaBundle, Credential, FileRef, Role, note};
+use crate::leaf::{Authority, DEFAULT_CAPACITY, LeafIssuer, LeafOptions, LeafRequests};
+use crate::pem::{self, CaBundle, Credential, FileRef, NoteKind, Role, note};
 use crate::pins::Pins;
+use crate::pki::{Expected, Flaw, unfit};
 use crate::verify::{KubeletTrust, Mode, TargetTrust, Trust, client_verifier};
 use eyesplice_dataplane::seam::{ListenerName, ListenerTls};
 use rustls::server::danger::ClientCertVerifier;
@@ -18,18 +21,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+/// What lives shorter is not renewed by hand.
+const SHORT_LIFE: time::Duration = time::Duration::days(35);
+
 /// What was found so far.
-pub(super) struct Loader {
+pub(super) struct Loader<'a> {
     now: SystemTime,
+    in_force: &'a [CertificateInfo],
     errors: Vec<MaterialError>,
     certificates: Vec<CertificateInfo>,
     warnings: Vec<String>,
 }
 
-impl Loader {
-    pub(super) fn new(now: SystemTime) -> Self {
+impl<'a> Loader<'a> {
+    pub(super) fn new(now: SystemTime, in_force: &'a [CertificateInfo]) -> Self {
         Self {
             now,
+            in_force,
             errors: Vec::new(),
             certificates: Vec::new(),
             warnings: Vec::new(),
@@ -48,6 +56,19 @@ impl Loader {
         }
     }
 
+    /// The gateway's own certificate for the authority, if it has one.
+    pub(super) fn identity(&mut self, config: &Config) {
+        let Some(identity) = &config.identity else {
+            return;
+        };
+        self.bundle(FileRef::new("identity.caFile", &identity.ca_file));
+        if let Some(file) = &identity.issuer_ca_file {
+            self.bundle(FileRef::new("identity.issuerCAFile", file));
+        }
+        let file = FileRef::new("identity", identity.client_file());
+        self.credential(file.clone(), file, Role::Client);
+    }
+
     /// TLS of the TCP listeners; those with errors are left out.
     pub(super) fn listeners(&mut self, config: &Config) -> HashMap<ListenerName, ListenerTls> {
         let mut listeners = HashMap::new();
@@ -63,12 +84,13 @@ impl Loader {
     }
 
     fn listener(&mut self, field: &str, tcp: &TcpTransport) -> Option<ListenerTls> {
+        let (certificate, key) = match &tcp.tls_from_authority {
+            Some(_) => ("tlsFromAuthority", "tlsFromAuthority"),
+            None => ("tlsCertFile", "tlsPrivateKeyFile"),
+        };
         let credential = self.credential(
-            FileRef::new(format!("{field}.tlsCertFile"), &tcp.tls_cert_file),
-            FileRef::new(
-                format!("{field}.tlsPrivateKeyFile"),
-                &tcp.tls_private_key_file,
-            ),
+            FileRef::new(format!("{field}.{certificate}"), &tcp.tls_cert_file),
+            FileRef::new(format!("{field}.{key}"), &tcp.tls_private_key_file),
             Role::Server,
         );
         let clients = self.bundle(FileRef::new(
@@ -110,36 +132,69 @@ impl Loader {
     pub(super) fn issuer(
         &mut self,
         config: &Config,
-        clients: Option<Arc<dyn ClientCertVerifier>>,
+        clients: Option<&Arc<dyn ClientCertVerifier>>,
     ) -> Option<Arc<LeafIssuer>> {
         let ca = config.egress_ca.as_ref()?;
-        let certificate = FileRef::new("egressCA.certFile", &ca.cert_file);
-        let key = FileRef::new("egressCA.keyFile", &ca.key_file);
+        let LeafSigner::Files {
+            cert_file,
+            key_file,
+        } = &ca.signer
+        else {
+            return None;
+        };
+        let certificate = FileRef::new("egressCA.certFile", cert_file);
+        let key = FileRef::new("egressCA.keyFile", key_file);
         self.guard(&key);
         let authority = Authority::load(&certificate, &key);
         let authority =
             self.keep(authority.map_err(|error| MaterialError::Issuer(error.into())))?;
         let facts = authority.facts();
         self.record(&certificate, facts);
-        self.warnings
-            .extend(note(&certificate, facts, self.now).map(|note| note.to_string()));
+        self.in_time(&certificate, facts);
         let issuer = LeafIssuer::new(LeafOptions {
             authority,
             lifetime: ca.leaf_lifetime,
             capacity: DEFAULT_CAPACITY,
-            clients,
+            clients: clients.cloned(),
         });
         self.keep(issuer.map_err(MaterialError::Issuer))
             .map(Arc::new)
+    }
+
+    /// How leaves are asked of the authority, if they are.
+    pub(super) fn leaf_requests(
+        &mut self,
+        config: &Config,
+        clients: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Option<Arc<LeafRequests>> {
+        let (ca, identity) = (config.egress_ca.as_ref()?, config.identity.clone()?);
+        let LeafSigner::Authority { ca_file } = &ca.signer else {
+            return None;
+        };
+        let file = FileRef::new("egressCA.caFile", ca_file);
+        self.bundle(file.clone())?;
+        let certificates = pem::certificates(&file).map_err(MaterialError::Pem);
+        let certificates = self.keep(certificates)?;
+        Some(Arc::new(LeafRequests {
+            identity,
+            authority: (file.to_string(), certificates),
+            lifetime: ca.leaf_lifetime,
+            clients,
+        }))
     }
 
     /// Both identities of kubelet streams, if they are configured.
     pub(super) fn kubelet(&mut self, config: &Config) -> Option<KubeletMaterial> {
         let kubelet = config.kubelet.as_ref()?;
         let roots = self.bundle(FileRef::new("kubelet.caFile", &kubelet.ca_file));
+        let (certificate, key) = if kubelet.client_from_authority {
+            ("kubelet.clientFromAuthority", "kubelet.clientFromAuthority")
+        } else {
+            ("kubelet.clientCertFile", "kubelet.clientKeyFile")
+        };
         let client = self.credential(
-            FileRef::new("kubelet.clientCertFile", &kubelet.client_cert_file),
-            FileRef::new("kubelet.clientKeyFile", &kubelet.client_key_file),
+            FileRef::new(certificate, &kubelet.client_cert_file),
+            FileRef::new(key, &kubelet.client_key_file),
             Role::Client,
         );
         let inventory = self.nodes(
@@ -207,10 +262,43 @@ impl Loader {
         self.guard(&key);
         let loaded = Credential::load(certificate, &key, role);
         let credential = self.keep(loaded.map_err(MaterialError::Pem))?;
-        self.warnings
-            .extend(credential.notes(self.now).map(|note| note.to_string()));
         self.record(&credential.file, &credential.leaf);
+        let expected = Expected {
+            role,
+            subject: None,
+            names: None,
+            authorities: None,
+        };
+        let chain = &credential.certified.cert;
+        for flaw in unfit(&expected, chain, &credential.leaf, self.now) {
+            if !matches!(flaw, Flaw::Validity(_)) {
+                let file = credential.file.clone();
+                self.errors.push(MaterialError::Role { file, flaw });
+            }
+        }
+        self.in_time(&credential.file, &credential.leaf);
         Some(credential)
+    }
+
+    /// What has expired, or is not valid yet, must not come into force; what is in force already is
+    /// warned of.
+    fn in_time(&mut self, file: &FileRef, facts: &CertificateFacts) {
+        let Some(note) = note(file, facts, self.now) else {
+            return;
+        };
+        let own = CertificateInfo::new(file, facts);
+        let known = self.in_force.iter().any(|other| other.is_same(&own));
+        if matches!(note.kind, NoteKind::ExpiresSoon(_)) || known {
+            // A short life is renewed by a program; whether that works, the gateway watches.
+            if facts.not_after - facts.not_before > SHORT_LIFE {
+                self.warnings.push(note.to_string());
+            }
+        } else {
+            self.errors.push(MaterialError::Role {
+                file: file.clone(),
+                flaw: Flaw::Validity(note.kind),
+            });
+        }
     }
 
     fn bundle(&mut self, file: FileRef) -> Option<CaBundle> {

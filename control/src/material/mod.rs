@@ -12,7 +12,7 @@ pub use error::{MaterialError, MaterialErrors};
 use crate::config::Config;
 use crate::identity::CertificateFacts;
 use crate::inventory::Inventory;
-use crate::leaf::LeafIssuer;
+use crate::leaf::{LeafIssuer, LeafRequests};
 use crate::pem::FileRef;
 use crate::verify::Trust;
 use eyesplice_dataplane::seam::{ActionPolicy, ListenerName, ListenerTls};
@@ -30,6 +30,8 @@ pub struct Material {
     pub listeners: HashMap<ListenerName, ListenerTls>,
     /// Issuer of leaves, if a rule terminates TLS.
     pub issuer: Option<Arc<LeafIssuer>>,
+    /// How leaves are asked of an authority instead.
+    pub leaf_requests: Option<Arc<LeafRequests>>,
     /// Both identities of kubelet streams.
     pub kubelet: Option<KubeletMaterial>,
     /// Trust of each rule that has its own, by the rule's index.
@@ -62,17 +64,40 @@ pub struct CertificateInfo {
     pub file: PathBuf,
     /// Whose it is.
     pub subject: String,
+    /// Its serial number, in hex.
+    pub serial: String,
+    /// It signs others.
+    pub authority: bool,
+    /// When it begins.
+    pub not_before: SystemTime,
     /// When it ends.
     pub not_after: SystemTime,
 }
 
 impl CertificateInfo {
+    /// Says whether it is the same certificate, wherever it lies.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let key = |info: &Self| {
+            let serial = info.serial.clone();
+            (
+                serial,
+                info.subject.clone(),
+                info.not_before,
+                info.not_after,
+            )
+        };
+        key(self) == key(other)
+    }
+
     /// Takes what metrics show of a certificate.
     pub(crate) fn new(file: &FileRef, facts: &CertificateFacts) -> Self {
         Self {
             field: file.field.clone(),
             file: file.path.clone(),
             subject: facts.subject.to_string(),
+            serial: facts.serial.clone(),
+            authority: facts.authority,
+            not_before: facts.not_before.into(),
             not_after: facts.not_after.into(),
         }
     }
@@ -84,15 +109,32 @@ impl Material {
     /// # Errors
     /// All that is wrong with any file.
     pub fn load(config: &Config, now: SystemTime) -> Result<Self, MaterialErrors> {
-        let mut loader = Loader::new(now);
+        Self::load_after(config, now, &[])
+    }
+
+    /// As [`load`](Self::load), after other files were in force. A certificate whose time is over,
+    /// or has not come, is an error unless it is in force already: it must replace no better one, and
+    /// keep no other change from coming into force.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_after(
+        config: &Config,
+        now: SystemTime,
+        in_force: &[CertificateInfo],
+    ) -> Result<Self, MaterialErrors> {
+        let mut loader = Loader::new(now, in_force);
+        loader.identity(config);
         let listeners = loader.listeners(config);
         let clients = loader.apiserver_clients(config);
-        let issuer = loader.issuer(config, clients);
+        let issuer = loader.issuer(config, clients.as_ref());
+        let leaf_requests = loader.leaf_requests(config, clients);
         let kubelet = loader.kubelet(config);
         let targets = loader.targets(config);
         loader.finish(|certificates, warnings| Self {
             listeners,
             issuer,
+            leaf_requests,
             kubelet,
             targets,
             certificates,

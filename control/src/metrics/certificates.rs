@@ -2,23 +2,25 @@
 
 use super::Row;
 use crate::material::CertificateInfo;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One row per certificate: field and file, and its end in seconds since 1970.
 pub(crate) fn certificate_rows(certificates: &[CertificateInfo]) -> Vec<Row> {
     let row = |certificate: &CertificateInfo| {
-        let seconds = match certificate.not_after.duration_since(UNIX_EPOCH) {
-            Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-            Err(_) => 0,
-        };
         let labels = vec![
             ("name", certificate.field.clone()),
             ("file", certificate.file.display().to_string()),
         ];
         Row {
             labels,
-            value: seconds,
+            value: seconds(certificate.not_after),
         }
     };
     certificates.iter().map(row).collect()
+}
+
+/// An instant in seconds since 1970.
+pub(crate) fn seconds(at: SystemTime) -> i64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

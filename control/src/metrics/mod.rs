@@ -9,6 +9,7 @@ mod authority;
 mod certificates;
 mod config;
 mod engine;
+mod enrolment;
 mod generations;
 mod process;
 mod streams;
@@ -16,9 +17,10 @@ mod table;
 
 pub use audit::AuditMetrics;
 pub use authority::AuthorityMetrics;
-pub(crate) use certificates::certificate_rows;
+pub(crate) use certificates::{certificate_rows, seconds};
 pub use config::ConfigMetrics;
 pub use engine::EngineMetrics;
+pub use enrolment::EnrolmentMetrics;
 pub use generations::Generations;
 pub use streams::StreamMetrics;
 pub use table::{Row, Table};
@@ -43,6 +45,8 @@ pub struct Metrics {
     pub audit: AuditMetrics,
     /// The authority's decisions and signatures.
     pub authority: AuthorityMetrics,
+    /// What the gateway asks of an authority.
+    pub enrolment: EnrolmentMetrics,
     /// Configuration and reloads.
     pub config: ConfigMetrics,
     /// The workers' live counters.
@@ -67,6 +71,7 @@ impl Metrics {
         let streams = StreamMetrics::register(own);
         let audit = AuditMetrics::register(own);
         let authority = AuthorityMetrics::register(own);
+        let enrolment = EnrolmentMetrics::register(own);
         let config = ConfigMetrics::register(own);
         let engine = Arc::new(EngineMetrics::default());
         own.register_collector(Box::new(Arc::clone(&engine)));
@@ -91,6 +96,7 @@ impl Metrics {
             streams,
             audit,
             authority,
+            enrolment,
             config,
             engine,
             generations,

@@ -47,6 +47,8 @@ pub enum Flaw {
     NoDigitalSignature,
     /// It does not cover a name that its role is called by.
     MissingName(HostAddress),
+    /// It covers no name at all.
+    Nameless,
     /// It covers a name that its role does not have.
     ForeignName(String),
     /// No path leads to its CA.
@@ -145,6 +147,10 @@ impl fmt::Display for Flaw {
                     "does not cover {name}; renew it, which adds its role's names"
                 )
             }
+            Self::Nameless => f.write_str(
+                "has no DNS name or IP address as subject alternative name, so that nobody accepts it \
+                 as a server's; issue it anew",
+            ),
             Self::ForeignName(name) => {
                 write!(
                     f,

@@ -87,7 +87,7 @@ fn parse_examples_are_valid_and_the_full_one_has_every_field() {
     // The list of known fields comes from the reader itself: a misspelt field names its neighbours.
     let full = include_str!("../../../examples/gateway-full.yaml");
     let reference = include_str!("../../../../docs/config.md");
-    let sections: [(&str, Text); 14] = [
+    let sections: [(&str, Text); 17] = [
         ("", |f| with(f)),
         ("unix", |f| {
             format!("{HEAD}listeners: [{{name: l, unix: {{path: /x, {f}}}}}]\n{SPLICE}")
@@ -102,7 +102,14 @@ fn parse_examples_are_valid_and_the_full_one_has_every_field() {
                 "cidrs: [10.0.0.0/8], action: originate, upstream: {{{f}}}"
             ))
         }),
+        ("identity", |f| with(&format!("identity: {{{f}}}"))),
+        ("tlsFromAuthority", |f| {
+            format!("{HEAD}listeners: [{{name: l, tcp: {{tlsFromAuthority: {{{f}}}}}}}]\n{SPLICE}")
+        }),
         ("egressCA", |f| with(&format!("egressCA: {{{f}}}"))),
+        ("egressCA", |f| {
+            with(&format!("egressCA: {{fromAuthority: true, {f}}}"))
+        }),
         ("kubelet", |f| with(&format!("kubelet: {{{f}}}"))),
         ("actions", |f| {
             with(&format!("kubelet: {{actions: {{{f}}}}}"))

@@ -1,0 +1,28 @@
+//! Keeps what a gateway holds from an authority: asks, checks, writes, renews.
+//!
+//! `want` says what a configuration wants. Each certificate lies with its key in one file of the
+//! identity's directory, which the gateway loads, judges and reloads like any other file: a renewal
+//! is a file that changed. `obtain` does one of them, `keep` all of them for as long as the gateway
+//! runs. Leaves are not kept here: they live in memory (`leaf`).
+
+mod keep;
+mod obtain;
+mod want;
+
+pub(crate) use keep::{Progress, Wanted, keep};
+pub(crate) use obtain::{connect, read};
+pub(crate) use want::wants;
+
+use crate::authority::{GATEWAY_GROUP, GATEWAY_PREFIX};
+use crate::config::Identity;
+
+/// The user that an identity is to the authority.
+pub(crate) fn user(identity: &Identity) -> String {
+    format!("{GATEWAY_PREFIX}{}", identity.name)
+}
+
+/// The group of that user.
+pub(crate) const GROUP: &str = GATEWAY_GROUP;
+
+#[cfg(test)]
+mod tests;

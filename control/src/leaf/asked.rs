@@ -1,0 +1,395 @@
+//! Leaves that an authority signs: the egress CA's key lies there alone.
+//!
+//! The first stream to a host asks and waits, others of the same host wait with it. Later ones find
+//! the leaf, which is renewed behind their backs from two thirds of its life on; a renewal that fails
+//! leaves the old one until its end. What was refused is remembered for a moment, so that streams to
+//! names that no node has do not become requests. Leaves outlive reloads, as far as the CA of the
+//! configuration in force vouches for them.
+
+use super::{ClientAuth, DEFAULT_CAPACITY, LeafError, tls_server};
+use crate::authority::Signer;
+use crate::bootstrap::{BootstrapError, Wish, certificate};
+use crate::cli::chain;
+use crate::config::Identity;
+use crate::enrol::{self, GROUP};
+use crate::identity::{CertificateFacts, instant};
+use crate::inventory::HostAddress;
+use crate::metrics::EnrolmentMetrics;
+use crate::pem::Role;
+use crate::pki::{Expected, unfit};
+use eyesplice_proto::authority::Host;
+use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::CertificateDer;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::CertifiedKey;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// Requests under way: each is a connection to the authority.
+const FLIGHTS: usize = 64;
+/// How long a request may take, its streams may have left long since.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Hosts that were refused and are remembered.
+const REFUSED: usize = 4096;
+/// How long a refusal is remembered: an inventory that was corrected helps soon.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+/// How long it is remembered that the authority did not answer.
+const FAILED_FOR: Duration = Duration::from_secs(1);
+/// Between two tries to renew a leaf that is still good.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
+
+/// How a configuration asks for leaves.
+pub struct LeafRequests {
+    pub(crate) identity: Identity,
+    /// What the CA is called in messages, and its certificates.
+    pub(crate) authority: (String, Vec<CertificateDer<'static>>),
+    pub(crate) lifetime: Duration,
+    pub(crate) clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl fmt::Debug for LeafRequests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeafRequests")
+            .field("identity", &self.identity)
+            .field("authority", &self.authority.0)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LeafRequests {
+    /// Builds the TLS server that shows a leaf.
+    pub(crate) fn server_config(
+        &self,
+        host: &Host,
+        leaf: Arc<CertifiedKey>,
+        client_auth: ClientAuth,
+    ) -> Result<Arc<ServerConfig>, LeafError> {
+        tls_server(host, leaf, client_auth, self.clients.as_ref()).map(Arc::new)
+    }
+
+    fn wish(&self, host: &Host) -> Wish {
+        Wish {
+            signer: Signer::EgressLeaf,
+            common_name: enrol::user(&self.identity),
+            organization: GROUP,
+            names: vec![HostAddress::from(host)],
+            lifetime: Some(self.lifetime),
+        }
+    }
+
+    /// Holds a leaf against its role: the API server must accept it for this host.
+    fn check(
+        &self,
+        host: &Host,
+        chain: &[CertificateDer<'static>],
+        facts: &CertificateFacts,
+        now: SystemTime,
+    ) -> Result<(), BootstrapError> {
+        let wish = self.wish(host);
+        let (place, certificates) = &self.authority;
+        let expected = Expected {
+            role: Role::Server,
+            subject: Some((&wish.common_name, wish.organization)),
+            names: Some(&wish.names),
+            authorities: Some((place, certificates)),
+        };
+        match unfit(&expected, chain, facts, now).into_iter().next() {
+            None => Ok(()),
+            Some(flaw) => Err(BootstrapError::Role(flaw)),
+        }
+    }
+
+    async fn ask(&self, host: &Host) -> Result<Leaf, BootstrapError> {
+        // Three small files, at one connection each.
+        let client = enrol::connect(&self.identity)?;
+        let issued = certificate(&client, &self.wish(host), PATIENCE).await?;
+        let (chain, facts, key) = enrol::read(&issued)?;
+        let now = SystemTime::now();
+        self.check(host, &chain, &facts, now)?;
+        let provider = default_provider();
+        let key = provider
+            .key_provider
+            .load_private_key(key.der().clone_key());
+        let key = key.map_err(BootstrapError::Setup)?;
+        let end = SystemTime::from(facts.not_after);
+        let left = end.duration_since(now).unwrap_or_default();
+        Ok(Leaf {
+            renew_at: now + left * 2 / 3,
+            end,
+            certified: Arc::new(CertifiedKey::new(chain, key)),
+            facts,
+            authority: self.authority.1.clone(),
+            used: 0,
+        })
+    }
+}
+
+/// A leaf that came.
+struct Leaf {
+    certified: Arc<CertifiedKey>,
+    facts: CertificateFacts,
+    renew_at: SystemTime,
+    end: SystemTime,
+    /// Against which CA it was judged.
+    authority: Vec<CertificateDer<'static>>,
+    /// The number of its last use; 0: none.
+    used: u64,
+}
+
+type Outcome = Result<Arc<CertifiedKey>, Arc<str>>;
+type Flight = watch::Receiver<Option<Outcome>>;
+
+#[derive(Default)]
+struct Inner {
+    leaves: HashMap<Host, Leaf>,
+    refused: HashMap<Host, (SystemTime, Arc<str>)>,
+    flights: HashMap<Host, Flight>,
+    uses: u64,
+}
+
+/// All leaves that came from the authority.
+#[derive(Default)]
+pub struct LeafStore {
+    inner: Mutex<Inner>,
+    metrics: EnrolmentMetrics,
+}
+
+impl fmt::Debug for LeafStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let leaves = self.lock().leaves.len();
+        f.debug_struct("LeafStore")
+            .field("leaves", &leaves)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is known of a host.
+enum Known {
+    Leaf(Arc<CertifiedKey>),
+    Refused(Arc<str>),
+    Flight(Flight),
+    Busy,
+}
+
+impl LeafStore {
+    /// Counts in `metrics`.
+    pub fn new(metrics: EnrolmentMetrics) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Mutex::default(),
+            metrics,
+        })
+    }
+
+    /// Finds the leaf of a host, or asks for it and waits at most `patience`. Needs a runtime.
+    pub(crate) async fn find(
+        self: &Arc<Self>,
+        requests: &Arc<LeafRequests>,
+        host: &Host,
+        now: SystemTime,
+        patience: Duration,
+    ) -> Result<Arc<CertifiedKey>, LeafError> {
+        let refused = |why| LeafError::Refused {
+            host: host.clone(),
+            why,
+        };
+        let mut flight = match self.look(requests, host, now) {
+            Known::Leaf(leaf) => return Ok(leaf),
+            Known::Refused(why) => return Err(refused(why)),
+            Known::Flight(flight) => flight,
+            Known::Busy => {
+                return Err(LeafError::Busy {
+                    host: host.clone(),
+                    limit: FLIGHTS,
+                });
+            }
+        };
+        let outcome = timeout(patience, flight.wait_for(Option::is_some)).await;
+        match outcome {
+            Ok(Ok(outcome)) => match &*outcome {
+                Some(Ok(leaf)) => Ok(Arc::clone(leaf)),
+                Some(Err(why)) => Err(refused(Arc::clone(why))),
+                None => Err(refused("its request ended without an answer".into())),
+            },
+            Ok(Err(_)) => Err(refused("its request ended without an answer".into())),
+            Err(_) => Err(LeafError::Slow {
+                host: host.clone(),
+                after: patience,
+            }),
+        }
+    }
+
+    /// Renews leaves that are in use and due, forgets those that ended, and gives when the next one
+    /// in use ends: others lapse. Needs a runtime.
+    pub(crate) fn sweep(
+        self: &Arc<Self>,
+        requests: &Arc<LeafRequests>,
+        now: SystemTime,
+    ) -> Option<SystemTime> {
+        let mut inner = self.lock();
+        inner.leaves.retain(|_, leaf| now < leaf.end);
+        inner.refused.retain(|_, (until, _)| now < *until);
+        let due = inner.leaves.iter();
+        let due = due.filter(|(_, leaf)| leaf.used > 0 && leaf.renew_at <= now);
+        let due: Vec<Host> = due.map(|(host, _)| host.clone()).collect();
+        for host in due {
+            self.start(&mut inner, requests, &host);
+        }
+        self.count(&inner);
+        let used = inner.leaves.values().filter(|leaf| leaf.used > 0);
+        used.map(|leaf| leaf.end).min()
+    }
+
+    fn look(self: &Arc<Self>, requests: &Arc<LeafRequests>, host: &Host, now: SystemTime) -> Known {
+        let mut inner = self.lock();
+        inner.uses += 1;
+        let uses = inner.uses;
+        if let Some(leaf) = inner.leaves.get_mut(host) {
+            if leaf.authority != requests.authority.1 {
+                let judged = requests.check(host, &leaf.certified.cert, &leaf.facts, now);
+                if judged.is_ok() {
+                    leaf.authority.clone_from(&requests.authority.1);
+                }
+            }
+            let start = SystemTime::from(leaf.facts.not_before);
+            if leaf.authority == requests.authority.1 && start <= now && now < leaf.end {
+                leaf.used = uses;
+                let (found, due) = (Arc::clone(&leaf.certified), leaf.renew_at <= now);
+                if due {
+                    self.start(&mut inner, requests, host);
+                }
+                return Known::Leaf(found);
+            }
+        }
+        if let Some((until, why)) = inner.refused.get(host)
+            && now < *until
+        {
+            return Known::Refused(Arc::clone(why));
+        }
+        self.start(&mut inner, requests, host)
+            .map_or(Known::Busy, Known::Flight)
+    }
+
+    /// Asks for a leaf, unless that is done already.
+    fn start(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        requests: &Arc<LeafRequests>,
+        host: &Host,
+    ) -> Option<Flight> {
+        if let Some(flight) = inner.flights.get(host) {
+            return Some(flight.clone());
+        }
+        if inner.flights.len() >= FLIGHTS {
+            return None;
+        }
+        let (sender, flight) = watch::channel(None);
+        inner.flights.insert(host.clone(), flight.clone());
+        let (store, requests, host) = (Arc::clone(self), Arc::clone(requests), host.clone());
+        tokio::spawn(async move {
+            let landing = Landing {
+                store: &store,
+                host: &host,
+            };
+            let outcome = requests.ask(&host).await;
+            let outcome = store.land(&host, outcome, SystemTime::now());
+            drop(landing);
+            sender.send_replace(Some(outcome));
+        });
+        Some(flight)
+    }
+
+    fn land(&self, host: &Host, outcome: Result<Leaf, BootstrapError>, now: SystemTime) -> Outcome {
+        let mut inner = self.lock();
+        match outcome {
+            Ok(leaf) => {
+                self.metrics.answered(Signer::EgressLeaf, "issued");
+                tracing::debug!(%host, end = instant(leaf.facts.not_after), "leaf came");
+                let certified = Arc::clone(&leaf.certified);
+                inner.refused.remove(host);
+                inner.keep(host, leaf);
+                self.count(&inner);
+                Ok(certified)
+            }
+            Err(error) => {
+                let result = error.result();
+                self.metrics.answered(Signer::EgressLeaf, result);
+                let why: Arc<str> = format!("{}: {}", error.cause(), chain(&error)).into();
+                if let Some(old) = inner.leaves.get_mut(host)
+                    && now < old.end
+                {
+                    old.renew_at = now + RENEWAL_PAUSE;
+                    let until = instant(old.facts.not_after);
+                    tracing::warn!(%host, why = &*why, until, "leaf is not renewed; the old one stays");
+                } else {
+                    tracing::warn!(%host, why = &*why, "no leaf from the authority");
+                }
+                let pause = if result == "refused" {
+                    REFUSED_FOR
+                } else {
+                    FAILED_FOR
+                };
+                inner.refuse(host, now + pause, Arc::clone(&why));
+                Err(why)
+            }
+        }
+    }
+
+    fn count(&self, inner: &Inner) {
+        let leaves = i64::try_from(inner.leaves.len()).unwrap_or(i64::MAX);
+        self.metrics.leaves.set(leaves);
+    }
+
+    /// A panic while the lock was held leaves maps that are whole: every change is one call.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn keep(&mut self, host: &Host, leaf: Leaf) {
+        if self.leaves.len() >= DEFAULT_CAPACITY && !self.leaves.contains_key(host) {
+            let oldest = self.leaves.iter().min_by_key(|(_, leaf)| leaf.used);
+            if let Some(oldest) = oldest.map(|(host, _)| host.clone()) {
+                self.leaves.remove(&oldest);
+            }
+        }
+        let asked_for = self.flights.contains_key(host);
+        // The stream that asked for it uses it; a renewal waits for its first.
+        let used = if asked_for && !self.leaves.contains_key(host) {
+            self.uses
+        } else {
+            0
+        };
+        self.leaves.insert(host.clone(), Leaf { used, ..leaf });
+    }
+
+    fn refuse(&mut self, host: &Host, until: SystemTime, why: Arc<str>) {
+        if self.refused.len() >= REFUSED && !self.refused.contains_key(host) {
+            let first = self.refused.iter().min_by_key(|(_, (until, _))| *until);
+            if let Some(first) = first.map(|(host, _)| host.clone()) {
+                self.refused.remove(&first);
+            }
+        }
+        self.refused.insert(host.clone(), (until, why));
+    }
+}
+
+/// Takes a request off the list, even if it panics.
+struct Landing<'a> {
+    store: &'a LeafStore,
+    host: &'a Host,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.store.lock().flights.remove(self.host);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,303 @@
+//! A gateway whose certificates all come from an authority: two real processes over loopback.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a step of a test that fails ends it")]
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// How long a condition may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const EYESPLICE: &str = env!("CARGO_BIN_EXE_eyesplice");
+
+const AUTHORITY: &str = "\
+apiVersion: eyesplice.dev/v1alpha1
+kind: AuthorityConfig
+listen: {address: '127.0.0.1:0', tlsCertFile: pki/apiserver.crt, tlsPrivateKeyFile: pki/apiserver.key}
+authentication: {clientCAFile: pki/ca.crt, bootstrapTokenDir: tokens}
+store: {path: authority.redb}
+signers:
+- {signerName: eyesplice.dev/gateway-client, certFile: pki/ca.crt, keyFile: pki/ca.key}
+- {signerName: eyesplice.dev/serving, certFile: pki/ca.crt, keyFile: pki/ca.key}
+- {signerName: eyesplice.dev/egress-leaf, certFile: pki/egress-ca.crt, keyFile: pki/egress-ca.key}
+approval:
+  inventoryFile: pki/inventory.yaml
+  gateways: [{name: gw, addresses: [127.0.0.1]}]
+admin: {address: '127.0.0.1:0'}
+";
+
+const GATEWAY: &str = "\
+apiVersion: eyesplice.dev/v1alpha1
+kind: GatewayConfig
+identity:
+  name: gw
+  server: https://SERVER
+  caFile: pki/ca.crt
+  tokenFile: token
+  dir: identity
+  issuerCAFile: pki/ca.crt
+listeners:
+- name: uds
+  unix: {path: egress.sock}
+- name: mtls
+  tcp:
+    address: '127.0.0.1:0'
+    tlsFromAuthority: {names: [127.0.0.1]}
+    clientCAFile: pki/egress-client-ca.crt
+egress:
+  rules:
+  - {name: kubelets, cidrs: [10.0.0.0/8], ports: [10250], action: terminate, protocol: kubelet}
+  - {name: echo, cidrs: [127.0.0.1/32], action: splice}
+  insecureAllowTargets: [127.0.0.1/32]
+egressCA: {fromAuthority: true, caFile: pki/egress-ca.crt}
+kubelet:
+  caFile: pki/kubelet-serving-ca.crt
+  clientFromAuthority: true
+  apiserverClientCAFile: pki/ca.crt
+timeouts: {dial: 50ms, verdict: 20s}
+engine: {workers: 1}
+admin: {address: '127.0.0.1:0'}
+audit: {path: audit.log}
+";
+
+/// A process of ours and its log.
+struct Running {
+    child: Child,
+    log: Receiver<serde_json::Value>,
+}
+
+impl Running {
+    fn start(command: &str, dir: &Path, config: &str) -> Self {
+        let mut child = Command::new(EYESPLICE)
+            .args([command, "--log-format", "json", "--config"])
+            .arg(dir.join(config))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, log) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                if let Ok(event) = serde_json::from_str(&line) {
+                    let _ = sender.send(event);
+                }
+            }
+        });
+        Self { child, log }
+    }
+
+    /// Waits for a log event with this message.
+    fn event(&self, message: &str) -> serde_json::Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let event = self.log.recv_timeout(left);
+            let event = event.unwrap_or_else(|_| panic!("no {message:?}"));
+            if event["message"] == message {
+                return event;
+            }
+        }
+    }
+
+    fn address(&self, message: &str) -> String {
+        self.event(message)["address"].as_str().unwrap().to_owned()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Asks until the answer has these words.
+fn until(address: &str, path: &str, words: &str) -> String {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let answer = get(address, path);
+        if answer.contains(words) {
+            return answer;
+        }
+        assert!(Instant::now() < end, "no {words:?} in {answer}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn connect(dir: &Path, target: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(dir.join("egress.sock")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"
+    )
+    .unwrap();
+    stream
+}
+
+fn refusal(dir: &Path, target: &str) -> String {
+    let mut answer = String::new();
+    connect(dir, target).read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Sends one byte through a stream that somebody echoes.
+fn echoes(stream: &mut UnixStream, byte: u8) {
+    stream.write_all(&[byte]).unwrap();
+    let mut back = [0];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(back, [byte]);
+}
+
+/// Echoes on every connection, for as long as the test lives.
+fn echo() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let (mut reader, mut writer) = (&stream, &stream);
+                let _ = std::io::copy(&mut reader, &mut writer);
+            });
+        }
+    });
+    address
+}
+
+/// Runs a command of ours to its end.
+fn eyesplice(args: &[&str]) -> String {
+    let output = Command::new(EYESPLICE).args(args).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn gateway_lives_on_what_an_authority_gives_it() {
+    let probe = Command::new(EYESPLICE).arg("probe").output().unwrap();
+    if !probe.status.success() {
+        eprintln!("SKIPPED: this kernel or sandbox lacks io_uring; see `eyesplice probe`");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path();
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let server = "https://127.0.0.1:6443";
+    let node = "worker-3=10.0.0.7";
+    let (pki, tokens) = (path("pki"), path("tokens"));
+    eyesplice(&[
+        "pki",
+        "init",
+        &pki,
+        "--apiserver",
+        "127.0.0.1",
+        "--server",
+        server,
+        "--node",
+        node,
+    ]);
+    let group = "system:bootstrappers:eyesplice:gateways";
+    let token = eyesplice(&[
+        "token",
+        "bootstrap",
+        "create",
+        "--dir",
+        &tokens,
+        "--groups",
+        group,
+    ]);
+    std::fs::write(path("authority.yaml"), AUTHORITY).unwrap();
+    let mut authority = Running::start("authority", dir, "authority.yaml");
+    let address = authority.address("authority listens");
+    std::fs::write(path("gateway.yaml"), GATEWAY.replace("SERVER", &address)).unwrap();
+
+    // Without a token it waits, is not ready, and says why.
+    let gateway = Running::start("gateway", dir, "gateway.yaml");
+    let admin = gateway.address("admin endpoint listens");
+    let told = gateway.event("certificate is not there; it is tried again");
+    assert_eq!(told["part"], "token", "{told}");
+    let waits = "[-]certificates failed: identity: token: ";
+    let ready = until(&admin, "/readyz", waits);
+    assert!(ready.starts_with("HTTP/1.1 500 "), "{ready}");
+    std::fs::write(path("token"), token.trim()).unwrap();
+    gateway.signal(Signal::SIGHUP);
+    gateway.event("engine runs");
+    let ready = get(&admin, "/readyz?verbose");
+    assert!(ready.contains("[+]certificates ok"), "{ready}");
+
+    // A node has a leaf, so that the dial is what fails; another address has none.
+    let answer = refusal(dir, "10.0.0.7:10250");
+    assert!(!answer.contains("no certificate for"), "{answer}");
+    let answer = refusal(dir, "10.0.0.9:10250");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(
+        answer.contains("no certificate for 10.0.0.9 from the authority"),
+        "{answer}"
+    );
+    assert!(answer.contains("is no node's in the inventory"), "{answer}");
+    let metrics = get(&admin, "/metrics");
+    for line in [
+        r#"eyesplice_certificate_requests_total{signer="eyesplice.dev/gateway-client",result="issued"} 1"#,
+        r#"eyesplice_certificate_requests_total{signer="eyesplice.dev/serving",result="issued"} 1"#,
+        r#"eyesplice_certificate_requests_total{signer="eyesplice.dev/egress-leaf",result="issued"} 1"#,
+        r#"eyesplice_certificate_requests_total{signer="eyesplice.dev/egress-leaf",result="refused"} 1"#,
+        r#"eyesplice_certificate_expiry_timestamp_seconds{name="listeners[1].tcp.tlsFromAuthority""#,
+        r#"eyesplice_certificate_expiry_timestamp_seconds{name="kubelet.clientFromAuthority""#,
+        r#"eyesplice_certificate_expiry_timestamp_seconds{name="identity""#,
+        "eyesplice_leaves_held 1",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+
+    // A certificate is swapped under a live stream.
+    let mut stream = connect(dir, &echo());
+    let established = b"HTTP/1.1 200 Connection established\r\n\r\n";
+    let mut head = vec![0; established.len()];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(head, established);
+    echoes(&mut stream, 1);
+    let serving = path("identity/serving-mtls.pem");
+    let before = std::fs::read(&serving).unwrap();
+    std::fs::remove_file(&serving).unwrap();
+    gateway.signal(Signal::SIGHUP);
+    gateway.event("certificate came from the authority");
+    gateway.event("configuration reloaded; in force for new streams");
+    assert_ne!(std::fs::read(&serving).unwrap(), before);
+    echoes(&mut stream, 2);
+
+    // Without the authority everything goes on, leaves too.
+    authority.child.kill().unwrap();
+    authority.child.wait().unwrap();
+    gateway.signal(Signal::SIGHUP);
+    gateway.event("configuration reloaded; in force for new streams");
+    echoes(&mut stream, 3);
+    let answer = refusal(dir, "10.0.0.7:10250");
+    assert!(!answer.contains("no certificate for"), "{answer}");
+    assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 200 "));
+}
