@@ -1,6 +1,6 @@
 //! The relay between two sockets through the real engine, on one worker: bulk and round trips,
 //! spliced, copied and through TLS on both legs. Wall-clock time of all parties together; for what
-//! the engine alone takes see `eyesplice-ab`.
+//! the engine alone takes see `eyesplice-load engine`.
 #![forbid(unsafe_code)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -1,12 +1,15 @@
-//! The command line of `eyesplice-ab`.
+//! The command line of `eyesplice-load`.
 
-use crate::{Result, ab, idle, proxy};
+use crate::identity::{Identity, Suite};
+use crate::report::{ReadmeOptions, readme};
+use crate::run::{RunOptions, runtime};
+use crate::{Attempt, Result, ab, contest, idle, origin, proxy, run};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
-/// Measures eyesplice against its baselines, on loopback, with a core for the proxy alone
+/// Puts load on eyesplice or any other proxy, checks every byte, and compares proxies
 #[derive(Debug, Parser)]
-#[command(name = "eyesplice-ab", version, arg_required_else_help = true)]
+#[command(name = "eyesplice-load", version, arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -14,6 +17,34 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs workloads through one proxy, or directly, and reports
+    Run(Box<RunOptions>),
+    /// Is the far end, for a generator on another machine or in another process
+    Serve(origin::ServeOptions),
+    /// Compares proxies: in turn, interleaved, many rounds
+    Ab(contest::ContestOptions),
+    /// Makes the certificates that `run`, `serve` and a proxy between them can share
+    Certificates {
+        /// Where to: ca.crt, ca.key, leaf.crt, leaf.key, and leaf.pem with both
+        directory: PathBuf,
+    },
+    /// Measures the engine alone against its baselines, with generators that seal in advance
+    #[command(subcommand)]
+    Engine(Engine),
+    /// Writes the README's performance section from results
+    Readme(ReadmeOptions),
+    /// One of the bundled proxies; ends with standard input
+    Proxy(proxy::Spec),
+    /// The clients of idle streams
+    #[command(hide = true)]
+    IdleClients(idle::ClientSpec),
+    /// The servers of idle streams
+    #[command(hide = true)]
+    IdleServers(idle::ServerSpec),
+}
+
+#[derive(Debug, Subcommand)]
+enum Engine {
     /// Compares splicing with a bare two-splice loop
     Splice(AbArgs),
     /// Compares terminating with tokio-rustls on both legs
@@ -22,15 +53,6 @@ enum Command {
     All(AbArgs),
     /// Measures the gateway's memory per idle stream
     Idle(idle::Options),
-    /// A proxy under test
-    #[command(hide = true)]
-    Proxy(proxy::Spec),
-    /// The clients of idle streams
-    #[command(hide = true)]
-    IdleClients(idle::ClientSpec),
-    /// The servers of idle streams
-    #[command(hide = true)]
-    IdleServers(idle::ServerSpec),
 }
 
 #[derive(clap::Args, Debug)]
@@ -45,13 +67,24 @@ struct AbArgs {
 /// Does what the command line says.
 ///
 /// # Errors
-/// If a measurement cannot be made.
+/// If a measurement cannot be made, or a byte was lost or wrong.
 pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
-        Command::Splice(args) => compare(&[ab::Mode::Splice], &args),
-        Command::Terminate(args) => compare(&[ab::Mode::Terminate], &args),
-        Command::All(args) => compare(&ab::Mode::ALL, &args),
-        Command::Idle(options) => idle::run(&options),
+        Command::Run(options) => run::run(&options),
+        Command::Serve(options) => {
+            let cores = std::thread::available_parallelism().map_or(1, Into::into);
+            runtime(cores)?.block_on(origin::serve(&options))
+        }
+        Command::Ab(options) => contest::run(&options),
+        Command::Certificates { directory } => {
+            std::fs::create_dir_all(&directory).attempt(format!("make {}", directory.display()))?;
+            Identity::create(&directory, Suite::default()).map(drop)
+        }
+        Command::Engine(Engine::Splice(args)) => compare(&[ab::Mode::Splice], &args),
+        Command::Engine(Engine::Terminate(args)) => compare(&[ab::Mode::Terminate], &args),
+        Command::Engine(Engine::All(args)) => compare(&ab::Mode::ALL, &args),
+        Command::Engine(Engine::Idle(options)) => idle::run(&options),
+        Command::Readme(options) => readme(&options),
         Command::Proxy(spec) => proxy::run(&spec),
         Command::IdleClients(spec) => idle::clients(&spec),
         Command::IdleServers(spec) => idle::servers(&spec),

@@ -43,6 +43,34 @@ pub enum Error {
         /// Where the difference is, to the size of one read.
         offset: u64,
     },
+    /// The other side says that it sent another number of bytes than arrived.
+    #[error("{side} received {received} payload bytes, and the other side sent {sent}")]
+    Count {
+        /// Who counted.
+        side: &'static str,
+        /// What arrived.
+        received: u64,
+        /// What the other side says.
+        sent: u64,
+    },
+    /// A stream did not end in time: bytes are missing, or the proxy stands still.
+    #[error("{streams} streams of {work} had not ended {seconds} s after the last operation began")]
+    Stuck {
+        /// How many.
+        streams: usize,
+        /// Of what.
+        work: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A run whose figures are void.
+    #[error("{failures} failures, the first: {first}")]
+    Void {
+        /// How many.
+        failures: usize,
+        /// The first of them.
+        first: String,
+    },
     /// A peer said something that the measurement does not expect.
     #[error("{who} answered {answer:?}, expected {expected}")]
     Answer {
@@ -59,6 +87,19 @@ pub enum Error {
     /// This machine or its settings do not allow the measurement.
     #[error("{0}")]
     Unfit(String),
+}
+
+impl Error {
+    /// All levels of this error in one line.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(inner) = cause {
+            text = format!("{text}: {inner}");
+            cause = inner.source();
+        }
+        text
+    }
 }
 
 /// Says what was attempted when it failed.

@@ -3,27 +3,38 @@
 //! Both ends of both legs show a certificate, as on the way from an API server to a kubelet. Tickets
 //! and resumption are off, as in the gateway.
 
+use crate::route::{certificates, private_key};
 use crate::{Attempt, Result};
 use clap::ValueEnum;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::client::Resumption;
 use rustls::crypto::ring::{cipher_suite, default_provider};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
-use rustls::pki_types::{CertificateDer, IpAddr, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, IpAddr, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const CA: &str = "ca.der";
-const LEAF: &str = "leaf.der";
-const KEY: &str = "key.der";
+const CA: &str = "ca.crt";
+const CA_KEY: &str = "ca.key";
+const LEAF: &str = "leaf.crt";
+const KEY: &str = "leaf.key";
+
+/// Certificate and key in one file, as haproxy and hitch want it.
+const BUNDLE: &str = "leaf.pem";
+
+/// TLS 1.3 tickets that a far end gives: rustls' own default.
+const TICKETS: usize = 2;
 
 /// The one cipher suite of a run; the key exchange is X25519.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Suite {
     /// TLS_AES_128_GCM_SHA256.
     #[default]
@@ -48,21 +59,32 @@ impl Identity {
         let ca_key = KeyPair::generate()?;
         let mut ca = CertificateParams::new(Vec::new())?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         ca.distinguished_name.push(DnType::CommonName, "bench CA");
         let key = KeyPair::generate()?;
-        let mut leaf = CertificateParams::new(vec!["127.0.0.1".into()])?;
+        let mut leaf = CertificateParams::new(vec!["127.0.0.1".into(), "localhost".into()])?;
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         leaf.distinguished_name
             .push(DnType::OrganizationName, "system:nodes");
         leaf.distinguished_name
             .push(DnType::CommonName, "system:node:bench");
         let ca_certificate = ca.self_signed(&ca_key)?;
         let leaf = leaf.signed_by(&key, &Issuer::from_params(&ca, &ca_key))?;
-        for (name, der) in [
-            (CA, ca_certificate.der().as_ref()),
-            (LEAF, leaf.der().as_ref()),
-            (KEY, key.serialized_der()),
+        for (name, pem) in [
+            (CA, ca_certificate.pem()),
+            (CA_KEY, ca_key.serialize_pem()),
+            (LEAF, leaf.pem()),
+            (KEY, key.serialize_pem()),
+            (BUNDLE, leaf.pem() + &key.serialize_pem()),
         ] {
-            fs::write(directory.join(name), der).attempt(format!("write {name}"))?;
+            fs::write(directory.join(name), pem).attempt(format!("write {name}"))?;
         }
         Ok(Self::open(directory, suite))
     }
@@ -96,6 +118,29 @@ impl Identity {
         Ok(Arc::new(config))
     }
 
+    /// A far end of the harness: takes clients with a certificate of the CA or with none, and gives
+    /// tickets.
+    ///
+    /// # Errors
+    /// If the certificates cannot be read or used.
+    pub(crate) fn far_end(&self) -> Result<Arc<ServerConfig>> {
+        let provider = Arc::new(self.provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(
+            Arc::new(self.roots()?),
+            Arc::clone(&provider),
+        )
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(rustls::ALL_VERSIONS)?
+            .with_client_cert_verifier(clients)
+            .with_single_cert(self.chain()?, self.key()?)?;
+        config.send_tls13_tickets = TICKETS;
+        config.ticketer = ring::Ticketer::new()?;
+        Ok(Arc::new(config))
+    }
+
     /// A client that shows its certificate and trusts the CA alone.
     ///
     /// # Errors
@@ -115,34 +160,37 @@ impl Identity {
         ServerName::IpAddress(IpAddr::from(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST)))
     }
 
-    fn provider(&self) -> CryptoProvider {
+    /// The run's key exchange, and its cipher suite with that of TLS 1.2.
+    pub(crate) fn provider(&self) -> CryptoProvider {
         CryptoProvider {
-            cipher_suites: vec![match self.suite {
-                Suite::Aes128 => cipher_suite::TLS13_AES_128_GCM_SHA256,
-                Suite::Aes256 => cipher_suite::TLS13_AES_256_GCM_SHA384,
-            }],
+            cipher_suites: match self.suite {
+                Suite::Aes128 => vec![
+                    cipher_suite::TLS13_AES_128_GCM_SHA256,
+                    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+                ],
+                Suite::Aes256 => vec![
+                    cipher_suite::TLS13_AES_256_GCM_SHA384,
+                    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+                ],
+            },
             kx_groups: vec![ring::kx_group::X25519 as &dyn SupportedKxGroup],
             ..default_provider()
         }
     }
 
-    fn roots(&self) -> Result<RootCertStore> {
+    pub(crate) fn roots(&self) -> Result<RootCertStore> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(self.read(CA)?))?;
+        for certificate in certificates(&self.directory.join(CA))? {
+            roots.add(certificate)?;
+        }
         Ok(roots)
     }
 
-    fn chain(&self) -> Result<Vec<CertificateDer<'static>>> {
-        Ok(vec![CertificateDer::from(self.read(LEAF)?)])
+    pub(crate) fn chain(&self) -> Result<Vec<CertificateDer<'static>>> {
+        certificates(&self.directory.join(LEAF))
     }
 
-    fn key(&self) -> Result<PrivateKeyDer<'static>> {
-        Ok(PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(
-            self.read(KEY)?,
-        )))
-    }
-
-    fn read(&self, name: &str) -> Result<Vec<u8>> {
-        fs::read(self.directory.join(name)).attempt(format!("read {name}"))
+    pub(crate) fn key(&self) -> Result<PrivateKeyDer<'static>> {
+        private_key(&self.directory.join(KEY))
     }
 }

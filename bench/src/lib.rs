@@ -1,20 +1,30 @@
-//! Measures eyesplice.
+//! The load harness, and what measures the engine.
 //!
-//! `eyesplice-ab` compares the engine with baselines in interleaved rounds ([`ab`]) and measures the
-//! memory of idle streams ([`idle`]); `benches/` times its parts. What is measured runs in a process
-//! of its own ([`child`], [`proxy`]) on a core of its own, so that its CPU seconds are its own.
+//! `eyesplice-load` puts load on any proxy and checks every byte ([`run`]), compares proxies in
+//! interleaved rounds ([`contest`]), and is the far end ([`origin`]). [`ab`] and [`idle`] measure the
+//! engine alone; `benches/` times its parts. What is measured runs in a process of its own
+//! ([`child`], [`proxy`]) on a core of its own, so that its CPU seconds are its own.
 #![forbid(unsafe_code)]
 
 pub mod ab;
 pub mod args;
 pub mod child;
+pub mod contest;
 pub mod cpu;
 mod error;
 pub mod identity;
 pub mod idle;
 pub mod load;
 pub mod machine;
+pub mod meter;
+pub mod origin;
 pub mod proxy;
+pub mod report;
 pub mod results;
+pub mod route;
+pub mod run;
+mod stats;
+mod wire;
+pub mod work;
 
 pub use error::{Attempt, Error, Result};

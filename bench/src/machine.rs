@@ -1,13 +1,13 @@
 //! Describes where a measurement ran, and how quiet it was there.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
 /// What a result depends on besides the code.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// Model name of the first processor.
     pub cpu: String,
@@ -24,8 +24,8 @@ pub struct Machine {
     pub revision: String,
     /// The command line.
     pub command: String,
-    /// How eyesplice moves bytes here.
-    pub strategy: &'static str,
+    /// How eyesplice moves bytes here, where it is what is measured.
+    pub strategy: String,
 }
 
 impl Machine {
@@ -33,7 +33,10 @@ impl Machine {
     pub fn here() -> Self {
         Self {
             cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(unknown),
-            cores: std::thread::available_parallelism().map_or(0, Into::into),
+            cores: read("/proc/stat")
+                .lines()
+                .filter(|line| is_core(line))
+                .count(),
             memory_mib: field("/proc/meminfo", "MemTotal")
                 .and_then(|total| total.split(' ').next()?.parse::<u64>().ok())
                 .unwrap_or(0)
@@ -42,7 +45,8 @@ impl Machine {
             congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control"),
             revision: revision().unwrap_or_else(unknown),
             command: command(),
-            strategy: "io_uring POLL_ADD and inline splice/recv/send, TLS in user space (ring)",
+            strategy: "io_uring POLL_ADD and inline splice/recv/send, TLS in user space (ring)"
+                .into(),
         }
     }
 }
@@ -58,6 +62,12 @@ impl fmt::Display for Machine {
         )?;
         writeln!(f, "- strategy: {}", self.strategy)
     }
+}
+
+/// Whether a line of /proc/stat is one processor's, and not the sum: a bound thread sees them all here.
+fn is_core(line: &str) -> bool {
+    line.strip_prefix("cpu")
+        .is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()))
 }
 
 /// The first line `name : value` of a file in /proc.
@@ -104,7 +114,7 @@ pub struct Watch {
 }
 
 /// How busy the machine was with what is not ours.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Quiet {
     /// /proc/loadavg before.
     pub loadavg_before: String,
@@ -114,6 +124,26 @@ pub struct Quiet {
     pub others_cores: f64,
     /// Length of the run in seconds.
     pub seconds: f64,
+}
+
+/// Above this many cores' worth of other work, figures are not to be trusted.
+const NOISY: f64 = 0.2;
+
+impl fmt::Display for Quiet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "- quiet: others used {:.2} cores{}; loadavg {} before, {} after",
+            self.others_cores,
+            if self.others_cores > NOISY {
+                " (**too many: do not trust these figures**)"
+            } else {
+                ""
+            },
+            self.loadavg_before,
+            self.loadavg_after
+        )
+    }
 }
 
 impl Watch {

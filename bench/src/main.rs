@@ -1,4 +1,4 @@
-//! `eyesplice-ab`: see [`eyesplice_bench`].
+//! `eyesplice-load`: see [`eyesplice_bench`].
 #![forbid(unsafe_code)]
 
 use clap::Parser;
@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     let Err(error) = args::run(Cli::parse()) else {
         return ExitCode::SUCCESS;
     };
-    eprintln!("eyesplice-ab: {error}");
+    eprintln!("eyesplice-load: {error}");
     let mut cause = error.source();
     while let Some(inner) = cause {
         eprintln!("  because: {inner}");

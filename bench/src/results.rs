@@ -15,9 +15,8 @@ pub fn write(
     name: &str,
     directory: &Path,
 ) -> Result<[PathBuf; 2]> {
-    let date = time::OffsetDateTime::now_utc().date();
-    let json = directory.join(format!("{date}-{name}.json"));
-    let markdown = directory.join(format!("{date}-{name}.md"));
+    let json = path(directory, name, "json");
+    let markdown = path(directory, name, "md");
     let text = serde_json::to_string_pretty(report)
         .map_err(std::io::Error::from)
         .attempt("write the report as JSON")?;
@@ -26,4 +25,10 @@ pub fn write(
         std::fs::write(path, text).attempt(format!("write {}", path.display()))?;
     }
     Ok([json, markdown])
+}
+
+/// `<date>-<name>.<kind>` in `directory`.
+pub(crate) fn path(directory: &Path, name: &str, kind: &str) -> PathBuf {
+    let date = time::OffsetDateTime::now_utc().date();
+    directory.join(format!("{date}-{name}.{kind}"))
 }

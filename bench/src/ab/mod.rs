@@ -5,10 +5,9 @@
 //! figures are medians over the rounds.
 
 mod report;
-mod stats;
 
+pub use crate::stats::Summary;
 pub use report::Report;
-pub use stats::Summary;
 
 use crate::child::Child;
 use crate::cpu::{Cores, CpuClock};

@@ -9,9 +9,6 @@ use serde::Serialize;
 use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Above this many cores' worth of other work, figures are not to be trusted.
-const NOISY: f64 = 0.2;
-
 /// A whole run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -140,18 +137,7 @@ impl fmt::Display for Report {
             "- work: {} rounds of {} MiB per cell, cipher {:?}, proxy alone on one core",
             self.rounds, self.cell_mib, self.suite
         )?;
-        writeln!(
-            f,
-            "- quiet: others used {:.2} cores{}; loadavg {} before, {} after\n",
-            self.quiet.others_cores,
-            if self.quiet.others_cores > NOISY {
-                " (**too many: do not trust these figures**)"
-            } else {
-                ""
-            },
-            self.quiet.loadavg_before,
-            self.quiet.loadavg_after
-        )?;
+        writeln!(f, "{}", self.quiet)?;
         self.modes.iter().try_for_each(|mode| mode.fmt(f))
     }
 }

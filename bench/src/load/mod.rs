@@ -5,30 +5,34 @@
 //! opening them: so one core of generators keeps up with one core of proxy. A verifying run opens and
 //! compares everything instead.
 
-mod content;
 mod end;
 mod incoming;
 mod open;
 
-pub use content::Content;
+pub use crate::wire::Content;
 pub use open::{Field, connect, read_head};
 
 use crate::cpu::CpuClock;
 use crate::{Error, Result};
 use clap::ValueEnum;
 use end::{End, Outgoing};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Which way bulk goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// From the server (a kubelet) to the client (an API server).
+    #[default]
+    #[value(alias = "down")]
+    #[serde(alias = "down")]
     Download,
     /// From the client to the server.
+    #[value(alias = "up")]
+    #[serde(alias = "up")]
     Upload,
     /// Both at once on each connection.
     Both,

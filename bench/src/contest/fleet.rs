@@ -1,0 +1,194 @@
+//! Starts the proxies of a scenario, each with its files, on the proxies' core, and ends them.
+
+use super::scenario::{Proxy, Scenario, expand};
+use crate::cpu;
+use crate::meter::Watched;
+use crate::route::Route;
+use crate::run::Ends;
+use crate::{Attempt, Error, Result};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::fs::File;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a proxy may take until it carries a stream.
+const START: Duration = Duration::from_secs(20);
+
+/// Between two attempts.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// How long it may take to end by itself.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// A proxy that runs; ends when dropped.
+pub(crate) struct Running {
+    pub(crate) spec: Proxy,
+    pub(crate) route: Arc<Route>,
+    pub(crate) watched: Watched,
+    process: Option<Child>,
+    log: PathBuf,
+}
+
+/// Which cores do what.
+pub(crate) struct Places<'a> {
+    pub(crate) proxies: &'a [usize],
+    pub(crate) generators: &'a [usize],
+}
+
+impl Running {
+    /// Starts a proxy of a scenario, and waits until it can be dialled.
+    pub(crate) async fn start(
+        spec: &Proxy,
+        index: usize,
+        scenario: &Scenario,
+        ends: &Ends,
+        places: &Places<'_>,
+    ) -> Result<Self> {
+        let directory = ends.directory.path();
+        let own = directory.join(format!("proxy-{index}"));
+        std::fs::create_dir_all(&own).attempt(format!("make {}", own.display()))?;
+        let target = ends.target(spec.far_end);
+        let values = values(directory, &own, &target, places)?;
+        for (name, template) in &spec.files {
+            let from = scenario.directory.join(template);
+            let text =
+                std::fs::read_to_string(&from).attempt(format!("read {}", from.display()))?;
+            let path = own.join(name);
+            std::fs::write(&path, expand(&text, &values)).attempt(format!("write {name}"))?;
+        }
+        let mut route = spec.route.clone();
+        route.via = expand(&route.via, &values);
+        let command: Vec<_> = spec
+            .command
+            .iter()
+            .map(|word| expand(word, &values))
+            .collect();
+        let log = own.join("log");
+        let process = match command.split_first() {
+            None => None,
+            Some((program, arguments)) => {
+                cpu::pin(places.proxies)?;
+                let started = spawn(program, arguments, &own, &log);
+                cpu::pin(places.generators)?;
+                Some(started?)
+            }
+        };
+        let pids = process
+            .iter()
+            .map(Child::id)
+            .chain(spec.pids.iter().copied());
+        let mut running = Self {
+            spec: spec.clone(),
+            route: Arc::new(Route::new(&route, &target, &ends.identity)?),
+            watched: Watched::new(pids.collect()),
+            process,
+            log,
+        };
+        running.ready().await?;
+        Ok(running)
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let until = Instant::now() + START;
+        loop {
+            let error = match tokio::time::timeout(START, self.route.open()).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => error.chain(),
+                Err(_) => "no answer".into(),
+            };
+            let ended = match &mut self.process {
+                None => None,
+                Some(process) => process.try_wait().attempt("look after a proxy")?,
+            };
+            if ended.is_some() || Instant::now() > until {
+                let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+                return Err(Error::Unfit(format!(
+                    "proxy {} does not carry a stream: {error}; it said: {}",
+                    self.spec.name,
+                    said.trim()
+                )));
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        drop(process.stdin.take());
+        let group = i32::try_from(process.id()).map(Pid::from_raw);
+        let signal = |signal| {
+            // It may be gone; then there is nothing to end.
+            if let Ok(group) = group {
+                let _ = killpg(group, signal);
+            }
+        };
+        signal(Signal::SIGTERM);
+        let until = Instant::now() + GOODBYE;
+        while Instant::now() < until && matches!(process.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        signal(Signal::SIGKILL);
+        let _ = process.wait();
+    }
+}
+
+fn spawn(program: &str, arguments: &[String], own: &Path, log: &Path) -> Result<Child> {
+    let out = File::create(log).attempt(format!("make {}", log.display()))?;
+    let errors = out.try_clone().attempt("share a log")?;
+    Command::new(program)
+        .args(arguments)
+        .current_dir(own)
+        .stdin(Stdio::piped())
+        .stdout(out)
+        .stderr(errors)
+        .process_group(0)
+        .spawn()
+        .attempt(format!("start {program}"))
+}
+
+/// What stands for what in commands, routes and templates.
+fn values(
+    directory: &Path,
+    own: &Path,
+    target: &str,
+    places: &Places<'_>,
+) -> Result<Vec<(&'static str, String)>> {
+    let program = std::env::current_exe().attempt("find the path of this program")?;
+    let eyesplice = match std::env::var("EYESPLICE") {
+        Ok(path) => path,
+        Err(_) => program.with_file_name("eyesplice").display().to_string(),
+    };
+    let (host, port) = target.rsplit_once(':').unwrap_or((target, ""));
+    let core = places.proxies.first().copied().unwrap_or(0);
+    Ok(vec![
+        ("dir", own.display().to_string()),
+        ("certs", directory.display().to_string()),
+        ("port", free_port()?.to_string()),
+        ("port2", free_port()?.to_string()),
+        ("target", target.to_string()),
+        ("target_host", host.to_string()),
+        ("target_port", port.to_string()),
+        ("core", core.to_string()),
+        ("workers", places.proxies.len().to_string()),
+        (
+            "peers",
+            std::env::var("PEERS").unwrap_or_else(|_| "/usr".into()),
+        ),
+        ("self", program.display().to_string()),
+        ("eyesplice", eyesplice),
+    ])
+}
+
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").attempt("find a free port")?;
+    Ok(listener.local_addr().attempt("find a free port")?.port())
+}

@@ -1,0 +1,191 @@
+//! Scenario files: which proxies, started how, and what they are given to do.
+
+use crate::identity::Suite;
+use crate::route::RouteOptions;
+use crate::run::FarEnd;
+use crate::work::WorkOptions;
+use crate::{Attempt, Error, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A scenario file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Scenario {
+    /// Heads the report.
+    pub(crate) title: String,
+    /// Begins the names of the results' files.
+    pub(crate) name: String,
+    #[serde(default = "rounds")]
+    pub(crate) rounds: usize,
+    #[serde(default = "duration", deserialize_with = "span")]
+    pub(crate) duration: Duration,
+    #[serde(default = "warm_up", deserialize_with = "span")]
+    pub(crate) warm_up: Duration,
+    #[serde(default)]
+    pub(crate) suite: Suite,
+    /// The first is the one that the others are compared with.
+    pub(crate) proxies: Vec<Proxy>,
+    /// Each is one cell, or several workloads at the same time.
+    pub(crate) works: Vec<Cell>,
+    /// Where the file lies; paths in it start there.
+    #[serde(skip)]
+    pub(crate) directory: PathBuf,
+}
+
+/// A proxy.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Proxy {
+    pub(crate) name: String,
+    /// Program and arguments; none if it runs already, or for the direct connection.
+    #[serde(default)]
+    pub(crate) command: Vec<String>,
+    /// Files that it needs: their name in `{dir}`, and the template.
+    #[serde(default)]
+    pub(crate) files: BTreeMap<String, PathBuf>,
+    /// How clients reach it.
+    #[serde(default)]
+    pub(crate) route: RouteOptions,
+    /// What the far end behind it speaks.
+    #[serde(default = "plain")]
+    pub(crate) far_end: FarEnd,
+    /// Processes to watch, if it runs already.
+    #[serde(default)]
+    pub(crate) pids: Vec<u32>,
+    /// Cells that it cannot do, and why.
+    #[serde(default)]
+    pub(crate) skip: BTreeMap<String, String>,
+}
+
+/// One cell: a workload, or several at the same time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Cell {
+    /// Several.
+    Mix(Vec<WorkOptions>),
+    /// One.
+    One(Box<WorkOptions>),
+}
+
+impl Cell {
+    /// Its workloads.
+    pub(crate) fn works(&self) -> Vec<WorkOptions> {
+        match self {
+            Self::One(one) => vec![WorkOptions::clone(one)],
+            Self::Mix(mix) => mix.clone(),
+        }
+    }
+}
+
+impl Scenario {
+    /// Reads a file.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).attempt(format!("read {}", path.display()))?;
+        let mut scenario = Self::parse(&text)
+            .map_err(|error| Error::Unfit(format!("{}: {error}", path.display())))?;
+        scenario.directory = path.parent().unwrap_or(Path::new(".")).to_path_buf();
+        Ok(scenario)
+    }
+
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        let scenario: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        if scenario.proxies.is_empty() || scenario.works.is_empty() || scenario.rounds == 0 {
+            return Err("needs proxies, works and rounds, one each at least".into());
+        }
+        Ok(scenario)
+    }
+}
+
+fn rounds() -> usize {
+    5
+}
+
+fn duration() -> Duration {
+    Duration::from_secs(2)
+}
+
+fn warm_up() -> Duration {
+    Duration::from_millis(300)
+}
+
+fn plain() -> FarEnd {
+    FarEnd::Plain
+}
+
+fn span<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    humantime::parse_duration(&text).map_err(serde::de::Error::custom)
+}
+
+/// Replaces `{name}` in a text by its value; other braces stay, since configurations are full of them.
+pub(crate) fn expand(text: &str, values: &[(&str, String)]) -> String {
+    values.iter().fold(text.to_string(), |text, (name, value)| {
+        text.replace(&format!("{{{name}}}"), value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = "
+title: t
+name: n
+proxies:
+- {name: direct}
+works:
+- {workload: rr}
+- [{workload: bulk, direction: up}, {workload: log, size: 100B}]
+";
+
+    #[test]
+    fn smallest_scenario_is_read_with_its_defaults() {
+        let scenario = Scenario::parse(SMALLEST).unwrap();
+        assert_eq!((scenario.rounds, scenario.duration.as_secs()), (5, 2));
+        assert_eq!(scenario.works[0].works().len(), 1);
+        assert_eq!(scenario.works[1].works().len(), 2);
+    }
+
+    #[test]
+    fn unknown_field_and_empty_list_are_refused() {
+        assert!(Scenario::parse(&SMALLEST.replace("title", "titel")).is_err());
+        assert!(Scenario::parse(&format!("{SMALLEST}\nrounds: 0")).is_err());
+        assert!(Scenario::parse(&format!("{SMALLEST}\nduration: 5")).is_err());
+    }
+
+    #[test]
+    fn only_known_names_in_braces_are_replaced() {
+        let values = [("port", "80".to_string())];
+        assert_eq!(
+            expand("http { listen {port}; {x} }", &values),
+            "http { listen 80; {x} }"
+        );
+    }
+
+    #[test]
+    fn scenarios_of_the_repository_are_valid() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+        let mut read = 0;
+        for file in std::fs::read_dir(directory).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|kind| kind == "yaml") {
+                let scenario = Scenario::read(&path).unwrap();
+                for work in scenario.works.iter().flat_map(Cell::works) {
+                    work.resolve().unwrap();
+                }
+                for template in scenario
+                    .proxies
+                    .iter()
+                    .flat_map(|proxy| proxy.files.values())
+                {
+                    assert!(scenario.directory.join(template).is_file(), "{template:?}");
+                }
+                read += 1;
+            }
+        }
+        assert!(read > 0);
+    }
+}

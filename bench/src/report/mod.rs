@@ -1,0 +1,12 @@
+//! Reports of the load harness: tables, JSON, HdrHistogram logs, SVG plots.
+
+mod log;
+mod plot;
+mod progress;
+mod readme;
+mod run;
+
+pub(crate) use plot::{Axis, Chart, Series};
+pub(crate) use progress::Progress;
+pub use readme::{ReadmeOptions, readme};
+pub(crate) use run::RunReport;
