@@ -46,6 +46,16 @@ pub const TARGETS: &[FuzzTarget] = &[
         seeds: KUBECONFIGS,
         run: kubeconfig,
     },
+    FuzzTarget {
+        name: "api_query",
+        seeds: QUERIES,
+        run: api_query,
+    },
+    FuzzTarget {
+        name: "api_body",
+        seeds: BODIES,
+        run: api_body,
+    },
 ];
 
 const DOCUMENTS: &[&[u8]] = &[
@@ -61,6 +71,20 @@ const KUBECONFIGS: &[&[u8]] = &[
       clusters:\n- {name: c, cluster: {server: 'https://x:6443', certificate-authority-data: AAAA}}\nusers:\n\
       - {name: u, user: {token: a.b.c, client-key-data: AAAA, client-certificate-data: AAAA}}\n",
     b"apiVersion: v1\nkind: Config\nusers:\n- {name: u, user: {exec: {command: a, apiVersion: b, args: [c]}}}\n",
+];
+
+const QUERIES: &[&[u8]] = &[
+    b"watch=true&resourceVersion=12&fieldSelector=metadata.name%3Da,spec.signerName!=b&timeoutSeconds=4\n\
+      application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
+    b"labelSelector=a%20in%20(b,c),!d,e=f&limit=2&dryRun=All&fieldValidation=Strict&includeObject=None\n*/*",
+    // {"v":"meta.k8s.io/v1","rv":5,"start":"a\u0000"}
+    b"limit=5&continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6NSwic3RhcnQiOiJhXHUwMDAwIn0",
+];
+
+/// An envelope with a CSR named a, of signer s, and one with nothing.
+const BODIES: &[&[u8]] = &[
+    b"k8s\0\x0a\x06\x0a\x01v\x12\x01k\x12\x0d\x0a\x03\x0a\x01a\x12\x06\x0a\x01r\x3a\x01s",
+    b"k8s\0",
 ];
 
 const TOKEN_FILES: &[&[u8]] = &[
@@ -173,6 +197,18 @@ pub fn pki_document(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         crate::pki::check_any(text);
     }
+}
+
+/// A query of the authority's API and an Accept header: what a page's token says is read again.
+pub fn api_query(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        crate::authority::check_any_query(text);
+    }
+}
+
+/// A body in Kubernetes' protobuf: it is judged, whatever it is.
+pub fn api_body(data: &[u8]) {
+    crate::authority::check_any_body(data);
 }
 
 /// A kubeconfig: it is judged, whatever it is.

@@ -32,5 +32,21 @@ pub use roles::{Binding, Role};
 pub use x509::Signer;
 pub(crate) use x509::{GATEWAY_GROUP, GATEWAY_PREFIX, SIGNERS};
 
+/// For the fuzz targets: reads a URL's query and an Accept header.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_any_query(text: &str) {
+    server::check_any(text);
+}
+
+/// For the fuzz targets: reads a body in protobuf, and the request in it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_any_body(bytes: &[u8]) {
+    if let Ok(object) = object::decode(bytes) {
+        let _ = validation::create(&object);
+    }
+    let _ = object::decode_delete_options(bytes);
+    let _ = object::decode_review::<rules::Attributes>(bytes);
+}
+
 #[cfg(test)]
 pub(crate) mod testing;
