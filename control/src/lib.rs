@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod admit;
+pub mod apiserver;
 pub mod audit;
 pub mod authn;
 pub mod authority;
@@ -27,6 +28,7 @@ pub mod pins;
 pub mod pki;
 pub mod policy;
 pub mod probe_report;
+mod protobuf;
 pub mod reload;
 pub mod resolve;
 #[cfg(test)]

@@ -53,14 +53,16 @@ start_apiserver() {
 apiserver_ok() { kubectl_admin get --raw /readyz; }
 
 start_controller_manager() {
-  local kubeconfig=$PKI/controller-manager.kubeconfig name pair=()
+  local kubeconfig=$PKI/controller-manager.kubeconfig name pair=() controllers='*'
+  # Somebody else approves and signs.
+  if [[ -e $CONF/no-csr-controllers ]]; then controllers='*,-csrsigning,-csrapproving'; fi
   # Signs CSRs of kubelets: client certificates by the cluster's CA, serving ones by theirs.
   for name in kube-apiserver-client kubelet-client legacy-unknown; do
     pair+=("--cluster-signing-$name-cert-file" "$PKI/ca.crt" "--cluster-signing-$name-key-file" "$PKI/ca.key")
   done
   start kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig "$kubeconfig" \
     --authentication-kubeconfig "$kubeconfig" --authorization-kubeconfig "$kubeconfig" \
-    --bind-address "$LOOPBACK_IP" --port 0 --leader-elect=false --use-service-account-credentials \
+    --controllers "$controllers" --bind-address "$LOOPBACK_IP" --port 0 --leader-elect=false --use-service-account-credentials \
     --tls-cert-file "$PKI/controller-manager-server.crt" \
     --tls-private-key-file "$PKI/controller-manager-server.key" \
     --root-ca-file "$PKI/ca.crt" --service-account-private-key-file "$PKI/sa.key" \

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import authority
+import controller
 import legacy
 import processes
 import verbs
@@ -80,6 +81,7 @@ def arguments():
     )
     parser.add_argument("--eyesplice", metavar="PATH", help="the program (default: what cargo built)")
     parser.add_argument("--authority", action="store_true", help="only the authority, on one cluster")
+    parser.add_argument("--controller", action="store_true", help="only the authority in a cluster, on one")
     parser.add_argument("--no-faults", action="store_true", help="leave out faults and live streams")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every check")
     return parser.parse_args()
@@ -112,6 +114,8 @@ class Run:
         """Returns the gateways to run through."""
         if self.options.authority:
             return [("uds", "splice")]
+        if self.options.controller:
+            return [("uds", "terminate")]
         if not self.options.only:
             return COMBINATIONS
         return [each for each in COMBINATIONS if "/".join(each) in self.options.only]
@@ -143,7 +147,9 @@ class Run:
             self.report.check(f"{cluster.name} PKI by eyesplice and openssl", cluster.verify_pki)
             if cluster.transport == "uds" and not cluster.terminates:
                 authority.checks(cluster, self.report, self.kubectls)
-            if self.options.authority:
+            if cluster.transport == "uds" and cluster.terminates:
+                controller.checks(cluster, self.report)
+            if self.options.authority or self.options.controller:
                 return
             self.prepare(cluster)
             self.lanes(cluster)
@@ -269,7 +275,7 @@ class Run:
             Path(self.options.matrix).write_text(self.matrix.document())
             return
         options = self.options
-        part = options.kubectl or options.quick or options.only or options.authority
+        part = options.kubectl or options.quick or options.only or options.authority or options.controller
         if part or not passed:
             return
         document, readme = ROOT / "docs" / "kubectl-matrix.md", ROOT / "README.md"

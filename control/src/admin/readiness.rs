@@ -2,8 +2,8 @@
 
 use arc_swap::ArcSwapOption;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// What must hold for the process to take new streams; every part is set by whoever knows it.
 #[derive(Debug, Default)]
@@ -13,9 +13,30 @@ pub struct Readiness {
     draining: AtomicBool,
     /// Certificates that must come from an authority before anything is accepted.
     awaited: ArcSwapOption<String>,
+    cluster: OnceLock<Cluster>,
+}
+
+/// What must hold in place of listeners where the process works on the objects of a cluster.
+#[derive(Debug, Default)]
+struct Cluster {
+    watches: AtomicBool,
+    leads: AtomicBool,
 }
 
 impl Readiness {
+    /// The process works on the objects of a cluster: it is ready when it has seen them. A replica that
+    /// does not lead is as ready as the one that does.
+    pub fn watches(&self, seen: bool) {
+        let cluster = self.cluster.get_or_init(Cluster::default);
+        cluster.watches.store(seen, Relaxed);
+    }
+
+    /// This replica leads, or stands by.
+    pub fn leads(&self, leads: bool) {
+        let cluster = self.cluster.get_or_init(Cluster::default);
+        cluster.leads.store(leads, Relaxed);
+    }
+
     /// Configuration and certificates are loaded.
     pub fn material_loaded(&self) {
         self.material.store(true, Relaxed);
@@ -37,31 +58,32 @@ impl Readiness {
     }
 
     pub(super) fn checks(&self) -> Checks {
-        Checks(vec![
-            Check {
-                name: "ping",
-                failure: None,
-            },
-            Check {
-                name: "material",
-                failure: unless(
-                    self.material.load(Relaxed),
-                    "configuration and certificates are not loaded",
-                ),
-            },
-            Check {
-                name: "certificates",
-                failure: self.awaited.load().as_deref().cloned(),
-            },
-            Check {
-                name: "listeners",
-                failure: unless(self.listeners.load(Relaxed), "listeners are not bound"),
-            },
-            Check {
-                name: "shutdown",
-                failure: unless(!self.draining.load(Relaxed), "process is draining"),
-            },
-        ])
+        let check = |name, failure| Check { name, failure };
+        let material = self.material.load(Relaxed);
+        let mut checks = vec![
+            check("ping", None),
+            check(
+                "material",
+                unless(material, "configuration and certificates are not loaded"),
+            ),
+            check("certificates", self.awaited.load().as_deref().cloned()),
+        ];
+        match self.cluster.get() {
+            None => {
+                let bound = self.listeners.load(Relaxed);
+                checks.push(check("listeners", unless(bound, "listeners are not bound")));
+            }
+            Some(cluster) => {
+                let seen = cluster.watches.load(Relaxed);
+                let why = "the API server's objects are not listed, or their watch fails";
+                checks.push(check("watches", unless(seen, why)));
+                let leads = cluster.leads.load(Relaxed);
+                checks.push(check(if leads { "leader" } else { "standby" }, None));
+            }
+        }
+        let draining = self.draining.load(Relaxed);
+        checks.push(check("shutdown", unless(!draining, "process is draining")));
+        Checks(checks)
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) enum Left {
     NoInventory,
     /// `approval.gateways` does not list the gateway.
     UnknownGateway,
+    /// Several Node objects claim a name of it.
+    Contested,
 }
 
 impl Left {
@@ -53,6 +55,7 @@ impl Left {
             Self::UnknownNode => "unknown-node",
             Self::NoInventory => "no-inventory",
             Self::UnknownGateway => "unknown-gateway",
+            Self::Contested => "contested",
         }
     }
 }
@@ -67,10 +70,21 @@ pub enum BootstrapNodes {
     Inventory,
 }
 
+/// What an authorizer says of the requester of a node's client certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reviewed {
+    /// It may renew its own (upstream's `selfnodeclient`).
+    pub(crate) renews: bool,
+    /// It may have any node's (upstream's `nodeclient`).
+    pub(crate) bootstraps: bool,
+}
+
 /// What decisions are made from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy<'a> {
     pub(crate) roles: &'a Roles,
+    /// In a cluster: its authorizer says who gets nodes' client certificates, not the roles.
+    pub(crate) reviewed: Option<Reviewed>,
     pub(crate) inventory: Option<&'a Inventory>,
     pub(crate) bootstrap_nodes: BootstrapNodes,
     /// The gateways, and at which addresses each serves.
@@ -119,10 +133,10 @@ fn client(
     policy: &Policy<'_>,
 ) -> Decision {
     let spec = &object.spec;
-    let (renews, bootstraps) = (
-        policy.roles.are_nodes(&spec.groups),
-        policy.roles.bootstraps_nodes(&spec.groups),
-    );
+    let Reviewed { renews, bootstraps } = policy.reviewed.unwrap_or_else(|| Reviewed {
+        renews: policy.roles.are_nodes(&spec.groups),
+        bootstraps: policy.roles.bootstraps_nodes(&spec.groups),
+    });
     if !renews && !bootstraps {
         return Decision::Leave(Left::ForPeople);
     }

@@ -181,6 +181,7 @@ impl Controller {
         }
         let policy = Policy {
             roles: &material.roles,
+            reviewed: None,
             inventory: material.inventory.as_ref(),
             bootstrap_nodes: material.config.approval.bootstrap_nodes,
             gateways: &material.config.approval.gateways,
@@ -211,7 +212,7 @@ impl Controller {
                         "CSR waits: its gateway is not known; add it to approval.gateways, or \
                          decide with kubectl certificate approve|deny"
                     ),
-                    Left::OtherSigner | Left::ForPeople | Left::NoInventory => {}
+                    Left::OtherSigner | Left::ForPeople | Left::NoInventory | Left::Contested => {}
                 }
                 self.memory.left.insert(uid.clone(), left);
                 pending.add(object, left, now);
@@ -314,10 +315,15 @@ fn log_decision(object: &Object, word: &str, condition: &Condition) {
 
 /// What nobody decided about, for metrics.
 #[derive(Debug, Default)]
-struct Pending(BTreeMap<(&'static str, Left), (i64, i64)>);
+pub(super) struct Pending(BTreeMap<(&'static str, Left), (i64, i64)>);
 
 impl Pending {
-    fn add(&mut self, object: &CertificateSigningRequest, left: Left, now: OffsetDateTime) {
+    pub(super) fn add(
+        &mut self,
+        object: &CertificateSigningRequest,
+        left: Left,
+        now: OffsetDateTime,
+    ) {
         let created = object.metadata.creation_timestamp;
         let age = created.map_or(0, |created| (now - created.time()).whole_seconds().max(0));
         let (count, oldest) = self.0.entry((label(object), left)).or_default();
@@ -325,7 +331,7 @@ impl Pending {
         *oldest = age.max(*oldest);
     }
 
-    fn show(self, metrics: &Metrics) {
+    pub(super) fn show(self, metrics: &Metrics) {
         let rows = |value: fn(&(i64, i64)) -> i64| {
             let row = |((signer, left), values): (&(&'static str, Left), &(i64, i64))| Row {
                 labels: vec![

@@ -3,8 +3,9 @@
 use super::roles::Roles;
 use super::sign::SignerCa;
 use super::x509::Signer;
+use crate::apiserver::ConnectError;
 use crate::authn::{SourceError, Sources};
-use crate::config::AuthorityConfig;
+use crate::config::{ApprovalSettings, AuthorityConfig, SignerSettings};
 use crate::inventory::{Inventory, NodeListError};
 use crate::material::CertificateInfo;
 use crate::pem::{
@@ -73,6 +74,9 @@ pub enum AuthorityMaterialError {
     /// The inventory.
     #[error("approval.inventoryFile")]
     Inventory(#[source] NodeListError),
+    /// The API server's address or our credential.
+    #[error("cluster.kubeconfigFile")]
+    Cluster(#[source] ConnectError),
 }
 
 /// Everything that is wrong with the files; never empty.
@@ -102,19 +106,11 @@ impl AuthorityMaterial {
         config: AuthorityConfig,
         now: SystemTime,
     ) -> Result<(Self, Sources), AuthorityMaterialErrors> {
-        let mut loader = Loader {
-            now,
-            errors: Vec::new(),
-            warnings: Vec::new(),
-            certificates: Vec::new(),
-        };
+        let mut loader = Loader::new(now);
         let server = loader.server(&config);
         let clients = loader.clients(&config);
-        let signers = loader.signers(&config);
-        let inventory = config.approval.inventory_file.as_ref().and_then(|path| {
-            let inventory = Inventory::load(path).map_err(AuthorityMaterialError::Inventory);
-            loader.keep(inventory)
-        });
+        let signers = loader.signers(&config.signers);
+        let inventory = loader.inventory(&config.approval);
         let sources = loader.sources(&config);
         let cluster_info = loader.cluster_info(&config);
         let Loader {
@@ -144,14 +140,24 @@ impl AuthorityMaterial {
     }
 }
 
-struct Loader {
+/// Loads one file after the other, and notes what is wrong with each.
+pub(super) struct Loader {
     now: SystemTime,
-    errors: Vec<AuthorityMaterialError>,
-    warnings: Vec<String>,
-    certificates: Vec<CertificateInfo>,
+    pub(super) errors: Vec<AuthorityMaterialError>,
+    pub(super) warnings: Vec<String>,
+    pub(super) certificates: Vec<CertificateInfo>,
 }
 
 impl Loader {
+    pub(super) fn new(now: SystemTime) -> Self {
+        Self {
+            now,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            certificates: Vec::new(),
+        }
+    }
+
     fn keep<T>(&mut self, result: Result<T, AuthorityMaterialError>) -> Option<T> {
         result.map_err(|error| self.errors.push(error)).ok()
     }
@@ -228,9 +234,16 @@ impl Loader {
         }
     }
 
-    fn signers(&mut self, config: &AuthorityConfig) -> BTreeMap<Signer, SignerCa> {
+    /// Which node has which address, if a file says it.
+    pub(super) fn inventory(&mut self, approval: &ApprovalSettings) -> Option<Inventory> {
+        let path = approval.inventory_file.as_ref()?;
+        self.keep(Inventory::load(path).map_err(AuthorityMaterialError::Inventory))
+    }
+
+    /// Every signer with its CA.
+    pub(super) fn signers(&mut self, settings: &[SignerSettings]) -> BTreeMap<Signer, SignerCa> {
         let mut signers = BTreeMap::new();
-        for settings in &config.signers {
+        for settings in settings {
             let signer = settings.signer;
             let field = format!("signers[{signer}]");
             let certificate = FileRef::new(format!("{field}.certFile"), &settings.cert_file);

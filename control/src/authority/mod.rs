@@ -4,10 +4,11 @@
 //! `server` speaks HTTP and JSON, `store` keeps the objects, `controller` approves, signs and cleans;
 //! what they decide by is in pure functions: `validation`, `x509`, `roles`, `approve`, `sign`,
 //! `clean`. A CSR is only ever changed in the store, one at a time, so that server and controller
-//! need not know of each other.
+//! need not know of each other. `cluster` does the same on the objects of an API server.
 
 mod approve;
 mod clean;
+mod cluster;
 mod controller;
 mod creation;
 mod error;
@@ -25,6 +26,7 @@ mod validation;
 mod x509;
 
 pub use approve::{BootstrapNodes, Gateways};
+pub use cluster::{ClusterReport, Timing, check_cluster};
 pub use material::{AuthorityMaterial, AuthorityMaterialErrors};
 pub use process::{AuthorityError, Options, run};
 pub use report::{AuthorityCheckError, AuthorityReport, check};

@@ -10,7 +10,7 @@ use super::store::{Store, StoreError};
 use crate::admin::{Admin, BindError, Readiness};
 use crate::authn::{Authenticator, Sources};
 use crate::cli::chain;
-use crate::config::{AuthorityConfig, LoadedAuthority};
+use crate::config::{AuthorityConfig, Form, LoadedAuthority, form};
 use crate::gateway::signals::{Request, Signals};
 use crate::gateway::systemd;
 use crate::metrics::{Metrics, certificate_rows};
@@ -38,6 +38,8 @@ const LAST_TASKS: Duration = Duration::from_secs(5);
 pub struct Options {
     /// The configuration.
     pub config: PathBuf,
+    /// The kubeconfig of the cluster to work on, in place of the configuration's.
+    pub kubeconfig: Option<PathBuf>,
     /// Whatever this group asks for is approved.
     pub insecure_auto_approve_group: Option<String>,
 }
@@ -48,6 +50,12 @@ pub enum AuthorityError {
     /// Configuration or files are not valid.
     #[error("configuration has {} errors; nothing was started", .0.len())]
     Config(Vec<String>),
+    /// The command line wants a cluster, the configuration does not.
+    #[error(
+        "{} has no `cluster` section, so --kubeconfig has no use; add `cluster: {{}}` and remove what \
+         only a server needs", .0.display()
+    )]
+    NoCluster(PathBuf),
     /// The runtime could not be started.
     #[error("cannot start the authority's threads; check the limit of processes")]
     Runtime(#[source] io::Error),
@@ -86,7 +94,12 @@ pub fn run(options: Options) -> Result<(), AuthorityError> {
         .enable_all()
         .build()
         .map_err(AuthorityError::Runtime)?;
-    let result = runtime.block_on(supervise(options));
+    let form = form(&options.config);
+    let result = match form {
+        Form::Cluster => runtime.block_on(super::cluster::supervise(options)),
+        _ if options.kubeconfig.is_some() => Err(AuthorityError::NoCluster(options.config)),
+        _ => runtime.block_on(supervise(options)),
+    };
     runtime.shutdown_timeout(LAST_TASKS);
     result
 }

@@ -1,7 +1,7 @@
 //! What `eyesplice check` prints of an authority's configuration.
 
 use super::material::{AuthorityMaterial, AuthorityMaterialErrors};
-use crate::config::{AuthorityConfig, ConfigErrors, LoadedAuthority};
+use crate::config::{AuthorityConfig, ConfigErrors, LoadedAuthority, SignerSettings};
 use crate::material::CertificateInfo;
 use std::fmt;
 use std::path::Path;
@@ -44,11 +44,7 @@ impl fmt::Display for AuthorityReport {
         let config = &self.material.config;
         writeln!(f, "{} is valid", config.file.display())?;
         writeln!(f, "listens on {}", config.address)?;
-        writeln!(f, "signers:")?;
-        for settings in &config.signers {
-            let days = settings.duration.as_secs() / 86_400;
-            writeln!(f, "  {}: at most {days} days", settings.signer)?;
-        }
+        print_signers(f, &config.signers)?;
         match &self.material.inventory {
             Some(inventory) => writeln!(
                 f,
@@ -57,19 +53,37 @@ impl fmt::Display for AuthorityReport {
             )?,
             None => writeln!(f, "kubelet-serving: approved by people, no inventory")?,
         }
-        writeln!(f, "certificates:")?;
-        for certificate in &self.material.certificates {
-            let CertificateInfo {
-                field,
-                subject,
-                not_after,
-                ..
-            } = certificate;
-            let end = crate::identity::instant((*not_after).into());
-            writeln!(f, "  {field}: {subject}, until {end}")?;
-        }
-        Ok(())
+        print_certificates(f, &self.material.certificates)
     }
+}
+
+/// One line per signer.
+pub(super) fn print_signers(f: &mut fmt::Formatter<'_>, signers: &[SignerSettings]) -> fmt::Result {
+    writeln!(f, "signers:")?;
+    for settings in signers {
+        let days = settings.duration.as_secs() / 86_400;
+        writeln!(f, "  {}: at most {days} days", settings.signer)?;
+    }
+    Ok(())
+}
+
+/// One line per certificate.
+pub(super) fn print_certificates(
+    f: &mut fmt::Formatter<'_>,
+    certificates: &[CertificateInfo],
+) -> fmt::Result {
+    writeln!(f, "certificates:")?;
+    for certificate in certificates {
+        let CertificateInfo {
+            field,
+            subject,
+            not_after,
+            ..
+        } = certificate;
+        let end = crate::identity::instant((*not_after).into());
+        writeln!(f, "  {field}: {subject}, until {end}")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -113,6 +113,9 @@ pub struct AuthorityArgs {
     /// Configuration: apiVersion eyesplice.dev/v1alpha1, kind AuthorityConfig
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// Work on the CSRs of this kubeconfig's cluster; the configuration must have a `cluster` section
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// INSECURE: approve whatever this group asks for, if its signer takes it
     #[arg(long, value_name = "GROUP")]
     pub insecure_auto_approve_group: Option<String>,

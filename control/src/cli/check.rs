@@ -1,6 +1,7 @@
 //! `eyesplice check`: prints what is wrong with a configuration, or what it comes to.
 
 use super::{Exit, complain, print};
+use crate::config::Form;
 use crate::{authority, config};
 use std::fmt::Display;
 use std::path::Path;
@@ -8,12 +9,20 @@ use std::time::SystemTime;
 
 pub(super) fn run(file: &Path) -> Exit {
     let now = SystemTime::now();
-    if config::is_authority(file) {
-        let report = authority::check(file, now);
-        return tell(report.map(|report| (report.warnings.clone(), report)));
+    match config::form(file) {
+        Form::Authority => {
+            let report = authority::check(file, now);
+            tell(report.map(|report| (report.warnings.clone(), report)))
+        }
+        Form::Cluster => {
+            let report = authority::check_cluster(file, now);
+            tell(report.map(|report| (report.warnings.clone(), report)))
+        }
+        Form::Gateway => {
+            let report = config::check(file, now);
+            tell(report.map(|report| (report.warnings.clone(), report)))
+        }
     }
-    let report = config::check(file, now);
-    tell(report.map(|report| (report.warnings.clone(), report)))
 }
 
 fn tell(outcome: Result<(Vec<String>, impl Display), impl Display>) -> Exit {

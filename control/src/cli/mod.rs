@@ -98,6 +98,7 @@ fn run_authority(args: AuthorityArgs) -> Exit {
     }
     let options = authority::Options {
         config: args.config,
+        kubeconfig: args.kubeconfig,
         insecure_auto_approve_group: args.insecure_auto_approve_group,
     };
     match authority::run(options) {

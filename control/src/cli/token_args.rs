@@ -67,6 +67,9 @@ pub struct DirArgs {
         default_value = "/etc/eyesplice/bootstrap-tokens"
     )]
     pub dir: PathBuf,
+    /// Keep them in this kubeconfig's cluster instead, as Secrets in kube-system
+    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
+    pub kubeconfig: Option<PathBuf>,
 }
 
 const CREATE_EXAMPLES: &str = "\

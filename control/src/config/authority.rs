@@ -319,7 +319,11 @@ fn read_store(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Optio
     path
 }
 
-fn read_signers(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Vec<SignerSettings> {
+pub(super) fn read_signers(
+    root: &mut Section<'_>,
+    base: &Path,
+    report: &mut Report,
+) -> Vec<SignerSettings> {
     if root.is_blank("signers") {
         let example = "[{signerName: kubernetes.io/kubelet-serving, certFile: .., keyFile: ..}]";
         root.missing("signers", example, report);
@@ -358,7 +362,11 @@ fn read_signers(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Vec
     signers
 }
 
-fn read_approval(root: &mut Section<'_>, base: &Path, report: &mut Report) -> ApprovalSettings {
+pub(super) fn read_approval(
+    root: &mut Section<'_>,
+    base: &Path,
+    report: &mut Report,
+) -> ApprovalSettings {
     let Some(mut section) = root.section("approval", report) else {
         return ApprovalSettings::default();
     };

@@ -51,6 +51,9 @@ pub(super) const CACHE_TTL: std::ops::RangeInclusive<Duration> =
 /// What a signer gives at most: upstream's floor, and the life of a CA.
 pub(super) const SIGNING: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(600)..=Duration::from_secs(3650 * 24 * 3600);
+/// Waits of a leader election. Below a second no API server keeps up; above, nobody acts for too long.
+pub(super) const ELECTION: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(600);
 /// CSRs: all are in memory, at some 5 KiB each.
 pub(super) const CSRS: std::ops::RangeInclusive<i128> = 1..=100_000;
 

@@ -9,6 +9,7 @@ mod authentication;
 mod authority;
 mod bounds;
 mod check;
+mod cluster;
 mod cross;
 pub(crate) mod document;
 mod egress;
@@ -32,6 +33,7 @@ pub use authority::{
     LoadedAuthority, SignerSettings,
 };
 pub use check::{CheckError, CheckReport, check};
+pub use cluster::{ClusterConfig, ElectionSettings, LoadedCluster};
 pub use model::{
     Admin, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Identity, Kubelet,
     LeafSigner, Limits, Listener, PortRange, Rule, RuleAction, TcpTransport, Timeouts, Transport,
@@ -47,17 +49,36 @@ pub(crate) use tree::{Node, Value};
 
 use std::path::Path;
 
-/// Says whether a file is an authority's configuration; one that cannot be read is none.
-pub(crate) fn is_authority(file: &Path) -> bool {
+/// What a configuration is for, as far as it can be told before it is validated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The gateway, or nothing that is known.
+    Gateway,
+    /// An authority that serves the CSR API itself.
+    Authority,
+    /// An authority that works on the CSRs of a cluster.
+    Cluster,
+}
+
+/// Says what a file is for; one that cannot be read is for the gateway, which tells why.
+pub(crate) fn form(file: &Path) -> Form {
     let text = document::read_file(file).ok();
     let root = text.and_then(|text| tree::parse(&text).ok());
     let Some(Value::Map(entries)) = root.map(|root| root.value) else {
-        return false;
+        return Form::Gateway;
     };
-    entries.iter().any(|entry| {
+    let is_authority = entries.iter().any(|entry| {
         let kind = matches!(&entry.node.value, Value::Text(kind) if kind == authority::KIND);
         entry.key == "kind" && kind
-    })
+    });
+    let in_cluster = entries
+        .iter()
+        .any(|entry| entry.key == "cluster" && !matches!(entry.node.value, Value::Null));
+    match (is_authority, in_cluster) {
+        (false, _) => Form::Gateway,
+        (true, false) => Form::Authority,
+        (true, true) => Form::Cluster,
+    }
 }
 
 /// The version of the format; unknown versions are refused.

@@ -122,6 +122,11 @@ impl<'a> Section<'a> {
         report.error(&self.path_of(field), self.at, problem);
     }
 
+    /// Counts a field as known, whatever it holds.
+    pub(crate) fn ignore(&mut self, field: &'static str) {
+        self.known.push(field);
+    }
+
     /// Takes a list of values; each bad one is reported by its index. Absent reads as empty.
     pub(crate) fn list<T>(
         &mut self,

@@ -7,6 +7,7 @@
 mod audit;
 mod authority;
 mod certificates;
+mod cluster;
 mod config;
 mod engine;
 mod enrolment;
@@ -18,6 +19,7 @@ mod table;
 pub use audit::AuditMetrics;
 pub use authority::AuthorityMetrics;
 pub(crate) use certificates::{certificate_rows, seconds};
+pub use cluster::ClusterMetrics;
 pub use config::ConfigMetrics;
 pub use engine::EngineMetrics;
 pub use enrolment::EnrolmentMetrics;
@@ -47,6 +49,8 @@ pub struct Metrics {
     pub authority: AuthorityMetrics,
     /// What the gateway asks of an authority.
     pub enrolment: EnrolmentMetrics,
+    /// How it stands with the API server of a cluster.
+    pub cluster: Arc<ClusterMetrics>,
     /// Configuration and reloads.
     pub config: ConfigMetrics,
     /// The workers' live counters.
@@ -72,6 +76,8 @@ impl Metrics {
         let audit = AuditMetrics::register(own);
         let authority = AuthorityMetrics::register(own);
         let enrolment = EnrolmentMetrics::register(own);
+        let cluster = Arc::new(ClusterMetrics::default());
+        cluster.register(own);
         let config = ConfigMetrics::register(own);
         let engine = Arc::new(EngineMetrics::default());
         own.register_collector(Box::new(Arc::clone(&engine)));
@@ -97,6 +103,7 @@ impl Metrics {
             audit,
             authority,
             enrolment,
+            cluster,
             config,
             engine,
             generations,

@@ -58,6 +58,7 @@ fn decision(case: Case, change: impl FnOnce(&mut Policy<'_>)) -> Decision {
     let gateways = Gateways::from([("gw".to_owned(), BTreeSet::from(own))]);
     let mut policy = Policy {
         roles: &roles,
+        reviewed: None,
         inventory: Some(&inventory),
         bootstrap_nodes: BootstrapNodes::Any,
         gateways: &gateways,

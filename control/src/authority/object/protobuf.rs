@@ -1,54 +1,15 @@
 //! Reads the protobuf bodies that kubelets send (`application/vnd.kubernetes.protobuf`).
 //!
-//! A body is `k8s\0` and a `runtime.Unknown`, whose `raw` is the object. Field numbers: apimachinery
-//! `pkg/runtime/generated.proto`, `pkg/apis/meta/v1/generated.proto`, api
+//! Field numbers: apimachinery `pkg/apis/meta/v1/generated.proto`, api
 //! `certificates/v1/generated.proto`. Answers are JSON always: every client that sends protobuf
 //! accepts it.
 
 use super::{Blob, CertificateSigningRequest, Condition, ObjectMeta, Spec, Status, Timestamp};
+use crate::protobuf::{ProtobufError, open};
 use prost::Message;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use time::OffsetDateTime;
-
-const MAGIC: &[u8] = b"k8s\0";
-
-/// Why a body is not what its media type says.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ProtobufError {
-    /// The envelope is not there.
-    #[error("the body does not begin with the four bytes k8s\\0")]
-    Magic,
-    /// The envelope or the object cannot be decoded.
-    #[error("the body is no protobuf message of Kubernetes: {0}")]
-    Decode(prost::DecodeError),
-    /// The object is compressed or not protobuf.
-    #[error("the body has content type {content_type:?} and encoding {encoding:?} inside")]
-    Inside {
-        content_type: String,
-        encoding: String,
-    },
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Unknown {
-    #[prost(message, optional, tag = "1")]
-    type_meta: Option<TypeMeta>,
-    #[prost(bytes = "vec", tag = "2")]
-    raw: Vec<u8>,
-    #[prost(string, tag = "3")]
-    content_encoding: String,
-    #[prost(string, tag = "4")]
-    content_type: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TypeMeta {
-    #[prost(string, tag = "1")]
-    api_version: String,
-    #[prost(string, tag = "2")]
-    kind: String,
-}
 
 #[derive(Clone, PartialEq, Message)]
 struct PbCsr {
@@ -214,27 +175,13 @@ pub(crate) fn decode_delete_options(body: &[u8]) -> Result<DeleteOptions, Protob
 
 /// Reads a question.
 pub(crate) fn decode_review<S: Message + Default>(body: &[u8]) -> Result<Review<S>, ProtobufError> {
-    let (TypeMeta { api_version, kind }, raw) = open(body)?;
+    let (of, raw) = open(body)?;
     let review = PbReview::decode(raw.as_slice()).map_err(ProtobufError::Decode)?;
     Ok(Review {
-        kind,
-        api_version,
+        kind: of.kind,
+        api_version: of.api_version,
         spec: S::decode(review.spec.as_slice()).map_err(ProtobufError::Decode)?,
     })
-}
-
-fn open(body: &[u8]) -> Result<(TypeMeta, Vec<u8>), ProtobufError> {
-    let envelope = body.strip_prefix(MAGIC).ok_or(ProtobufError::Magic)?;
-    let unknown = Unknown::decode(envelope).map_err(ProtobufError::Decode)?;
-    let content_type = unknown.content_type;
-    let plain = content_type.is_empty() || content_type == "application/vnd.kubernetes.protobuf";
-    if !plain || !unknown.content_encoding.is_empty() {
-        return Err(ProtobufError::Inside {
-            content_type,
-            encoding: unknown.content_encoding,
-        });
-    }
-    Ok((unknown.type_meta.unwrap_or_default(), unknown.raw))
 }
 
 fn meta(meta: PbMeta) -> ObjectMeta {
@@ -308,15 +255,11 @@ pub(crate) fn encode(object: &CertificateSigningRequest) -> Vec<u8> {
         }),
         status: Some(PbStatus::default()),
     };
-    let unknown = Unknown {
-        type_meta: Some(TypeMeta {
-            api_version: super::API_VERSION.to_owned(),
-            kind: super::KIND.to_owned(),
-        }),
-        raw: message.encode_to_vec(),
-        ..Unknown::default()
+    let of = crate::protobuf::TypeMeta {
+        api_version: super::API_VERSION.to_owned(),
+        kind: super::KIND.to_owned(),
     };
-    [MAGIC, &unknown.encode_to_vec()].concat()
+    crate::protobuf::seal(of, message.encode_to_vec())
 }
 
 /// Writes what kubectl would ask, for tests.
@@ -325,13 +268,9 @@ pub(crate) fn encode_review(api_version: &str, kind: &str, spec: &impl Message) 
     let review = PbReview {
         spec: spec.encode_to_vec(),
     };
-    let unknown = Unknown {
-        type_meta: Some(TypeMeta {
-            api_version: api_version.to_owned(),
-            kind: kind.to_owned(),
-        }),
-        raw: review.encode_to_vec(),
-        ..Unknown::default()
+    let of = crate::protobuf::TypeMeta {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
     };
-    [MAGIC, &unknown.encode_to_vec()].concat()
+    crate::protobuf::seal(of, review.encode_to_vec())
 }

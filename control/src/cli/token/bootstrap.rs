@@ -1,5 +1,7 @@
 //! `eyesplice token bootstrap`.
 
+mod place;
+
 use super::{Failure, columns, fields, pretty, read_token};
 use crate::cli::token_args::{
     BootstrapCommand, CreateArgs, DeleteArgs, DescribeArgs, ExpireArgs, ListArgs, TokenFormat,
@@ -7,9 +9,8 @@ use crate::cli::token_args::{
 };
 use crate::cli::{Exit, chain, complain, print};
 use crate::identity::instant;
-use crate::token::bootstrap::{
-    BootstrapToken, Expiry, Record, Store, StoreError, Usages, secret_name,
-};
+use crate::token::bootstrap::{BootstrapToken, Expiry, Record, Usages, secret_name};
+use place::Tokens;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -63,7 +64,7 @@ fn create(args: CreateArgs) -> Result<Exit, Failure> {
             .collect(),
         description: args.description,
     };
-    Store::new(args.dir.dir).create(&record)?;
+    Tokens::open(&args.dir)?.create(&record)?;
     Ok(print(&format!("{}\n", *record.token.expose())))
 }
 
@@ -78,7 +79,7 @@ fn after(ttl: Duration) -> Result<OffsetDateTime, TokenError> {
 
 fn list(args: &ListArgs) -> Result<Exit, Failure> {
     let now = SystemTime::now();
-    let records = Store::new(&args.dir.dir).list()?;
+    let records = Tokens::open(&args.dir)?.list()?;
     let mut broken = false;
     let mut good = Vec::new();
     for record in records {
@@ -86,7 +87,7 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
             Ok(record) => good.push(record),
             Err(error) => {
                 broken = true;
-                complain(&chain(&error));
+                complain(&chain(&*error));
             }
         }
     }
@@ -124,11 +125,7 @@ fn row(record: &Record, now: SystemTime) -> [String; 6] {
 }
 
 fn describe(args: &DescribeArgs) -> Result<Exit, Failure> {
-    let store = Store::new(&args.dir.dir);
-    let record = store.find(&args.id)?.ok_or_else(|| StoreError::Unknown {
-        id: args.id.clone(),
-        dir: store.dir().to_owned(),
-    })?;
+    let record = Tokens::open(&args.dir)?.find(&args.id)?;
     let now = SystemTime::now();
     let secret = args.show_secret.then(|| record.token.expose());
     Ok(print(&match args.output {
@@ -161,7 +158,7 @@ fn describe(args: &DescribeArgs) -> Result<Exit, Failure> {
 
 fn expire(args: &ExpireArgs) -> Result<Exit, Failure> {
     let end = after(args.within)?;
-    let record = Store::new(&args.dir.dir).set_expiry(&args.id, Expiry::At(end))?;
+    let record = Tokens::open(&args.dir)?.set_expiry(&args.id, Expiry::At(end))?;
     let line = format!(
         "bootstrap token {} expires {}\n",
         args.id,
@@ -171,9 +168,9 @@ fn expire(args: &ExpireArgs) -> Result<Exit, Failure> {
 }
 
 fn delete(args: &DeleteArgs) -> Result<Exit, Failure> {
-    let store = Store::new(&args.dir.dir);
+    let tokens = Tokens::open(&args.dir)?;
     if args.expired {
-        let deleted = store.delete_expired(SystemTime::now())?;
+        let deleted = tokens.delete_expired(SystemTime::now())?;
         let lines = deleted
             .iter()
             .map(|id| format!("bootstrap token {id} deleted\n"));
@@ -181,12 +178,12 @@ fn delete(args: &DeleteArgs) -> Result<Exit, Failure> {
     }
     let mut exit = Exit::Success;
     for id in &args.ids {
-        match store.delete(id) {
+        match tokens.delete(id) {
             Ok(()) => {
                 print(&format!("bootstrap token {id} deleted\n"));
             }
             Err(error) => {
-                complain(&chain(&error));
+                complain(&chain(&*error));
                 exit = Exit::Failure;
             }
         }

@@ -7,12 +7,14 @@
 
 mod format;
 mod record;
+mod secrets;
 mod store;
 
 pub use format::{BootstrapToken, FormatError, TokenId, TokenSecret};
 pub use record::{
     DEFAULT_GROUP, Expiry, Record, RecordProblem, Refusal, SECRET_TYPE, Usages, secret_name,
 };
+pub use secrets::{Secrets, SecretsError};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use store::check_any;
 pub use store::{Store, StoreError};

@@ -272,6 +272,22 @@ impl Record {
         if presented.id != *id || !self.token.secret.matches(&presented.secret) {
             return Err(Refusal::Secret(presented.id.clone()));
         }
+        self.usable(now)?;
+        let mut groups = vec![DEFAULT_GROUP.to_owned()];
+        groups.extend(self.groups.iter().cloned());
+        Ok(UserInfo {
+            username: format!("{USER_PREFIX}{id}"),
+            groups,
+            ..UserInfo::default()
+        })
+    }
+
+    /// Says whether the token authenticates anybody now, whoever knows its secret.
+    ///
+    /// # Errors
+    /// Its time is over, or it is for something else.
+    pub fn usable(&self, now: SystemTime) -> Result<(), Refusal> {
+        let id = &self.token.id;
         if self.expiry.is_over(now) {
             return Err(match &self.expiry {
                 Expiry::At(end) => Refusal::Expired {
@@ -284,13 +300,7 @@ impl Record {
         if !self.usages.authentication {
             return Err(Refusal::Usage(id.clone()));
         }
-        let mut groups = vec![DEFAULT_GROUP.to_owned()];
-        groups.extend(self.groups.iter().cloned());
-        Ok(UserInfo {
-            username: format!("{USER_PREFIX}{id}"),
-            groups,
-            ..UserInfo::default()
-        })
+        Ok(())
     }
 }
 

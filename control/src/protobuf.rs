@@ -1,0 +1,74 @@
+//! The envelope of Kubernetes' protobuf bodies (`application/vnd.kubernetes.protobuf`).
+//!
+//! A body is `k8s\0` and a `runtime.Unknown`, whose `raw` is the object. Source: apimachinery
+//! `pkg/runtime/generated.proto`, `pkg/runtime/serializer/protobuf/protobuf.go`.
+
+use prost::Message;
+
+/// The media type.
+pub(crate) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
+
+const MAGIC: &[u8] = b"k8s\0";
+
+/// Why a body is not what its media type says.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProtobufError {
+    /// The envelope is not there.
+    #[error("the body does not begin with the four bytes k8s\\0")]
+    Magic,
+    /// The envelope or the object cannot be decoded.
+    #[error("the body is no protobuf message of Kubernetes: {0}")]
+    Decode(prost::DecodeError),
+    /// The object is compressed or not protobuf.
+    #[error("the body has content type {content_type:?} and encoding {encoding:?} inside")]
+    Inside {
+        content_type: String,
+        encoding: String,
+    },
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Unknown {
+    #[prost(message, optional, tag = "1")]
+    type_meta: Option<TypeMeta>,
+    #[prost(bytes = "vec", tag = "2")]
+    raw: Vec<u8>,
+    #[prost(string, tag = "3")]
+    content_encoding: String,
+    #[prost(string, tag = "4")]
+    content_type: String,
+}
+
+/// Which object is inside.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct TypeMeta {
+    #[prost(string, tag = "1")]
+    pub(crate) api_version: String,
+    #[prost(string, tag = "2")]
+    pub(crate) kind: String,
+}
+
+/// Takes the object out of its envelope.
+pub(crate) fn open(body: &[u8]) -> Result<(TypeMeta, Vec<u8>), ProtobufError> {
+    let envelope = body.strip_prefix(MAGIC).ok_or(ProtobufError::Magic)?;
+    let unknown = Unknown::decode(envelope).map_err(ProtobufError::Decode)?;
+    let content_type = unknown.content_type;
+    let plain = content_type.is_empty() || content_type == MEDIA_TYPE;
+    if !plain || !unknown.content_encoding.is_empty() {
+        return Err(ProtobufError::Inside {
+            content_type,
+            encoding: unknown.content_encoding,
+        });
+    }
+    Ok((unknown.type_meta.unwrap_or_default(), unknown.raw))
+}
+
+/// Puts an object into its envelope.
+pub(crate) fn seal(type_meta: TypeMeta, raw: Vec<u8>) -> Vec<u8> {
+    let unknown = Unknown {
+        type_meta: Some(type_meta),
+        raw,
+        ..Unknown::default()
+    };
+    [MAGIC, &unknown.encode_to_vec()].concat()
+}
