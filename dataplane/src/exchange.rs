@@ -120,6 +120,8 @@ struct Conversation<'a> {
     downstream: &'a Leg,
     upstream: &'a Leg,
     policy: &'a ActionPolicy,
+    /// What the connection was made with.
+    generation: u64,
     head_timeout: Duration,
 }
 
@@ -139,6 +141,7 @@ pub(crate) async fn serve(
         downstream,
         upstream,
         policy,
+        generation: facts.generation,
         head_timeout,
     };
     loop {
@@ -413,6 +416,13 @@ impl Conversation<'_> {
         )
     }
 
+    /// Whether a connection that is made now would be made as this one was. A kubelet judges each
+    /// request by the certificate that its connection began with, and an API server never ends one
+    /// that it uses: the last certificate must not live on there.
+    fn is_current(&self) -> bool {
+        self.worker.generation() <= self.generation
+    }
+
     /// Passes on the reply. With `keep_alive` the client wants to go on, which it can if the cell
     /// says that its request is complete.
     async fn reply(
@@ -437,6 +447,7 @@ impl Conversation<'_> {
                 Reply::Relay
                     if keep_alive.is_some_and(Cell::get)
                         && !self.cx.is_draining()
+                        && self.is_current()
                         && framing != Framing::UntilClose
                         && hop::keeps_alive(head.version, &head.headers) =>
                 {

@@ -170,6 +170,11 @@ impl Worker {
         &*self.control
     }
 
+    /// The configuration that streams begin with now.
+    pub(crate) fn generation(&self) -> u64 {
+        self.snapshots.load().generation
+    }
+
     pub(crate) fn liveness(&self) -> Liveness {
         self.liveness
     }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 matrix! { transports:
     reload_under_live_streams_drops_none_and_rules_the_next,
     reload_that_fails_changes_nothing,
+    kept_connection_ends_with_the_first_reply_after_a_reload,
 }
 
 /// Streams that live through all of it.
@@ -170,4 +171,33 @@ fn reload_that_fails_changes_nothing(variant: Variant) {
         || (stack.totals().streams_live == 0).then_some(()),
         || "the last stream".into(),
     );
+}
+
+/// A kubelet judges requests by the certificate that their connection began with, and an API server
+/// never ends a connection that it uses.
+fn kept_connection_ends_with_the_first_reply_after_a_reload(variant: Variant) {
+    let pki = Pki::new();
+    let settings = Settings::default();
+    let stack = Stack::start(variant, &pki, &settings);
+    let kubelet = kubelet_of(&pki, variant);
+    let mut conn = stack.api_server(&pki).open(&kubelet.target());
+    for _ in 0..2 {
+        let reply = Request::get("/healthz").ask(&mut conn);
+        assert_eq!(reply.head.get("connection"), None, "{}", reply.head.raw);
+    }
+    stack.reload(&pki, &settings).unwrap();
+    let reply = Request::get("/healthz").ask(&mut conn);
+    assert_eq!(reply.text(), "ok");
+    assert_eq!(
+        reply.head.get("connection"),
+        Some("close"),
+        "{}",
+        reply.head.raw
+    );
+    assert_eq!(conn.read_to_end(), (Vec::new(), Ending::Clean));
+    for record in records(&stack, 3) {
+        assert_eq!((record.reason, record.generation), (Reason::Completed, 1));
+    }
+    kubelet.finish();
+    stack.assert_nothing_held();
 }
