@@ -6,7 +6,7 @@ use super::pki_args::{
 use super::{Exit, chain, complain, pki_table, print};
 use crate::audit::rfc3339;
 use crate::pki::{
-    InitOptions, InitReport, PkiError, RenewedKey, Selection, Severity, Source, Step, Tree,
+    InitOptions, InitReport, PkiError, Reload, RenewedKey, Selection, Severity, Source, Step, Tree,
     Written, init,
 };
 use std::path::Path;
@@ -115,13 +115,11 @@ fn renew(args: PkiRenewArgs) -> Result<Exit, PkiError> {
 
 fn rotate(args: &PkiRotateArgs) -> Result<Exit, PkiError> {
     let tree = Tree::open(&args.dir, args.config.as_deref())?;
-    let step = match (args.next, args.undo) {
-        (true, _) => Step::Next,
-        (_, true) => Step::Undo,
-        _ => {
-            let stage = tree.rotation(&args.name)?;
-            return Ok(print(&format!("{}: {stage}\n", args.name)));
-        }
+    let step = match (args.next, args.undo, args.forget) {
+        (true, _, _) => Step::Next,
+        (_, true, _) => Step::Undo,
+        (_, _, true) => Step::Forget,
+        _ => return stage(&tree, &args.name),
     };
     let key = if args.new_keys {
         RenewedKey::New
@@ -131,10 +129,37 @@ fn rotate(args: &PkiRotateArgs) -> Result<Exit, PkiError> {
     let rotated = tree.rotate(&args.name, step, key, &args.also)?;
     let mut text = list(&args.dir, &rotated.written.files);
     text.push_str(&format!("{}: {}\n", args.name, rotated.stage));
-    if !rotated.reload.is_empty() {
-        text.push_str("load these again, restarting what cannot, before the next step:\n");
-        let lines = rotated.reload.iter().map(|user| format!("  {user}\n"));
-        text.extend(lines);
+    let (held, trusted): (Vec<Reload>, Vec<Reload>) =
+        rotated.reload.into_iter().partition(|reload| reload.holds);
+    for (title, reloads) in [
+        (
+            "these must show what was written before the next step:\n",
+            held,
+        ),
+        (
+            "these trust what was written; until they load it they know the CA before:\n",
+            trusted,
+        ),
+    ] {
+        let lines = reloads
+            .iter()
+            .map(|Reload { user, how, .. }| format!("  {user}: {how}\n"));
+        let lines: String = lines.collect();
+        if !lines.is_empty() {
+            text.push_str(title);
+            text.push_str(&lines);
+        }
+    }
+    Ok(print(&text))
+}
+
+fn stage(tree: &Tree, name: &str) -> Result<Exit, PkiError> {
+    let stage = tree.rotation(name)?;
+    let mut text = format!("{name}: {stage}\n");
+    if let Some(until) = tree.crossed_until(name)? {
+        text.push_str(&format!(
+            "what it signs goes out with a certificate of it by the CA before, until {until} or --forget\n"
+        ));
     }
     Ok(print(&text))
 }

@@ -29,18 +29,21 @@ pub enum PkiCommand {
 }
 
 const ROTATE_EXAMPLES: &str = "\
-Without --next and --undo: prints the stage. The stages, and what to do after each:
-  trust-both   both CAs are trusted, the old one signs   load the CA's file again everywhere
-  reissued     the new one signs, and has signed all     load the certificates again everywhere
-  old-dropped  only the new one is trusted               load the CA's file again everywhere
-  (idle)       the old CA's key is deleted
+Without --next, --undo and --forget: prints the stage. The stages, and what to do after each:
+  trust-both   both CAs are trusted, the old one signs
+  reissued     the new one signs, and has signed all     have every holder show its new certificate
+  old-dropped  only the new one is trusted
+  (idle)       the old CA's key is deleted               later, have all load the CA's file; --forget
+What the new CA signs goes out with a certificate of the new CA by the old one, so whoever has only the
+old CA in memory verifies it as well, and nobody has to be restarted to learn of the new one.
 A step is made completely or not at all; after a crash, run it again. It is refused while a file of
 the tree, or one named by --also, would not work afterwards.
 
 Examples:
   eyesplice pki rotate-ca /etc/kubernetes/pki ca --next
   eyesplice pki rotate-ca /etc/kubernetes/pki ca --next --also /var/lib/kubelet/pki/kubelet-client-current.pem
-  eyesplice pki rotate-ca /etc/kubernetes/pki ca --undo";
+  eyesplice pki rotate-ca /etc/kubernetes/pki ca --undo
+  eyesplice pki rotate-ca /etc/kubernetes/pki ca --forget";
 
 /// Arguments of `pki rotate-ca`.
 #[derive(Debug, Args)]
@@ -52,11 +55,14 @@ pub struct PkiRotateArgs {
     #[arg(value_name = "CA")]
     pub name: String,
     /// Go on to the next stage
-    #[arg(long, conflicts_with = "undo")]
+    #[arg(long, conflicts_with_all = ["undo", "forget"])]
     pub next: bool,
     /// Go back to the stage before
-    #[arg(long)]
+    #[arg(long, conflicts_with = "forget")]
     pub undo: bool,
+    /// When all who trust the CA have loaded its file: stop to send what the CA before said of it
+    #[arg(long)]
+    pub forget: bool,
     /// Make new keys for the certificates that are signed anew, which changes two files each
     #[arg(long)]
     pub new_keys: bool,

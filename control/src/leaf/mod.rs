@@ -273,10 +273,8 @@ impl LeafIssuer {
         params.not_after = not_after;
         let serial = random_serial().map_err(|_| LeafError::Random { host: host.clone() })?;
         params.serial_number = Some(serial);
-        let leaf = params
-            .signed_by(&self.key, self.authority.issuer())
-            .map_err(failed)?;
-        let mut chain = vec![leaf.into()];
+        let leaf = self.authority.sign(&params, &self.key, None);
+        let mut chain = vec![leaf.map_err(failed)?];
         chain.extend_from_slice(self.authority.intermediates());
         let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&self.signing)));
         let config = tls_server(host, certified, client_auth, self.clients.as_ref())?;

@@ -4,7 +4,8 @@ mod lifetimes;
 
 use super::*;
 use crate::pem::{CaBundle, FileRef, PrivateKey};
-use crate::pki::testing::{Made, NOW, Recipe, authority, client, kubelet, now};
+use crate::pki::testing::{Made, NOW, Recipe, authority, authority_of_two, client, kubelet, now};
+use crate::pki::{DEFAULT_SERVICE_IP, InitOptions, RenewedKey, Source, Step, Tree, init};
 use crate::verify::client_verifier;
 use rcgen::{BasicConstraints, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SignatureAlgorithm};
 use rustls::client::Resumption;
@@ -352,4 +353,57 @@ fn authority_is_checked_when_it_is_loaded() {
         debug.contains("CN=egress-ca") && !debug.contains("key"),
         "{debug}"
     );
+}
+
+#[test]
+fn leaf_of_a_ca_with_repeated_attributes_is_verified() {
+    let (der, made) = authority_of_two(["one", "two"]);
+    let key = PrivateKey::from(made.private_key());
+    let issuer = LeafIssuer::new(LeafOptions {
+        authority: Authority::new(vec![der.clone()], &key).unwrap(),
+        lifetime: DEFAULT_LIFETIME,
+        capacity: 1,
+        clients: None,
+    })
+    .unwrap();
+    let name = host("10.0.0.7");
+    let server = issuer.server_config(&name, ClientAuth::None, SystemTime::now());
+    let mut roots = RootCertStore::empty();
+    roots.add(der).unwrap();
+    shake(server.unwrap(), Arc::new(roots), &name, None).unwrap();
+}
+
+#[test]
+fn leaf_of_a_rotated_ca_is_verified_by_who_knows_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = InitOptions {
+        apiserver: vec!["10.0.0.1".to_owned()],
+        server: None,
+        service_ip: DEFAULT_SERVICE_IP,
+        nodes: Vec::new(),
+        gateway: Vec::new(),
+    };
+    let at = |name: &str| FileRef::new("egressCA", dir.path().join("pki").join(name));
+    let pki = at("").path;
+    init(&pki, &Source::Options(Box::new(options)), false).unwrap();
+    let old = CaBundle::load(at("egress-ca.crt")).unwrap().roots;
+    for _ in 0..4 {
+        let tree = Tree::open(&pki, None).unwrap();
+        tree.rotate("egress-ca", Step::Next, RenewedKey::Kept, &[])
+            .unwrap();
+        let chain = at("egress-ca-chain.crt");
+        let issuer = LeafIssuer::new(LeafOptions {
+            authority: Authority::load(&chain, &at("egress-ca.key")).unwrap(),
+            lifetime: DEFAULT_LIFETIME,
+            capacity: 1,
+            clients: None,
+        })
+        .unwrap();
+        let name = host("10.0.0.7");
+        let current = CaBundle::load(at("egress-ca.crt")).unwrap().roots;
+        for roots in [&old, &current] {
+            let server = issuer.server_config(&name, ClientAuth::None, SystemTime::now());
+            shake(server.unwrap(), Arc::clone(roots), &name, None).unwrap();
+        }
+    }
 }

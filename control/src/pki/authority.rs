@@ -1,11 +1,14 @@
 //! A CA that signs: checked when it is loaded, so that nobody finds out when it should sign.
 
 use super::key::SigningKey;
+use super::name;
 use crate::identity::{CertificateFacts, FactsError, Subject};
 use crate::pem::{self, FileRef, PemError, PrivateKey, Role};
-use rcgen::Issuer;
+use rcgen::{CertificateParams, Issuer, PublicKeyData};
 use rustls::pki_types::CertificateDer;
 use std::fmt;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 /// Why a CA cannot sign.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,8 @@ pub enum AuthorityError {
 pub struct Authority {
     facts: CertificateFacts,
     issuer: Issuer<'static, SigningKey>,
+    /// The subject of the certificate, as it stands there.
+    name: Vec<u8>,
     certificate: CertificateDer<'static>,
     intermediates: Vec<CertificateDer<'static>>,
 }
@@ -58,7 +63,8 @@ impl fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// Loads the CA's certificate (with the intermediates above it, if it is no root) and key.
+    /// Loads the CA's certificate (with what leads to it from other CAs: the intermediates above it,
+    /// and certificates of its own key by the CA before it) and key.
     ///
     /// # Errors
     /// A file cannot be used, or it is no CA that may sign, or the key is not its own.
@@ -91,20 +97,14 @@ impl Authority {
         }
         let issuer = Issuer::from_ca_cert_der(certificate, key)
             .map_err(|_| AuthorityError::UnsupportedKey(subject()))?;
-        // Roots are not sent: a peer that trusts one has it.
-        let is_intermediate = |der: &CertificateDer<'_>| {
-            CertificateFacts::read(der).is_ok_and(|facts| !facts.self_issued)
-        };
-        let intermediates = chain
-            .iter()
-            .filter(|der| is_intermediate(der))
-            .cloned()
-            .collect();
+        let name =
+            name::subject(certificate).ok_or_else(|| AuthorityError::UnsupportedKey(subject()))?;
         Ok(Self {
+            intermediates: sent(&chain),
             certificate: certificate.clone(),
+            name,
             facts,
             issuer,
-            intermediates,
         })
     }
 
@@ -134,12 +134,58 @@ impl Authority {
         Err(AuthorityError::NoExtendedUsage { subject, role })
     }
 
-    pub(crate) fn issuer(&self) -> &Issuer<'static, impl rcgen::SigningKey + use<>> {
-        &self.issuer
+    /// Signs a certificate for a key. Its issuer is this CA's name byte for byte; so is its subject,
+    /// if one is given in DER, and else what `params` has.
+    pub(crate) fn sign(
+        &self,
+        params: &CertificateParams,
+        key: &impl PublicKeyData,
+        subject: Option<&[u8]>,
+    ) -> Result<CertificateDer<'static>, rcgen::Error> {
+        let made = params.signed_by(key, &self.issuer)?;
+        name::rename(made.der(), Some(&self.name), subject, self.key())
+    }
+
+    pub(super) fn key(&self) -> &SigningKey {
+        self.issuer.key()
+    }
+
+    /// The certificate, with what is sent behind a leaf.
+    pub(super) fn chain(&self) -> Vec<CertificateDer<'static>> {
+        let sent = self.intermediates.iter().cloned();
+        let others = sent.filter(|der| *der != self.certificate);
+        [self.certificate.clone()]
+            .into_iter()
+            .chain(others)
+            .collect()
     }
 
     /// What is sent after a leaf.
     pub(crate) fn intermediates(&self) -> &[CertificateDer<'static>] {
         &self.intermediates
     }
+}
+
+/// What of a CA's chain is sent behind its leaves: first what leads to the root, then its
+/// certificates by the CA before it, for those who know that one only. In this order because openssl
+/// follows the first issuer that fits and no other; who knows a CA that is no root is Go or ours, and
+/// both try all. Roots are not sent: a peer that trusts one has it.
+fn sent(chain: &[CertificateDer<'static>]) -> Vec<CertificateDer<'static>> {
+    let (mut sent, mut crosses) = (Vec::new(), Vec::new());
+    for der in chain {
+        match CertificateFacts::read(der) {
+            Ok(facts) if !facts.self_issued => sent.push(der.clone()),
+            Ok(_) if !is_self_signed(der) => crosses.push(der.clone()),
+            _ => {}
+        }
+    }
+    sent.extend(crosses);
+    sent
+}
+
+/// Says whether a certificate is signed by its own key. One that only repeats its own name as issuer
+/// may be a CA's by the CA before it.
+fn is_self_signed(der: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(der)
+        .is_ok_and(|(_, certificate)| certificate.verify_signature(None).is_ok())
 }

@@ -25,6 +25,8 @@ pub(super) struct Dependents<'a> {
     pub(super) signed: Vec<&'a Profile>,
     /// The one CA.
     pub(super) authority: Vec<CertificateDer<'static>>,
+    /// The one that goes. What it signed must be gone, even if the other one vouches for it.
+    pub(super) other: Vec<CertificateDer<'static>>,
     /// Files outside of the tree.
     pub(super) also: &'a [PathBuf],
     pub(super) now: SystemTime,
@@ -103,7 +105,7 @@ impl Dependents<'_> {
             })?;
             let judged = Judged {
                 profile,
-                chain: &chain,
+                chain: &self.without_other(&chain),
                 authorities: &self.authority,
                 now: self.now,
             };
@@ -140,7 +142,16 @@ impl Dependents<'_> {
             .all(|authority| bundle.contains(authority))
     }
 
+    /// A chain but for the certificates of the other CA's key.
+    fn without_other(&self, chain: &[CertificateDer<'static>]) -> Vec<CertificateDer<'static>> {
+        let key = |der: &CertificateDer<'_>| CertificateFacts::read(der).map(|facts| facts.spki);
+        let others: Vec<_> = self.other.iter().filter_map(|der| key(der).ok()).collect();
+        let is_other = |der: &CertificateDer<'_>| key(der).is_ok_and(|key| others.contains(&key));
+        chain.iter().filter(|der| !is_other(der)).cloned().collect()
+    }
+
     fn verifies(&self, presented: &[CertificateDer<'static>]) -> bool {
+        let presented = self.without_other(presented);
         let Some((leaf, intermediates)) = presented.split_first() else {
             return false;
         };

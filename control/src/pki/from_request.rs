@@ -73,13 +73,8 @@ pub(crate) fn issue_for(
         params.extended_key_usages.extend(set.then_some(usage));
     }
     let key = SubjectPublicKeyInfo::from_der(wanted.spki)?;
-    let by = authority.issuer();
-    let made = params.signed_by(&key, by)?;
     let subject = name::encode_attributes(wanted.subject.iter().copied());
-    let issuer = name::subject(authority.certificate());
-    let issuer = issuer.ok_or(rcgen::Error::CouldNotParseCertificate)?;
-    let renamed = name::rename(made.der(), &issuer, &subject, by.key())?;
-    let mut chain = vec![renamed];
+    let mut chain = vec![authority.sign(&params, &key, Some(&subject))?];
     chain.extend_from_slice(authority.intermediates());
     Ok(IssuedFor {
         chain,

@@ -154,7 +154,26 @@ impl Tree {
             row.flaws.extend(judged.flaws(&facts));
             if index == 0 {
                 self.key(profile, file, &facts, row)?;
+                self.signer_chain(profile, &chain[0], row)?;
                 row.facts = Some(facts);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever signs by a CA must sign by this one. Trees that were made before have no such file.
+    fn signer_chain(
+        &self,
+        profile: &Profile,
+        own: &CertificateDer<'_>,
+        row: &mut Row,
+    ) -> Result<(), PemError> {
+        let name = profile.chain_file();
+        let file = self.file(&profile.name, &name);
+        if profile.usage == Usage::Authority && file.path.exists() {
+            let chain = pem::certificates(&file)?;
+            if chain.first() != Some(own) {
+                row.flaws.push(Flaw::SignerChain { file: name });
             }
         }
         Ok(())

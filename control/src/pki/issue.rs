@@ -9,13 +9,14 @@ use super::{BACKDATE, PkiError};
 use crate::identity::instant;
 use crate::inventory::HostAddress;
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod,
+    KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::CertificateDer;
 use std::net::IpAddr;
 use time::{Duration, OffsetDateTime};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 
 /// What shall be signed.
@@ -53,7 +54,8 @@ pub(super) fn sign(
     params.use_authority_key_identifier_extension = true;
     let Some(authority) = authority else {
         let made = params.self_signed(key).map_err(failed)?;
-        let renamed = name::rename(made.der(), &subject, &subject, key).map_err(failed)?;
+        let own = Some(subject.as_slice());
+        let renamed = name::rename(made.der(), own, own, key).map_err(failed)?;
         return Ok(vec![renamed]);
     };
     let ca = authority.facts();
@@ -66,12 +68,8 @@ pub(super) fn sign(
     }
     params.not_before = params.not_before.max(ca.not_before);
     params.not_after = params.not_after.min(ca.not_after);
-    let by = authority.issuer();
-    let made = params.signed_by(key, by).map_err(failed)?;
-    let unreadable = || failed(rcgen::Error::CouldNotParseCertificate);
-    let issuer = name::subject(authority.certificate()).ok_or_else(unreadable)?;
-    let renamed = name::rename(made.der(), &issuer, &subject, by.key()).map_err(failed)?;
-    let mut chain = vec![renamed];
+    let signed = authority.sign(&params, key, Some(&subject));
+    let mut chain = vec![signed.map_err(failed)?];
     chain.extend_from_slice(authority.intermediates());
     Ok(chain)
 }
@@ -106,6 +104,32 @@ pub(super) fn from_certificate(
         }
     }
     params.subject_alt_names = kept;
+    Ok(Request { params, subject })
+}
+
+/// What a CA says of itself, to be signed by another one: name, key, usages and path length.
+pub(super) fn from_authority(certificate: &CertificateDer<'_>) -> Result<Request, rcgen::Error> {
+    let unreadable = || rcgen::Error::CouldNotParseCertificate;
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| unreadable())?;
+    let mut params = CertificateParams::default();
+    set_usages(&mut params, Usage::Authority);
+    let basic = parsed.basic_constraints().map_err(|_| unreadable())?;
+    let length = basic.and_then(|basic| basic.value.path_len_constraint);
+    if let Some(length) = length.and_then(|length| u8::try_from(length).ok()) {
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(length));
+    }
+    let names = parsed.subject_alternative_name();
+    let names = names.map_err(|_| unreadable())?;
+    for name in names.iter().flat_map(|names| &names.value.general_names) {
+        params.subject_alt_names.extend(same_name(name)?);
+    }
+    // What it signed names its key by this.
+    for extension in parsed.extensions() {
+        if let ParsedExtension::SubjectKeyIdentifier(id) = extension.parsed_extension() {
+            params.key_identifier_method = KeyIdMethod::PreSpecified(id.0.to_vec());
+        }
+    }
+    let subject = name::subject(certificate).ok_or_else(unreadable)?;
     Ok(Request { params, subject })
 }
 

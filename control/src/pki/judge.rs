@@ -67,6 +67,11 @@ pub enum Flaw {
     },
     /// The two halves of a key pair are not of one pair.
     KeyPair,
+    /// What others sign by is not this CA.
+    SignerChain {
+        /// The file that has it.
+        file: String,
+    },
     /// It is being replaced.
     Rotation(Stage),
     /// A kubeconfig's own flaw.
@@ -179,6 +184,9 @@ impl fmt::Display for Flaw {
                     f,
                     "is being rotated, stage {stage}; go on with pki rotate-ca"
                 )
+            }
+            Self::SignerChain { file } => {
+                write!(f, "{file} begins with another CA; write both files again")
             }
             Self::KeyPair => f.write_str("is not the public half of sa.key; write both again"),
             Self::Kubeconfig(flaw) => flaw.fmt(f),

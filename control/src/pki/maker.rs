@@ -2,6 +2,7 @@
 
 use super::PkiError;
 use super::authority::Authority;
+use super::cross;
 use super::files::File;
 use super::issue::{self, Request};
 use super::judge::{Judged, Severity};
@@ -71,6 +72,12 @@ impl<'a> Maker<'a> {
         let text = pem::encode(&bundle);
         self.files.push(File::public(format!("{name}.crt"), text));
         self.bundles.insert(name.to_owned(), bundle);
+    }
+
+    /// Writes down what a CA signs with, for those who sign by it outside of the tree.
+    pub(super) fn make_chain(&mut self, profile: &Profile, authority: &Authority) {
+        let text = pem::encode(&authority.chain());
+        self.files.push(File::public(profile.chain_file(), text));
     }
 
     /// Everything that was made.
@@ -195,6 +202,7 @@ impl<'a> Maker<'a> {
         let authority = load_pair(profile, pair)?;
         let bundle = vec![authority.certificate().clone()];
         self.trust(&profile.name, bundle);
+        self.make_chain(profile, &authority);
         self.sign_by(&profile.name, Arc::new(authority));
         Ok(())
     }
@@ -214,6 +222,7 @@ impl<'a> Maker<'a> {
         let text = if profile.usage == Usage::Authority {
             let authority = Authority::new(chain.clone(), key);
             let authority = authority.map_err(|source| refused(profile, source))?;
+            self.make_chain(profile, &authority);
             self.sign_by(&profile.name, Arc::new(authority));
             // What is above it is none of its verifiers' business: they trust this CA alone.
             self.bundles
@@ -303,7 +312,7 @@ impl<'a> Maker<'a> {
             None => {
                 let certificate = self.file(profile, profile.certificate_file());
                 let key = self.file(profile, profile.key_file());
-                self.load(profile, &certificate, &key)?
+                self.load(profile, &certificate, &key, &self.crosses(profile)?)?
             }
         };
         let authority = Arc::new(authority);
@@ -311,21 +320,38 @@ impl<'a> Maker<'a> {
         Ok(authority)
     }
 
-    /// Loads a CA that was made here once.
+    /// Loads a CA that was made here once; behind what it signs go certificates of it by other CAs.
     pub(super) fn load(
         &self,
         profile: &Profile,
         certificate: &FileRef,
         key: &FileRef,
+        crosses: &[CertificateDer<'static>],
     ) -> Result<Authority, PkiError> {
         // During a rotation the file trusts two; the first one signs.
         let mut chain = pem::certificates(certificate)?;
         chain.truncate(1);
-        if let Some(parent) = self.parent(profile)? {
-            chain.extend_from_slice(parent.intermediates());
-        }
+        chain.extend(self.above(profile)?);
+        chain.extend_from_slice(crosses);
         let key = PrivateKey::load(key)?;
         Authority::new(chain, &key).map_err(|source| refused(profile, source))
+    }
+
+    /// What CAs before it say of the CA that signs in the tree, as its chain file has it.
+    pub(super) fn crosses(
+        &self,
+        profile: &Profile,
+    ) -> Result<Vec<CertificateDer<'static>>, PkiError> {
+        let own = pem::certificates(&self.file(profile, profile.certificate_file()))?;
+        let above = self.above(profile)?;
+        let chain = self.file(profile, profile.chain_file());
+        cross::kept(&chain, &own[0], &above, self.now)
+    }
+
+    /// What leads from a CA to the root above it.
+    fn above(&self, profile: &Profile) -> Result<Vec<CertificateDer<'static>>, PkiError> {
+        let parent = self.parent(profile)?;
+        Ok(parent.map_or_else(Vec::new, |parent| parent.intermediates().to_vec()))
     }
 
     /// What signs a CA, unless it signs itself.

@@ -7,6 +7,7 @@
 //! directory for the later commands, `inspect` lists what is in it, `rotation` replaces a CA.
 
 mod authority;
+mod cross;
 mod dependents;
 mod disk;
 mod document;
@@ -23,6 +24,7 @@ mod names;
 mod options;
 mod plan;
 mod profile;
+mod reload;
 mod render;
 mod rotation;
 mod serial;
@@ -42,6 +44,7 @@ pub use judge::{Flaw, Severity};
 pub use maker::RenewedKey;
 pub use options::{InitOptions, OptionProblem};
 pub use plan::Conflict;
+pub use reload::Reload;
 pub use rotation::{Rotated, Stage, Step};
 pub(crate) use serial::random_serial;
 pub use spec::{DEFAULT_SERVICE_IP, NodeSpec, NodeSpecError, UserSpec, UserSpecError};
@@ -109,6 +112,17 @@ pub enum PkiError {
     NoRotation {
         /// The CA.
         name: String,
+    },
+    /// There is nothing to forget yet.
+    #[error(
+        "cannot leave out what the CA before {name} says of it: the rotation is at stage {stage}; end \
+         it by --next first"
+    )]
+    ForgetMidway {
+        /// The CA.
+        name: String,
+        /// How far it is.
+        stage: Stage,
     },
     /// The file of the stage was changed by somebody else.
     #[error(

@@ -49,11 +49,12 @@ pub(super) fn subject(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     fields.get(SUBJECT).map(|subject| subject.to_vec())
 }
 
-/// Gives a certificate other names, and signs it anew by the key of its issuer.
+/// Gives a certificate other names, where they are other ones, and signs it anew by the key of its
+/// issuer.
 pub(super) fn rename(
     certificate: &CertificateDer<'_>,
-    issuer: &[u8],
-    subject: &[u8],
+    issuer: Option<&[u8]>,
+    subject: Option<&[u8]>,
     key: &impl SigningKey,
 ) -> Result<CertificateDer<'static>, rcgen::Error> {
     let broken = || rcgen::Error::CouldNotParseCertificate;
@@ -65,8 +66,12 @@ pub(super) fn rename(
     if fields.len() <= SUBJECT {
         return Err(broken());
     }
-    fields[ISSUER] = issuer;
-    fields[SUBJECT] = subject;
+    let before = fields.clone();
+    fields[ISSUER] = issuer.unwrap_or(fields[ISSUER]);
+    fields[SUBJECT] = subject.unwrap_or(fields[SUBJECT]);
+    if fields == before {
+        return Ok(certificate.clone().into_owned());
+    }
     let tbs = tlv(SEQUENCE, &fields.concat());
     // The first byte of a BIT STRING counts its unused bits.
     let signature = [vec![0], key.sign(&tbs)?].concat();
@@ -127,7 +132,7 @@ mod tests {
         ]);
         let subject = encode(&groups, "jane");
         let issuer = super::subject(&ca.der()).unwrap();
-        let renamed = rename(&leaf.der(), &issuer, &subject, &ca.key).unwrap();
+        let renamed = rename(&leaf.der(), Some(&issuer), Some(&subject), &ca.key).unwrap();
         let facts = CertificateFacts::read(&renamed).unwrap();
         assert_eq!(facts.subject.common_name.as_deref(), Some("jane"));
         assert_eq!(facts.subject.organizations, groups);
@@ -141,13 +146,17 @@ mod tests {
     }
 
     #[test]
-    fn rename_to_the_same_names_changes_only_the_signature() {
+    fn rename_to_the_same_names_changes_nothing() {
         let ca = authority("ca").self_signed();
         let name = subject(&ca.der()).unwrap();
         assert_eq!(name, encode(&[], "ca"));
-        let renamed = rename(&ca.der(), &name, &name, &ca.key).unwrap();
-        let tbs = |der: &CertificateDer<'_>| elements(der).unwrap()[0].to_vec();
-        assert_eq!(tbs(&renamed), tbs(&ca.der()));
+        let same = Some(name.as_slice());
+        let renamed = rename(&ca.der(), same, same, &ca.key).unwrap();
+        assert_eq!(renamed, ca.der());
+        assert_eq!(rename(&ca.der(), None, None, &ca.key).unwrap(), ca.der());
+        let other = encode(&[], "other");
+        let renamed = rename(&ca.der(), None, Some(&other), &ca.key).unwrap();
+        assert_eq!(subject(&renamed), Some(other));
     }
 
     #[test]
@@ -156,7 +165,7 @@ mod tests {
         let der = ca.der();
         for end in 0..der.len() {
             let cut = CertificateDer::from(der[..end].to_vec());
-            assert!(rename(&cut, &[], &[], &ca.key).is_err(), "{end}");
+            assert!(rename(&cut, None, None, &ca.key).is_err(), "{end}");
             assert_eq!(subject(&cut), None, "{end}");
         }
     }

@@ -46,6 +46,9 @@ impl Plan {
         let mut names = Vec::new();
         for profile in &self.profiles {
             names.push(profile.certificate_file());
+            if profile.usage == Usage::Authority {
+                names.push(profile.chain_file());
+            }
             if self.existing(&profile.name).is_none() {
                 names.push(profile.key_file());
             }

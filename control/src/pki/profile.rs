@@ -73,6 +73,11 @@ impl Profile {
         format!("{}.crt", self.name)
     }
 
+    /// For whoever signs by a CA: its certificate with all that is sent behind what it signs.
+    pub(super) fn chain_file(&self) -> String {
+        format!("{}-chain.crt", self.name)
+    }
+
     pub(super) fn key_file(&self) -> String {
         format!("{}.key", self.name)
     }

@@ -14,11 +14,14 @@
 
 use super::PkiError;
 use super::authority::Authority;
+use super::cross;
 use super::dependents::Dependents;
 use super::files::{Change, File};
 use super::maker::{Maker, RenewedKey};
 use super::profile::{CLUSTER_CA, Profile, Usage};
+use super::reload::{self, Reload};
 use super::tree::{Tree, Written, now};
+use crate::identity::{CertificateFacts, instant};
 use crate::pem::{self, FileRef};
 use rustls::pki_types::CertificateDer;
 use std::fmt;
@@ -65,6 +68,8 @@ pub enum Step {
     Next,
     /// Back to the one before.
     Undo,
+    /// Stays, and sends no more certificates by the CAs before it.
+    Forget,
 }
 
 /// What a step came to.
@@ -74,8 +79,8 @@ pub struct Rotated {
     pub stage: Stage,
     /// What was written.
     pub written: Written,
-    /// Who must load its files again before the next step.
-    pub reload: Vec<&'static str>,
+    /// Who uses what was written.
+    pub reload: Vec<Reload>,
 }
 
 /// A CA of a rotation.
@@ -83,6 +88,15 @@ pub struct Rotated {
 enum Which {
     Old,
     New,
+}
+
+impl Which {
+    fn other(self) -> Self {
+        match self {
+            Self::Old => Self::New,
+            Self::New => Self::Old,
+        }
+    }
 }
 
 impl Tree {
@@ -100,6 +114,20 @@ impl Tree {
         let found = Stage::NAMES.iter().find(|(word, _)| *word == text.trim());
         let stage = found.map(|(_, stage)| *stage);
         stage.ok_or(PkiError::RotationStage(path))
+    }
+
+    /// Until when what a CA signs goes out with certificates of it by the CAs before it, if it does.
+    ///
+    /// # Errors
+    /// As [`Tree::rotation`].
+    pub fn crossed_until(&self, name: &str) -> Result<Option<String>, PkiError> {
+        let rotation = Rotation {
+            profile: self.rotated(name)?,
+            tree: self,
+            key: RenewedKey::Kept,
+            also: &[],
+        };
+        rotation.crossed_until()
     }
 
     /// Goes one stage on or back. `also` are files outside of the tree that depend on the CA:
@@ -136,6 +164,11 @@ impl Tree {
                 )
             }
             (Stage::OldDropped, Step::Next) => (Stage::Idle, rotation.end()),
+            (Stage::Idle, Step::Forget) => (Stage::Idle, rotation.forget()?),
+            (_, Step::Forget) => {
+                let name = name.to_owned();
+                return Err(PkiError::ForgetMidway { name, stage });
+            }
             (Stage::Idle, Step::Undo) => {
                 let name = name.to_owned();
                 return Err(PkiError::NoRotation { name });
@@ -155,7 +188,7 @@ impl Tree {
                 (Stage::Reissued, rotation.trust(Stage::Reissued, &both)?)
             }
         };
-        let reload = rotation.reload(&change);
+        let reload = reload::reloads(&self.plan.profiles, &change);
         Ok(Rotated {
             stage,
             written: self.apply(&change)?,
@@ -225,9 +258,9 @@ impl Rotation<'_> {
         };
         let mut maker = self.maker();
         maker.trust(&self.profile.name, self.bundle(&bundle)?);
-        let certificate = tree.file(&self.name(), self.certificate(by));
         let key = tree.file(&self.name(), self.secret(by));
-        let authority: Authority = maker.load(self.profile, &certificate, &key)?;
+        let authority = self.crossed(&maker, by)?;
+        maker.make_chain(self.profile, &authority);
         maker.sign_by(&self.profile.name, Arc::new(authority));
         for profile in self.signed() {
             maker.renew(profile, self.key)?;
@@ -237,6 +270,38 @@ impl Rotation<'_> {
         files.push(self.stage(stage));
         Ok(Change {
             files,
+            remove: Vec::new(),
+        })
+    }
+
+    /// One of both CAs, with what the other one says of it.
+    fn crossed(&self, maker: &Maker<'_>, which: Which) -> Result<Authority, PkiError> {
+        let load = |which: Which, crosses: &[CertificateDer<'static>]| {
+            let certificate = self.tree.file(&self.name(), self.certificate(which));
+            let key = self.tree.file(&self.name(), self.secret(which));
+            maker.load(self.profile, &certificate, &key, crosses)
+        };
+        let (own, other) = (load(which, &[])?, load(which.other(), &[])?);
+        let cross = cross::certify(&self.name(), &own, &other, now())?;
+        let new = match which {
+            Which::New => &own,
+            Which::Old => &other,
+        };
+        let crosses = cross::renewed(cross, maker.crosses(self.profile)?, new);
+        load(which, &crosses)
+    }
+
+    /// Leaves out what the CAs before this one said of it.
+    fn forget(&self) -> Result<Change, PkiError> {
+        let mut maker = self.maker();
+        let certificate = self
+            .tree
+            .file(&self.profile.name, self.profile.certificate_file());
+        let key = self.tree.file(&self.profile.name, self.profile.key_file());
+        let authority = maker.load(self.profile, &certificate, &key, &[])?;
+        maker.make_chain(self.profile, &authority);
+        Ok(Change {
+            files: maker.into_files(),
             remove: Vec::new(),
         })
     }
@@ -293,6 +358,7 @@ impl Rotation<'_> {
             profile: self.profile,
             signed: self.signed().collect(),
             authority: bundle,
+            other: self.bundle(&[ca.other()])?,
             also: self.also,
             now: now().into(),
         })
@@ -306,18 +372,13 @@ impl Rotation<'_> {
         })
     }
 
-    /// Who has to load what the change writes.
-    fn reload(&self, change: &Change) -> Vec<&'static str> {
-        let mut reload = Vec::new();
-        for profile in &self.tree.plan.profiles {
-            let written = |name: &String| change.files.iter().any(|file| file.name == *name);
-            let touched = written(&profile.certificate_file())
-                || profile.kubeconfig_file().as_ref().is_some_and(written);
-            if touched && !reload.contains(&profile.used_by) {
-                reload.push(profile.used_by);
-            }
-        }
-        reload
+    /// Until when certificates by the CAs before it are sent with what it signs, if any are.
+    fn crossed_until(&self) -> Result<Option<String>, PkiError> {
+        let crosses = self.maker().crosses(self.profile)?;
+        let ends = crosses
+            .iter()
+            .filter_map(|der| CertificateFacts::read(der).ok());
+        Ok(ends.map(|facts| facts.not_after).max().map(instant))
     }
 
     fn maker(&self) -> Maker<'_> {

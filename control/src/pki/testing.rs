@@ -1,5 +1,6 @@
 //! Certificates for tests: one recipe, changed where a test wants something wrong.
 
+use super::name;
 use super::serial::random_serial;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
@@ -150,6 +151,15 @@ impl Made {
     pub(crate) fn certified(&self) -> Arc<CertifiedKey> {
         certified(vec![self.der()], self.private_key())
     }
+}
+
+/// A CA whose name has two organizations, as the certificate library cannot make it.
+pub(crate) fn authority_of_two(organizations: [&str; 2]) -> (CertificateDer<'static>, Made) {
+    let made = authority("ca").self_signed();
+    let name = name::encode(&organizations.map(str::to_owned), "ca");
+    let name = Some(name.as_slice());
+    let renamed = name::rename(&made.der(), name, name, &made.key).unwrap();
+    (renamed, made)
 }
 
 /// Pairs a chain with a key, be it its own or not.

@@ -116,6 +116,9 @@ impl Tree {
         for profile in &selected {
             file_names.push(profile.certificate_file());
             file_names.push(profile.key_file());
+            if profile.usage == Usage::Authority {
+                file_names.push(profile.chain_file());
+            }
         }
         files::refuse_existing(&self.dir, &file_names, force)?;
         let mut maker = Maker::new(&self.plan, &self.dir, now());

@@ -91,7 +91,8 @@ fn tree_size(files: &BTreeMap<PathBuf, String>) -> usize {
     let renewed = |path: &&PathBuf| {
         let name = path.file_stem().unwrap().to_string_lossy();
         let extension = path.extension().unwrap().to_string_lossy();
-        !(name.ends_with("ca") || name == "sa") && extension != "yaml"
+        let ca = name.ends_with("ca") || name.ends_with("ca-chain");
+        !(ca || name == "sa") && extension != "yaml"
     };
     files.keys().filter(renewed).count()
 }

@@ -2,6 +2,7 @@
 
 mod authorities;
 mod crash;
+mod crossing;
 mod documents;
 mod renewal;
 mod rotation;

@@ -5,7 +5,7 @@ use crate::pem::{self, FileRef};
 use crate::pki::disk::faulty::{After, Faulty};
 use std::path::PathBuf;
 
-const ALL: [&str; 6] = [
+pub(super) const ALL: [&str; 6] = [
     "ca",
     "kubelet-serving-ca",
     "front-proxy-ca",
@@ -14,12 +14,12 @@ const ALL: [&str; 6] = [
     "egress-client-ca",
 ];
 
-fn step(dir: &Path, name: &str, step: Step) -> Result<Rotated, PkiError> {
+pub(super) fn step(dir: &Path, name: &str, step: Step) -> Result<Rotated, PkiError> {
     tree(dir).rotate(name, step, RenewedKey::Kept, &[])
 }
 
 /// Everything that is wrong, but for the warnings that a rotation is under way.
-fn errors(dir: &Path) -> Vec<String> {
+pub(super) fn errors(dir: &Path) -> Vec<String> {
     let mut flaws = flaws(dir);
     flaws.retain(|flaw| !flaw.contains("is being rotated"));
     flaws
@@ -125,7 +125,7 @@ fn rotation_stages_work_with_their_neighbours() {
 }
 
 /// A certificate that the CA signs.
-fn leaf_of(name: &str) -> &'static str {
+pub(super) fn leaf_of(name: &str) -> &'static str {
     match name {
         "ca" => "admin",
         "kubelet-serving-ca" => "kubelet-worker-1",
