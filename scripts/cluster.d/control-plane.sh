@@ -33,7 +33,7 @@ start_apiserver() {
     --etcd-certfile "$PKI/apiserver-etcd-client.crt" --etcd-keyfile "$PKI/apiserver-etcd-client.key" \
     --service-cluster-ip-range "$SERVICE_CIDR" --authorization-mode Node,RBAC \
     --enable-admission-plugins NodeRestriction --allow-privileged --enable-bootstrap-token-auth \
-    --client-ca-file "$PKI/ca.crt" \
+    --client-ca-file "$PKI/ca.crt" --token-auth-file "$CONF/tokens.csv" \
     --tls-cert-file "$PKI/apiserver.crt" --tls-private-key-file "$PKI/apiserver.key" \
     --kubelet-certificate-authority "$kubelet_ca" \
     --kubelet-client-certificate "$PKI/apiserver-kubelet-client.crt" \
@@ -53,7 +53,7 @@ start_apiserver() {
 apiserver_ok() { kubectl_admin get --raw /readyz; }
 
 start_controller_manager() {
-  local kubeconfig=$PKI/controller-manager.kubeconfig name pair=() controllers='*'
+  local kubeconfig=$CONF/controller-manager.kubeconfig name pair=() controllers='*'
   # Somebody else approves and signs.
   if [[ -e $CONF/no-csr-controllers ]]; then controllers='*,-csrsigning,-csrapproving'; fi
   # Signs CSRs of kubelets: client certificates by the cluster's CA, serving ones by theirs.

@@ -22,6 +22,16 @@ make_pki() {
     >"$LOG/pki.log" 2>&1 || { tail_of "$LOG/pki.log"; die "$EYESPLICE pki init failed"; }
 }
 
+# make_tokens: makes the token of the controller manager, which shows no certificate, in the API
+# server's token file, and its kubeconfig.
+make_tokens() {
+  local name=system:kube-controller-manager token=$CONF/controller-manager.token
+  rm -f "$CONF/tokens.csv" "$CONF/controller-manager.kubeconfig"
+  (umask 077 && "$EYESPLICE" token static generate --user "$name" --file "$CONF/tokens.csv" >"$token") &&
+    "$EYESPLICE" kubeconfig create "$CONF/controller-manager.kubeconfig" "$name" --pki "$PKI" \
+      --token-file "$token" >>"$LOG/pki.log" 2>&1 || die "$EYESPLICE made no token; see $LOG/pki.log"
+}
+
 # cluster_pki: has every file of the cluster's PKI judged by eyesplice and by openssl; fails unless
 # both find all of them good.
 cluster_pki() {

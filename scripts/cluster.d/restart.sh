@@ -7,16 +7,16 @@ cluster_restart() {
   if ! load_settings || ! any_alive; then die "no cluster runs in $STATE; run 'cluster up'"; fi
   case $1 in
     etcd)
-      end KILL etcd
+      end KILL etcd "$LOOPBACK_IP:2379" "$LOOPBACK_IP:2380"
       start_etcd
       await etcd "$WAIT_S" etcd_ok
       await kube-apiserver "$APISERVER_WAIT_S" apiserver_ok ;;
     kube-controller-manager)
-      end KILL kube-controller-manager
+      end KILL kube-controller-manager "$LOOPBACK_IP:10257"
       start_controller_manager
       await kube-controller-manager "$WAIT_S" controller_manager_ok ;;
     kube-apiserver)
-      end KILL kube-apiserver
+      end KILL kube-apiserver "$CONTROL_PLANE_IP:6443"
       start_apiserver
       await kube-apiserver "$APISERVER_WAIT_S" apiserver_ok ;;
     kubelet)
@@ -35,12 +35,21 @@ cluster_restart() {
   say "$1 runs again, pid $(pid_of "$1")"
 }
 
-# end SIGNAL NAME: ends a component, by force if it does not go by itself.
+# end SIGNAL NAME [ADDRESS...]: ends a component, by force if it does not go by itself, and waits until
+# nobody listens at its addresses any more: the last of its threads closes them after it was seen to end.
 end() {
   signal "$1" "$2"
   poll "$GATEWAY_GRACE_S" gone "$2" || signal KILL "$2"
   poll "$GATEWAY_GRACE_S" gone "$2" || die "$2 does not end"
+  local address
+  for address in "${@:3}"; do
+    poll "$GATEWAY_GRACE_S" is_free "$address" ||
+      die "$2 ended, but somebody listens at $address: $(ss -Htlnp src "$address")"
+  done
 }
+
+# is_free ADDRESS: holds when nobody listens there.
+is_free() { [[ -z $(ss --no-header --listening --tcp --numeric src "$1") ]]; }
 
 # kubelet_answers: holds when the kubelet listens, whatever certificate it shows.
 kubelet_answers() {

@@ -72,7 +72,8 @@ up_start() {
   mkdir -p "$CONF" "$RUN" "$LOG" "$STATE/data"
   printf 'hello from the data directory\n' >"$STATE/data/index.html"
   make_pki
-  say "certificates made"
+  make_tokens
+  say "certificates and tokens made"
 
   node_make
   start_etcd

@@ -21,6 +21,7 @@ from lane import Lane, pod_name, speaks_websocket
 from legacy import LegacyLane
 from matrix import COMBINATIONS, Matrix
 from report import Report
+from rotation import Rotation
 from tokens import Tokens
 from wait import Interrupted, expect, same
 
@@ -28,6 +29,9 @@ ROOT = SCRIPTS.parent
 
 # Kubectls that run at the same time on one cluster; two clusters run side by side.
 LANES = 3
+
+# The cluster whose CAs are replaced; over TCP an API server keeps the pair that it began with.
+ROTATION = ("rotation", "uds", "terminate")
 
 # What goes through one exec each way: once per transport and mode by one kubectl, and by the others.
 LARGE = 100 << 20
@@ -82,6 +86,7 @@ def arguments():
     parser.add_argument("--eyesplice", metavar="PATH", help="the program (default: what cargo built)")
     parser.add_argument("--authority", action="store_true", help="only the authority, on one cluster")
     parser.add_argument("--controller", action="store_true", help="only the authority in a cluster, on one")
+    parser.add_argument("--rotation", action="store_true", help="only the replacement of all CAs, on one cluster")
     parser.add_argument("--no-faults", action="store_true", help="leave out faults and live streams")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every check")
     return parser.parse_args()
@@ -122,21 +127,41 @@ class Run:
 
     def tracks(self):
         """Returns what runs side by side: one transport each, one mode after the other."""
+        options = self.options
+        if options.rotation:
+            return [[ROTATION]]
         by_transport = {}
-        for transport, mode in self.combinations():
-            by_transport.setdefault(transport, []).append((transport, mode))
-        return list(by_transport.values())
+        for each in self.combinations():
+            by_transport.setdefault(each[0], []).append(each)
+        tracks = list(by_transport.values())
+        if not (options.only or options.authority or options.controller or options.no_faults):
+            # It waits most of the time, so it disturbs nobody.
+            tracks.append([ROTATION])
+        return tracks
 
     def track(self, combinations):
         """Runs one cluster after the other."""
-        for transport, mode in combinations:
+        for each in combinations:
+            run = self.run_rotation if each == ROTATION else self.run_cluster
             try:
-                self.run_cluster(transport, mode)
+                run(*each[-2:])
             except Interrupted:
                 return
             except Exception as error:  # A cluster that fails must not end the other one.
                 self.broken = True
-                self.report.check(f"{transport}/{mode} cluster", lambda error=error: raise_again(error))
+                self.report.check(f"{'/'.join(each)} cluster", lambda error=error: raise_again(error))
+
+    def run_rotation(self, transport, mode):
+        """Replaces every CA of a cluster of its own."""
+        cluster = Cluster(Index(), self.eyesplice, transport, mode)
+        cluster.name = "rotation"
+        try:
+            cluster.up()
+            self.report.say(f"{cluster.name}: the cluster is up")
+            Rotation(cluster, self.report, self.newest(self.kubectls)[0]).run_all()
+        finally:
+            cluster.down(keep=bool(self.report.failed))
+        self.report.say(f"{cluster.name}: done")
 
     def run_cluster(self, transport, mode):
         """Brings one cluster up, runs all of it, and takes it down."""
@@ -275,7 +300,8 @@ class Run:
             Path(self.options.matrix).write_text(self.matrix.document())
             return
         options = self.options
-        part = options.kubectl or options.quick or options.only or options.authority or options.controller
+        only = options.only or options.authority or options.controller or options.rotation
+        part = options.kubectl or options.quick or only
         if part or not passed:
             return
         document, readme = ROOT / "docs" / "kubectl-matrix.md", ROOT / "README.md"

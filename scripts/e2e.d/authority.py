@@ -27,9 +27,9 @@ listen: {{address: "{address}:0", tlsCertFile: {pki}/apiserver.crt, tlsPrivateKe
 authentication: {{clientCAFile: {pki}/ca.crt, bootstrapTokenDir: tokens, tokenAuthFile: tokens.csv}}
 store: {{path: authority.redb}}
 signers:
-- {{signerName: {kubelet_client}, certFile: {pki}/ca.crt, keyFile: {pki}/ca.key}}
-- {{signerName: {client}, certFile: {pki}/ca.crt, keyFile: {pki}/ca.key}}
-- {{signerName: {serving}, certFile: {pki}/kubelet-serving-ca.crt, keyFile: {pki}/kubelet-serving-ca.key}}
+- {{signerName: {kubelet_client}, certFile: {pki}/ca-chain.crt, keyFile: {pki}/ca.key, duration: {duration}}}
+- {{signerName: {client}, certFile: {pki}/ca-chain.crt, keyFile: {pki}/ca.key}}
+- {{signerName: {serving}, certFile: {pki}/kubelet-serving-ca-chain.crt, keyFile: {pki}/kubelet-serving-ca.key, duration: {duration}}}
 approval: {{inventoryFile: inventory.yaml}}
 admin: {{address: "{address}:0", insecureNonLoopback: true}}
 """
@@ -66,10 +66,11 @@ class Authority:
         self.port = 0
         self.tokens = {}
 
-    def start(self):
+    def start(self, duration="8760h"):
         """Makes tokens and configuration, and starts it."""
         pki = self.cluster.env["PKI_DIR"]
         names = {"kubelet_client": KUBELET_CLIENT, "client": CLIENT, "serving": SERVING}
+        names["duration"] = duration
         (self.dir / "authority.yaml").write_text(CONFIG.format(address=self.address, pki=pki, **names))
         (self.dir / "tokens").mkdir()
         secret = os.urandom(8).hex()

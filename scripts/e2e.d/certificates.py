@@ -11,7 +11,8 @@ def renew_ca(cluster, name):
     """Replaces a CA's certificate by one of the same key and name, as a renewal does."""
     certificate, key = cluster.path(f"{name}.crt"), cluster.path(f"{name}.key")
     new = run(["openssl", "x509", "-in", certificate, "-signkey", key, "-days", "400", "-set_serial", "4711"])
-    replace(certificate, new.text)
+    for file in (certificate, cluster.path(f"{name}-chain.crt")):
+        replace(file, new.text)
 
 
 def issue(cluster, name, ca, subject, extensions):
@@ -41,3 +42,50 @@ def first_pem(text):
     """Returns the first certificate of a PEM text."""
     end = "-----END CERTIFICATE-----"
     return text[text.index("-----BEGIN CERTIFICATE-----") : text.index(end) + len(end)]
+
+
+def dated(cluster, ca, subject, extensions, begin, end):
+    """Makes a certificate of a CA that is valid from then to then; returns it with its key, as PEM."""
+    work = cluster.state / "dated"
+    work.mkdir(exist_ok=True)
+    (work / "index").write_text("")
+    (work / "config").write_text(DATED.format(work=work, extensions=extensions))
+    run(
+        ["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        + ["-keyout", work / "key", "-out", work / "csr", "-subj", subject]
+    )
+    signed = run(
+        ["openssl", "ca", "-batch", "-notext", "-config", work / "config", "-in", work / "csr"]
+        + ["-cert", cluster.path(f"{ca}.crt"), "-keyfile", cluster.path(f"{ca}.key")]
+        + ["-startdate", f"{begin:%Y%m%d%H%M%SZ}", "-enddate", f"{end:%Y%m%d%H%M%SZ}"]
+    )
+    return first_pem(signed.text) + "\n" + (work / "key").read_text()
+
+
+# What `openssl ca` wants besides; only it can be told when a certificate begins.
+DATED = """\
+[ca]
+default_ca = made
+[made]
+new_certs_dir = {work}
+database = {work}/index
+rand_serial = yes
+default_md = sha256
+policy = names
+unique_subject = no
+x509_extensions = leaf
+[names]
+organizationName = supplied
+commonName = supplied
+[leaf]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature
+authorityKeyIdentifier = keyid
+{extensions}
+"""
+
+
+def signed_by(pem, ca):
+    """Whether a certificate is signed by the key of a CA, without help of what comes behind it."""
+    command = ["openssl", "verify", "-partial_chain", "-CAfile", ca]
+    return run(command, stdin=pem.encode(), check=False).code == 0
