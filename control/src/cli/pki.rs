@@ -66,7 +66,7 @@ fn init_summary(report: &InitReport) -> String {
 }
 
 fn inspect(args: &PkiShowArgs, verify: bool) -> Result<Exit, PkiError> {
-    let tree = Tree::open(&args.dir, args.config.as_deref())?;
+    let tree = Tree::open_to_inspect(&args.dir, args.config.as_deref())?;
     let rows = tree.inspect(SystemTime::now());
     let printed = print(&match (args.output, verify) {
         (PkiFormat::Json, _) => pki_table::json(&rows),

@@ -128,7 +128,7 @@ Examples:
 const VERIFY_EXAMPLES: &str = "\
 Checks chain, usages, names, subject, key, validity and file mode of every certificate against its
 role, and every kubeconfig against both. Prints what is wrong, and exits with 1 if anything is more
-than a warning.
+than a warning. Where there is no pki.yaml, kubeadm's file names tell the roles.
 
 Examples:
   eyesplice pki verify /etc/kubernetes/pki";
@@ -136,7 +136,7 @@ Examples:
 /// Arguments of `pki show` and `pki verify`.
 #[derive(Debug, Args)]
 pub struct PkiShowArgs {
-    /// Directory that `pki init` filled
+    /// Directory that `pki init` or kubeadm filled
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
     /// The document that says what DIR shall hold [default: DIR/pki.yaml]

@@ -2,6 +2,7 @@
 
 use super::judge::{Flaw, Judged, Severity};
 use super::key::SigningKey;
+use super::kubeadm;
 use super::plan::{SERVICE_ACCOUNT_KEY, SERVICE_ACCOUNT_PUBLIC};
 use super::profile::{Profile, Usage};
 use super::rotation::Stage;
@@ -88,7 +89,9 @@ impl Tree {
         for profile in &self.plan.profiles {
             rows.extend(self.kubeconfig(profile, now));
         }
-        rows.push(self.service_account_pair());
+        if self.planned || kubeadm::has_key_pair(&self.dir) {
+            rows.push(self.service_account_pair());
+        }
         rows
     }
 

@@ -18,6 +18,7 @@ mod inspect;
 mod issue;
 mod judge;
 mod key;
+mod kubeadm;
 mod maker;
 mod name;
 mod names;

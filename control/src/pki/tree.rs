@@ -5,6 +5,7 @@ use super::disk::{Disk, Lock, Os};
 use super::document;
 use super::files::{self, Change};
 use super::judge::Flaw;
+use super::kubeadm;
 use super::maker::{Maker, RenewedKey};
 use super::plan::{Plan, SPEC_FILE, conflicts};
 use super::profile::{CLUSTER_CA, Profile, Usage};
@@ -20,6 +21,8 @@ use time::OffsetDateTime;
 pub struct Tree {
     pub(super) dir: PathBuf,
     pub(super) plan: Plan,
+    /// Whether the plan says all that the directory shall hold.
+    pub(super) planned: bool,
     pub(super) disk: Box<dyn Disk>,
     _lock: Lock,
 }
@@ -74,6 +77,26 @@ impl Tree {
         Ok(Self {
             dir: dir.to_owned(),
             plan: Plan::new(spec),
+            planned: true,
+            disk: Box::new(Os),
+            _lock: lock,
+        })
+    }
+
+    /// Opens a directory to look at it: a tree, or what kubeadm filled.
+    ///
+    /// # Errors
+    /// As [`Tree::open`]; without a document, no file has a name of kubeadm's.
+    pub fn open_to_inspect(dir: &Path, config: Option<&Path>) -> Result<Self, PkiError> {
+        if config.is_some() || dir.join(SPEC_FILE).exists() {
+            return Self::open(dir, config);
+        }
+        let lock = Lock::take(dir)?;
+        let none = || PkiError::NoDocument(dir.to_owned());
+        Ok(Self {
+            dir: dir.to_owned(),
+            plan: kubeadm::plan(dir)?.ok_or_else(none)?,
+            planned: false,
             disk: Box::new(Os),
             _lock: lock,
         })

@@ -4,6 +4,7 @@ mod authorities;
 mod crash;
 mod crossing;
 mod documents;
+mod kubeadm;
 mod renewal;
 mod rotation;
 mod verdicts;
