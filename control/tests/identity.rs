@@ -1,4 +1,4 @@
-//! A gateway whose certificates all come from an authority: two real processes over loopback.
+//! A gateway whose certificates all come from an authority: real processes over loopback.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a step of a test that fails ends it")]
 
@@ -198,15 +198,8 @@ fn eyesplice(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-#[test]
-fn gateway_lives_on_what_an_authority_gives_it() {
-    let probe = Command::new(EYESPLICE).arg("probe").output().unwrap();
-    if !probe.status.success() {
-        eprintln!("SKIPPED: this kernel or sandbox lacks io_uring; see `eyesplice probe`");
-        return;
-    }
-    let place = tempfile::tempdir().unwrap();
-    let dir = place.path();
+/// A PKI, and a bootstrap token for gateways.
+fn prepare(dir: &Path) -> String {
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let server = "https://127.0.0.1:6443";
     let node = "worker-3=10.0.0.7";
@@ -232,6 +225,97 @@ fn gateway_lives_on_what_an_authority_gives_it() {
         "--groups",
         group,
     ]);
+    token.trim().to_owned()
+}
+
+/// The kernel of this machine may lack what the gateway needs; that is another test's business.
+fn kernel_can() -> bool {
+    let probe = Command::new(EYESPLICE).arg("probe").output().unwrap();
+    let can = probe.status.success();
+    if !can {
+        eprintln!("SKIPPED: this kernel or sandbox lacks io_uring; see `eyesplice probe`");
+    }
+    can
+}
+
+#[test]
+fn gateway_is_a_client_of_the_authority_inside_of_it() {
+    if !kernel_can() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path();
+    let token = prepare(dir);
+    std::fs::write(dir.join("token"), token).unwrap();
+    // Free a moment ago; whoever takes it meanwhile fails this test with the reason.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let own = GATEWAY.replace("SERVER", &address) + "authority: {configFile: authority.yaml}\n";
+    std::fs::write(dir.join("gateway.yaml"), own).unwrap();
+    let file = dir.join("gateway.yaml");
+    let check = || {
+        Command::new(EYESPLICE)
+            .arg("check")
+            .arg(&file)
+            .output()
+            .unwrap()
+    };
+    // Its authority has no configuration yet: neither the check nor the start succeeds.
+    assert!(!check().status.success());
+    let mut failed = Running::start("gateway", dir, "gateway.yaml");
+    assert_eq!(failed.child.wait().unwrap().code(), Some(1));
+    let authority = AUTHORITY.replacen("127.0.0.1:0", &address, 1);
+    std::fs::write(dir.join("authority.yaml"), authority).unwrap();
+    let told = check();
+    let text = String::from_utf8(told.stdout).unwrap();
+    assert!(told.status.success(), "{text}");
+    assert!(text.contains("authority in the same process"), "{text}");
+
+    let mut gateway = Running::start("gateway", dir, "gateway.yaml");
+    let admin = gateway.address("admin endpoint listens");
+    gateway.event("engine runs");
+    let metrics = get(&admin, "/metrics");
+    for line in [
+        r#"eyesplice_authority_signatures_total{signer="eyesplice.dev/serving",result="signed"} 1"#,
+        r#"eyesplice_certificate_expiry_timestamp_seconds{name="listen.tlsCertFile""#,
+        r#"eyesplice_certificate_expiry_timestamp_seconds{name="identity""#,
+        "eyesplice_authority_config_last_reload_successful 1",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    let mut names: Vec<&str> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .collect();
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all, "no metric is there twice");
+    let answer = refusal(dir, "10.0.0.7:10250");
+    assert!(!answer.contains("no certificate for"), "{answer}");
+
+    // A configuration of the authority that is wrong leaves its old one, and the gateway, alone.
+    std::fs::write(dir.join("authority.yaml"), "kind: Nonsense").unwrap();
+    let words = "eyesplice_authority_config_last_reload_successful 0";
+    let metrics = until(&admin, "/metrics", words);
+    assert!(
+        metrics.contains("eyesplice_config_last_reload_successful 1"),
+        "{metrics}"
+    );
+    gateway.signal(Signal::SIGTERM);
+    assert!(gateway.child.wait().unwrap().success());
+}
+
+#[test]
+fn gateway_lives_on_what_an_authority_gives_it() {
+    if !kernel_can() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path();
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let token = prepare(dir);
     std::fs::write(path("authority.yaml"), AUTHORITY).unwrap();
     let mut authority = Running::start("authority", dir, "authority.yaml");
     let address = authority.address("authority listens");
@@ -245,7 +329,7 @@ fn gateway_lives_on_what_an_authority_gives_it() {
     let waits = "[-]certificates failed: identity: token: ";
     let ready = until(&admin, "/readyz", waits);
     assert!(ready.starts_with("HTTP/1.1 500 "), "{ready}");
-    std::fs::write(path("token"), token.trim()).unwrap();
+    std::fs::write(path("token"), token).unwrap();
     gateway.signal(Signal::SIGHUP);
     gateway.event("engine runs");
     let ready = get(&admin, "/readyz?verbose");

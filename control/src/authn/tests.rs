@@ -326,7 +326,7 @@ async fn files_that_change_are_in_force_without_a_restart_and_bad_ones_change_no
         seen,
         Arc::clone(&hangup),
         timing,
-        Arc::clone(&metrics),
+        metrics.config.clone(),
     );
     let task = tokio::spawn(reloader.run());
 

@@ -29,6 +29,7 @@ pub use approve::{BootstrapNodes, Gateways};
 pub use cluster::{ClusterReport, Timing, check_cluster};
 pub use material::{AuthorityMaterial, AuthorityMaterialErrors};
 pub use process::{AuthorityError, Options, run};
+pub(crate) use process::{Host, Prepared, Running};
 pub use report::{AuthorityCheckError, AuthorityReport, check};
 pub use roles::{Binding, Role};
 pub use x509::Signer;

@@ -13,8 +13,8 @@ use crate::cli::chain;
 use crate::config::{AuthorityConfig, Form, LoadedAuthority, form};
 use crate::gateway::signals::{Request, Signals};
 use crate::gateway::systemd;
-use crate::metrics::{Metrics, certificate_rows};
-use crate::reload::{Loaded, Published, Reloader, Source, Timing, load_settled};
+use crate::metrics::{ConfigMetrics, Metrics, certificate_rows};
+use crate::reload::{Loaded, Published, Reloader, Seen, Source, Timing, load_settled};
 use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
 use std::io;
@@ -25,7 +25,7 @@ use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Threads of the runtime: TLS handshakes and JSON; the disk has threads of its own.
 const THREADS: usize = 2;
@@ -107,76 +107,156 @@ pub fn run(options: Options) -> Result<(), AuthorityError> {
 async fn supervise(options: Options) -> Result<(), AuthorityError> {
     let mut signals = Signals::catch().map_err(AuthorityError::Signals)?;
     let metrics = Metrics::new();
-    let files = Files {
-        config: options.config,
+    let host = Host {
+        reloads: metrics.config.clone(),
+        metrics: Arc::clone(&metrics),
+        alone: true,
     };
-    let first = files.clone();
-    let settled = spawn_blocking(move || load_settled(|| first.load())).await;
-    let settled = settled.map_err(|_| AuthorityError::TaskEnded("the first load"))?;
-    let (state, seen) = settled.into_state().map_err(AuthorityError::Config)?;
-    let source = FileSource::start(files, state, Arc::clone(&metrics));
-    let material = Arc::clone(&source.material);
-    let config = material.load().config.clone();
-
-    let store = open_store(&config).await?;
-    let admin = Admin::bind(config.admin.address).await?;
+    let prepared = Prepared::load(options, host).await?;
+    let admin = Admin::bind(prepared.config().admin.address).await?;
     tracing::info!(address = %admin.address(), "admin endpoint listens");
     let readiness = Arc::new(Readiness::default());
-    tokio::spawn(admin.serve(Arc::clone(&metrics), Arc::clone(&readiness)));
+    tokio::spawn(admin.serve(metrics, Arc::clone(&readiness)));
     readiness.material_loaded();
-    let listener = bind(config.address).await?;
-
-    if let Some(group) = &options.insecure_auto_approve_group {
-        tracing::warn!(
-            group,
-            "INSECURE: every CSR of this group that its signer takes is approved unseen; whoever is \
-             in it can become any user and any node. Remove --insecure-auto-approve-group"
-        );
-    }
-    let (stop, stopping) = watch::channel(false);
-    let server = Arc::new(Server {
-        store: Arc::clone(&store),
-        material: Arc::clone(&material),
-        authenticator: Arc::clone(&source.authenticator),
-        rates: Rates::default(),
-        metrics: Arc::clone(&metrics),
-        stopping,
-    });
-    let group = options.insecure_auto_approve_group;
-    let controller = Controller::new(store, material, group, Arc::clone(&metrics));
-    let mut controller = tokio::spawn(controller.run());
-    let mut serving = tokio::spawn(serve(server, listener));
+    let mut running = prepared.start().await?;
     readiness.listeners_bound();
-
-    let hangup = Arc::new(Notify::new());
     systemd::ready("serving");
-    let timing = Timing::default();
-    let reloader = Reloader::new(source, seen, Arc::clone(&hangup), timing, metrics);
-    let reloader = tokio::spawn(reloader.run());
     tokio::spawn(systemd::feed_watchdog());
     let failure = loop {
         tokio::select! {
             request = signals.next() => match request {
-                Request::Reload => hangup.notify_one(),
+                Request::Reload => running.reload(),
                 Request::Stop(signal) => {
                     tracing::info!(signal, "stopping");
                     break None;
                 }
             },
-            _ = &mut controller => break Some(AuthorityError::TaskEnded("the controller")),
-            _ = &mut serving => break Some(AuthorityError::TaskEnded("the listener")),
+            fault = running.ended() => break Some(fault),
         }
     };
     readiness.draining();
     systemd::stopping(limits::STOP);
-    reloader.abort();
-    stop.send_replace(true);
-    if !serving.is_finished() {
-        // Its own deadline bounds it.
-        let _ = serving.await;
-    }
-    controller.abort();
+    running.stop().await;
     failure.map_or(Ok(()), Err)
+}
+
+/// The process that an authority runs in.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) metrics: Arc<Metrics>,
+    /// What its reloads are counted in.
+    pub(crate) reloads: ConfigMetrics,
+    /// The process is the authority's own, and so is what the service manager hears.
+    pub(crate) alone: bool,
+}
+
+/// An authority whose files are loaded and that runs not yet.
+pub(crate) struct Prepared {
+    source: FileSource,
+    seen: Seen,
+    group: Option<String>,
+    host: Host,
+}
+
+impl Prepared {
+    /// Loads configuration and files.
+    pub(crate) async fn load(options: Options, host: Host) -> Result<Self, AuthorityError> {
+        let files = Files {
+            config: options.config,
+        };
+        let first = files.clone();
+        let settled = spawn_blocking(move || load_settled(|| first.load())).await;
+        let settled = settled.map_err(|_| AuthorityError::TaskEnded("the first load"))?;
+        let (state, seen) = settled.into_state().map_err(AuthorityError::Config)?;
+        Ok(Self {
+            source: FileSource::start(files, state, host.clone()),
+            seen,
+            group: options.insecure_auto_approve_group,
+            host,
+        })
+    }
+
+    fn config(&self) -> AuthorityConfig {
+        self.source.material.load().config.clone()
+    }
+
+    /// Opens the store, binds the listener, and serves.
+    pub(crate) async fn start(self) -> Result<Running, AuthorityError> {
+        let config = self.config();
+        let Self {
+            source,
+            seen,
+            group,
+            host: Host {
+                metrics, reloads, ..
+            },
+        } = self;
+        let store = open_store(&config).await?;
+        let listener = bind(config.address).await?;
+        if let Some(group) = &group {
+            tracing::warn!(
+                group,
+                "INSECURE: every CSR of this group that its signer takes is approved unseen; whoever \
+                 is in it can become any user and any node. Remove --insecure-auto-approve-group"
+            );
+        }
+        let (stop, stopping) = watch::channel(false);
+        let material = Arc::clone(&source.material);
+        let server = Arc::new(Server {
+            store: Arc::clone(&store),
+            material: Arc::clone(&material),
+            authenticator: Arc::clone(&source.authenticator),
+            rates: Rates::default(),
+            metrics: Arc::clone(&metrics),
+            stopping,
+        });
+        let controller = Controller::new(store, material, group, metrics);
+        let hangup = Arc::new(Notify::new());
+        let timing = Timing::default();
+        let reloader = Reloader::new(source, seen, Arc::clone(&hangup), timing, reloads);
+        Ok(Running {
+            stop,
+            hangup,
+            controller: tokio::spawn(controller.run()),
+            serving: tokio::spawn(serve(server, listener)),
+            reloader: tokio::spawn(reloader.run()),
+        })
+    }
+}
+
+/// An authority that serves, approves, signs and reloads.
+pub(crate) struct Running {
+    stop: watch::Sender<bool>,
+    hangup: Arc<Notify>,
+    controller: JoinHandle<()>,
+    serving: JoinHandle<()>,
+    reloader: JoinHandle<()>,
+}
+
+impl Running {
+    /// Reads all files anew.
+    pub(crate) fn reload(&self) {
+        self.hangup.notify_one();
+    }
+
+    /// Resolves when a part ended that must not.
+    pub(crate) async fn ended(&mut self) -> AuthorityError {
+        tokio::select! {
+            _ = &mut self.controller => AuthorityError::TaskEnded("the controller"),
+            _ = &mut self.serving => AuthorityError::TaskEnded("the listener"),
+        }
+    }
+
+    /// Ends it; requests that run have a moment.
+    pub(crate) async fn stop(self) {
+        self.reloader.abort();
+        self.stop.send_replace(true);
+        if !self.serving.is_finished() {
+            // Its own deadline bounds it.
+            let _ = self.serving.await;
+        }
+        self.controller.abort();
+    }
 }
 
 async fn open_store(config: &AuthorityConfig) -> Result<Arc<Store>, AuthorityError> {
@@ -252,20 +332,20 @@ struct FileSource {
     material: Arc<ArcSwap<AuthorityMaterial>>,
     authenticator: Arc<Authenticator>,
     generation: u64,
-    metrics: Arc<Metrics>,
+    host: Host,
 }
 
 impl FileSource {
-    fn start(files: Files, state: State, metrics: Arc<Metrics>) -> Self {
+    fn start(files: Files, state: State, host: Host) -> Self {
         let State { material, sources } = state;
-        show(&material, &metrics);
-        metrics.config.loaded(1, SystemTime::now());
+        show(&material, &host.metrics);
+        host.reloads.loaded(1, SystemTime::now());
         Self {
             files,
             authenticator: Arc::new(Authenticator::new(sources)),
             material: Arc::new(ArcSwap::from_pointee(material)),
             generation: 1,
-            metrics,
+            host,
         }
     }
 }
@@ -279,7 +359,7 @@ impl Source for FileSource {
 
     fn publish(&mut self, state: State) -> Published {
         let State { material, sources } = state;
-        show(&material, &self.metrics);
+        show(&material, &self.host.metrics);
         self.generation += 1;
         let restart_required = self
             .material
@@ -295,11 +375,15 @@ impl Source for FileSource {
     }
 
     fn reloading(&mut self) {
-        systemd::reloading();
+        if self.host.alone {
+            systemd::reloading();
+        }
     }
 
     fn settled(&mut self) {
-        systemd::ready("serving");
+        if self.host.alone {
+            systemd::ready("serving");
+        }
     }
 }
 
@@ -309,5 +393,5 @@ fn show(material: &AuthorityMaterial, metrics: &Metrics) {
     }
     metrics
         .certificates
-        .replace(certificate_rows(&material.certificates));
+        .replace_part("authority", certificate_rows(&material.certificates));
 }

@@ -1,6 +1,7 @@
 //! What `eyesplice check FILE` does: everything that a start does before it listens.
 
 use super::{Config, ConfigErrors, Loaded, Rule, Transport};
+use crate::authority::{self, AuthorityCheckError, AuthorityReport};
 use crate::material::{CertificateInfo, Material, MaterialErrors};
 use std::fmt;
 use std::path::Path;
@@ -16,6 +17,7 @@ pub struct CheckReport {
     /// Every certificate that was loaded.
     pub certificates: Vec<CertificateInfo>,
     nodes: Option<usize>,
+    authority: Option<AuthorityReport>,
 }
 
 /// Why the gateway would not start.
@@ -27,6 +29,9 @@ pub enum CheckError {
     /// A file that it names is wrong.
     #[error(transparent)]
     Material(#[from] MaterialErrors),
+    /// The authority's configuration, or a file that it names.
+    #[error(transparent)]
+    Authority(#[from] AuthorityCheckError),
 }
 
 /// Reads a configuration and every file that it names. Binds nothing, dials nothing.
@@ -35,15 +40,21 @@ pub enum CheckError {
 /// All mistakes of the configuration, or, if it has none, of the files that it names.
 pub fn check(file: &Path, now: SystemTime) -> Result<CheckReport, CheckError> {
     let Loaded { config, warnings } = Config::load(file)?;
-    let material = Material::load(&config, now)?;
+    let authority = config.authority.as_deref();
+    let authority = authority
+        .map(|file| authority::check(file, now))
+        .transpose()?;
+    let material = Material::load_unenrolled(&config, now)?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(material.warnings);
+    warnings.extend(authority.iter().flat_map(|report| report.warnings.clone()));
     let inventory = material.kubelet.and_then(|kubelet| kubelet.inventory);
     Ok(CheckReport {
         config,
         warnings,
         certificates: material.certificates,
         nodes: inventory.map(|inventory| inventory.len()),
+        authority,
     })
 }
 
@@ -89,6 +100,9 @@ impl fmt::Display for CheckReport {
             } = certificate;
             let end = crate::identity::instant((*not_after).into());
             writeln!(f, "  {field}: {subject}, until {end}")?;
+        }
+        if let Some(authority) = &self.authority {
+            write!(f, "authority in the same process: {authority}")?;
         }
         Ok(())
     }

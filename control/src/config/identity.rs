@@ -1,4 +1,4 @@
-//! Reads `identity`: who the gateway is to an authority.
+//! Reads `identity`, who the gateway is to an authority, and `authority`, one of its own.
 
 use super::bounds;
 use super::model::Identity;
@@ -8,7 +8,7 @@ use super::tree::{At, Node};
 use super::value;
 use crate::inventory::check_node_name;
 use crate::token::review::Endpoint;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Reads the section. It comes first: other sections name files in its directory.
 pub(super) fn read(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Option<Identity> {
@@ -32,6 +32,19 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path, report: &mut Report) -> 
         issuer_ca_file: issuer,
         lifetime,
     })
+}
+
+/// Reads where the configuration of an authority is that runs in the same process.
+pub(super) fn read_authority(
+    root: &mut Section<'_>,
+    base: &Path,
+    report: &mut Report,
+) -> Option<PathBuf> {
+    let mut section = root.section("authority", report)?;
+    let file = |node: &Node| value::path(node, base);
+    let file = section.required("configFile", "authority.yaml", file, report);
+    section.finish(report);
+    file
 }
 
 fn name(node: &Node) -> Result<String, Problem> {

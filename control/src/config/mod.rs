@@ -119,6 +119,7 @@ fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Conf
     let base = file.parent().unwrap_or(Path::new(""));
     let identity = identity::read(root, base, report);
     let who = identity.as_ref();
+    let authority = identity::read_authority(root, base, report);
     let listeners = listeners::read(root, base, who, report);
     let egress = egress::read(root, base, report);
     let egress_ca = kubelet::read_egress_ca(root, base, report);
@@ -131,6 +132,7 @@ fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Conf
     let config = egress.map(|egress| Config {
         file: file.to_owned(),
         identity,
+        authority,
         listeners,
         egress,
         egress_ca,

@@ -20,6 +20,8 @@ pub struct Config {
     pub file: PathBuf,
     /// Who the gateway is to an authority that gives it certificates.
     pub identity: Option<Identity>,
+    /// The configuration of an authority that runs in the same process.
+    pub authority: Option<PathBuf>,
     /// Where the API server connects; at least one.
     pub listeners: Vec<Listener>,
     /// What it may reach, and how.

@@ -41,6 +41,7 @@ impl Config {
         differ(self.engine.ktls == new.engine.ktls, "engine.ktls");
         let same_coalesce = self.engine.coalesce == new.engine.coalesce;
         differ(same_coalesce, "engine.coalesce");
+        differ(self.authority == new.authority, "authority.configFile");
         differ(self.admin == new.admin, "admin.address");
         differ(self.audit == new.audit, "audit.path");
         fields

@@ -2,6 +2,7 @@
 
 use crate::admin::BindError;
 use crate::audit::OpenError;
+use crate::authority::AuthorityError;
 use crate::cli::Exit;
 use eyesplice_dataplane::engine::StartError;
 use eyesplice_sys::probe::Unusable;
@@ -31,6 +32,9 @@ pub enum GatewayError {
     /// The engine did not start.
     #[error(transparent)]
     Engine(#[from] StartError),
+    /// The authority in the same process did not start.
+    #[error("the authority of authority.configFile did not start")]
+    Authority(#[source] AuthorityError),
     /// A task that must run for ever ended: a bug.
     #[error("{0} ended by itself; this is a bug")]
     TaskEnded(&'static str),
@@ -50,6 +54,7 @@ impl GatewayError {
             | Self::Audit(_)
             | Self::Admin(_)
             | Self::Engine(StartError::Bind { .. })
+            | Self::Authority(_)
             | Self::TaskEnded(_)
             | Self::WorkerDied => Exit::Failure,
         }

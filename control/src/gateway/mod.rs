@@ -4,6 +4,7 @@
 //! then the audit log and the admin endpoint, then the listeners. Nothing is accepted before all of
 //! it stands: certificates that come from an authority are waited for. The engine's workers are threads of their own; all else runs on a small runtime here.
 
+mod embedded;
 mod error;
 mod expiry;
 mod files;
@@ -22,6 +23,7 @@ use crate::audit::{self, Audit};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::reload::{Reloader, Seen, Timing, load_settled};
+use embedded::Embedded;
 use eyesplice_dataplane::engine::Engine;
 use eyesplice_dataplane::seam::{Control, StreamRecord};
 use files::{Files, State};
@@ -71,6 +73,10 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
     tracing::info!(address = %admin.address(), "admin endpoint listens");
     let readiness = Arc::new(Readiness::default());
     tokio::spawn(admin.serve(Arc::clone(&metrics), Arc::clone(&readiness)));
+    let authority = match &config.authority {
+        Some(file) => Some(Embedded::start(file.clone(), &metrics).await?),
+        None => None,
+    };
     let enrolled = first::certificates(&files, &mut signals, &readiness, &metrics).await;
     if !enrolled {
         return Ok(());
@@ -101,7 +107,7 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
         seen,
         Arc::clone(&hangup),
         Timing::default(),
-        Arc::clone(&metrics),
+        metrics.config.clone(),
     );
     let reloader = tokio::spawn(reloader.run());
     tokio::spawn(systemd::feed_watchdog());
@@ -117,9 +123,15 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
         .until_stopped(|| {
             hangup.notify_one();
             reopen.request();
+            if let Some(authority) = &authority {
+                authority.reload();
+            }
         })
         .await;
     reloader.abort();
+    if let Some(authority) = authority {
+        authority.stop().await;
+    }
     result
 }
 

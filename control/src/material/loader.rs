@@ -17,7 +17,7 @@ use eyesplice_dataplane::seam::{ListenerName, ListenerTls};
 use rustls::server::danger::ClientCertVerifier;
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -28,6 +28,8 @@ const SHORT_LIFE: time::Duration = time::Duration::days(35);
 pub(super) struct Loader<'a> {
     now: SystemTime,
     in_force: &'a [CertificateInfo],
+    /// Files in it may be missing.
+    unenrolled: Option<PathBuf>,
     errors: Vec<MaterialError>,
     certificates: Vec<CertificateInfo>,
     warnings: Vec<String>,
@@ -38,9 +40,18 @@ impl<'a> Loader<'a> {
         Self {
             now,
             in_force,
+            unenrolled: None,
             errors: Vec::new(),
             certificates: Vec::new(),
             warnings: Vec::new(),
+        }
+    }
+
+    /// Lets files in this directory be missing.
+    pub(super) fn unenrolled(self, dir: Option<PathBuf>) -> Self {
+        Self {
+            unenrolled: dir,
+            ..self
         }
     }
 
@@ -259,6 +270,12 @@ impl<'a> Loader<'a> {
     }
 
     fn credential(&mut self, certificate: FileRef, key: FileRef, role: Role) -> Option<Credential> {
+        let dir = self.unenrolled.as_deref();
+        if dir.is_some_and(|dir| key.path.starts_with(dir)) && !key.path.exists() {
+            let what = format!("{key}: is not there yet; the gateway asks the authority for it");
+            self.warnings.push(what);
+            return None;
+        }
         self.guard(&key);
         let loaded = Credential::load(certificate, &key, role);
         let credential = self.keep(loaded.map_err(MaterialError::Pem))?;

@@ -123,7 +123,23 @@ impl Material {
         now: SystemTime,
         in_force: &[CertificateInfo],
     ) -> Result<Self, MaterialErrors> {
-        let mut loader = Loader::new(now, in_force);
+        Self::load_by(config, Loader::new(now, in_force))
+    }
+
+    /// As [`load`](Self::load), where certificates of the identity may be missing, which is told as a
+    /// warning: what a gateway finds that never ran.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(crate) fn load_unenrolled(
+        config: &Config,
+        now: SystemTime,
+    ) -> Result<Self, MaterialErrors> {
+        let dir = config.identity.as_ref().map(|who| who.dir.clone());
+        Self::load_by(config, Loader::new(now, &[]).unenrolled(dir))
+    }
+
+    fn load_by(config: &Config, mut loader: Loader<'_>) -> Result<Self, MaterialErrors> {
         loader.identity(config);
         let listeners = loader.listeners(config);
         let clients = loader.apiserver_clients(config);

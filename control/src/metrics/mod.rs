@@ -53,6 +53,8 @@ pub struct Metrics {
     pub cluster: Arc<ClusterMetrics>,
     /// Configuration and reloads.
     pub config: ConfigMetrics,
+    /// The same of an authority inside of a gateway.
+    pub authority_config: ConfigMetrics,
     /// The workers' live counters.
     pub engine: Arc<EngineMetrics>,
     /// Live streams by configuration generation.
@@ -79,6 +81,7 @@ impl Metrics {
         let cluster = Arc::new(ClusterMetrics::default());
         cluster.register(own);
         let config = ConfigMetrics::register(own);
+        let authority_config = ConfigMetrics::register_embedded(own);
         let engine = Arc::new(EngineMetrics::default());
         own.register_collector(Box::new(Arc::clone(&engine)));
         let generations = Arc::new(Generations::default());
@@ -105,6 +108,7 @@ impl Metrics {
             enrolment,
             cluster,
             config,
+            authority_config,
             engine,
             generations,
             certificates,

@@ -5,8 +5,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 /// One row: its labels and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Row {
 pub struct Table {
     name: &'static str,
     help: &'static str,
-    rows: ArcSwap<Vec<Row>>,
+    parts: ArcSwap<BTreeMap<&'static str, Vec<Row>>>,
 }
 
 impl Table {
@@ -30,25 +30,34 @@ impl Table {
         Self {
             name,
             help,
-            rows: ArcSwap::default(),
+            parts: ArcSwap::default(),
         }
     }
 
     /// Replaces all rows.
     pub fn replace(&self, rows: Vec<Row>) {
-        self.rows.store(Arc::new(rows));
+        self.replace_part("", rows);
+    }
+
+    /// Replaces the rows of one part, where several fill one table.
+    pub fn replace_part(&self, part: &'static str, rows: Vec<Row>) {
+        self.parts.rcu(|old| {
+            let mut parts = BTreeMap::clone(old);
+            parts.insert(part, rows.clone());
+            parts
+        });
     }
 }
 
 impl Collector for Table {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let rows = self.rows.load();
-        if rows.is_empty() {
+        let parts = self.parts.load();
+        if parts.values().all(Vec::is_empty) {
             return Ok(());
         }
         let mut metric =
             encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?;
-        for row in rows.iter() {
+        for row in parts.values().flatten() {
             ConstGauge::new(row.value).encode(metric.encode_family(&row.labels)?)?;
         }
         Ok(())

@@ -7,7 +7,7 @@
 mod digest;
 mod watch;
 
-use crate::metrics::Metrics;
+use crate::metrics::ConfigMetrics;
 use digest::Digests;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -158,7 +158,7 @@ pub struct Reloader<S: Source> {
     watch: Watch,
     hangup: Arc<Notify>,
     timing: Timing,
-    metrics: Arc<Metrics>,
+    metrics: ConfigMetrics,
 }
 
 impl<S: Source> Reloader<S> {
@@ -168,7 +168,7 @@ impl<S: Source> Reloader<S> {
         seen: Seen,
         hangup: Arc<Notify>,
         timing: Timing,
-        metrics: Arc<Metrics>,
+        metrics: ConfigMetrics,
     ) -> Self {
         let mut watch = Watch::new();
         watch.follow(&seen.files);
@@ -285,7 +285,6 @@ impl<S: Source> Reloader<S> {
             restart_required,
         } = published;
         self.metrics
-            .config
             .reloaded(*generation, restart_required.len(), SystemTime::now());
         tracing::info!(
             generation,
@@ -299,7 +298,7 @@ impl<S: Source> Reloader<S> {
     }
 
     fn failed(&self, trigger: Trigger, errors: &[String]) {
-        self.metrics.config.reload_failed();
+        self.metrics.reload_failed();
         for error in errors {
             tracing::error!(error, "configuration is not valid");
         }

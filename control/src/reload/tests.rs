@@ -1,6 +1,7 @@
 //! Reloading over real files: a mounted secret's symlink swap, bad states, SIGHUP.
 
 use super::*;
+use crate::metrics::Metrics;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Mutex;
@@ -83,7 +84,7 @@ impl Running {
             seen,
             Arc::clone(&hangup),
             timing,
-            Arc::clone(&metrics),
+            metrics.config.clone(),
         );
         let task = tokio::spawn(reloader.run());
         Self {
@@ -247,7 +248,13 @@ async fn polling_finds_changes_where_nothing_can_be_watched() {
     };
     let metrics = Metrics::new();
     let hangup = Arc::new(Notify::new());
-    let reloader = Reloader::new(source, seen, hangup, Timing::default(), metrics);
+    let reloader = Reloader::new(
+        source,
+        seen,
+        hangup,
+        Timing::default(),
+        metrics.config.clone(),
+    );
     assert!(!reloader.watch.is_complete());
     let task = tokio::spawn(reloader.run());
     std::fs::create_dir(dir.path().join("absent")).unwrap();

@@ -68,7 +68,7 @@ pub(in super::super) async fn supervise(options: Options) -> Result<(), Authorit
         seen,
         Arc::clone(&hangup),
         timing,
-        Arc::clone(&metrics),
+        metrics.config.clone(),
     );
     let reloader = tokio::spawn(reloader.run());
     tokio::spawn(systemd::feed_watchdog());

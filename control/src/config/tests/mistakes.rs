@@ -30,7 +30,7 @@ configuration /etc/eyesplice/gateway.yaml has 9 errors
   egress.rules[0].prots (line 10, column 5): is not a known field; did you mean `ports`?
   egress.rules[0].action (line 11, column 13): \"spliec\" is not a known value; use one of: splice, terminate, originate, deny
   timeouts.dial (line 12, column 18): 5 has no unit; write it like 10s, 1m30s, 500ms or 24h
-  surprise (line 13, column 1): is not a known field; known here: apiVersion, kind, identity, listeners, egress, egressCA, kubelet, limits, timeouts, engine, admin, audit";
+  surprise (line 13, column 1): is not a known field; known here: apiVersion, kind, identity, authority, listeners, egress, egressCA, kubelet, limits, timeouts, engine, admin, audit";
     assert_eq!(error, want);
 }
 

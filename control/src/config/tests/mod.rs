@@ -87,7 +87,7 @@ fn parse_examples_are_valid_and_the_full_one_has_every_field() {
     // The list of known fields comes from the reader itself: a misspelt field names its neighbours.
     let full = include_str!("../../../examples/gateway-full.yaml");
     let reference = include_str!("../../../../docs/config.md");
-    let sections: [(&str, Text); 17] = [
+    let sections: [(&str, Text); 18] = [
         ("", |f| with(f)),
         ("unix", |f| {
             format!("{HEAD}listeners: [{{name: l, unix: {{path: /x, {f}}}}}]\n{SPLICE}")
@@ -103,6 +103,7 @@ fn parse_examples_are_valid_and_the_full_one_has_every_field() {
             ))
         }),
         ("identity", |f| with(&format!("identity: {{{f}}}"))),
+        ("authority", |f| with(&format!("authority: {{{f}}}"))),
         ("tlsFromAuthority", |f| {
             format!("{HEAD}listeners: [{{name: l, tcp: {{tlsFromAuthority: {{{f}}}}}}}]\n{SPLICE}")
         }),
