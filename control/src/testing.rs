@@ -3,11 +3,17 @@
 //! A tmpfs in a mount namespace of the test's own thread: threads that it starts are in it, too, and
 //! when the last one ends, it is gone.
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a disk may stay busy.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A small disk.
 pub(crate) struct SmallDisk(PathBuf);
@@ -16,7 +22,7 @@ impl SmallDisk {
     /// Runs `test` on a thread whose disk has `bytes`; says so and skips it where that needs root.
     pub(crate) fn run(name: &str, bytes: usize, test: impl FnOnce(&SmallDisk) + Send) {
         let place = tempfile::tempdir().unwrap();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 if let Err(error) = mounted(place.path(), bytes) {
                     eprintln!("SKIPPED: {name}: a mount namespace needs root ({error})");
@@ -47,7 +53,14 @@ impl SmallDisk {
     pub(crate) fn read_only(&self, forbidden: bool) {
         let mut flags = MsFlags::MS_REMOUNT;
         flags.set(MsFlags::MS_RDONLY, forbidden);
-        mount::<Path, Path, str, str>(None, &self.0, None, flags, None).unwrap();
+        // Children of other tests hold what is open here, for writing as well, until they exec.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match mount::<Path, Path, str, str>(None, &self.0, None, flags, None) {
+                Err(Errno::EBUSY) if Instant::now() < deadline => thread::yield_now(),
+                result => return result.unwrap(),
+            }
+        }
     }
 }
 
