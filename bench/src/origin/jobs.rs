@@ -119,7 +119,8 @@ async fn until_end<R: AsyncRead + Unpin>(incoming: &mut Incoming<R>) -> Result<(
     Err(Error::Ended("client"))
 }
 
-/// Says how much was sent and received, and ends.
+/// Says how much was sent and received, and ends behind the client: a proxy that cannot close one
+/// direction alone has nothing left to lose then.
 async fn goodbye<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     incoming: &mut Incoming<R>,
     out: &mut Outgoing<W>,
@@ -130,6 +131,6 @@ async fn goodbye<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         ..Frame::new(Kind::End, 0)
     };
     out.frame(end).await?;
-    out.close().await?;
-    incoming.end().await
+    incoming.end().await?;
+    out.close().await
 }

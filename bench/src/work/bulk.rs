@@ -23,26 +23,25 @@ pub(super) async fn run(task: &Task) -> Result<()> {
             ..Frame::new(Kind::End, 0)
         };
         out.frame(end).await?;
-        out.close().await?;
         Ok(sent)
     };
     let receive = async {
         while let Some(frame) = incoming.frame().await? {
             if frame.kind == Kind::End {
                 incoming.check(frame)?;
-                incoming.end().await?;
                 return Ok(frame.at);
             }
         }
         Err(Error::Ended("far end"))
     };
     let (sent, arrived) = tokio::try_join!(send, receive)?;
-    if sent == arrived {
-        return Ok(());
+    if sent != arrived {
+        return Err(Error::Count {
+            side: "far end",
+            received: arrived,
+            sent,
+        });
     }
-    Err(Error::Count {
-        side: "far end",
-        received: arrived,
-        sent,
-    })
+    out.close().await?;
+    incoming.end().await
 }

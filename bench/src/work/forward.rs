@@ -65,8 +65,8 @@ pub(super) async fn run(task: &Task) -> Result<()> {
         ..Frame::new(Kind::End, 0)
     };
     out.frame(end).await?;
-    out.close().await?;
     let end = incoming.frame().await?.ok_or(Error::Ended("far end"))?;
     incoming.check(end)?;
+    out.close().await?;
     incoming.end().await
 }

@@ -23,7 +23,6 @@ pub(super) async fn run(task: &Task) -> Result<()> {
                 asked = true;
                 let end = Frame { id: out.sent(), ..Frame::new(Kind::End, 0) };
                 out.frame(end).await?;
-                out.close().await?;
                 continue;
             }
             frame = incoming.frame() => frame?.ok_or(Error::Ended("far end"))?,
@@ -32,6 +31,7 @@ pub(super) async fn run(task: &Task) -> Result<()> {
             Kind::Greeting => one_clock = frame.id == boot(),
             Kind::End => {
                 incoming.check(frame)?;
+                out.close().await?;
                 return incoming.end().await;
             }
             _ => {
