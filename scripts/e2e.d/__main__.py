@@ -11,6 +11,7 @@ from pathlib import Path
 
 import authority
 import controller
+import enrolment
 import legacy
 import processes
 import verbs
@@ -86,10 +87,14 @@ def arguments():
     parser.add_argument("--eyesplice", metavar="PATH", help="the program (default: what cargo built)")
     parser.add_argument("--authority", action="store_true", help="only the authority, on one cluster")
     parser.add_argument("--controller", action="store_true", help="only the authority in a cluster, on one")
+    parser.add_argument("--enrolment", action="store_true", help="only a gateway that is given certificates")
     parser.add_argument("--rotation", action="store_true", help="only the replacement of all CAs, on one cluster")
     parser.add_argument("--no-faults", action="store_true", help="leave out faults and live streams")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every check")
-    return parser.parse_args()
+    options = parser.parse_args()
+    # What is run on its cluster before the verbs, and nothing after it.
+    options.alone = options.authority or options.controller or options.enrolment
+    return options
 
 
 class Run:
@@ -121,6 +126,8 @@ class Run:
             return [("uds", "splice")]
         if self.options.controller:
             return [("uds", "terminate")]
+        if self.options.enrolment:
+            return [("tcp", "terminate")]
         if not self.options.only:
             return COMBINATIONS
         return [each for each in COMBINATIONS if "/".join(each) in self.options.only]
@@ -134,7 +141,7 @@ class Run:
         for each in self.combinations():
             by_transport.setdefault(each[0], []).append(each)
         tracks = list(by_transport.values())
-        if not (options.only or options.authority or options.controller or options.no_faults):
+        if not (options.only or options.alone or options.no_faults):
             # It waits most of the time, so it disturbs nobody.
             tracks.append([ROTATION])
         return tracks
@@ -174,7 +181,9 @@ class Run:
                 authority.checks(cluster, self.report, self.kubectls)
             if cluster.transport == "uds" and cluster.terminates:
                 controller.checks(cluster, self.report)
-            if self.options.authority or self.options.controller:
+            if cluster.transport == "tcp" and cluster.terminates:
+                enrolment.checks(cluster, self.report, self.newest(self.kubectls))
+            if self.options.alone:
                 return
             self.prepare(cluster)
             self.lanes(cluster)
@@ -300,8 +309,7 @@ class Run:
             Path(self.options.matrix).write_text(self.matrix.document())
             return
         options = self.options
-        only = options.only or options.authority or options.controller or options.rotation
-        part = options.kubectl or options.quick or only
+        part = options.kubectl or options.quick or options.only or options.alone or options.rotation
         if part or not passed:
             return
         document, readme = ROOT / "docs" / "kubectl-matrix.md", ROOT / "README.md"

@@ -93,6 +93,10 @@ class Authority:
         (self.dir / "tokens.csv").write_text(f'{static},joiner,7,"system:bootstrappers"\n')
         self.tokens = {"system:bootstrap:join01": f"join01.{secret}", "joiner": static}
         self.knows("192.0.2.1")
+        self.launch()
+
+    def launch(self):
+        """Starts it with the configuration that is there, and waits until it listens."""
         with open(self.log, "ab") as log:
             # An authority that ran here before has told of its port, too.
             self.began = log.tell()

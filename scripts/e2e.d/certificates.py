@@ -44,22 +44,45 @@ def first_pem(text):
     return text[text.index("-----BEGIN CERTIFICATE-----") : text.index(end) + len(end)]
 
 
+def serial(der):
+    """Returns the serial number of a certificate in DER."""
+    return run(["openssl", "x509", "-inform", "DER", "-noout", "-serial"], stdin=der).text.strip()
+
+
 def dated(cluster, ca, subject, extensions, begin, end):
     """Makes a certificate of a CA that is valid from then to then; returns it with its key, as PEM."""
     work = cluster.state / "dated"
     work.mkdir(exist_ok=True)
-    (work / "index").write_text("")
-    (work / "config").write_text(DATED.format(work=work, extensions=extensions))
     run(
         ["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
         + ["-keyout", work / "key", "-out", work / "csr", "-subj", subject]
     )
+    signed = sign_dated(cluster, ca, work, f"{LEAF}\n{extensions}", begin, end)
+    return signed + (work / "key").read_text()
+
+
+def ending_ca(cluster, ca, begin, end):
+    """Makes another certificate of a CA's own key and name, valid from then to then; returns it as PEM."""
+    work = cluster.state / "dated"
+    work.mkdir(exist_ok=True)
+    certificate, key = cluster.path(f"{ca}.crt"), cluster.path(f"{ca}.key")
+    run(["openssl", "x509", "-x509toreq", "-in", certificate, "-signkey", key, "-out", work / "csr"])
+    # Its verifiers go by the key identifier, too.
+    told = run(["openssl", "x509", "-in", certificate, "-noout", "-ext", "subjectKeyIdentifier"])
+    extensions = f"{AUTHORITY}subjectKeyIdentifier = {told.text.split()[-1]}\n"
+    return sign_dated(cluster, ca, work, extensions, begin, end)
+
+
+def sign_dated(cluster, ca, work, extensions, begin, end):
+    """Has a CA sign the request that lies in `work`; returns the certificate as PEM."""
+    (work / "index").write_text("")
+    (work / "config").write_text(DATED.format(work=work, extensions=extensions))
     signed = run(
         ["openssl", "ca", "-batch", "-notext", "-config", work / "config", "-in", work / "csr"]
         + ["-cert", cluster.path(f"{ca}.crt"), "-keyfile", cluster.path(f"{ca}.key")]
         + ["-startdate", f"{begin:%Y%m%d%H%M%SZ}", "-enddate", f"{end:%Y%m%d%H%M%SZ}"]
     )
-    return first_pem(signed.text) + "\n" + (work / "key").read_text()
+    return first_pem(signed.text) + "\n"
 
 
 # What `openssl ca` wants besides; only it can be told when a certificate begins.
@@ -72,16 +95,25 @@ database = {work}/index
 rand_serial = yes
 default_md = sha256
 policy = names
+preserve = yes
 unique_subject = no
-x509_extensions = leaf
+x509_extensions = made_with
 [names]
-organizationName = supplied
+organizationName = optional
 commonName = supplied
-[leaf]
+[made_with]
+{extensions}
+"""
+
+LEAF = """\
 basicConstraints = critical,CA:FALSE
 keyUsage = critical,digitalSignature
 authorityKeyIdentifier = keyid
-{extensions}
+"""
+
+AUTHORITY = """\
+basicConstraints = critical,CA:TRUE
+keyUsage = critical,digitalSignature,keyCertSign,cRLSign
 """
 
 

@@ -22,25 +22,31 @@ def listener_certificate(cluster):
 
 
 def kubelet_leaf(cluster):
-    """Returns the certificate that the gateway shows for the kubelet, in DER.
+    """Returns the certificate that the gateway shows for the kubelet, in DER."""
+    leaf, reply = ask_kubelet(cluster, f"{cluster.env['NODE_IP']}:10250", "/healthz")
+    expect(reply.endswith(b"ok"), f"healthz: {reply}")
+    return leaf
 
-    It is verified against the egress CA as it lies on disk now.
+
+def ask_kubelet(cluster, target, path):
+    """Asks a kubelet through the gateway; returns the certificate that it shows, in DER, and the reply.
+
+    The certificate is verified against the egress CA as it lies on disk now.
     """
-    node = cluster.env["NODE_IP"]
+    host = target.rsplit(":", 1)[0]
     context = ssl.create_default_context(cafile=cluster.path("egress-ca.crt"))
     client = "apiserver-kubelet-client"
     context.load_cert_chain(cluster.path(f"{client}.crt"), cluster.path(f"{client}.key"))
     with socket.socket(socket.AF_UNIX) as plain:
         plain.settimeout(ANSWER_S)
         plain.connect(cluster.env["EGRESS_SOCKET"])
-        plain.sendall(f"CONNECT {node}:10250 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        plain.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         answer = plain.recv(4096)
         expect(answer.startswith(b"HTTP/1.1 200 "), f"CONNECT: {answer}")
-        with context.wrap_socket(plain, server_hostname=node) as tls:
+        with context.wrap_socket(plain, server_hostname=host) as tls:
             leaf = tls.getpeercert(binary_form=True)
-            tls.sendall(f"GET /healthz HTTP/1.1\r\nHost: {node}\r\nConnection: close\r\n\r\n".encode())
+            tls.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
             reply = b""
             while chunk := tls.recv(4096):
                 reply += chunk
-            expect(reply.endswith(b"ok"), f"healthz: {reply}")
-            return leaf
+            return leaf, reply

@@ -26,6 +26,10 @@ ROUND_TRIP_S = 10
 # Round trips of every stream, before and while one reader is stalled.
 ROUND_TRIPS = 20
 
+# How long a stream rests between two round trips beside other work, in seconds: the processors are for
+# that work, too.
+BEAT_S = 0.5
+
 
 class Echo:
     """A live `exec -i cat`, or a forwarded connection to the echo port."""
@@ -109,6 +113,18 @@ class Crowd:
         if broken:
             raise Failed(f"{len(broken)} of {len(done)} streams broke: {broken[0]!r}")
         return sorted(seconds for each in done for seconds in each)
+
+    async def beside(self, body):
+        """Runs what blocks, while every stream does one round trip after the other; returns how many."""
+        work = asyncio.create_task(asyncio.to_thread(body))
+        beats = 0
+        while not work.done():
+            await self.all_live()
+            beats += 1
+            await asyncio.wait({work}, timeout=BEAT_S)
+        await work
+        await self.all_live()
+        return beats
 
     async def close(self):
         """Ends all of them."""

@@ -15,7 +15,7 @@ import processes
 import wait
 import websocket
 from authority import KUBECONFIG, Authority, answers
-from load import Crowd
+from load import BEAT_S, Crowd
 from router import Router
 from wait import Failed, Interrupted, expect, same, short, until
 
@@ -39,10 +39,6 @@ ROUNDS_S = 120
 
 # One request, in seconds.
 REQUEST_S = 30
-
-# How long a live stream rests between two round trips, and a loop between two rounds, in seconds: the
-# processors are for other lanes, too.
-BEAT_S = 0.5
 
 
 class Rotation:
@@ -140,14 +136,7 @@ class Rotation:
             await crowd.open(EXECS, 0, ["bb"])
             await crowd.all_live()
             with loops:
-                work = asyncio.create_task(asyncio.to_thread(self.replace_all, loops))
-                beats = 0
-                while not work.done():
-                    await crowd.all_live()
-                    beats += 1
-                    await asyncio.wait({work}, timeout=BEAT_S)
-                await work
-            await crowd.all_live()
+                beats = await crowd.beside(lambda: self.replace_all(loops))
             same(len(crowd.streams), EXECS, "live streams")
         finally:
             loops.stop()
