@@ -10,8 +10,10 @@ import ssl
 import threading
 from pathlib import Path
 
+import enrolment
 from authority import CLIENT, KUBECONFIG, KUBELET_CLIENT, SERVING, answers
 from cluster import SCRIPTS
+from enrolled import Enrolled
 from processes import Process, run
 from wait import Failed, expect, same, short, until
 
@@ -40,9 +42,11 @@ apiVersion: eyesplice.dev/v1alpha1
 kind: AuthorityConfig
 cluster: {{}}
 signers:
+{gateways}
 - {{signerName: {kubelet_client}, certFile: {pki}/ca.crt, keyFile: {pki}/ca.key}}
 - {{signerName: {client}, certFile: {pki}/ca.crt, keyFile: {pki}/ca.key}}
 - {{signerName: {serving}, certFile: {pki}/kubelet-serving-ca.crt, keyFile: {pki}/kubelet-serving-ca.key}}
+approval: {{{approval}}}
 admin: {{address: "127.0.0.1:0"}}
 """
 
@@ -129,6 +133,7 @@ class Site:
         self.kubeconfig = self.dir / "authority.kubeconfig"
         self.replicas = [Replica(self, name) for name in ("one", "two")]
         self.off = Path(cluster.env["CONF_DIR"]) / "no-csr-controllers"
+        self.enrolled = Enrolled(cluster)
         self.token = None
         self.signed = {}
         self.count = 0
@@ -150,6 +155,7 @@ class Site:
         self.kubeconfig.write_text(KUBECONFIG.format(server=server, ca=ca, token=token))
         self.kubeconfig.chmod(0o600)
         names = {"kubelet_client": KUBELET_CLIENT, "client": CLIENT, "serving": SERVING}
+        names |= {"gateways": self.enrolled.signers(), "approval": self.enrolled.approval()}
         self.config.write_text(CONFIG.format(pki=cluster.env["PKI_DIR"], **names))
         checked = run([cluster.eyesplice, "check", self.config])
         expect("works on the CSRs of a cluster" in checked.text, f"check says {checked.text}")
@@ -181,7 +187,8 @@ class Site:
         return run(command).text
 
     def stop(self):
-        """Ends all of it, and gives the controller manager its work back."""
+        """Ends all of it, and gives the controller manager and the gateway their work back."""
+        self.enrolled.stop()
         for replica in self.replicas:
             if replica.process:
                 replica.process.send(signal.SIGCONT)
@@ -208,6 +215,7 @@ def checks(cluster, report):
         check("tokens are kept in the cluster", lambda: tokens(site))
         if check("kubelet joins with a token alone", lambda: join(site)):
             check("names that are not the node's are denied", lambda: foreign_name(site))
+        check("gateway is given its certificates", lambda: enrolment.by_api_server(site.enrolled))
         check("token that was deleted gets nothing", lambda: deleted_token(site))
         for fault in (killed, killed, paused, stopped):
             name = f"leader is {fault.__name__} under CSRs"

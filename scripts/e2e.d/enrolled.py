@@ -1,6 +1,7 @@
 """A gateway in place of a cluster's own that is given every certificate by an authority."""
 
 import contextlib
+import json
 import shutil
 import socket
 import ssl
@@ -14,7 +15,7 @@ import direct
 from cluster import SCRIPTS
 from gateway import Gateway, replace
 from processes import run
-from wait import expect
+from wait import expect, same, until
 
 # What gateways may ask of an API server and of kubelets.
 MANIFEST = SCRIPTS.parent / "control" / "dist" / "gateway-rbac.yaml"
@@ -27,6 +28,9 @@ BOOTSTRAPPERS = "system:bootstrappers:eyesplice:gateways"
 GATEWAY_CLIENT = "eyesplice.dev/gateway-client"
 GATEWAY_SERVING = "eyesplice.dev/serving"
 EGRESS_LEAF = "eyesplice.dev/egress-leaf"
+
+# How long a change may take to arrive: files are looked at within a second, CSRs at once.
+SWAP_S = 40
 
 # As `signers` of an AuthorityConfig; the CA of the leaves is a copy, so that a test may replace it.
 SIGNERS = """\
@@ -162,7 +166,8 @@ class Enrolled:
         return {name: certificates.serial(der) for name, der in seen.items()}
 
     def age(self):
-        """Replaces its two files by certificates whose renewal is due."""
+        """Replaces its two files by certificates whose renewal is due; returns their serial numbers."""
+        serials = set()
         now = datetime.now(timezone.utc)
         subject = f"/O={GROUP}/CN={USER}"
         for file, ca, extensions in (
@@ -170,12 +175,55 @@ class Enrolled:
             ("serving-tcp.pem", "egress-ca", f"extendedKeyUsage=serverAuth\nsubjectAltName=IP:{self.host}"),
         ):
             dates = now - timedelta(hours=19), now + timedelta(hours=1)
-            replace(self.identity / file, certificates.dated(self.cluster, ca, subject, extensions, *dates))
+            pair = certificates.dated(self.cluster, ca, subject, extensions, *dates)
+            serials.add(certificates.serial(ssl.PEM_cert_to_DER_cert(certificates.first_pem(pair))))
+            replace(self.identity / file, pair)
+        return serials
 
     def forget(self):
         """Deletes its two files."""
         for file in ("gateway-client.pem", "serving-tcp.pem"):
             (self.identity / file).unlink()
+
+    def passes(self):
+        """A new stream gets through."""
+        said = self.cluster.admin("exec", "bb", "-c", "c", "--", "echo", "through").text
+        same(said, "through\n", "exec")
+
+    def replaced(self, before, names, stale=frozenset(), seconds=SWAP_S):
+        """Waits until these are neither what they were before nor stale; returns what is shown then."""
+
+        def new():
+            now = self.serials()
+            fresh = all(now[name] not in {before[name], *stale} for name in names)
+            return now if fresh else None
+
+        def told():
+            log = self.cluster.gateway.log_tail()
+            return f"{names} other than {before}: {self.serials()}; the log ends: {log}"
+
+        now = until(new, seconds, told)
+        self.passes()
+        return now
+
+
+@contextlib.contextmanager
+def node(cluster, name, address):
+    """A Node of the cluster's that no kubelet looks after."""
+    body = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name},
+        "status": {
+            "addresses": [{"type": "InternalIP", "address": address}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+        },
+    }
+    cluster.admin("create", "-f", "-", stdin=json.dumps(body).encode())
+    try:
+        yield
+    finally:
+        cluster.admin("delete", "node", name)
 
 
 class Tap:

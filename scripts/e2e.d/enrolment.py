@@ -10,7 +10,7 @@ import certificates
 import direct
 import enrolled
 import verbs
-from enrolled import EGRESS_LEAF, GATEWAY_CLIENT, GATEWAY_SERVING, Enrolled
+from enrolled import EGRESS_LEAF, GATEWAY_CLIENT, GATEWAY_SERVING, SWAP_S, Enrolled, Tap
 from gateway import replace
 from lane import Lane, pod_name, speaks_websocket
 from load import Crowd
@@ -19,9 +19,6 @@ from wait import expect, same, until
 # Streams that live through every swap.
 EXECS = 12
 FORWARDS = 4
-
-# How long a change may take to arrive: files are looked at within a second, CSRs at once.
-SWAP_S = 40
 
 # How long the CA of the first leaf lives: it must be there within that, and is renewed after two thirds
 # of what is left then.
@@ -124,21 +121,9 @@ class Enrolment:
         """The API server is sent to an address that is no node's of the inventory."""
         cluster = self.cluster
         address = f"{self.enrolled.link}.{STRANGER_HOST}"
-        node = {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": STRANGER},
-            "status": {
-                "addresses": [{"type": "InternalIP", "address": address}],
-                "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
-            },
-        }
-        cluster.admin("create", "-f", "-", stdin=json.dumps(node).encode())
-        try:
+        with enrolled.node(cluster, STRANGER, address):
             path = f"/api/v1/nodes/{STRANGER}/proxy/healthz"
             ended = cluster.admin("get", "--raw", path, check=False)
-        finally:
-            cluster.admin("delete", "node", STRANGER)
         expect(ended.code != 0, f"it was let through: {ended.text}")
         for words in (f"no certificate for {address} from the authority", "is no node's in the inventory"):
             expect(words in ended.err, f"{words!r} is not in what kubectl says: {ended.err}")
@@ -204,45 +189,23 @@ class Enrolment:
         given, gateway = self.enrolled, self.cluster.gateway
         first = given.serials()
         # Each renews what is due by itself; the aged ones are in force for a moment.
-        given.age()
-        aged = {certificates.serial(certificates.der(file)) for file in given.identity.glob("*.pem")}
-        second = self.replaced(first, {"client", "listener"}, aged)
+        aged = given.age()
+        second = given.replaced(first, {"client", "listener"}, aged)
         # Then both are lost: what is in force stays until there are others.
         given.forget()
         gateway.process.send(signal.SIGHUP)
-        self.passes()
-        third = self.replaced(second, {"client", "listener"}, aged)
+        given.passes()
+        third = given.replaced(second, {"client", "listener"}, aged)
         # The leaf is renewed behind the streams' backs, by the first one after two thirds of its life.
-        self.replaced({**third, "leaf": first["leaf"]}, {"leaf"}, aged, LEAF_LIFE.total_seconds() + SWAP_S)
+        given.replaced({**third, "leaf": first["leaf"]}, {"leaf"}, aged, LEAF_LIFE.total_seconds() + SWAP_S)
         issued = {name: self.issued(name) for name in (GATEWAY_CLIENT, GATEWAY_SERVING, EGRESS_LEAF)}
         last = given.serials()
         self.authority.process.end(signal.SIGKILL)
         gateway.reload(lambda: gateway.process.send(signal.SIGHUP))
-        self.passes()
+        given.passes()
         self.cluster.admin("logs", "bb", "-c", "c", "--tail=1")
         same(given.serials(), last, "certificates after the authority was killed")
         self.report.say(f"{self.cluster.name}: certificates that came: {issued}")
-
-    def replaced(self, before, names, aged, seconds=SWAP_S):
-        """Waits until these are others than before; returns what is shown then. Streams pass."""
-
-        def new():
-            now = self.enrolled.serials()
-            fresh = all(now[name] not in {before[name], *aged} for name in names)
-            return now if fresh else None
-
-        def told():
-            log = self.cluster.gateway.log_tail()
-            return f"{names} other than {before}: {self.enrolled.serials()}; the log ends: {log}"
-
-        now = until(new, seconds, told)
-        self.passes()
-        return now
-
-    def passes(self):
-        """A new stream gets through."""
-        said = self.cluster.admin("exec", "bb", "-c", "c", "--", "echo", "through").text
-        same(said, "through\n", "exec")
 
     def issued(self, signer):
         """How many certificates of a signer came."""
@@ -257,6 +220,33 @@ class Enrolment:
         expect(ended.code != 0, f"it was let through: {ended.text}")
         for words in ("from the authority: network", f"cannot reach {self.authority.address}"):
             expect(words in ended.err, f"{words!r} is not in what kubectl says: {ended.err}")
+
+
+def by_api_server(given):
+    """The same by the API server's own CSRs, which an authority in the cluster decides about."""
+    cluster = given.cluster
+    token = given.make_token("--kubeconfig", cluster.env["KUBECONFIG"])
+    cluster.admin("apply", "-f", enrolled.MANIFEST)
+    # Nodes are the inventory there.
+    with enrolled.node(cluster, Tap.NAME, given.host):
+        given.start(cluster.env["APISERVER_URL"])
+        given.passes()
+        cluster.admin("logs", "bb", "-c", "c", "--tail=1")
+        first = given.serials()
+        given.forget()
+        cluster.gateway.process.send(signal.SIGHUP)
+        given.replaced(first, {"client", "listener"})
+    asked = {}
+    for csr in json.loads(cluster.admin("get", "csr", "-o", "json").out)["items"]:
+        asked.setdefault(csr["spec"]["signerName"], set()).add(csr["spec"]["username"])
+    # What was lost is asked for with the token again.
+    for signer, user in (
+        (GATEWAY_CLIENT, f"system:bootstrap:{token}"),
+        (GATEWAY_SERVING, enrolled.USER),
+        (EGRESS_LEAF, enrolled.USER),
+    ):
+        same(asked.get(signer), {user}, f"who asked for {signer}")
+    expect("forbidden" not in cluster.gateway.log.read_text(), "the gateway asked for more than it may")
 
 
 def checks(cluster, report, kubectl):
