@@ -12,6 +12,7 @@ pub mod bootstrap;
 pub mod cli;
 pub mod config;
 mod enrol;
+mod expiry;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

@@ -252,6 +252,8 @@ fn gateway_is_a_client_of_the_authority_inside_of_it() {
     let address = free.local_addr().unwrap().to_string();
     drop(free);
     let own = GATEWAY.replace("SERVER", &address) + "authority: {configFile: authority.yaml}\n";
+    let inventory = "kubelet:\n  inventoryFile: pki/inventory.yaml\n";
+    let own = own.replace("kubelet:\n", inventory);
     std::fs::write(dir.join("gateway.yaml"), own).unwrap();
     let file = dir.join("gateway.yaml");
     let check = || {
@@ -271,6 +273,10 @@ fn gateway_is_a_client_of_the_authority_inside_of_it() {
     let text = String::from_utf8(told.stdout).unwrap();
     assert!(told.status.success(), "{text}");
     assert!(text.contains("authority in the same process"), "{text}");
+    // Before the first certificate it knows the nodes all the same.
+    let warnings = String::from_utf8(told.stderr).unwrap();
+    assert!(warnings.contains("is not there yet"), "{warnings}");
+    assert!(text.contains("1 nodes in the inventory"), "{text}");
 
     let mut gateway = Running::start("gateway", dir, "gateway.yaml");
     let admin = gateway.address("admin endpoint listens");

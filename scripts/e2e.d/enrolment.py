@@ -162,7 +162,9 @@ class Enrolment:
         before = self.enrolled.serials()
         now = datetime.now(timezone.utc)
         ending = certificates.ending_ca(self.cluster, "egress-ca", now - timedelta(hours=1), now + LEAF_LIFE)
-        self.reload_authority(lambda: replace(leaf_ca, ending))
+        said = self.reload_authority(lambda: replace(leaf_ca, ending))
+        soon = [line for line in said.splitlines() if "certificate ends soon" in line]
+        expect(any(EGRESS_LEAF in line for line in soon), f"the authority is not afraid of that: {said}")
         gateway.stop()
         gateway.start()
         after = self.enrolled.serials()
@@ -172,7 +174,7 @@ class Enrolment:
         same(changed, {"leaf"}, "what a restart changes")
 
     def reload_authority(self, change):
-        """Replaces files of the authority, and waits until they are in force."""
+        """Replaces files of the authority, and waits until they are in force; returns what it logs."""
         place = self.authority.log.stat().st_size
         change()
         self.authority.process.send(signal.SIGHUP)
@@ -180,9 +182,10 @@ class Enrolment:
         def reloaded():
             with open(self.authority.log, "rb") as log:
                 log.seek(place)
-                return b"configuration reloaded" in log.read()
+                said = log.read().decode(errors="replace")
+                return said if "configuration reloaded" in said else None
 
-        until(reloaded, SWAP_S, lambda: f"the authority reloads: {self.authority.tail()}")
+        return until(reloaded, SWAP_S, lambda: f"the authority reloads: {self.authority.tail()}")
 
     def swap_all(self):
         """Replaces each certificate, then takes the authority away."""

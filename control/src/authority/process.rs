@@ -11,6 +11,7 @@ use crate::admin::{Admin, BindError, Readiness};
 use crate::authn::{Authenticator, Sources};
 use crate::cli::chain;
 use crate::config::{AuthorityConfig, Form, LoadedAuthority, form};
+use crate::expiry::{self, Reminders};
 use crate::gateway::signals::{Request, Signals};
 use crate::gateway::systemd;
 use crate::metrics::{ConfigMetrics, Metrics, certificate_rows};
@@ -202,6 +203,7 @@ impl Prepared {
         }
         let (stop, stopping) = watch::channel(false);
         let material = Arc::clone(&source.material);
+        let expiry = tokio::spawn(source.watch_expiry());
         let server = Arc::new(Server {
             store: Arc::clone(&store),
             material: Arc::clone(&material),
@@ -220,6 +222,7 @@ impl Prepared {
             controller: tokio::spawn(controller.run()),
             serving: tokio::spawn(serve(server, listener)),
             reloader: tokio::spawn(reloader.run()),
+            expiry,
         })
     }
 }
@@ -231,6 +234,7 @@ pub(crate) struct Running {
     controller: JoinHandle<()>,
     serving: JoinHandle<()>,
     reloader: JoinHandle<()>,
+    expiry: JoinHandle<()>,
 }
 
 impl Running {
@@ -250,6 +254,7 @@ impl Running {
     /// Ends it; requests that run have a moment.
     pub(crate) async fn stop(self) {
         self.reloader.abort();
+        self.expiry.abort();
         self.stop.send_replace(true);
         if !self.serving.is_finished() {
             // Its own deadline bounds it.
@@ -331,6 +336,7 @@ struct FileSource {
     files: Files,
     material: Arc<ArcSwap<AuthorityMaterial>>,
     authenticator: Arc<Authenticator>,
+    reminders: Arc<Reminders>,
     generation: u64,
     host: Host,
 }
@@ -338,15 +344,23 @@ struct FileSource {
 impl FileSource {
     fn start(files: Files, state: State, host: Host) -> Self {
         let State { material, sources } = state;
-        show(&material, &host.metrics);
+        let reminders = Arc::default();
+        show(&material, &host.metrics, &reminders);
         host.reloads.loaded(1, SystemTime::now());
         Self {
             files,
             authenticator: Arc::new(Authenticator::new(sources)),
             material: Arc::new(ArcSwap::from_pointee(material)),
+            reminders,
             generation: 1,
             host,
         }
+    }
+
+    /// Says what ends soon of whatever is in force, for as long as it is polled.
+    fn watch_expiry(&self) -> impl Future<Output = ()> + use<> {
+        let (material, reminders) = (Arc::clone(&self.material), Arc::clone(&self.reminders));
+        expiry::watch(move |now| reminders.look(&material.load().certificates, now))
     }
 }
 
@@ -359,7 +373,7 @@ impl Source for FileSource {
 
     fn publish(&mut self, state: State) -> Published {
         let State { material, sources } = state;
-        show(&material, &self.host.metrics);
+        show(&material, &self.host.metrics, &self.reminders);
         self.generation += 1;
         let restart_required = self
             .material
@@ -387,11 +401,12 @@ impl Source for FileSource {
     }
 }
 
-fn show(material: &AuthorityMaterial, metrics: &Metrics) {
+fn show(material: &AuthorityMaterial, metrics: &Metrics, reminders: &Reminders) {
     for warning in &material.warnings {
         tracing::warn!(warning, "configuration is allowed and probably not meant");
     }
     metrics
         .certificates
         .replace_part("authority", certificate_rows(&material.certificates));
+    reminders.look(&material.certificates, SystemTime::now());
 }

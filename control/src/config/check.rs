@@ -2,6 +2,7 @@
 
 use super::{Config, ConfigErrors, Loaded, Rule, Transport};
 use crate::authority::{self, AuthorityCheckError, AuthorityReport};
+use crate::inventory::Inventory;
 use crate::material::{CertificateInfo, Material, MaterialErrors};
 use std::fmt;
 use std::path::Path;
@@ -48,7 +49,10 @@ pub fn check(file: &Path, now: SystemTime) -> Result<CheckReport, CheckError> {
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(material.warnings);
     warnings.extend(authority.iter().flat_map(|report| report.warnings.clone()));
-    let inventory = material.kubelet.and_then(|kubelet| kubelet.inventory);
+    // Of the file: before the first certificate there is no client for kubelets.
+    let inventory = config.kubelet.as_ref();
+    let inventory =
+        inventory.and_then(|kubelet| Inventory::load(kubelet.inventory_file.as_ref()?).ok());
     Ok(CheckReport {
         config,
         warnings,

@@ -21,6 +21,7 @@ use crate::admin::{Admin, Readiness};
 use crate::admit::Gatekeeper;
 use crate::audit::{self, Audit};
 use crate::config::Config;
+use crate::expiry::watch;
 use crate::metrics::Metrics;
 use crate::reload::{Reloader, Seen, Timing, load_settled};
 use embedded::Embedded;
@@ -111,7 +112,7 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
     );
     let reloader = tokio::spawn(reloader.run());
     tokio::spawn(systemd::feed_watchdog());
-    tokio::spawn(expiry.watch());
+    tokio::spawn(watch(move |now| expiry.look(now)));
     let running = Running {
         engine,
         audit,

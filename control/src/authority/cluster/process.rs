@@ -7,6 +7,7 @@ use crate::admin::{Admin, Readiness};
 use crate::apiserver::ConnectError;
 use crate::cli::chain;
 use crate::config::{ClusterConfig, LoadedCluster};
+use crate::expiry::{self, Reminders};
 use crate::gateway::signals::{Request, Signals};
 use crate::gateway::systemd;
 use crate::metrics::{Metrics, certificate_rows};
@@ -46,6 +47,7 @@ pub(in super::super) async fn supervise(options: Options) -> Result<(), Authorit
     let source = FileSource::start(files, state, Arc::clone(&metrics));
     let material = Arc::clone(&source.material);
     let mut credential = source.credential.subscribe();
+    tokio::spawn(source.watch_expiry());
     let config = material.load().config.clone();
 
     let admin = Admin::bind(config.admin.address).await?;
@@ -201,21 +203,30 @@ struct FileSource {
     files: Files,
     material: Arc<ArcSwap<ClusterMaterial>>,
     credential: watch::Sender<SessionKey>,
+    reminders: Arc<Reminders>,
     generation: u64,
     metrics: Arc<Metrics>,
 }
 
 impl FileSource {
     fn start(files: Files, material: ClusterMaterial, metrics: Arc<Metrics>) -> Self {
-        show(&material, &metrics);
+        let reminders = Arc::default();
+        show(&material, &metrics, &reminders);
         metrics.config.loaded(1, SystemTime::now());
         Self {
             files,
             credential: watch::Sender::new(key(&material)),
             material: Arc::new(ArcSwap::from_pointee(material)),
+            reminders,
             generation: 1,
             metrics,
         }
+    }
+
+    /// Says what ends soon of whatever is in force, for as long as it is polled.
+    fn watch_expiry(&self) -> impl Future<Output = ()> + use<> {
+        let (material, reminders) = (Arc::clone(&self.material), Arc::clone(&self.reminders));
+        expiry::watch(move |now| reminders.look(&material.load().certificates, now))
     }
 }
 
@@ -227,7 +238,7 @@ impl Source for FileSource {
     }
 
     fn publish(&mut self, material: ClusterMaterial) -> Published {
-        show(&material, &self.metrics);
+        show(&material, &self.metrics, &self.reminders);
         self.generation += 1;
         let running = self.material.load();
         let restart_required = running.config.restart_required(&material.config);
@@ -257,11 +268,12 @@ fn key(material: &ClusterMaterial) -> SessionKey {
     (material.credential.clone(), material.asks_nodes())
 }
 
-fn show(material: &ClusterMaterial, metrics: &Metrics) {
+fn show(material: &ClusterMaterial, metrics: &Metrics, reminders: &Reminders) {
     for warning in &material.warnings {
         tracing::warn!(warning, "configuration is allowed and probably not meant");
     }
     metrics
         .certificates
         .replace(certificate_rows(&material.certificates));
+    reminders.look(&material.certificates, SystemTime::now());
 }
