@@ -2,18 +2,16 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a step of a test that fails ends it")]
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use std::io::{BufRead, BufReader, Read, Write};
+mod child;
+
+use child::{PATIENCE, Running};
+use nix::sys::signal::Signal;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
-
-/// How long a condition may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use std::process::Command;
+use std::time::Instant;
 
 const EYESPLICE: &str = env!("CARGO_BIN_EXE_eyesplice");
 
@@ -67,65 +65,6 @@ admin: {address: '127.0.0.1:0'}
 audit: {path: audit.log}
 ";
 
-/// A process of ours and its log.
-struct Running {
-    child: Child,
-    log: Receiver<serde_json::Value>,
-}
-
-impl Running {
-    fn start(command: &str, dir: &Path, config: &str) -> Self {
-        let mut child = Command::new(EYESPLICE)
-            .args([command, "--log-format", "json", "--config"])
-            .arg(dir.join(config))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (sender, log) = channel();
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                eprintln!("{line}");
-                if let Ok(event) = serde_json::from_str(&line) {
-                    let _ = sender.send(event);
-                }
-            }
-        });
-        Self { child, log }
-    }
-
-    /// Waits for a log event with this message.
-    fn event(&self, message: &str) -> serde_json::Value {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let event = self.log.recv_timeout(left);
-            let event = event.unwrap_or_else(|_| panic!("no {message:?}"));
-            if event["message"] == message {
-                return event;
-            }
-        }
-    }
-
-    fn address(&self, message: &str) -> String {
-        self.event(message)["address"].as_str().unwrap().to_owned()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
@@ -147,7 +86,6 @@ fn until(address: &str, path: &str, words: &str) -> String {
             return answer;
         }
         assert!(Instant::now() < end, "no {words:?} in {answer}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

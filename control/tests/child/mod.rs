@@ -1,13 +1,16 @@
-//! The end of a process that a test started.
+//! Processes of ours that tests start, and their ends.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::process::{Child, ExitStatus};
-use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 /// How long a condition may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sends a signal.
 pub(crate) fn signal(child: &Child, signal: Signal) {
@@ -32,4 +35,63 @@ pub(crate) fn ended(child: &mut Child) -> ExitStatus {
 
 fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).unwrap())
+}
+
+/// A process of ours and its log; killed when dropped.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    log: Receiver<serde_json::Value>,
+}
+
+impl Running {
+    pub(crate) fn start(command: &str, dir: &Path, config: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_eyesplice"))
+            .args([command, "--log-format", "json", "--config"])
+            .arg(dir.join(config))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, log) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                if let Ok(event) = serde_json::from_str(&line) {
+                    let _ = sender.send(event);
+                }
+            }
+        });
+        Self { child, log }
+    }
+
+    /// Waits for a log event with this message.
+    pub(crate) fn event(&self, message: &str) -> serde_json::Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let event = self.log.recv_timeout(left);
+            let event = event.unwrap_or_else(|_| panic!("no {message:?}"));
+            if event["message"] == message {
+                return event;
+            }
+        }
+    }
+
+    pub(crate) fn address(&self, message: &str) -> String {
+        self.event(message)["address"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self::signal(&self.child, signal);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

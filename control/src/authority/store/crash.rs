@@ -30,7 +30,7 @@ const DIR: &str = "EYESPLICE_TEST_CRASH_DIR";
 const ROUND: &str = "EYESPLICE_TEST_CRASH_ROUND";
 
 /// How often the child is killed.
-const KILLS: u32 = 200;
+const KILLS: u32 = 60;
 /// Objects that the child leaves alive.
 const ALIVE: usize = 12;
 /// Objects that the child's controller may be behind.
