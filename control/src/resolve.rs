@@ -1,6 +1,7 @@
 //! Resolves the name of a target, once: what is checked is what is dialled (hazard F5).
 
 use eyesplice_proto::authority::{Authority, Host};
+use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -110,6 +111,15 @@ impl Resolver {
             Host::Ip(address) => return Ok(vec![*address]),
             Host::Name(name) => name.as_str(),
         };
+        Ok(interleave(self.all(name, deadline).await?))
+    }
+
+    /// Gives every address of a name, each once, as the resolver orders them: for who has to judge
+    /// them all. Bounded as [`resolve`](Self::resolve).
+    ///
+    /// # Errors
+    /// [`ResolveError`], with the remedy.
+    pub async fn all(&self, name: &str, deadline: Duration) -> Result<Vec<IpAddr>, ResolveError> {
         let permits = Arc::clone(&self.permits);
         let lookup = Arc::clone(&self.lookup);
         let owned = name.to_owned();
@@ -131,19 +141,20 @@ impl Resolver {
             }),
             Ok(Err(source)) => Err(ResolveError::Failed { name, source }),
             Ok(Ok(found)) if found.is_empty() => Err(ResolveError::Empty { name }),
-            Ok(Ok(found)) => Ok(interleave(found)),
+            Ok(Ok(found)) => Ok(unique(found)),
         }
     }
 }
 
-/// Alternates the families from that of the first address, drops repetitions, and cuts the rest.
-fn interleave(found: Vec<IpAddr>) -> Vec<IpAddr> {
-    let mut unique: Vec<IpAddr> = Vec::new();
-    for address in found.iter().map(IpAddr::to_canonical) {
-        if !unique.contains(&address) {
-            unique.push(address);
-        }
-    }
+fn unique(found: Vec<IpAddr>) -> Vec<IpAddr> {
+    let mut seen = HashSet::new();
+    let mut found: Vec<IpAddr> = found.iter().map(IpAddr::to_canonical).collect();
+    found.retain(|address| seen.insert(*address));
+    found
+}
+
+/// Alternates the families from that of the first address, and cuts the rest.
+fn interleave(unique: Vec<IpAddr>) -> Vec<IpAddr> {
     let first_is_v6 = unique.first().is_some_and(IpAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = unique
         .into_iter()

@@ -30,7 +30,7 @@ signers:
 - {{signerName: {kubelet_client}, certFile: {pki}/ca-chain.crt, keyFile: {pki}/ca.key, duration: {duration}}}
 - {{signerName: {client}, certFile: {pki}/ca-chain.crt, keyFile: {pki}/ca.key}}
 - {{signerName: {serving}, certFile: {pki}/kubelet-serving-ca-chain.crt, keyFile: {pki}/kubelet-serving-ca.key, duration: {duration}}}
-approval: {{inventoryFile: inventory.yaml}}
+approval: {{inventoryFile: inventory.yaml, probe: {{timeout: 2s}}}}
 admin: {{address: "{address}:0", insecureNonLoopback: true}}
 """
 
@@ -67,7 +67,7 @@ class Authority:
         self.tokens = {}
 
     def start(self, duration="8760h"):
-        """Makes tokens and configuration, and starts it."""
+        """Makes tokens and configuration, and starts it; nodes are probed before they are approved."""
         pki = self.cluster.env["PKI_DIR"]
         names = {"kubelet_client": KUBELET_CLIENT, "client": CLIENT, "serving": SERVING}
         names["duration"] = duration
@@ -217,6 +217,10 @@ def join(authority, router, own, joined, user):
     issued = [csr for csr in authority.csrs(SERVING) if csr["status"].get("certificate")]
     same(len(issued), 1, "serving certificates")
     same(issued[0]["spec"]["username"], f"system:node:{cluster.env['NODE_NAME']}", "who asked for it")
+    # It was probed while it waited for its first certificate.
+    approved = [c["message"] for c in issued[0]["status"]["conditions"] if c["type"] == "Approved"]
+    seen = f"a kubelet without a certificate answers at {cluster.env['NODE_IP']}:10250"
+    expect(approved and seen in approved[0], f"the approval says {approved}")
     # A kubelet that rotates its certificates asks for them in protobuf.
     expect("application/vnd.kubernetes.protobuf" in router.sent, f"the kubelet sent {router.sent}")
     # The API server verifies the kubelet by the CA that signed it, through the gateway. A kubelet that

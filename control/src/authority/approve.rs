@@ -3,16 +3,23 @@
 //! Node client certificates as upstream's two recognisers do (controller
 //! `certificates/approver/sarapprove.go`). Serving certificates, which upstream leaves to people, only
 //! where an inventory says that every name is the node's: a node chooses its own names, so its word
-//! counts for nothing. What gateways ask for is in `gateway`.
+//! counts for nothing. What gateways ask for is in `gateway`; what DNS and the node itself add, where an
+//! operator wants it, is weighed in `evidence`.
 
+mod evidence;
 mod gateway;
 
+pub use evidence::DnsUse;
+pub(crate) use evidence::{Answer, Evidence, Facts, Questions, Resolution, Unready};
 pub use gateway::Gateways;
+
+use evidence::{Known, Weighed};
 
 use super::object::CertificateSigningRequest;
 use super::roles::Roles;
 use super::x509::{CertificateRequest, NODE_PREFIX, Refusal, Signer};
 use crate::inventory::{HostAddress, Inventory};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What is decided.
@@ -44,6 +51,14 @@ pub(crate) enum Left {
     UnknownGateway,
     /// Several Node objects claim a name of it.
     Contested,
+    /// DNS or the node is being asked.
+    Checking,
+    /// A name of it does not resolve.
+    Unresolved,
+    /// A name of it resolves to what is not the node's.
+    ForeignDns,
+    /// Its node does not answer.
+    Unreachable,
 }
 
 impl Left {
@@ -56,6 +71,23 @@ impl Left {
             Self::NoInventory => "no-inventory",
             Self::UnknownGateway => "unknown-gateway",
             Self::Contested => "contested",
+            Self::Checking => "checking",
+            Self::Unresolved => "unresolved",
+            Self::ForeignDns => "foreign-dns",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
+    /// It ends when DNS or a node answers otherwise, which only asking again tells.
+    pub(crate) fn is_check(self) -> bool {
+        match self {
+            Self::Checking | Self::Unresolved | Self::ForeignDns | Self::Unreachable => true,
+            Self::OtherSigner
+            | Self::ForPeople
+            | Self::UnknownNode
+            | Self::NoInventory
+            | Self::UnknownGateway
+            | Self::Contested => false,
         }
     }
 }
@@ -91,38 +123,40 @@ pub(crate) struct Policy<'a> {
     pub(crate) gateways: &'a Gateways,
     /// Whatever this group asks for and the signer takes is approved.
     pub(crate) insecure_group: Option<&'a str>,
+    /// What was found out about the names of a node's serving certificate.
+    pub(crate) evidence: Evidence<'a>,
 }
 
 const APPROVED: &str = "AutoApproved";
 const DENIED: &str = "AutoDenied";
 
-/// Decides about a pending CSR.
+/// Decides about a pending CSR, or says what has to be found out first.
 pub(crate) fn decide(
     object: &CertificateSigningRequest,
     request: &CertificateRequest,
     policy: &Policy<'_>,
-) -> Decision {
+) -> Result<Decision, Unready> {
     let spec = &object.spec;
     let Some(signer) = Signer::by_name(&spec.signer_name) else {
-        return Decision::Leave(Left::OtherSigner);
+        return Ok(Decision::Leave(Left::OtherSigner));
     };
     let fits = signer.check(request, &spec.usages).map(drop);
     if let (Some(group), Ok(())) = (policy.insecure_group, &fits)
         && spec.groups.iter().any(|each| each == group)
     {
-        return Decision::Approve {
+        return Ok(Decision::Approve {
             reason: "InsecureAutoApproved",
             message: format!("approved unseen: --insecure-auto-approve-group {group}"),
-        };
+        });
     }
-    match signer {
+    Ok(match signer {
         Signer::KubeletClient => client(object, request, fits, policy),
-        Signer::KubeletServing => serving(object, request, fits, policy),
+        Signer::KubeletServing => return serving(object, request, fits, policy),
         Signer::GatewayClient => gateway::client(object, request, fits, policy),
         Signer::Serving => gateway::serving(object, request, fits, policy),
         Signer::EgressLeaf => gateway::leaf(object, request, fits, policy),
         Signer::ApiServerClient | Signer::AgentClient => Decision::Leave(Left::ForPeople),
-    }
+    })
 }
 
 /// A node's client certificate: the first one by a bootstrapper, the next ones by itself.
@@ -171,54 +205,74 @@ fn serving(
     request: &CertificateRequest,
     fits: Result<(), Refusal>,
     policy: &Policy<'_>,
-) -> Decision {
+) -> Result<Decision, Unready> {
     let spec = &object.spec;
     if !policy.roles.are_nodes(&spec.groups) {
-        return Decision::Leave(Left::ForPeople);
+        return Ok(Decision::Leave(Left::ForPeople));
     }
     if let Err(refusal) = fits {
-        return unfit(&refusal);
+        return Ok(unfit(&refusal));
     }
     if request.common_names() != [spec.username.as_str()] {
-        return Decision::Deny {
-            reason: DENIED,
-            message: format!(
-                "the common name {:?} is not the requester {:?}; a node gets certificates for itself \
-                 only",
-                request.common_names().join(", "),
-                spec.username
-            ),
-        };
+        return Ok(deny(format!(
+            "the common name {:?} is not the requester {:?}; a node gets certificates for itself only",
+            request.common_names().join(", "),
+            spec.username
+        )));
     }
     let Some(inventory) = policy.inventory else {
-        return Decision::Leave(Left::NoInventory);
+        return Ok(Decision::Leave(Left::NoInventory));
     };
     let node = node_of(request);
     let known = inventory.addresses_of(node);
     if known.is_empty() {
-        return Decision::Leave(Left::UnknownNode);
+        return Ok(Decision::Leave(Left::UnknownNode));
     }
+    let mut widened = BTreeSet::new();
     for (kind, name) in names(request) {
         if known.contains(&&name) {
             continue;
         }
-        let owner = match inventory.owner_of(&name) {
-            Some(owner) => format!("it is node {owner}'s"),
-            None => "no node has it".to_owned(),
-        };
-        let known: Vec<String> = known.iter().map(ToString::to_string).collect();
-        return Decision::Deny {
-            reason: DENIED,
-            message: format!(
-                "{kind} {name} is not among the addresses of node {node} in the inventory ({}), {owner}; \
-                 add it to the node there if it is the node's, else take it off the node; the \
-                 kubelet asks again by itself",
-                known.join(", ")
-            ),
-        };
+        if policy.evidence.may_widen(&name, inventory) {
+            widened.insert(name.to_string());
+            continue;
+        }
+        return Ok(foreign(kind, &name, node, &known, inventory));
     }
-    approve(format!(
-        "every name is among the addresses of node {node} in the inventory"
+    let listed = if widened.is_empty() {
+        format!("every name is among the addresses of node {node} in the inventory")
+    } else {
+        format!("every name is node {node}'s by the inventory or by DNS")
+    };
+    let known = Known {
+        node,
+        addresses: &known,
+    };
+    Ok(match policy.evidence.weigh(request, known, widened)? {
+        Weighed::For(None) => approve(listed),
+        Weighed::For(Some(seen)) => approve(format!("{listed}; {seen}")),
+        Weighed::Against(why) => deny(why),
+    })
+}
+
+/// A name is not the node's.
+fn foreign(
+    kind: &str,
+    name: &HostAddress,
+    node: &str,
+    known: &[&HostAddress],
+    inventory: &Inventory,
+) -> Decision {
+    let owner = match inventory.owner_of(name) {
+        Some(owner) => format!("it is node {owner}'s"),
+        None => "no node has it".to_owned(),
+    };
+    let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+    deny(format!(
+        "{kind} {name} is not among the addresses of node {node} in the inventory ({}), {owner}; add it \
+         to the node there if it is the node's, else take it off the node; the kubelet asks again by \
+         itself",
+        known.join(", ")
     ))
 }
 

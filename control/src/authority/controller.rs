@@ -4,6 +4,7 @@
 //! the next turn goes on where the last one was cut. Each step is one transaction.
 
 use super::approve::{Decision, Left, Policy, decide};
+use super::checks::{Checker, Subject};
 use super::clean::due;
 use super::limits;
 use super::material::AuthorityMaterial;
@@ -13,13 +14,14 @@ use super::store::{Change, Object, Store, StoreError};
 use super::x509::{CertificateRequest, Signer};
 use crate::cli::chain;
 use crate::metrics::{Metrics, Row};
+use crate::resolve::{Lookup, SystemLookup};
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 use time::OffsetDateTime;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// The label of signers that are not ours.
 const OTHER: &str = "other";
@@ -31,6 +33,7 @@ pub(super) struct Controller {
     pub(super) material: Arc<ArcSwap<AuthorityMaterial>>,
     pub(super) insecure_group: Option<String>,
     pub(super) metrics: Arc<Metrics>,
+    checker: Arc<Checker>,
     memory: Memory,
 }
 
@@ -61,7 +64,20 @@ impl Controller {
         insecure_group: Option<String>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let lookup = Arc::new(SystemLookup);
+        Self::with_lookup(store, material, insecure_group, metrics, lookup)
+    }
+
+    /// As `new`, with another source of names.
+    pub(super) fn with_lookup(
+        store: Arc<Store>,
+        material: Arc<ArcSwap<AuthorityMaterial>>,
+        insecure_group: Option<String>,
+        metrics: Arc<Metrics>,
+        lookup: Arc<dyn Lookup>,
+    ) -> Self {
         Self {
+            checker: Arc::new(Checker::new(lookup, Arc::clone(&metrics))),
             store,
             material,
             insecure_group,
@@ -74,6 +90,7 @@ impl Controller {
     pub(super) async fn run(self) {
         let mut changes = self.store.subscribe();
         let mut controller = self;
+        let checker = Arc::clone(&controller.checker);
         let mut compact_at = Instant::now() + limits::COMPACT;
         loop {
             changes.mark_unchanged();
@@ -102,9 +119,12 @@ impl Controller {
                 sleep(limits::STORE_RETRY).await;
                 continue;
             }
+            let sweep = Instant::now() + limits::SWEEP;
+            let next = checker.due().map_or(sweep, |due| due.min(sweep));
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
-                () = sleep(limits::SWEEP) => {}
+                () = checker.changed() => {}
+                () = sleep_until(next) => {}
             }
         }
     }
@@ -120,6 +140,7 @@ impl Controller {
         if !same {
             self.memory = Memory::default();
             self.memory.of = Some(Arc::clone(&material));
+            self.checker.clear();
         }
         let now = OffsetDateTime::from(now);
         let mut pending = Pending::default();
@@ -149,6 +170,9 @@ impl Controller {
             .left
             .retain(|uid, _| alive.contains(uid.as_str()));
         self.memory.stuck.retain(|uid| alive.contains(uid.as_str()));
+        let undecided = listing.objects.iter().filter(|o| o.is_pending());
+        let undecided = undecided.map(|o| o.metadata.uid.as_str()).collect();
+        self.checker.retain(&undecided);
         pending.show(&self.metrics);
         Ok(())
     }
@@ -175,21 +199,32 @@ impl Controller {
         pending: &mut Pending,
     ) -> Result<(), StoreError> {
         let uid = &object.metadata.uid;
-        if let Some(left) = self.memory.left.get(uid) {
-            pending.add(object, *left, now);
+        let left = self.memory.left.get(uid).copied();
+        if let Some(left) = left.or_else(|| self.checker.waits(uid)) {
+            pending.add(object, left, now);
             return Ok(());
         }
-        let policy = Policy {
-            roles: &material.roles,
-            reviewed: None,
-            inventory: material.inventory.as_ref(),
-            bootstrap_nodes: material.config.approval.bootstrap_nodes,
-            gateways: &material.config.approval.gateways,
-            insecure_group: self.insecure_group.as_deref(),
+        let approval = &material.config.approval;
+        let subject = Subject {
+            uid,
+            name: &object.metadata.name,
+            approval,
+            ca: material.signers.get(&Signer::KubeletServing),
         };
         // It was verified when it came; the store is trusted no more than that.
         let decision = match CertificateRequest::read(&object.spec.request.0) {
-            Ok(request) => decide(object, &request, &policy),
+            Ok(request) => self.checker.judge(subject, |evidence| {
+                let policy = Policy {
+                    roles: &material.roles,
+                    reviewed: None,
+                    inventory: material.inventory.as_ref(),
+                    bootstrap_nodes: approval.bootstrap_nodes,
+                    gateways: &approval.gateways,
+                    insecure_group: self.insecure_group.as_deref(),
+                    evidence,
+                };
+                decide(object, &request, &policy)
+            }),
             Err(error) => Decision::Deny {
                 reason: "Unreadable",
                 message: error.to_string(),
@@ -212,9 +247,12 @@ impl Controller {
                         "CSR waits: its gateway is not known; add it to approval.gateways, or \
                          decide with kubectl certificate approve|deny"
                     ),
-                    Left::OtherSigner | Left::ForPeople | Left::NoInventory | Left::Contested => {}
+                    // A check tells of itself.
+                    _ => {}
                 }
-                self.memory.left.insert(uid.clone(), left);
+                if !left.is_check() {
+                    self.memory.left.insert(uid.clone(), left);
+                }
                 pending.add(object, left, now);
                 return Ok(());
             }

@@ -77,8 +77,22 @@ pub(super) const COMPACT: Duration = Duration::from_secs(3600);
 /// Between two tries after the store failed.
 pub(super) const STORE_RETRY: Duration = Duration::from_secs(1);
 
+/// Nodes whose serving certificates are checked by DNS or a probe at a time; each takes one socket.
+pub(super) const CHECKS: usize = 64;
+
+/// Between two checks of one node, and the first pause after one that failed: whoever asks for many
+/// certificates has its node dialled no more often than this.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest pause after checks that failed; it doubles up to this.
+pub(super) const LONGEST_CHECK_PAUSE: Duration = Duration::from_secs(60);
+
+/// One lookup of a name: the C library's own limit with two name servers is longer.
+pub(super) const LOOKUP: Duration = Duration::from_secs(5);
+
 /// Identities whose rate of creation is remembered; the one that was idle longest is forgotten.
 pub(super) const RATED_IDENTITIES: usize = 4096;
 
 const _: () = assert!(REQUEST_PEM * 4 / 3 < BODY);
 const _: () = assert!(HANDSHAKES < CONNECTIONS);
+const _: () = assert!(CHECK_INTERVAL.as_secs() < LONGEST_CHECK_PAUSE.as_secs());

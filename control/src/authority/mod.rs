@@ -3,10 +3,11 @@
 //!
 //! `server` speaks HTTP and JSON, `store` keeps the objects, `controller` approves, signs and cleans;
 //! what they decide by is in pure functions: `validation`, `x509`, `roles`, `approve`, `sign`,
-//! `clean`. A CSR is only ever changed in the store, one at a time, so that server and controller
+//! `clean`. What `approve` has to be told about the network, `checks` finds out. A CSR is only ever changed in the store, one at a time, so that server and controller
 //! need not know of each other. `cluster` does the same on the objects of an API server.
 
 mod approve;
+mod checks;
 mod clean;
 mod cluster;
 mod controller;
@@ -25,7 +26,8 @@ mod store;
 mod validation;
 mod x509;
 
-pub use approve::{BootstrapNodes, Gateways};
+pub use approve::{BootstrapNodes, DnsUse, Gateways};
+pub use checks::ProbeSettings;
 pub use cluster::{ClusterReport, Timing, check_cluster};
 pub use material::{AuthorityMaterial, AuthorityMaterialErrors};
 pub use process::{AuthorityError, Options, run};

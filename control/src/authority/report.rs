@@ -1,7 +1,10 @@
 //! What `eyesplice check` prints of an authority's configuration.
 
+use super::approve::DnsUse;
 use super::material::{AuthorityMaterial, AuthorityMaterialErrors};
-use crate::config::{AuthorityConfig, ConfigErrors, LoadedAuthority, SignerSettings};
+use crate::config::{
+    ApprovalSettings, AuthorityConfig, ConfigErrors, LoadedAuthority, SignerSettings,
+};
 use crate::material::CertificateInfo;
 use std::fmt;
 use std::path::Path;
@@ -53,6 +56,7 @@ impl fmt::Display for AuthorityReport {
             )?,
             None => writeln!(f, "kubelet-serving: approved by people, no inventory")?,
         }
+        print_checks(f, &config.approval)?;
         print_certificates(f, &self.material.certificates)
     }
 }
@@ -65,6 +69,19 @@ pub(super) fn print_signers(f: &mut fmt::Formatter<'_>, signers: &[SignerSetting
         writeln!(f, "  {}: at most {days} days", settings.signer)?;
     }
     Ok(())
+}
+
+/// What else is asked before a kubelet's serving certificate is approved.
+pub(super) fn print_checks(f: &mut fmt::Formatter<'_>, approval: &ApprovalSettings) -> fmt::Result {
+    match approval.dns {
+        DnsUse::Ignore => {}
+        DnsUse::Require => writeln!(f, "  its names must resolve to the node's addresses")?,
+        DnsUse::Allow => writeln!(f, "  and names that resolve to the node's addresses")?,
+    }
+    match approval.probe {
+        Some(probe) => writeln!(f, "  the node must answer at port {}", probe.port),
+        None => Ok(()),
+    }
 }
 
 /// One line per certificate.
@@ -105,6 +122,19 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
+    }
+
+    #[test]
+    fn check_tells_what_else_is_asked() {
+        let site = Site::new();
+        let text = std::fs::read_to_string(site.path("authority.yaml")).unwrap();
+        let listed = "  inventoryFile: inventory.yaml\n";
+        let more = format!("{listed}  dns: require\n  probe: {{port: 10251}}\n");
+        site.write("authority.yaml", &text.replace(listed, &more));
+        let report = check(&site.path("authority.yaml"), SystemTime::now()).unwrap();
+        let text = report.to_string();
+        assert!(text.contains("must resolve"), "{text}");
+        assert!(text.contains("must answer at port 10251"), "{text}");
     }
 
     #[test]

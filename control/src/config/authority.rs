@@ -7,7 +7,9 @@ use super::section::Section;
 use super::tree::Node;
 use super::{ConfigErrors, Finding, bounds, document, process, value};
 use crate::authn::Settings;
-use crate::authority::{Binding, BootstrapNodes, Gateways, Role, SIGNERS, Signer};
+use crate::authority::{
+    Binding, BootstrapNodes, DnsUse, Gateways, ProbeSettings, Role, SIGNERS, Signer,
+};
 use crate::inventory::HostAddress;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -29,6 +31,12 @@ const ROLES: [(&str, Role); 6] = [
 const BOOTSTRAP_NODES: [(&str, BootstrapNodes); 2] = [
     ("any", BootstrapNodes::Any),
     ("inventory", BootstrapNodes::Inventory),
+];
+
+const DNS: [(&str, DnsUse); 3] = [
+    ("ignore", DnsUse::Ignore),
+    ("require", DnsUse::Require),
+    ("allow", DnsUse::Allow),
 ];
 
 /// kube-controller-manager's `--cluster-signing-duration`.
@@ -103,6 +111,10 @@ pub struct ApprovalSettings {
     pub bootstrap_nodes: BootstrapNodes,
     /// The gateways, and at which addresses each serves.
     pub gateways: Gateways,
+    /// What DNS is asked for about kubelets' serving certificates.
+    pub dns: DnsUse,
+    /// Whether and how nodes are probed before their serving certificates are approved.
+    pub probe: Option<ProbeSettings>,
 }
 
 /// Bounds of the authority.
@@ -380,12 +392,50 @@ pub(super) fn read_approval(
         section.missing("inventoryFile", "inventory.yaml", report);
     }
     let gateways = read_gateways(&mut section, report);
+    let dns = read_dns(&mut section, report);
+    let probe = read_probe(&mut section, report);
     section.finish(report);
     ApprovalSettings {
         inventory_file,
         bootstrap_nodes,
         gateways,
+        dns,
+        probe,
     }
+}
+
+fn read_dns(section: &mut Section<'_>, report: &mut Report) -> DnsUse {
+    let word = |node: &Node| value::word(node, &DNS);
+    let dns = section.optional("dns", word, report).unwrap_or_default();
+    if dns == DnsUse::Allow {
+        // What a node says of itself is no inventory: it could claim whatever a name resolves to.
+        if !section.has("inventoryFile") {
+            section.missing("inventoryFile", "inventory.yaml", report);
+        }
+        let problem = Problem::new(
+            "lets names in that the inventory does not list: whoever can forge an answer of DNS can \
+             have a node's certificate name anything",
+            "list the names in the inventory and use `dns: require`, or have the names resolved over a \
+             network that you trust",
+        );
+        let at = section.place_of("dns");
+        report.warn(&section.path_of("dns"), at, problem);
+    }
+    dns
+}
+
+fn read_probe(section: &mut Section<'_>, report: &mut Report) -> Option<ProbeSettings> {
+    let mut probe = section.section("probe", report)?;
+    let default = ProbeSettings::default();
+    let port = |node: &Node| value::integer::<u16>(node, &bounds::PORT);
+    let port = probe.optional("port", port, report);
+    let wait = |node: &Node| value::duration(node, &bounds::PROBE);
+    let timeout = probe.optional("timeout", wait, report);
+    probe.finish(report);
+    Some(ProbeSettings {
+        port: port.unwrap_or(default.port),
+        timeout: timeout.unwrap_or(default.timeout),
+    })
 }
 
 fn read_gateways(section: &mut Section<'_>, report: &mut Report) -> Gateways {
@@ -521,6 +571,32 @@ colour: red
         let warnings = parse(&text).unwrap().warnings;
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].to_string().contains("waits for a person"));
+    }
+
+    #[test]
+    fn parse_checks_of_serving_certificates() {
+        let with = |checks: &str| {
+            let listed = "inventoryFile: inventory.yaml";
+            parse(&GOOD.replace(listed, &format!("{listed}, {checks}")))
+        };
+        let plain = parse(GOOD).unwrap().config.approval;
+        assert_eq!((plain.dns, plain.probe), (DnsUse::Ignore, None));
+        let LoadedAuthority { config, warnings } = with("dns: require, probe: {}").unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        assert_eq!(config.approval.dns, DnsUse::Require);
+        assert_eq!(config.approval.probe, Some(ProbeSettings::default()));
+        let set = with("probe: {port: 10251, timeout: 500ms}").unwrap().config;
+        let probe = set.approval.probe.unwrap();
+        assert_eq!((probe.port, probe.timeout.as_millis()), (10_251, 500));
+        let warnings = with("dns: allow").unwrap().warnings;
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].to_string().contains("forge an answer of DNS"));
+        for wrong in ["dns: true", "probe: {port: 0}", "probe: {timeout: 1h}"] {
+            assert!(with(wrong).is_err(), "{wrong}");
+        }
+        let alone = GOOD.replace("inventoryFile: inventory.yaml", "dns: allow");
+        let errors = parse(&alone).unwrap_err().to_string();
+        assert!(errors.contains("approval.inventoryFile"), "{errors}");
     }
 
     #[test]

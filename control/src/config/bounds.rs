@@ -54,6 +54,11 @@ pub(super) const SIGNING: std::ops::RangeInclusive<Duration> =
 /// Waits of a leader election. Below a second no API server keeps up; above, nobody acts for too long.
 pub(super) const ELECTION: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(600);
+/// A TCP port that something listens on.
+pub(super) const PORT: std::ops::RangeInclusive<i128> = 1..=65_535;
+/// A probe of one address. Below, a healthy network already fails; above, one node holds its slot.
+pub(super) const PROBE: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(60);
 /// CSRs: all are in memory, at some 5 KiB each.
 pub(super) const CSRS: std::ops::RangeInclusive<i128> = 1..=100_000;
 

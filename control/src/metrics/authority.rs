@@ -32,6 +32,12 @@ struct AuthenticationLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
+    check: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
@@ -43,6 +49,7 @@ pub struct AuthorityMetrics {
     strangers: Family<AuthenticationLabels, Counter>,
     decisions: Family<DecisionLabels, Counter>,
     signatures: Family<ResultLabels, Counter>,
+    checks: Family<CheckLabels, Counter>,
     cleaned: Family<ReasonLabel, Counter>,
     limited: Family<ReasonLabel, Counter>,
     /// CSRs that nobody decided about; labels `signer`, `reason`.
@@ -63,6 +70,7 @@ impl AuthorityMetrics {
             strangers: Family::default(),
             decisions: Family::default(),
             signatures: Family::default(),
+            checks: Family::default(),
             cleaned: Family::default(),
             limited: Family::default(),
             pending: table(
@@ -95,6 +103,11 @@ impl AuthorityMetrics {
             "authority_signatures",
             "Approved CSRs that the signer signed, refused or could not sign for now",
             metrics.signatures.clone(),
+        );
+        registry.register(
+            "authority_approval_checks",
+            "Names that were looked up and nodes that were probed for the approver, by what was seen",
+            metrics.checks.clone(),
         );
         registry.register(
             "authority_csrs_cleaned",
@@ -131,6 +144,12 @@ impl AuthorityMetrics {
     pub fn signature(&self, signer: &'static str, result: &'static str) {
         let labels = ResultLabels { signer, result };
         self.signatures.get_or_create(&labels).inc();
+    }
+
+    /// A name was looked up, or an address probed.
+    pub fn check(&self, check: &'static str, result: &'static str) {
+        let labels = CheckLabels { check, result };
+        self.checks.get_or_create(&labels).inc();
     }
 
     /// A CSR was removed.

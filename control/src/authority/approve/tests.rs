@@ -5,6 +5,8 @@ use super::*;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+mod evidence;
+
 const INVENTORY: &str = "\
 apiVersion: eyesplice.dev/v1alpha1
 kind: NodeInventory
@@ -42,6 +44,25 @@ fn serving(who: (&'static str, &'static str), ask: Ask) -> Case {
 }
 
 fn decision(case: Case, change: impl FnOnce(&mut Policy<'_>)) -> Decision {
+    let facts = Facts::default();
+    let evidence = Evidence {
+        dns: DnsUse::Ignore,
+        port: None,
+        facts: &facts,
+    };
+    judge(case, &inventory(), evidence, change).unwrap()
+}
+
+fn inventory() -> Inventory {
+    Inventory::parse(INVENTORY, Path::new("inventory.yaml")).unwrap()
+}
+
+fn judge(
+    case: Case,
+    inventory: &Inventory,
+    evidence: Evidence<'_>,
+    change: impl FnOnce(&mut Policy<'_>),
+) -> Result<Decision, Unready> {
     let mut object = CertificateSigningRequest::default();
     case.signer.name().clone_into(&mut object.spec.signer_name);
     object.spec.usages = case
@@ -53,16 +74,16 @@ fn decision(case: Case, change: impl FnOnce(&mut Policy<'_>)) -> Decision {
     object.spec.groups = vec![case.who.1.to_owned(), "system:authenticated".to_owned()];
     let request = CertificateRequest::read(&case.ask.pem()).unwrap();
     let roles = Roles::new(&[]);
-    let inventory = Inventory::parse(INVENTORY, Path::new("inventory.yaml")).unwrap();
     let own = ["10.0.0.1", "egress.example"].map(|name| name.parse().unwrap());
     let gateways = Gateways::from([("gw".to_owned(), BTreeSet::from(own))]);
     let mut policy = Policy {
         roles: &roles,
         reviewed: None,
-        inventory: Some(&inventory),
+        inventory: Some(inventory),
         bootstrap_nodes: BootstrapNodes::Any,
         gateways: &gateways,
         insecure_group: None,
+        evidence,
     };
     change(&mut policy);
     decide(&object, &request, &policy)

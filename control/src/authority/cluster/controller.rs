@@ -3,8 +3,9 @@
 //! As the controller of an authority of its own: there is no queue that could be lost.
 
 use super::super::approve::Left;
+use super::super::checks::Checker;
 use super::super::controller::Pending;
-use super::super::object::FAILED;
+use super::super::object::{APPROVED, DENIED, FAILED};
 use super::super::x509::Signer;
 use super::foreign::is_ours;
 use super::lease::Leadership;
@@ -14,6 +15,7 @@ use super::object::{ApiCsr, certificate, name, read, uid, version};
 use super::watched::{Seen, State};
 use super::worker::{Outcome, Worker};
 use crate::metrics::Metrics;
+use crate::resolve::Lookup;
 use arc_swap::ArcSwap;
 use futures_util::{StreamExt, stream};
 use kube::Client;
@@ -45,6 +47,7 @@ pub(super) struct Controller {
     pub(super) leadership: Leadership,
     pub(super) insecure_group: Option<String>,
     pub(super) metrics: Arc<Metrics>,
+    checker: Arc<Checker>,
     memory: Memory,
 }
 
@@ -77,8 +80,10 @@ impl Controller {
         leadership: Leadership,
         insecure_group: Option<String>,
         metrics: Arc<Metrics>,
+        lookup: Arc<dyn Lookup>,
     ) -> Self {
         Self {
+            checker: Arc::new(Checker::new(lookup, Arc::clone(&metrics))),
             client,
             material,
             seen,
@@ -94,6 +99,8 @@ impl Controller {
         let started = OffsetDateTime::from(SystemTime::now());
         // What was found out in an earlier term, another replica may have changed.
         self.memory = Memory::default();
+        self.checker.clear();
+        let checker = Arc::clone(&self.checker);
         let mut leadership = self.leadership.clone();
         let (mut csrs, mut nodes) = (self.seen.csrs.subscribe(), self.seen.nodes.subscribe());
         let work = async {
@@ -106,6 +113,7 @@ impl Controller {
                 let next = self.next_look();
                 tokio::select! {
                     changed = either(&mut csrs, &mut nodes) => if !changed { return },
+                    () = checker.changed() => {}
                     () = sleep_until(next) => {}
                 }
             }
@@ -114,6 +122,7 @@ impl Controller {
             () = work => {}
             () = leadership.lost() => {}
         }
+        self.checker.clear();
         Pending::default().show(&self.metrics);
     }
 
@@ -136,6 +145,7 @@ impl Controller {
             client: self.client.clone(),
             material: Arc::clone(&material),
             claims: claims.flatten().map(|(_, claims)| claims),
+            checker: Arc::clone(&self.checker),
             insecure_group: self.insecure_group.clone(),
             leadership: self.leadership.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -157,6 +167,9 @@ impl Controller {
         let alive: HashSet<&str> = objects.iter().map(|object| uid(object)).collect();
         self.memory.rests.retain(|uid, _| alive.contains(&**uid));
         self.memory.verified.retain(|uid| alive.contains(&**uid));
+        let undecided = objects.iter().filter(|object| is_undecided(object));
+        let undecided = undecided.map(|object| uid(object)).collect();
+        self.checker.retain(&undecided);
     }
 
     /// Forgets what was found out under other material or nodes.
@@ -164,6 +177,11 @@ impl Controller {
         let memory = &mut self.memory;
         let same = memory.material.as_ref();
         let mut same = same.is_some_and(|known| Arc::ptr_eq(known, material));
+        if !same {
+            // Not with Nodes: they change all the time, and what was found out is weighed by what
+            // they say now.
+            self.checker.clear();
+        }
         memory.material = Some(Arc::clone(material));
         let State { changes, .. } = self.seen.nodes.state();
         if memory.claims.as_ref().is_none_or(|(of, _)| *of != changes) {
@@ -183,7 +201,11 @@ impl Controller {
         }
         let rest = self.memory.rests.get(uid(object));
         rest.is_none_or(|rest| {
-            rest.version != version(object) || rest.until.is_some_and(|until| until <= now)
+            let checked =
+                rest.left.is_some_and(Left::is_check) && self.checker.waits(uid(object)).is_none();
+            checked
+                || rest.version != version(object)
+                || rest.until.is_some_and(|until| until <= now)
         })
     }
 
@@ -208,7 +230,9 @@ impl Controller {
                 {
                     say(object, left);
                 }
-                (Some(left), FIRST_PAUSE, Some(now + LOOK_AGAIN))
+                // The checker knows when to look again.
+                let until = (!left.is_check()).then(|| now + LOOK_AGAIN);
+                (Some(left), FIRST_PAUSE, until)
             }
             Outcome::Failed => {
                 let failed_before = before.filter(|before| before.until.is_some());
@@ -274,15 +298,26 @@ impl Controller {
     fn next_look(&self) -> Instant {
         let rests = self.memory.rests.values().filter_map(|rest| rest.until);
         let sweep = Instant::now() + SWEEP;
-        rests.min().map_or(sweep, |first| first.min(sweep))
+        rests
+            .chain(self.checker.due())
+            .min()
+            .map_or(sweep, |first| first.min(sweep))
     }
 }
 
 /// Nobody decided about it, or it waits for its signature.
 fn is_open(object: &ApiCsr) -> bool {
+    !has(object, FAILED) && !has(object, DENIED) && certificate(object).is_none()
+}
+
+/// Nobody decided about it.
+fn is_undecided(object: &ApiCsr) -> bool {
+    is_open(object) && !has(object, APPROVED)
+}
+
+fn has(object: &ApiCsr, kind: &str) -> bool {
     let conditions = object.status.as_ref().and_then(|s| s.conditions.as_ref());
-    let has = |kind: &str| conditions.is_some_and(|all| all.iter().any(|c| c.type_ == kind));
-    !has(FAILED) && !has(super::super::object::DENIED) && certificate(object).is_none()
+    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == kind))
 }
 
 /// Waits for a change of either; false if there will be none.
@@ -308,6 +343,8 @@ fn say(object: &ApiCsr, left: Left) {
             "CSR waits: its gateway is not known; add it to approval.gateways, or decide with kubectl \
              certificate approve|deny"
         ),
+        // A check tells of itself.
+        left if left.is_check() => {}
         left => tracing::info!(csr, user, why = left.as_str(), "CSR waits"),
     }
 }

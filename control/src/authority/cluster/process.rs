@@ -12,6 +12,7 @@ use crate::gateway::signals::{Request, Signals};
 use crate::gateway::systemd;
 use crate::metrics::{Metrics, certificate_rows};
 use crate::reload::{Loaded, Published, Reloader, Source, Timing, load_settled};
+use crate::resolve::SystemLookup;
 use arc_swap::ArcSwap;
 use data_encoding::HEXLOWER;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -100,6 +101,7 @@ pub(in super::super) async fn supervise(options: Options) -> Result<(), Authorit
                 identity: identity.clone(),
                 metrics: Arc::clone(&metrics),
                 readiness: Arc::clone(&shown),
+                lookup: Arc::new(SystemLookup),
             };
             let mut stopping = stopping.clone();
             session

@@ -1,6 +1,6 @@
 //! What `eyesplice check` prints of the configuration of an authority in a cluster.
 
-use super::super::report::{AuthorityCheckError, print_certificates, print_signers};
+use super::super::report::{AuthorityCheckError, print_certificates, print_checks, print_signers};
 use super::material::ClusterMaterial;
 use crate::config::{ClusterConfig, LoadedCluster};
 use std::fmt;
@@ -55,6 +55,7 @@ impl fmt::Display for ClusterReport {
             }
             None => {}
         }
+        print_checks(f, &config.approval)?;
         print_certificates(f, &material.certificates)
     }
 }

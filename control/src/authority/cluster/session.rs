@@ -8,6 +8,7 @@ use super::object::{ApiCsr, trimmed};
 use super::watched::{Seen, State, Watched};
 use crate::admin::Readiness;
 use crate::metrics::Metrics;
+use crate::resolve::Lookup;
 use arc_swap::ArcSwap;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
@@ -22,6 +23,8 @@ pub(super) struct Session {
     pub(super) identity: String,
     pub(super) metrics: Arc<Metrics>,
     pub(super) readiness: Arc<Readiness>,
+    /// Where names come from.
+    pub(super) lookup: Arc<dyn Lookup>,
 }
 
 impl Session {
@@ -59,6 +62,7 @@ impl Session {
             leadership.clone(),
             self.insecure_group.clone(),
             Arc::clone(&self.metrics),
+            Arc::clone(&self.lookup),
         );
         let (metrics, readiness) = (Arc::clone(&self.metrics), Arc::clone(&self.readiness));
         let name = format!("{}/{}", election.namespace, election.name);

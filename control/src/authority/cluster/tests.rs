@@ -1,5 +1,6 @@
 //! Whole sessions on an API server in memory, which allows what the shipped manifest allows.
 
+mod checks;
 mod fake;
 mod rbac;
 
@@ -11,6 +12,7 @@ use super::session::Session;
 use crate::admin::Readiness;
 use crate::config::ClusterConfig;
 use crate::metrics::Metrics;
+use crate::resolve::{Lookup, SystemLookup};
 use arc_swap::ArcSwap;
 use fake::{Fake, Record};
 use serde_json::json;
@@ -47,6 +49,17 @@ impl Replica {
     }
 
     fn with(site: &Site, fake: &Fake, identity: &str, config: &str) -> Self {
+        Self::asking(site, fake, identity, config, Arc::new(SystemLookup))
+    }
+
+    /// With another source of names.
+    fn asking(
+        site: &Site,
+        fake: &Fake,
+        identity: &str,
+        config: &str,
+        lookup: Arc<dyn Lookup>,
+    ) -> Self {
         site.write("cluster.yaml", config);
         let config = ClusterConfig::load(&site.path("cluster.yaml")).unwrap();
         let material = ClusterMaterial::load(config.config, None, SystemTime::now()).unwrap();
@@ -58,6 +71,7 @@ impl Replica {
             identity: identity.to_owned(),
             metrics: Arc::clone(&metrics),
             readiness: Arc::new(Readiness::default()),
+            lookup,
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(session.run(async {

@@ -5,6 +5,7 @@
 //! whoever leads next: the object says what is to be done.
 
 use super::super::approve::{Decision, Left, Policy, decide};
+use super::super::checks::{Checker, Subject};
 use super::super::object::{
     APPROVED, CertificateSigningRequest, Condition, DENIED, FAILED, Timestamp,
 };
@@ -14,7 +15,7 @@ use super::super::x509::{CertificateRequest, Signer};
 use super::lease::Leadership;
 use super::material::ClusterMaterial;
 use super::nodes::Claims;
-use super::object::{ApiCsr, name, read, with_certificate, with_condition};
+use super::object::{ApiCsr, name, read, uid, with_certificate, with_condition};
 use super::review::review;
 use crate::apiserver::{CallError, call};
 use crate::cli::chain;
@@ -44,6 +45,7 @@ pub(super) struct Worker {
     pub(super) material: Arc<ClusterMaterial>,
     /// What Node objects say, if they are asked.
     pub(super) claims: Option<Arc<Claims>>,
+    pub(super) checker: Arc<Checker>,
     pub(super) insecure_group: Option<String>,
     pub(super) leadership: Leadership,
     pub(super) metrics: Arc<Metrics>,
@@ -179,7 +181,7 @@ impl Worker {
         now: OffsetDateTime,
     ) -> Result<Step, StepError> {
         let decision = match CertificateRequest::read(&csr.spec.request.0) {
-            Ok(request) => self.judge(csr, &request, signer).await?,
+            Ok(request) => self.judge(object, csr, &request, signer).await?,
             Err(error) => Decision::Deny {
                 reason: "Unreadable",
                 message: error.to_string(),
@@ -207,6 +209,7 @@ impl Worker {
     /// Gathers what the decision is made from, and makes it.
     async fn judge(
         &self,
+        object: &ApiCsr,
         csr: &CertificateSigningRequest,
         request: &CertificateRequest,
         signer: Signer,
@@ -230,18 +233,29 @@ impl Worker {
                 "CSR waits: several Node objects claim a name of it; delete the Node that is gone, or \
                  find out who lies"
             );
+            self.checker.forget(uid(object));
             return Ok(Decision::Leave(Left::Contested));
         }
         let inventory = self.material.inventory.as_ref();
-        let policy = Policy {
-            roles: &self.material.roles,
-            reviewed,
-            inventory: inventory.or(claims.map(|claims| &claims.inventory)),
-            bootstrap_nodes: self.material.config.approval.bootstrap_nodes,
-            gateways: &self.material.config.approval.gateways,
-            insecure_group: self.insecure_group.as_deref(),
+        let approval = &self.material.config.approval;
+        let subject = Subject {
+            uid: uid(object),
+            name: name(object),
+            approval,
+            ca: self.material.signers.get(&Signer::KubeletServing),
         };
-        let decision = decide(csr, request, &policy);
+        let decision = self.checker.judge(subject, |evidence| {
+            let policy = Policy {
+                roles: &self.material.roles,
+                reviewed,
+                inventory: inventory.or(claims.map(|claims| &claims.inventory)),
+                bootstrap_nodes: approval.bootstrap_nodes,
+                gateways: &approval.gateways,
+                insecure_group: self.insecure_group.as_deref(),
+                evidence,
+            };
+            decide(csr, request, &policy)
+        });
         match user.strip_prefix(BOOTSTRAP_PREFIX) {
             Some(id) if matches!(decision, Decision::Approve { .. }) => {
                 Ok(self.token(id).await?.unwrap_or(decision))
