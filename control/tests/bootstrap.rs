@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 fn keep_without_a_server_tries_on_and_ends_cleanly_on_sigterm() {
     let dir = tempfile::tempdir().unwrap();
     let pki = dir.path().join("pki");
-    let made = Command::new(env!("CARGO_BIN_EXE_eyesplice"))
+    let made = Command::new(child::EYESPLICE)
         .args(["pki", "init"])
         .arg(&pki)
         .stdout(Stdio::null())
@@ -25,7 +25,7 @@ fn keep_without_a_server_tries_on_and_ends_cleanly_on_sigterm() {
     let nobody = listener.local_addr().unwrap();
     drop(listener);
     let node = dir.path().join("node");
-    let mut keep = Command::new(env!("CARGO_BIN_EXE_eyesplice"))
+    let mut keep = Command::new(child::EYESPLICE)
         .args(["bootstrap", "--keep", "--log-format", "json"])
         .args(["--node", "w", "--server", &format!("https://{nobody}")])
         .arg("--token-file")

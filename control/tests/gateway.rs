@@ -4,20 +4,17 @@
 
 mod child;
 
-use child::PATIENCE;
+use child::{EYESPLICE, PATIENCE, Running, get, kernel_can};
 use nix::sys::signal::Signal;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 struct Gateway {
     dir: tempfile::TempDir,
-    child: Child,
-    log: Receiver<serde_json::Value>,
+    running: Running,
     notifications: UnixDatagram,
 }
 
@@ -26,7 +23,7 @@ impl Gateway {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = dir.path().join("pki");
-        let made = Command::new(env!("CARGO_BIN_EXE_eyesplice"))
+        let made = Command::new(EYESPLICE)
             .args(["pki", "init"])
             .arg(&pki)
             .args(["--node", "worker-3=10.0.0.7"])
@@ -39,57 +36,22 @@ impl Gateway {
         notifications.set_read_timeout(Some(PATIENCE)).unwrap();
         let config = dir.path().join("gateway.yaml");
         std::fs::write(&config, CONFIG).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_eyesplice"))
-            .args([
-                "gateway",
-                "--log-format",
-                "json",
-                "--log-level",
-                "debug",
-                "--config",
-            ])
-            .arg(&config)
-            .env("NOTIFY_SOCKET", &notify)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (sender, log) = channel();
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                eprintln!("{line}");
-                if let Ok(event) = serde_json::from_str(&line) {
-                    let _ = sender.send(event);
-                }
-            }
-        });
+        let running = Running::of(
+            Command::new(EYESPLICE)
+                .args(["gateway", "--log-format", "json", "--log-level", "debug"])
+                .arg("--config")
+                .arg(&config)
+                .env("NOTIFY_SOCKET", &notify),
+        );
         Self {
             dir,
-            child,
-            log,
+            running,
             notifications,
         }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
-    }
-
-    /// Waits for a log event with this message.
-    fn event(&self, message: &str) -> serde_json::Value {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let event = self
-                .log
-                .recv_timeout(left)
-                .unwrap_or_else(|_| panic!("no {message:?}"));
-            if event["message"] == message {
-                return event;
-            }
-        }
     }
 
     /// Waits for a notification that has this line.
@@ -105,22 +67,6 @@ impl Gateway {
                 return;
             }
         }
-    }
-
-    fn signal(&self, signal: Signal) {
-        child::signal(&self.child, signal);
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        child::ended(&mut self.child)
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -147,38 +93,13 @@ admin: {address: '127.0.0.1:0'}
 audit: {path: audit.log}
 ";
 
-fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-/// The kernel of this machine may lack what the gateway needs; that is another test's business.
-fn kernel_can() -> bool {
-    let probe = Command::new(env!("CARGO_BIN_EXE_eyesplice"))
-        .arg("probe")
-        .output()
-        .unwrap();
-    let can = probe.status.success();
-    if !can {
-        eprintln!("SKIPPED: this kernel or sandbox lacks io_uring; see `eyesplice probe`");
-    }
-    can
-}
-
 #[test]
 fn gateway_starts_reloads_and_drains() {
     if !kernel_can() {
         return;
     }
     let mut gateway = Gateway::start();
-    let admin = gateway.event("admin endpoint listens");
+    let admin = gateway.running.event("admin endpoint listens");
     let admin = admin["address"].as_str().unwrap().to_owned();
     gateway.notified("READY=1");
     assert!(get(&admin, "/livez").starts_with("HTTP/1.1 200 "));
@@ -207,27 +128,33 @@ fn gateway_starts_reloads_and_drains() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
-    let ended = gateway.event("stream ended");
+    let ended = gateway.running.event("stream ended");
     assert_eq!(ended["reason"], "denied", "{ended}");
 
     // A changed file, then a bad one, then SIGHUP with the good one.
     let config = gateway.path("gateway.yaml");
     std::fs::write(&config, CONFIG.replace("10.0.0.0/8", "10.1.0.0/16")).unwrap();
-    let event = gateway.event("configuration reloaded; in force for new streams");
+    let event = gateway
+        .running
+        .event("configuration reloaded; in force for new streams");
     assert_eq!(event["generation"], 2);
     std::fs::write(&config, "kind: Nonsense").unwrap();
-    gateway.event("configuration not reloaded; the last good state stays in force");
+    gateway
+        .running
+        .event("configuration not reloaded; the last good state stays in force");
     assert!(get(&admin, "/metrics").contains("eyesplice_config_last_reload_successful 0"));
     assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 200 "));
     std::fs::write(&config, CONFIG.replace("drain: 20s", "drain: 21s")).unwrap();
-    gateway.event("configuration reloaded; in force for new streams");
-    gateway.signal(Signal::SIGHUP);
+    gateway
+        .running
+        .event("configuration reloaded; in force for new streams");
+    gateway.running.signal(Signal::SIGHUP);
     gateway.notified("RELOADING=1");
     gateway.notified("READY=1");
 
-    gateway.signal(Signal::SIGTERM);
+    gateway.running.signal(Signal::SIGTERM);
     gateway.notified("STOPPING=1");
-    assert!(gateway.wait().success());
+    assert!(gateway.running.wait().success());
     assert!(
         !gateway.path("egress.sock").exists(),
         "the socket is removed"
@@ -246,11 +173,11 @@ fn second_signal_ends_a_drain_at_once() {
     // A stream that never ends: it may wait for the rest of its head for 30 s.
     let mut stream = UnixStream::connect(gateway.path("egress.sock")).unwrap();
     stream.write_all(b"CONNECT ").unwrap();
-    gateway.signal(Signal::SIGTERM);
+    gateway.running.signal(Signal::SIGTERM);
     gateway.notified("STOPPING=1");
     let asked = Instant::now();
-    gateway.signal(Signal::SIGINT);
-    assert!(gateway.wait().success());
+    gateway.running.signal(Signal::SIGINT);
+    assert!(gateway.running.wait().success());
     assert!(
         asked.elapsed() < Duration::from_secs(15),
         "the drain has 20 s"
@@ -266,7 +193,7 @@ fn start_that_fails_leaves_nothing_and_exits_1() {
     let config = dir.path().join("gateway.yaml");
     // No PKI: every missing file is named at once.
     std::fs::write(&config, CONFIG).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_eyesplice"))
+    let output = Command::new(EYESPLICE)
         .args(["gateway", "--config"])
         .arg(&config)
         .output()

@@ -4,16 +4,14 @@
 
 mod child;
 
-use child::{PATIENCE, Running};
+use child::{EYESPLICE, PATIENCE, Running, get, kernel_can};
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
-
-const EYESPLICE: &str = env!("CARGO_BIN_EXE_eyesplice");
 
 const AUTHORITY: &str = "\
 apiVersion: eyesplice.dev/v1alpha1
@@ -64,18 +62,6 @@ engine: {workers: 1}
 admin: {address: '127.0.0.1:0'}
 audit: {path: audit.log}
 ";
-
-fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
 
 /// Asks until the answer has these words.
 fn until(address: &str, path: &str, words: &str) -> String {
@@ -166,16 +152,6 @@ fn prepare(dir: &Path) -> String {
     token.trim().to_owned()
 }
 
-/// The kernel of this machine may lack what the gateway needs; that is another test's business.
-fn kernel_can() -> bool {
-    let probe = Command::new(EYESPLICE).arg("probe").output().unwrap();
-    let can = probe.status.success();
-    if !can {
-        eprintln!("SKIPPED: this kernel or sandbox lacks io_uring; see `eyesplice probe`");
-    }
-    can
-}
-
 #[test]
 fn gateway_is_a_client_of_the_authority_inside_of_it() {
     if !kernel_can() {
@@ -204,7 +180,7 @@ fn gateway_is_a_client_of_the_authority_inside_of_it() {
     // Its authority has no configuration yet: neither the check nor the start succeeds.
     assert!(!check().status.success());
     let mut failed = Running::start("gateway", dir, "gateway.yaml");
-    assert_eq!(failed.child.wait().unwrap().code(), Some(1));
+    assert_eq!(failed.wait().code(), Some(1));
     let authority = AUTHORITY.replacen("127.0.0.1:0", &address, 1);
     std::fs::write(dir.join("authority.yaml"), authority).unwrap();
     let told = check();
@@ -248,7 +224,7 @@ fn gateway_is_a_client_of_the_authority_inside_of_it() {
         "{metrics}"
     );
     gateway.signal(Signal::SIGTERM);
-    assert!(gateway.child.wait().unwrap().success());
+    assert!(gateway.wait().success());
 }
 
 #[test]
@@ -321,7 +297,7 @@ fn gateway_lives_on_what_an_authority_gives_it() {
 
     // Without the authority everything goes on, leaves too.
     authority.child.kill().unwrap();
-    authority.child.wait().unwrap();
+    authority.wait();
     gateway.signal(Signal::SIGHUP);
     gateway.event("configuration reloaded; in force for new streams");
     echoes(&mut stream, 3);

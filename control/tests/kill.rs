@@ -207,7 +207,7 @@ fn work_and_kill(authority: &mut Running, client: &Client, round: usize, book: &
             std::hint::spin_loop();
         }
         authority.child.kill().unwrap();
-        authority.child.wait().unwrap();
+        authority.wait();
     });
 }
 
@@ -281,7 +281,7 @@ fn check(
 fn authority_that_is_killed_200_times_loses_nothing_and_signs_once() {
     let place = tempfile::tempdir().unwrap();
     let dir = place.path();
-    let made = Command::new(env!("CARGO_BIN_EXE_eyesplice"))
+    let made = Command::new(child::EYESPLICE)
         .args(["pki", "init", "--apiserver", "127.0.0.1"])
         .args(["--server", "https://127.0.0.1:6443"])
         .arg(dir.join("pki"))

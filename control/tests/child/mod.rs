@@ -3,7 +3,8 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -11,6 +12,31 @@ use std::time::{Duration, Instant};
 
 /// How long a condition may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) const EYESPLICE: &str = env!("CARGO_BIN_EXE_eyesplice");
+
+/// The kernel of this machine may lack what the gateway needs; that is another test's business.
+pub(crate) fn kernel_can() -> bool {
+    let probe = Command::new(EYESPLICE).arg("probe").output().unwrap();
+    let can = probe.status.success();
+    if !can {
+        eprintln!("SKIPPED: this kernel or sandbox lacks io_uring; see `eyesplice probe`");
+    }
+    can
+}
+
+/// Asks an admin endpoint.
+pub(crate) fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
 
 /// Sends a signal.
 pub(crate) fn signal(child: &Child, signal: Signal) {
@@ -44,10 +70,18 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts a server of ours.
     pub(crate) fn start(command: &str, dir: &Path, config: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_eyesplice"))
+        let mut server = Command::new(EYESPLICE);
+        server
             .args([command, "--log-format", "json", "--config"])
-            .arg(dir.join(config))
+            .arg(dir.join(config));
+        Self::of(&mut server)
+    }
+
+    /// Starts a program that logs JSON.
+    pub(crate) fn of(program: &mut Command) -> Self {
+        let mut child = program
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -85,6 +119,10 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: Signal) {
         self::signal(&self.child, signal);
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        ended(&mut self.child)
     }
 }
 
