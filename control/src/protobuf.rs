@@ -4,6 +4,7 @@
 //! `pkg/runtime/generated.proto`, `pkg/runtime/serializer/protobuf/protobuf.go`.
 
 use prost::Message;
+use zeroize::Zeroizing;
 
 /// The media type.
 pub(crate) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
@@ -48,6 +49,13 @@ pub(crate) struct TypeMeta {
     pub(crate) kind: String,
 }
 
+/// Any object that has its `spec` where all have it.
+#[derive(Clone, PartialEq, Message)]
+struct Specified {
+    #[prost(bytes = "vec", tag = "2")]
+    spec: Vec<u8>,
+}
+
 /// Takes the object out of its envelope.
 pub(crate) fn open(body: &[u8]) -> Result<(TypeMeta, Vec<u8>), ProtobufError> {
     let envelope = body.strip_prefix(MAGIC).ok_or(ProtobufError::Magic)?;
@@ -63,6 +71,18 @@ pub(crate) fn open(body: &[u8]) -> Result<(TypeMeta, Vec<u8>), ProtobufError> {
     Ok((unknown.type_meta.unwrap_or_default(), unknown.raw))
 }
 
+/// Takes a question's spec out, the only part of it that matters.
+///
+/// It may hold a token: what was copied on the way is wiped.
+pub(crate) fn open_spec<S: Message + Default>(body: &[u8]) -> Result<(TypeMeta, S), ProtobufError> {
+    let (of, raw) = open(body)?;
+    let raw = Zeroizing::new(raw);
+    let object = Specified::decode(raw.as_slice()).map_err(ProtobufError::Decode)?;
+    let spec = Zeroizing::new(object.spec);
+    let spec = S::decode(spec.as_slice()).map_err(ProtobufError::Decode)?;
+    Ok((of, spec))
+}
+
 /// Puts an object into its envelope.
 pub(crate) fn seal(type_meta: TypeMeta, raw: Vec<u8>) -> Vec<u8> {
     let unknown = Unknown {
@@ -71,4 +91,17 @@ pub(crate) fn seal(type_meta: TypeMeta, raw: Vec<u8>) -> Vec<u8> {
         ..Unknown::default()
     };
     [MAGIC, &unknown.encode_to_vec()].concat()
+}
+
+/// Writes a question as a client would, for tests.
+#[cfg(test)]
+pub(crate) fn seal_spec(api_version: &str, kind: &str, spec: &impl Message) -> Vec<u8> {
+    let of = TypeMeta {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+    };
+    let object = Specified {
+        spec: spec.encode_to_vec(),
+    };
+    seal(of, object.encode_to_vec())
 }

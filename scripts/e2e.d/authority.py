@@ -1,15 +1,17 @@
 """A real kubelet that joins by `eyesplice authority`, and real kubectls that look after CSRs."""
 
 import base64
+import http.client
 import json
 import os
 import shutil
+import ssl
 import threading
 from pathlib import Path
 
 from gateway import replace
 from processes import Process, run
-from router import Router
+from router import REVIEWS, Router
 from wait import Failed, expect, same, short, until
 
 # How long a start, a reload, or a decision may take, in seconds.
@@ -19,6 +21,8 @@ DECISION_S = 60
 CLIENT = "kubernetes.io/kube-apiserver-client"
 KUBELET_CLIENT = "kubernetes.io/kube-apiserver-client-kubelet"
 SERVING = "kubernetes.io/kubelet-serving"
+
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 CONFIG = """\
 apiVersion: eyesplice.dev/v1alpha1
@@ -222,12 +226,31 @@ def join(authority, router, own, joined, user):
     seen = f"a kubelet without a certificate answers at {cluster.env['NODE_IP']}:10250"
     expect(approved and seen in approved[0], f"the approval says {approved}")
     # A kubelet that rotates its certificates asks for them in protobuf.
-    expect("application/vnd.kubernetes.protobuf" in router.sent, f"the kubelet sent {router.sent}")
+    expect(PROTOBUF in {kind for _, kind in router.sent}, f"the kubelet sent {router.sent}")
     # The API server verifies the kubelet by the CA that signed it, through the gateway. A kubelet that
     # got a certificate closes all of its connections within ten seconds, a review in flight included.
     for verb, *rest in (("exec", "--", "echo", "joined"), ("logs", "--tail=1")):
         arguments = [verb, "bb", "-c", "lines", *rest]
         until(lambda arguments=arguments: answers(cluster, arguments), DECISION_S, f"{verb} answers")
+    # It asks the authority whose a token is, under the certificate that it got. The user of the token
+    # file may do nothing at the API server, hence 403; a token that nobody knows is 401.
+    statuses = {authority.tokens["joiner"]: 403, os.urandom(16).hex(): 401}
+    for token, expected in statuses.items():
+        same(kubelet_status(cluster, token), expected, "the kubelet's answer to a token")
+    expect((REVIEWS, PROTOBUF) in router.sent, f"the kubelet sent {router.sent}")
+
+
+def kubelet_status(cluster, token):
+    """Returns how the kubelet answers a request with this token."""
+    context = ssl.create_default_context(cafile=cluster.path("kubelet-serving-ca.crt"))
+    kubelet = http.client.HTTPSConnection(
+        cluster.env["NODE_IP"], 10250, context=context, timeout=START_S
+    )
+    try:
+        kubelet.request("GET", "/pods", headers={"Authorization": f"Bearer {token}"})
+        return kubelet.getresponse().status
+    finally:
+        kubelet.close()
 
 
 def answers(cluster, arguments):

@@ -1,4 +1,4 @@
-"""One address for a kubelet: certificates to the authority, everything else to the API server.
+"""One address for a kubelet: certificates and token reviews to the authority, everything else to the API server.
 
 A kubelet has one server. Here its requests are passed on by their path, under the kubelet's own
 credentials: its token, or else its own certificate, which lies in its directory.
@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 CERTIFICATES = "/apis/certificates.k8s.io"
+REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 
 # A kubelet's watches are silent for minutes; nothing else takes so long.
 TIMEOUT_S = 900
@@ -24,7 +25,7 @@ class Router:
 
     def __init__(self, address, serving, ca, certificate, authority, apiserver):
         """`serving` is a certificate and its key; the others are files and (host, port)."""
-        # Media types of what was sent to the authority.
+        # Path and media type of what was sent to the authority.
         self.sent = set()
         handler = type(
             "Handler",
@@ -61,9 +62,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _pass_on(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        target = self.authority if self.path.startswith(CERTIFICATES) else self.apiserver
+        target = self.authority if self.path.startswith((CERTIFICATES, REVIEWS)) else self.apiserver
         if body and target == self.authority:
-            self.sent.add(self.headers.get("content-type"))
+            self.sent.add((self.path, self.headers.get("content-type")))
         context = ssl.create_default_context(cafile=self.ca)
         if "authorization" not in self.headers and self.certificate.exists():
             context.load_cert_chain(str(self.certificate))

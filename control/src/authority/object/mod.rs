@@ -9,9 +9,9 @@ mod protobuf;
 mod scalar;
 
 pub(crate) use condition::{APPROVED, Condition, DENIED, FAILED, TRUE};
-pub(crate) use protobuf::{DeleteOptions, Review, decode, decode_delete_options, decode_review};
 #[cfg(test)]
-pub(crate) use protobuf::{encode, encode_review};
+pub(crate) use protobuf::encode;
+pub(crate) use protobuf::{DeleteOptions, Review, decode, decode_delete_options, decode_review};
 pub(crate) use scalar::{Blob, Timestamp};
 
 use scalar::nullable;

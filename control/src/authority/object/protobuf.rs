@@ -5,7 +5,7 @@
 //! accepts it.
 
 use super::{Blob, CertificateSigningRequest, Condition, ObjectMeta, Spec, Status, Timestamp};
-use crate::protobuf::{ProtobufError, open};
+use crate::protobuf::{ProtobufError, open, open_spec};
 use prost::Message;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
@@ -115,13 +115,6 @@ struct PbPreconditions {
     resource_version: Option<String>,
 }
 
-/// Any object that has its `spec` where all have it.
-#[derive(Clone, PartialEq, Message)]
-struct PbReview {
-    #[prost(bytes = "vec", tag = "2")]
-    spec: Vec<u8>,
-}
-
 /// A question: an object of which only kind and spec matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -175,12 +168,11 @@ pub(crate) fn decode_delete_options(body: &[u8]) -> Result<DeleteOptions, Protob
 
 /// Reads a question.
 pub(crate) fn decode_review<S: Message + Default>(body: &[u8]) -> Result<Review<S>, ProtobufError> {
-    let (of, raw) = open(body)?;
-    let review = PbReview::decode(raw.as_slice()).map_err(ProtobufError::Decode)?;
+    let (of, spec) = open_spec(body)?;
     Ok(Review {
         kind: of.kind,
         api_version: of.api_version,
-        spec: S::decode(review.spec.as_slice()).map_err(ProtobufError::Decode)?,
+        spec,
     })
 }
 
@@ -260,17 +252,4 @@ pub(crate) fn encode(object: &CertificateSigningRequest) -> Vec<u8> {
         kind: super::KIND.to_owned(),
     };
     crate::protobuf::seal(of, message.encode_to_vec())
-}
-
-/// Writes what kubectl would ask, for tests.
-#[cfg(test)]
-pub(crate) fn encode_review(api_version: &str, kind: &str, spec: &impl Message) -> Vec<u8> {
-    let review = PbReview {
-        spec: spec.encode_to_vec(),
-    };
-    let of = crate::protobuf::TypeMeta {
-        api_version: api_version.to_owned(),
-        kind: kind.to_owned(),
-    };
-    crate::protobuf::seal(of, review.encode_to_vec())
 }

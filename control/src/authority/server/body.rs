@@ -3,6 +3,7 @@
 use crate::authority::error::ApiError;
 use crate::authority::limits;
 use crate::authority::object::{self, CertificateSigningRequest, DeleteOptions, Review};
+use crate::protobuf::MEDIA_TYPE;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
@@ -86,7 +87,7 @@ enum Encoding {
 fn encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
     match media_type(headers).as_deref() {
         None | Some("application/json") => Ok(Encoding::Json),
-        Some("application/vnd.kubernetes.protobuf") => Ok(Encoding::Protobuf),
+        Some(MEDIA_TYPE) => Ok(Encoding::Protobuf),
         Some(_) => Err(ApiError::media_type(ACCEPTED)),
     }
 }

@@ -5,10 +5,12 @@
 
 use super::types::{API_VERSION, KIND, ReviewSpec, ReviewStatus, TokenReview};
 use crate::authn::{Authenticator, AuthnError, BearerToken};
+use crate::protobuf::{MEDIA_TYPE, open_spec};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use prost::Message;
 use serde_json::json;
 use std::error::Error;
 use std::time::SystemTime;
@@ -22,7 +24,7 @@ const MAX_QUESTION: usize = 128 << 10;
 /// Audiences of one question.
 const MAX_AUDIENCES: usize = 64;
 
-/// Answers one request.
+/// Answers one request, in JSON or protobuf; in JSON, which every client that sends protobuf takes.
 ///
 /// A token that is not accepted is an answer (201, `authenticated: false`), not an error; its cause
 /// goes to the log, and `status.error` tells what the asker may know.
@@ -49,14 +51,15 @@ where
         response.headers_mut().insert(ALLOW, allowed);
         return response;
     }
-    if !is_json(request.headers().get(CONTENT_TYPE)) {
-        let words = "send the TokenReview as application/json";
+    let Some(encoding) = Encoding::of(request.headers()) else {
+        let words =
+            "send the TokenReview as application/json or application/vnd.kubernetes.protobuf";
         return refuse(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "UnsupportedMediaType",
             words,
         );
-    }
+    };
     let Ok(body) = Limited::new(request.into_body(), MAX_QUESTION)
         .collect()
         .await
@@ -69,7 +72,7 @@ where
         );
     };
     let body = Zeroizing::new(body.to_bytes().to_vec());
-    let spec = match read(&body) {
+    let spec = match read(encoding, &body) {
         Ok(spec) => spec,
         Err(words) => return refuse(StatusCode::BAD_REQUEST, "BadRequest", words),
     };
@@ -111,9 +114,61 @@ async fn answer(authenticator: &Authenticator, spec: &ReviewSpec, now: SystemTim
     }
 }
 
-fn read(body: &[u8]) -> Result<ReviewSpec, &'static str> {
-    let review: TokenReview =
-        serde_json::from_slice(body).map_err(|_| "the body is no TokenReview in JSON")?;
+/// How a question is written.
+#[derive(Clone, Copy)]
+enum Encoding {
+    Json,
+    Protobuf,
+}
+
+impl Encoding {
+    /// By Content-Type, with parameters or without; absent is JSON, as the API server takes it.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let Some(value) = headers.get(CONTENT_TYPE) else {
+            return Some(Self::Json);
+        };
+        let text = value.to_str().ok()?;
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        match essence.to_ascii_lowercase().as_str() {
+            "application/json" => Some(Self::Json),
+            MEDIA_TYPE => Some(Self::Protobuf),
+            _ => None,
+        }
+    }
+}
+
+/// The spec in protobuf (api `authentication/v1/generated.proto`).
+#[derive(Clone, PartialEq, Message)]
+struct PbSpec {
+    #[prost(string, tag = "1")]
+    token: String,
+    #[prost(string, repeated, tag = "2")]
+    audiences: Vec<String>,
+}
+
+fn decode(encoding: Encoding, body: &[u8]) -> Result<TokenReview, &'static str> {
+    match encoding {
+        Encoding::Json => {
+            serde_json::from_slice(body).map_err(|_| "the body is no TokenReview in JSON")
+        }
+        Encoding::Protobuf => {
+            let (of, spec) = open_spec::<PbSpec>(body)
+                .map_err(|_| "the body is no TokenReview in Kubernetes' protobuf")?;
+            Ok(TokenReview {
+                api_version: of.api_version,
+                kind: of.kind,
+                spec: ReviewSpec {
+                    token: spec.token,
+                    audiences: spec.audiences,
+                },
+                ..TokenReview::default()
+            })
+        }
+    }
+}
+
+fn read(encoding: Encoding, body: &[u8]) -> Result<ReviewSpec, &'static str> {
+    let review = decode(encoding, body)?;
     if review.kind != KIND || review.api_version != API_VERSION {
         return Err("the body is not kind TokenReview of authentication.k8s.io/v1");
     }
@@ -123,15 +178,7 @@ fn read(body: &[u8]) -> Result<ReviewSpec, &'static str> {
     if review.spec.audiences.len() > MAX_AUDIENCES {
         return Err("spec.audiences has too many entries");
     }
-    Ok(review.spec.clone())
-}
-
-/// `application/json`, with parameters or without; absent is taken for it, as the API server does.
-fn is_json(value: Option<&HeaderValue>) -> bool {
-    let Some(value) = value else { return true };
-    let text = value.to_str().unwrap_or_default();
-    let essence = text.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
+    Ok(review.spec)
 }
 
 /// A refusal in Kubernetes' own form.

@@ -1,9 +1,9 @@
 //! What `kubectl auth can-i` asks.
 
 use super::Bench;
-use crate::authority::object::encode_review;
 use crate::authority::rules::Attributes;
 use crate::pki::testing::Made;
+use crate::protobuf::{MEDIA_TYPE, seal_spec};
 use serde_json::{Value, json};
 
 async fn ask(bench: &Bench, user: &Made, resource: &str, body: &Value) -> super::Answer {
@@ -93,10 +93,10 @@ async fn kubectl_that_asks_in_protobuf_is_understood() {
         }),
     };
     let version = "authorization.k8s.io/v1";
-    let body = encode_review(version, "SelfSubjectAccessReview", &spec);
+    let body = seal_spec(version, "SelfSubjectAccessReview", &spec);
     let head = format!(
         "POST /apis/{version}/selfsubjectaccessreviews HTTP/1.1\r\n\
-         content-type: application/vnd.kubernetes.protobuf\r\n"
+         content-type: {MEDIA_TYPE}\r\n"
     );
     for (user, allowed) in [(bench.admin(), true), (bench.node("w"), false)] {
         let answer = bench.send(Some(&user), &head, &body).await;

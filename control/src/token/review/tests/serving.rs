@@ -21,13 +21,18 @@ fn authenticator() -> (tempfile::TempDir, Authenticator) {
     (dir, Authenticator::new(Sources::load(&settings).unwrap()))
 }
 
-async fn ask(method: Method, path: &str, kind: &str, body: String) -> (StatusCode, Value) {
+async fn ask(
+    method: Method,
+    path: &str,
+    kind: &str,
+    body: impl Into<Bytes>,
+) -> (StatusCode, Value) {
     let (_dir, authenticator) = authenticator();
     let request = Request::builder()
         .method(method)
         .uri(path)
         .header("content-type", kind)
-        .body(Full::new(Bytes::from(body)))
+        .body(Full::new(body.into()))
         .unwrap();
     let response = handle(&authenticator, request, now()).await;
     let status = response.status();
@@ -80,6 +85,82 @@ async fn review_of_another_token_tells_as_little_as_it_may() {
     assert_eq!(status["error"], "the token is for other audiences");
 }
 
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// A length-delimited field. Its key and its length are one byte each, as all are here.
+fn field(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).unwrap();
+    assert!(length < 128, "a length of one byte");
+    [&[tag << 3 | 2, length], content].concat()
+}
+
+/// A TokenReview as client-go encodes it: fields that are no pointers are written, empty or not
+/// (gogo protobuf, proto2), so metadata, a zero time and an empty status are all there.
+fn as_client_go(api_version: &str, kind: &str, token: &str, audiences: &[&str]) -> Vec<u8> {
+    let mut metadata = Vec::new();
+    for tag in [1, 2, 3, 4, 5, 6] {
+        metadata.extend(field(tag, b""));
+    }
+    // generation 0, creationTimestamp zero.
+    metadata.extend([7 << 3, 0]);
+    metadata.extend(field(8, b""));
+    let audiences = audiences
+        .iter()
+        .map(|audience| field(2, audience.as_bytes()));
+    let spec = [vec![field(1, token.as_bytes())], audiences.collect()]
+        .concat()
+        .concat();
+    let user = [field(1, b""), field(2, b"")].concat();
+    let status = [vec![1 << 3, 0], field(2, &user), field(3, b"")].concat();
+    let raw = [field(1, &metadata), field(2, &spec), field(3, &status)].concat();
+    let of = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
+    let unknown = [field(1, &of), field(2, &raw), field(3, b""), field(4, b"")].concat();
+    [b"k8s\0".as_slice(), &unknown].concat()
+}
+
+#[tokio::test]
+async fn kubelet_that_asks_in_protobuf_is_understood() {
+    let version = "authentication.k8s.io/v1";
+    for (audiences, error) in [
+        (&[][..], None),
+        (&["vault", "api"], None),
+        (&["vault"], Some("the token is for other audiences")),
+    ] {
+        let body = as_client_go(version, "TokenReview", TOKEN, audiences);
+        let (code, answer) = ask(Method::POST, PATH, PROTOBUF, body).await;
+        assert_eq!(code, 201, "{answer}");
+        let status = &answer["status"];
+        if let Some(error) = error {
+            assert_eq!(status["error"], error);
+        } else {
+            assert_eq!(status["user"]["username"], "jane");
+            assert_eq!(status["audiences"], json!(["api"]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn question_in_protobuf_that_is_none_is_refused() {
+    let version = "authentication.k8s.io/v1";
+    let good = as_client_go(version, "TokenReview", TOKEN, &[]);
+    let spec_end = good.len() - 14;
+    let bad = [
+        as_client_go(version, "Pod", TOKEN, &[]),
+        as_client_go("v1", "TokenReview", TOKEN, &[]),
+        as_client_go(version, "TokenReview", "", &[]),
+        as_client_go(version, "TokenReview", TOKEN, &["a"; 2])[1..].to_vec(),
+        Vec::new(),
+        b"{}".to_vec(),
+    ];
+    let cut = (0..spec_end).map(|len| good[..len].to_vec());
+    for body in bad.into_iter().chain(cut) {
+        let shown = String::from_utf8_lossy(&body).into_owned();
+        let (code, answer) = ask(Method::POST, PATH, PROTOBUF, body).await;
+        assert_eq!(code, 400, "{shown:?}: {answer}");
+        assert_eq!(answer["reason"], "BadRequest", "{shown:?}");
+    }
+}
+
 #[tokio::test]
 async fn question_that_is_none_is_refused_in_the_form_of_kubernetes() {
     let good = json!({
@@ -102,13 +183,15 @@ async fn question_that_is_none_is_refused_in_the_form_of_kubernetes() {
             good.to_string(),
             404,
         ),
+        (Method::POST, PATH, PROTOBUF, good.to_string(), 400),
         (
             Method::POST,
             PATH,
-            "application/vnd.kubernetes.protobuf",
+            "application/yaml",
             good.to_string(),
             415,
         ),
+        (Method::POST, PATH, "\u{e9}", good.to_string(), 415),
         (Method::POST, PATH, json_type, String::new(), 400),
         (Method::POST, PATH, json_type, "[]".to_owned(), 400),
         (
