@@ -22,6 +22,21 @@ pub const TARGETS: &[FuzzTarget] = &[
         run: bootstrap_secret,
     },
     FuzzTarget {
+        name: "bootstrap_token",
+        seeds: BOOTSTRAP_TOKENS,
+        run: bootstrap_token,
+    },
+    FuzzTarget {
+        name: "inventory",
+        seeds: INVENTORIES,
+        run: inventory,
+    },
+    FuzzTarget {
+        name: "pins",
+        seeds: PINS,
+        run: pins,
+    },
+    FuzzTarget {
         name: "jwt",
         seeds: JWTS,
         run: jwt,
@@ -102,6 +117,19 @@ const SECRETS: &[&[u8]] = &[
       \"data\":{\"token-id\":\"YWJjZGVm\",\"token-secret\":\"MDEyMzQ1Njc4OWFiY2RlZg==\"}}",
 ];
 
+const BOOTSTRAP_TOKENS: &[&[u8]] = &[b"abcdef.0123456789abcdef", b"abcdef", b"a.b.c"];
+
+const INVENTORIES: &[&[u8]] = &[
+    b"apiVersion: eyesplice.dev/v1alpha1\nkind: NodeInventory\nnodes:\n- name: worker-3\n  addresses: \
+      [10.0.0.7, worker-3.example, 'fd00::7', '::ffff:10.0.0.8']\n- {name: v, addresses: [V.Example]}\n",
+];
+
+const PINS: &[&[u8]] = &[
+    b"apiVersion: eyesplice.dev/v1alpha1\nkind: KubeletPins\npins:\n- node: worker-3\n  spkiSHA256: \
+      [rFjc3wG7lTZe43zeYTvPq8k4xdDEutCmIhI5dn4oCeE=, \
+      'sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855']\n",
+];
+
 const JWTS: &[&[u8]] = &[
     // {"alg":"ES256","kid":"k"} . {"iss":"a","sub":"b","exp":1} . AAAA
     b"eyJhbGciOiJFUzI1NiIsImtpZCI6ImsifQ.eyJpc3MiOiJhIiwic3ViIjoiYiIsImV4cCI6MX0.AAAA",
@@ -142,6 +170,27 @@ pub fn token_file(data: &[u8]) {
 pub fn bootstrap_secret(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         bootstrap::check_any(text);
+    }
+}
+
+/// A bootstrap token: what is read is written as it came, and no error quotes it.
+pub fn bootstrap_token(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        bootstrap::check_any_token(text);
+    }
+}
+
+/// An inventory: every address of a node is found again by its own text.
+pub fn inventory(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        crate::inventory::check_any(text);
+    }
+}
+
+/// Pins: what is read and written again is the same.
+pub fn pins(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        crate::pins::check_any(text);
     }
 }
 
@@ -244,6 +293,9 @@ mod tests {
                 .iter()
                 .all(|secret| bootstrap::check_any(text(secret)))
         );
+        assert!(bootstrap::check_any_token(text(BOOTSTRAP_TOKENS[0])));
+        assert!(crate::inventory::check_any(text(INVENTORIES[0])));
+        assert!(crate::pins::check_any(text(PINS[0])));
         assert!(static_tokens::check_any("token,user,uid\n"));
         assert!(
             DOCUMENTS

@@ -164,6 +164,22 @@ impl Pins {
     }
 }
 
+/// Says whether a text has pins; panics if one is another after it was written again.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_any(text: &str) -> bool {
+    let Ok(pins) = Pins::parse(text, Path::new("pins.yaml")) else {
+        return false;
+    };
+    for (node, hashes) in &pins.0 {
+        assert!(check_node_name(node).is_ok(), "{node:?} is no name");
+        assert!((1..=MAX_PINS_OF_NODE).contains(&hashes.len()));
+        for hash in hashes.iter() {
+            assert_eq!(hash.to_string().parse().as_ref(), Ok(hash));
+        }
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -158,3 +158,6 @@ fn refuse_flaws(path: &Path) -> Result<(), ConnectError> {
         flaws,
     })
 }
+
+#[cfg(test)]
+mod tests;

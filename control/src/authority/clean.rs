@@ -123,6 +123,21 @@ mod tests {
     }
 
     #[test]
+    fn due_is_everything_after_the_clock_jumped_forward_by_a_year() {
+        let later = NOW + Duration::days(365);
+        for (kinds, expected) in [
+            (&[][..], Due::Pending),
+            (&[APPROVED], Due::ApprovedNotSigned),
+            (&[DENIED], Due::Denied),
+            (&[FAILED], Due::Failed),
+        ] {
+            let new = aged(kinds, Duration::ZERO);
+            assert_eq!(due(&new, NOW), None, "{kinds:?}");
+            assert_eq!(due(&new, later), Some(expected), "{kinds:?}");
+        }
+    }
+
+    #[test]
     fn due_before_its_time_because_the_clock_jumped_back_is_never() {
         assert_eq!(due(&aged(&[], -Duration::days(400)), NOW), None);
     }

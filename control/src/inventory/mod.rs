@@ -165,5 +165,23 @@ impl Reader {
     }
 }
 
+/// Says whether a text is an inventory; panics if an address of it is not found by its own text.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_any(text: &str) -> bool {
+    let Ok(inventory) = Inventory::parse(text, Path::new("inventory.yaml")) else {
+        return false;
+    };
+    for (address, node) in &inventory.owners {
+        assert_eq!(address.to_string().parse().as_ref(), Ok(address));
+        assert!(check_node_name(node).is_ok(), "{node:?} is no name");
+        assert!(inventory.addresses_of(node).contains(&address));
+    }
+    assert!(
+        inventory.owners.len() >= inventory.len(),
+        "a node without its name"
+    );
+    true
+}
+
 #[cfg(test)]
 mod tests;

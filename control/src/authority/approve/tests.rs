@@ -150,6 +150,27 @@ fn serving_certificate_is_approved_if_every_name_is_the_nodes() {
 }
 
 #[test]
+fn serving_certificate_with_an_address_written_as_dns_name_is_denied() {
+    // They are the node's own addresses, but a DNS name of digits is read by programs as they like.
+    for name in ["10.0.0.7", "fd00::7", "*.10.0.0.7"] {
+        let names = vec![dns("w"), dns(name)];
+        let message = denied(plain(serving(NODE, kubelet_serving("w", names))));
+        assert!(
+            message.contains(&format!("{name:?} is an IP address")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn serving_certificate_with_a_wildcard_of_the_nodes_own_name_is_denied() {
+    for name in ["*.w.example", "*.example", "*"] {
+        let message = denied(plain(serving(NODE, kubelet_serving("w", vec![dns(name)]))));
+        assert!(message.contains(name), "{message}");
+    }
+}
+
+#[test]
 fn serving_certificate_with_a_foreign_name_is_denied_and_names_it() {
     for (name, expected) in [
         (

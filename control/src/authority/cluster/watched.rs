@@ -142,7 +142,7 @@ impl<V: Clone + PartialEq> Watched<V> {
             .send_if_modified(|state| std::mem::replace(&mut state.healthy, false));
         let error = self.word(error);
         metrics.failed("watch", self.resource, error.as_str());
-        if was || matches!(error, CallError::Forbidden { .. }) {
+        if was || error.needs_a_person() {
             tracing::warn!(%error, "watch failed; it is tried again");
         } else {
             tracing::debug!(%error, "watch failed; it is tried again");
@@ -155,12 +155,8 @@ impl<V: Clone + PartialEq> Watched<V> {
             Error::InitialListFailed(cause) => ("list", cause),
             Error::WatchStartFailed(cause) | Error::WatchFailed(cause) => ("watch", cause),
             Error::WatchError(status) => {
-                return CallError::Refused {
-                    verb: "watch",
-                    resource: self.resource,
-                    code: status.code,
-                    message: status.message.clone(),
-                };
+                let message = status.message.clone();
+                return CallError::answered("watch", self.resource, status.code, message);
             }
             Error::NoResourceVersion => {
                 return CallError::Transport {

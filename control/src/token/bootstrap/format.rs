@@ -150,3 +150,20 @@ fn random_code(random: &SystemRandom, length: usize) -> Result<Zeroizing<String>
     }
     Ok(code)
 }
+
+/// Says whether a text is a token; panics if it is another one after it was written again.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_any(text: &str) -> bool {
+    let Ok(token) = text.parse::<BootstrapToken>() else {
+        return false;
+    };
+    assert_eq!(
+        *token.expose(),
+        text,
+        "another one when it was written again"
+    );
+    assert!(text.is_ascii() && text.len() == ID_LENGTH + 1 + SECRET_LENGTH);
+    let shown = format!("{token:?}");
+    assert!(!shown.contains(token.secret.expose()), "a secret is shown");
+    true
+}

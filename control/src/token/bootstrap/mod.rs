@@ -10,6 +10,8 @@ mod record;
 mod secrets;
 mod store;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use format::check_any as check_any_token;
 pub use format::{BootstrapToken, FormatError, TokenId, TokenSecret};
 pub use record::{
     DEFAULT_GROUP, Expiry, Record, RecordProblem, Refusal, SECRET_TYPE, Usages, secret_name,

@@ -296,3 +296,6 @@ fn status_message(body: &[u8]) -> String {
     };
     protobuf.or_else(json).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

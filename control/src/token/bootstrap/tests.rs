@@ -11,11 +11,11 @@ use zeroize::Zeroizing;
 
 const TOKEN: &str = "abcdef.0123456789abcdef";
 
-fn token() -> BootstrapToken {
+pub(super) fn token() -> BootstrapToken {
     TOKEN.parse().unwrap()
 }
 
-fn record() -> Record {
+pub(super) fn record() -> Record {
     Record {
         token: token(),
         expiry: Expiry::At(OffsetDateTime::from(now()) + Duration::from_secs(3600)),
