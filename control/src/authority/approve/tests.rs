@@ -141,6 +141,7 @@ fn serving_certificate_is_approved_if_every_name_is_the_nodes() {
     for names in [
         vec![dns("w"), ip("10.0.0.7")],
         vec![dns("W.Example")],
+        vec![ip("::ffff:10.0.0.7")],
         vec![ip("fd00::7"), ip("10.0.0.7"), dns("w.example"), dns("w")],
     ] {
         let shown = format!("{names:?}");

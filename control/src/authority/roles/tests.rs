@@ -34,6 +34,19 @@ fn table() -> Roles {
 }
 
 #[test]
+fn pattern_that_ends_within_a_domain_covers_nothing() {
+    let row = |pattern: &str| Binding {
+        group: "approvers".to_owned(),
+        role: Role::Approver,
+        signers: vec![pattern.to_owned()],
+    };
+    assert!(row("example.com/*").covers("example.com/one"));
+    for signer in ["example.com/one", "example.community/one"] {
+        assert!(!row("example.com*").covers(signer), "{signer}");
+    }
+}
+
+#[test]
 fn create_is_allowed_to_those_whose_signer_it_is() {
     let (client, serving) = (Signer::KubeletClient.name(), Signer::KubeletServing.name());
     let boot = user("system:bootstrap:abcdef", &["system:bootstrappers"]);

@@ -24,7 +24,10 @@ fn texts<T>(result: Result<T, Vec<FieldError>>) -> Vec<String> {
 
 #[test]
 fn create_good_object_passes() {
-    assert_eq!(texts(create(&good())), Vec::<String>::new());
+    let mut object = good();
+    assert_eq!(texts(create(&object)), Vec::<String>::new());
+    object.spec.expiration_seconds = Some(SHORTEST_EXPIRATION);
+    assert_eq!(texts(create(&object)), Vec::<String>::new());
 }
 
 type Spoil = fn(&mut CertificateSigningRequest);

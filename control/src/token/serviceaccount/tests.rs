@@ -390,6 +390,7 @@ fn verify_of_an_extended_token_says_when_it_went_stale() {
         verifier.verify(&token, &[], now()).unwrap().stale
     };
     assert!(stale(second - 1));
+    assert!(!stale(second), "not before the second is over");
     assert!(!stale(second + 1));
 }
 
