@@ -1,10 +1,13 @@
 //! The TLS record pump without sockets: seal, open, and many small inputs in one record.
 #![forbid(unsafe_code)]
 
+#[path = "steps/pair.rs"]
+mod pair;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use eyesplice_bench::identity::{Identity, Suite};
 use eyesplice_proto::tls::{Session, sealed_bound};
 use eyesplice_sys::buffer::AlignedBuf;
+use pair::Pair;
 use std::time::{Duration, Instant};
 
 /// Payload of one call: a line of a log, a burst of a terminal, one record, a full turn of the relay.
@@ -13,50 +16,16 @@ const SIZES: [usize; 4] = [64, 1024, 16 * 1024, 128 * 1024];
 /// Lines that one read of a busy log brings in, each in a record of its own.
 const LINES: usize = 64;
 
-/// Two sessions that have shaken hands.
-struct Pair {
-    client: Session,
-    server: Session,
-}
-
-impl Pair {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let identity = Identity::create(directory.path(), Suite::Aes128).expect("certificates");
-        let client = identity.client().expect("a client");
-        let server = identity.server().expect("a server");
-        let mut pair = Self {
-            client: Session::client(client, Identity::name()).expect("a session"),
-            server: Session::server(server).expect("a session"),
-        };
-        pair.client.receive(&mut []).expect("a flight");
-        while pair.client.is_handshaking() || pair.server.is_handshaking() {
-            pass(&mut pair.client, &mut pair.server);
-            pass(&mut pair.server, &mut pair.client);
-        }
-        pair
+/// What the client would send, in one record for each of `pieces`.
+fn sealed(client: &mut Session, piece: &[u8], pieces: usize) -> AlignedBuf {
+    let mut out = AlignedBuf::new(pieces * sealed_bound(piece.len()));
+    let mut at = 0;
+    for _ in 0..pieces {
+        at += client.seal(piece, &mut out[at..]).expect("sealed records");
     }
-
-    /// What the client would send, in one record for each of `pieces`.
-    fn sealed(&mut self, piece: &[u8], pieces: usize) -> AlignedBuf {
-        let mut out = AlignedBuf::new(pieces * sealed_bound(piece.len()));
-        let mut at = 0;
-        for _ in 0..pieces {
-            at += self
-                .client
-                .seal(piece, &mut out[at..])
-                .expect("sealed records");
-        }
-        let mut exact = AlignedBuf::new(at);
-        exact.copy_from_slice(&out[..at]);
-        exact
-    }
-}
-
-fn pass(from: &mut Session, to: &mut Session) {
-    let mut flight = vec![0; to.pending_len()];
-    flight.extend_from_slice(&from.take_outgoing());
-    to.receive(&mut flight).expect("a handshake");
+    let mut exact = AlignedBuf::new(at);
+    exact.copy_from_slice(&out[..at]);
+    exact
 }
 
 fn seal(criterion: &mut Criterion) {
@@ -111,7 +80,7 @@ fn coalesce(criterion: &mut Criterion) {
         bencher.iter_custom(|rounds| {
             let mut spent = Duration::ZERO;
             for _ in 0..rounds {
-                let mut wire = upstream.sealed(&line, LINES);
+                let mut wire = sealed(&mut upstream.client, &line, LINES);
                 let began = Instant::now();
                 let got = upstream.server.receive(&mut wire).expect("payload");
                 let sealed = downstream

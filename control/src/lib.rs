@@ -23,6 +23,8 @@ pub mod kubeconfig;
 pub mod leaf;
 pub mod log;
 pub mod material;
+#[cfg(feature = "bench")]
+pub mod measure;
 pub mod metrics;
 pub mod pem;
 pub mod pins;

@@ -17,6 +17,8 @@ mod limits;
 mod material;
 mod object;
 mod process;
+#[cfg(feature = "bench")]
+mod rehearsal;
 mod report;
 mod roles;
 mod rules;
@@ -32,6 +34,8 @@ pub use cluster::{ClusterReport, Timing, check_cluster};
 pub use material::{AuthorityMaterial, AuthorityMaterialErrors};
 pub use process::{AuthorityError, Options, run};
 pub(crate) use process::{Host, Prepared, Running};
+#[cfg(feature = "bench")]
+pub use rehearsal::Rehearsal;
 pub use report::{AuthorityCheckError, AuthorityReport, check};
 pub use roles::{Binding, Role};
 pub use x509::Signer;

@@ -127,6 +127,23 @@ pub fn upstream_tls(spec: UpstreamSpec) -> Result<UpstreamTls, UpstreamError> {
     })
 }
 
+/// For benches: judges a chain, whose leaf is first.
+#[cfg(feature = "bench")]
+pub(crate) fn rehearse(
+    trust: &Trust,
+    expected: &Expected,
+    chain: &[rustls::pki_types::CertificateDer<'_>],
+    now: rustls::pki_types::UnixTime,
+) -> Result<(), Box<Failure>> {
+    let (leaf, intermediates) = chain.split_first().unwrap_or((&EMPTY, &[]));
+    check::check(trust, expected, leaf, intermediates, now).map(drop)
+}
+
+/// Stands for a chain without certificates, which no TLS peer can present.
+#[cfg(feature = "bench")]
+static EMPTY: rustls::pki_types::CertificateDer<'static> =
+    rustls::pki_types::CertificateDer::from_slice(&[]);
+
 /// Converts a host into what rustls and webpki compare certificates with.
 fn server_name(host: &Host) -> Option<ServerName<'static>> {
     match host {

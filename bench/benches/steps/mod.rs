@@ -1,0 +1,9 @@
+//! Single steps with all that they need, for criterion and for counting instructions.
+
+pub(crate) mod control;
+pub(crate) mod engine;
+mod heads;
+mod pair;
+mod step;
+
+pub(crate) use step::Step;
