@@ -45,7 +45,7 @@ pub enum Bind {
 }
 
 /// The usual [`EngineConfig::coalesce`]: nobody who reads a log notices it.
-pub const COALESCE: Duration = Duration::from_millis(10);
+pub const COALESCE: Duration = Duration::from_millis(20);
 
 /// When TLS of a leg moves into the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
