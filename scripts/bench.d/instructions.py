@@ -64,6 +64,12 @@ def count(path):
         return counts
 
 
+def compiler():
+    """Returns the compiler's version: another one makes other code of the same steps."""
+    told = subprocess.run(["rustc", "--version"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return told.stdout.strip()
+
+
 def differences(kept, found):
     """Returns what is not as it was, a line each."""
     told = []
@@ -87,14 +93,16 @@ def main():
     options = parser.parse_args()
     found = count(program())
     if options.bless:
-        KEPT.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
-    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+        KEPT.write_text(json.dumps({"compiler": compiler(), "steps": found}, indent=2, sort_keys=True) + "\n")
+    kept = json.loads(KEPT.read_text())
     for name, instructions in sorted(found.items()):
         print(f"{instructions:>10}  {name}")
-    told = differences(kept, found)
+    told = differences(kept["steps"], found)
     for line in told:
         print(f"instructions: {line}", file=sys.stderr)
-    if told:
+    if told and kept["compiler"] != compiler():
+        print(f"SKIPPED: instruction counts are of {kept['compiler']}, and this is {compiler()}: bless them anew")
+    elif told:
         sys.exit("a step became slower or faster: find out why, then `scripts/bench instructions --bless`")
 
 
