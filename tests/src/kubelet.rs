@@ -116,9 +116,12 @@ impl Kubelet {
         )
     }
 
-    /// The words of the handshakes that failed.
+    /// The words of the handshakes that failed, once one did: its peer may know before it is noted.
     pub fn refused(&self) -> Vec<String> {
-        self.log.refused.lock().unwrap().clone()
+        eventually(
+            || Some(self.log.refused.lock().unwrap().clone()).filter(|words| !words.is_empty()),
+            || "a refused handshake".into(),
+        )
     }
 
     /// Connections that it accepted.
