@@ -1,6 +1,7 @@
 //! The command line of `eyesplice-load`.
 
 use crate::identity::{Identity, Suite};
+use crate::relay::{RelayOptions, relay};
 use crate::report::{ReadmeOptions, readme};
 use crate::run::{RunOptions, runtime};
 use crate::{Attempt, Result, ab, contest, idle, origin, proxy, run};
@@ -23,6 +24,8 @@ enum Command {
     Serve(origin::ServeOptions),
     /// Compares proxies: in turn, interleaved, many rounds
     Ab(contest::ContestOptions),
+    /// Runs a program at the other end of a delayed line
+    Relay(RelayOptions),
     /// Makes the certificates that `run`, `serve` and a proxy between them can share
     Certificates {
         /// Where to: ca.crt, ca.key, leaf.crt, leaf.key, and leaf.pem with both
@@ -75,6 +78,7 @@ pub fn run(cli: Cli) -> Result<()> {
             let cores = std::thread::available_parallelism().map_or(1, Into::into);
             runtime(cores)?.block_on(origin::serve(&options))
         }
+        Command::Relay(options) => relay(&options),
         Command::Ab(options) => contest::run(&options),
         Command::Certificates { directory } => {
             std::fs::create_dir_all(&directory).attempt(format!("make {}", directory.display()))?;

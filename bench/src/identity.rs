@@ -56,6 +56,11 @@ impl Identity {
     /// # Errors
     /// If they cannot be made or written.
     pub fn create(directory: &Path, suite: Suite) -> Result<Self> {
+        Self::create_for(directory, suite, &[])
+    }
+
+    /// The same, with more names and addresses in the leaf.
+    pub(crate) fn create_for(directory: &Path, suite: Suite, more: &[String]) -> Result<Self> {
         let ca_key = KeyPair::generate()?;
         let mut ca = CertificateParams::new(Vec::new())?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -65,7 +70,9 @@ impl Identity {
         ];
         ca.distinguished_name.push(DnType::CommonName, "bench CA");
         let key = KeyPair::generate()?;
-        let mut leaf = CertificateParams::new(vec!["127.0.0.1".into(), "localhost".into()])?;
+        let mut names = vec!["127.0.0.1".into(), "localhost".into()];
+        names.extend_from_slice(more);
+        let mut leaf = CertificateParams::new(names)?;
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         leaf.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,

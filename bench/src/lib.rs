@@ -19,6 +19,7 @@ pub mod machine;
 pub mod meter;
 pub mod origin;
 pub mod proxy;
+pub mod relay;
 pub mod report;
 pub mod results;
 pub mod route;

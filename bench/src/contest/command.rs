@@ -6,6 +6,7 @@ use super::scenario::{Cell, Proxy, Scenario};
 use crate::cpu::{self, Cores};
 use crate::identity::Suite;
 use crate::machine::{Machine, Watch};
+use crate::relay::LineOptions;
 use crate::report::Progress;
 use crate::route::RouteOptions;
 use crate::run::{Ends, FarEnd, Outcome, Plan, ceiling, in_turn, measure, runtime};
@@ -46,6 +47,9 @@ pub struct ContestOptions {
     /// Only these proxies of the scenario
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub among: Vec<String>,
+    /// The line between proxies and far end; overrules the scenario's
+    #[command(flatten)]
+    pub line: LineOptions,
     /// Cores of the proxies [default: the last one]
     #[arg(long, value_name = "CORE", value_delimiter = ',')]
     pub proxy_cores: Vec<usize>,
@@ -98,6 +102,9 @@ fn scenario(options: &ContestOptions) -> Result<Scenario> {
     };
     scenario.rounds = options.rounds.unwrap_or(scenario.rounds).max(1);
     scenario.duration = options.duration.unwrap_or(scenario.duration);
+    if options.line.delay.is_some() {
+        scenario.line = options.line.clone();
+    }
     if !options.among.is_empty() {
         scenario
             .proxies
@@ -153,6 +160,7 @@ fn from_words(options: &ContestOptions) -> Result<Scenario> {
         duration: Duration::from_secs(2),
         warm_up: Duration::from_millis(300),
         suite: Suite::default(),
+        line: LineOptions::default(),
         proxies: options.proxies.iter().map(proxy).collect::<Result<_>>()?,
         works: options.works.iter().map(work).collect::<Result<_>>()?,
         directory: PathBuf::from("."),
@@ -161,7 +169,14 @@ fn from_words(options: &ContestOptions) -> Result<Scenario> {
 
 /// All rounds of a scenario.
 async fn contest(scenario: &Scenario, places: &Places<'_>) -> Result<ContestReport> {
-    let ends = Ends::start(None, scenario.suite, [None, None], places.generators.len()).await?;
+    let generators = places.generators.len();
+    let ends = Ends::start(
+        None,
+        scenario.suite,
+        [None, None],
+        &scenario.line,
+        generators,
+    )?;
     let watch = Watch::start();
     let own = cpu::CpuClock::of(0)?;
     let mut fleet = Vec::new();
@@ -226,6 +241,7 @@ async fn contest(scenario: &Scenario, places: &Places<'_>) -> Result<ContestRepo
         scenario,
         Machine::here(),
         watch.end(own.used()?.as_secs_f64() + used),
+        ends.used(&scenario.line)?,
         reports,
     ))
 }

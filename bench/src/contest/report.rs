@@ -3,6 +3,7 @@
 use super::scenario::{Proxy, Scenario};
 use crate::identity::Suite;
 use crate::machine::{Machine, Quiet};
+use crate::relay::Used;
 use crate::run::{Measured, Outcome};
 use crate::stats::Summary;
 use crate::work::{Work, Workload};
@@ -24,6 +25,8 @@ pub(crate) struct ContestReport {
     /// Seconds that each proxy worked in each round.
     pub(crate) seconds: f64,
     pub(crate) suite: Suite,
+    #[serde(default)]
+    pub(crate) far_end: Used,
     pub(crate) cells: Vec<CellReport>,
 }
 
@@ -172,6 +175,7 @@ impl ContestReport {
         scenario: &Scenario,
         machine: Machine,
         quiet: Quiet,
+        far_end: Used,
         mut cells: Vec<CellReport>,
     ) -> Self {
         cells.iter_mut().for_each(CellReport::settle);
@@ -182,6 +186,7 @@ impl ContestReport {
             rounds: scenario.rounds,
             seconds: scenario.duration.as_secs_f64(),
             suite: scenario.suite,
+            far_end,
             cells,
         }
     }
@@ -218,6 +223,7 @@ impl fmt::Display for ContestReport {
             self.rounds, self.seconds, self.suite
         )?;
         self.quiet.fmt(f)?;
+        self.far_end.fmt(f)?;
         writeln!(
             f,
             "\nMedians over the rounds, ± the median deviation. *Ratio*: the first proxy's figure by this \

@@ -1,6 +1,7 @@
 //! Scenario files: which proxies, started how, and what they are given to do.
 
 use crate::identity::Suite;
+use crate::relay::LineOptions;
 use crate::route::RouteOptions;
 use crate::run::FarEnd;
 use crate::work::WorkOptions;
@@ -26,6 +27,9 @@ pub(crate) struct Scenario {
     pub(crate) warm_up: Duration,
     #[serde(default)]
     pub(crate) suite: Suite,
+    /// Between the proxies and the far end.
+    #[serde(default)]
+    pub(crate) line: LineOptions,
     /// The first is the one that the others are compared with.
     pub(crate) proxies: Vec<Proxy>,
     /// Each is one cell, or several workloads at the same time.
@@ -147,6 +151,15 @@ works:
         assert_eq!((scenario.rounds, scenario.duration.as_secs()), (5, 2));
         assert_eq!(scenario.works[0].works().len(), 1);
         assert_eq!(scenario.works[1].works().len(), 2);
+    }
+
+    #[test]
+    fn line_to_the_far_end_is_read() {
+        let text = format!("{SMALLEST}\nline: {{delay: 60ms, bandwidth: 1Gbit}}");
+        let line = Scenario::parse(&text).unwrap().line;
+        assert_eq!(line.delay, Some(Duration::from_millis(60)));
+        assert!(line.bandwidth.is_some());
+        assert!(Scenario::parse(&text.replace("60ms", "60")).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{Faults, stream};
 use crate::identity::{Identity, Suite};
+use crate::relay::{Line, listener};
 use crate::route::Channel;
 use crate::wire::{Content, Side};
 use crate::{Attempt, Result, child};
@@ -47,28 +48,31 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Listens on these addresses, or on free ports of loopback.
-    pub(crate) async fn start(
+    /// Listens beyond `line`, or here if there is none: on these addresses, or on free ports.
+    pub(crate) fn start(
         content: &Arc<Content>,
         identity: &Identity,
-        plain: Option<SocketAddr>,
-        tls: Option<SocketAddr>,
+        listen: [Option<SocketAddr>; 2],
+        line: Option<&Line>,
     ) -> Result<Self> {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self::listen(content, identity, plain.unwrap_or(any), tls.unwrap_or(any)).await
+        let [plain, tls] = listen.map(|address| match line {
+            Some(line) => line.listen(address.map_or(0, |address| address.port())),
+            None => bind(address.unwrap_or(([127, 0, 0, 1], 0).into())),
+        });
+        Self::on(content, identity, plain?, tls?)
     }
 
-    async fn listen(
+    fn on(
         content: &Arc<Content>,
         identity: &Identity,
-        plain: SocketAddr,
-        tls: SocketAddr,
+        plain: std::net::TcpListener,
+        tls: std::net::TcpListener,
     ) -> Result<Self> {
         let side = Side::new("far end", Arc::clone(content));
         let faults = Faults::default();
         let acceptor = TlsAcceptor::from(identity.far_end()?);
-        let (plain, first) = accept(plain, None, side.clone(), faults.clone()).await?;
-        let (tls, second) = accept(tls, Some(acceptor), side, faults.clone()).await?;
+        let (plain, first) = accept(plain, None, side.clone(), faults.clone())?;
+        let (tls, second) = accept(tls, Some(acceptor), side, faults.clone())?;
         Ok(Self {
             plain,
             tls,
@@ -84,14 +88,13 @@ impl Drop for Origin {
     }
 }
 
-async fn accept(
-    address: SocketAddr,
+fn accept(
+    listener: std::net::TcpListener,
     tls: Option<TlsAcceptor>,
     side: Side,
     faults: Faults,
 ) -> Result<(SocketAddr, JoinHandle<()>)> {
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.attempt(format!("listen on {address}"))?;
+    let listener = TcpListener::from_std(listener).attempt("accept streams")?;
     let address = listener
         .local_addr()
         .attempt("read the far end's address")?;
@@ -111,6 +114,10 @@ async fn accept(
         }
     });
     Ok((address, task))
+}
+
+fn bind(address: SocketAddr) -> Result<std::net::TcpListener> {
+    listener(address).attempt(format!("listen on {address}"))
 }
 
 /// A stream whose handshake failed is its client's to judge.
@@ -140,7 +147,8 @@ pub async fn serve(options: &ServeOptions) -> Result<()> {
         Some(path) => Identity::open(path, Suite::default()),
         None => Identity::create(directory.path(), Suite::default())?,
     };
-    let origin = Origin::listen(&content, &identity, options.listen, options.listen_tls).await?;
+    let (plain, tls) = (bind(options.listen)?, bind(options.listen_tls)?);
+    let origin = Origin::on(&content, &identity, plain, tls)?;
     child::say_ready(&format!("plain {} tls {}", origin.plain, origin.tls))?;
     if !options.until_eof {
         std::future::pending::<()>().await;

@@ -3,6 +3,7 @@
 use super::{Axis, Chart, Series, log};
 use crate::machine::{Machine, Quiet};
 use crate::meter::{Limit, Percentiles};
+use crate::relay::Used;
 use crate::route::RouteOptions;
 use crate::run::{Measured, Outcome, Part};
 use crate::{Attempt, Error, Result};
@@ -17,6 +18,7 @@ pub(crate) struct RunReport {
     pub(crate) machine: Machine,
     pub(crate) quiet: Quiet,
     pub(crate) route: RouteOptions,
+    pub(crate) far_end: Used,
     pub(crate) runs: Vec<Entry>,
     #[serde(skip)]
     written: SystemTime,
@@ -39,6 +41,7 @@ impl RunReport {
         machine: Machine,
         quiet: Quiet,
         route: &RouteOptions,
+        far_end: Used,
         runs: Vec<(String, Outcome, Option<Outcome>, Limit)>,
     ) -> Self {
         let runs = runs
@@ -58,6 +61,7 @@ impl RunReport {
             },
             quiet,
             route: route.clone(),
+            far_end,
             runs,
             written: SystemTime::now(),
         }
@@ -241,6 +245,7 @@ impl fmt::Display for RunReport {
         writeln!(f, "# Load through {}\n", self.route.via)?;
         self.machine.fmt(f)?;
         self.quiet.fmt(f)?;
+        self.far_end.fmt(f)?;
         self.runs.iter().try_for_each(|run| run.fmt(f))
     }
 }

@@ -6,6 +6,7 @@ use crate::identity::{Identity, Suite};
 use crate::machine::{Machine, Watch};
 use crate::meter::{Bounds, Limit, Watched, judge};
 use crate::origin::Origin;
+use crate::relay::{Line, LineOptions, Used};
 use crate::report::{Progress, RunReport};
 use crate::route::{Route, RouteOptions};
 use crate::wire::Content;
@@ -43,6 +44,9 @@ pub struct RunOptions {
     /// Where the far end in this process listens, for a proxy that is told its target beforehand
     #[arg(long, value_name = "ADDRESS", conflicts_with = "target")]
     pub far_end_listen: Option<SocketAddr>,
+    /// The line to the far end in this process
+    #[command(flatten)]
+    pub line: LineOptions,
     /// How long to measure
     #[arg(long, short, default_value = "10s", value_parser = humantime::parse_duration)]
     pub duration: Duration,
@@ -100,25 +104,31 @@ pub(crate) struct Ends {
     pub(crate) bench: Bench,
     pub(crate) identity: Identity,
     pub(crate) origin: Origin,
+    /// Between proxy and far end.
+    pub(crate) line: Option<Line>,
     pub(crate) directory: tempfile::TempDir,
 }
 
 impl Ends {
     /// Starts a far end with certificates of its own, or with those in a directory.
-    pub(crate) async fn start(
+    pub(crate) fn start(
         certificates: Option<&Path>,
         suite: Suite,
         listen: [Option<SocketAddr>; 2],
+        line: &LineOptions,
         cores: usize,
     ) -> Result<Self> {
+        let line = line.lay()?;
         let directory = tempfile::tempdir().attempt("make a temporary directory")?;
         let identity = match certificates {
             Some(path) => Identity::open(path, suite),
-            None => Identity::create(directory.path(), suite)?,
+            None => {
+                let beyond = line.as_ref().map(|line| line.far().to_string());
+                Identity::create_for(directory.path(), suite, beyond.as_slice())?
+            }
         };
         let content = Arc::new(Content::new());
-        let [plain, tls] = listen;
-        let origin = Origin::start(&content, &identity, plain, tls).await?;
+        let origin = Origin::start(&content, &identity, listen, line.as_ref())?;
         Ok(Self {
             bench: Bench {
                 content,
@@ -128,7 +138,16 @@ impl Ends {
             },
             identity,
             origin,
+            line,
             directory,
+        })
+    }
+
+    /// What became of the line to the far end.
+    pub(crate) fn used(&self, line: &LineOptions) -> Result<Used> {
+        Ok(Used {
+            line: line.clone(),
+            lost: self.line.as_ref().map_or(Ok(0), Line::lost)?,
         })
     }
 
@@ -194,9 +213,9 @@ pub(crate) async fn attempt(options: &RunOptions, cores: usize) -> Result<RunRep
         options.certificates.as_deref(),
         options.suite,
         listen,
+        &options.line,
         cores,
-    )
-    .await?;
+    )?;
     let target = match &options.target {
         Some(target) => target.clone(),
         None => ends.target(far_end),
@@ -240,6 +259,7 @@ pub(crate) async fn attempt(options: &RunOptions, cores: usize) -> Result<RunRep
         Machine::here(),
         watch.end(own + proxies),
         &options.route,
+        ends.used(&options.line)?,
         runs,
     ))
 }
