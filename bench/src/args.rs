@@ -22,6 +22,8 @@ enum Command {
     Run(Box<RunOptions>),
     /// Is the far end, for a generator on another machine or in another process
     Serve(origin::ServeOptions),
+    /// Writes numbered lines, in a pod whose log `run --via kubectl-logs` follows
+    Emit(origin::EmitOptions),
     /// Compares proxies: in turn, interleaved, many rounds
     Ab(contest::ContestOptions),
     /// Runs a program at the other end of a delayed line
@@ -78,6 +80,7 @@ pub fn run(cli: Cli) -> Result<()> {
             let cores = std::thread::available_parallelism().map_or(1, Into::into);
             runtime(cores)?.block_on(origin::serve(&options))
         }
+        Command::Emit(options) => runtime(1)?.block_on(origin::emit(&options)),
         Command::Relay(options) => relay(&options),
         Command::Ab(options) => contest::run(&options),
         Command::Certificates { directory } => {

@@ -53,6 +53,14 @@ pub enum Error {
         /// What the other side says.
         sent: u64,
     },
+    /// A followed log lost or doubled lines: the measurement is void.
+    #[error("line {received} of the log came where line {expected} belongs")]
+    Lines {
+        /// The number that belongs there.
+        expected: u64,
+        /// The one that came.
+        received: u64,
+    },
     /// A stream did not end in time: bytes are missing, or the proxy stands still.
     #[error("{streams} streams of {work} had not ended {seconds} s after the last operation began")]
     Stuck {

@@ -12,6 +12,7 @@ from pathlib import Path
 import authority
 import controller
 import enrolment
+import harness
 import legacy
 import processes
 import verbs
@@ -33,6 +34,9 @@ LANES = 3
 
 # The cluster whose CAs are replaced; over TCP an API server keeps the pair that it began with.
 ROTATION = ("rotation", "uds", "terminate")
+
+# Where the load harness runs: both transports and both modes.
+HARNESS = [("uds", "splice"), ("tcp", "terminate")]
 
 # What goes through one exec each way: once per transport and mode by one kubectl, and by the others.
 LARGE = 100 << 20
@@ -88,12 +92,13 @@ def arguments():
     parser.add_argument("--authority", action="store_true", help="only the authority, on one cluster")
     parser.add_argument("--controller", action="store_true", help="only the authority in a cluster, on one")
     parser.add_argument("--enrolment", action="store_true", help="only a gateway that is given certificates")
+    parser.add_argument("--harness", action="store_true", help="only the load harness, on two clusters")
     parser.add_argument("--rotation", action="store_true", help="only the replacement of all CAs, on one cluster")
     parser.add_argument("--no-faults", action="store_true", help="leave out faults and live streams")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every check")
     options = parser.parse_args()
     # What is run on its cluster before the verbs, and nothing after it.
-    options.alone = options.authority or options.controller or options.enrolment
+    options.alone = options.authority or options.controller or options.enrolment or options.harness
     return options
 
 
@@ -128,6 +133,8 @@ class Run:
             return [("uds", "terminate")]
         if self.options.enrolment:
             return [("tcp", "terminate")]
+        if self.options.harness:
+            return HARNESS
         if not self.options.only:
             return COMBINATIONS
         return [each for each in COMBINATIONS if "/".join(each) in self.options.only]
@@ -177,12 +184,10 @@ class Run:
             cluster.up()
             self.report.say(f"{cluster.name}: the cluster is up")
             self.report.check(f"{cluster.name} PKI by eyesplice and openssl", cluster.verify_pki)
-            if cluster.transport == "uds" and not cluster.terminates:
-                authority.checks(cluster, self.report, self.kubectls)
-            if cluster.transport == "uds" and cluster.terminates:
-                controller.checks(cluster, self.report)
-            if cluster.transport == "tcp" and cluster.terminates:
-                enrolment.checks(cluster, self.report, self.newest(self.kubectls))
+            if not self.options.harness:
+                self.authorities(cluster)
+            if (transport, mode) in HARNESS and (self.options.harness or not self.options.alone):
+                harness.checks(cluster, self.report, self.newest(self.kubectls)[0])
             if self.options.alone:
                 return
             self.prepare(cluster)
@@ -196,6 +201,15 @@ class Run:
         finally:
             cluster.down(keep=bool(self.report.failed))
         self.report.say(f"{cluster.name}: done")
+
+    def authorities(self, cluster):
+        """Runs what issues certificates, each on a cluster where it says most."""
+        if cluster.transport == "uds" and not cluster.terminates:
+            authority.checks(cluster, self.report, self.kubectls)
+        if cluster.transport == "uds" and cluster.terminates:
+            controller.checks(cluster, self.report)
+        if cluster.transport == "tcp" and cluster.terminates:
+            enrolment.checks(cluster, self.report, self.newest(self.kubectls))
 
     def prepare(self, cluster):
         """Makes pods and data."""

@@ -175,7 +175,7 @@ class Cluster:
 
     def make_pods(self, names):
         """Makes one pod for each kubectl, so that the audit log tells whose line is whose."""
-        pods = [self._pod(name) for name in names]
+        pods = [self.pod(name) for name in names]
         manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": pods})
         self.admin("apply", "-f", "-", stdin=manifest.encode())
 
@@ -184,7 +184,7 @@ class Cluster:
         arguments = ["wait", "--for", "condition=Ready", "pod", "--all", "--timeout", f"{PODS_S}s"]
         self.admin(*arguments, seconds=PODS_S + 10)
 
-    def _pod(self, name):
+    def pod(self, name):
         """A pod that serves HTTP and echo, ticks into its log, and gives back what is attached."""
         command = (
             "httpd -p 0.0.0.0:8080 -h /data; nc -ll -p 7000 -e /bin/cat & "

@@ -1,8 +1,10 @@
 //! The far end: takes streams, reads what each is for, does it, and checks what arrives.
 
+mod emit;
 mod jobs;
 mod listen;
 
+pub use emit::{EmitOptions, emit};
 pub(crate) use listen::Origin;
 pub use listen::{ServeOptions, serve};
 

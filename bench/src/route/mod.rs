@@ -17,6 +17,7 @@ use rustls::{ClientConfig, HandshakeKind};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 
 /// What bytes go through.
@@ -43,6 +44,8 @@ pub(crate) struct Route {
     /// TLS with the far end, or with a proxy that ends it.
     inner: Option<Tls>,
     upgrade: Option<Upgrade>,
+    /// The one session that all connections share, of a forwarded port.
+    forward: Arc<OnceCell<kubectl::Forward>>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +72,7 @@ impl Route {
         };
         let asked = match &via {
             Via::Tcp(proxy) => proxy,
+            Via::KubectlPortForward(_) => kubectl::FORWARDED,
             _ => target,
         };
         let inner = match options.tls {
@@ -81,6 +85,7 @@ impl Route {
             outer,
             inner,
             upgrade: options.upgrade,
+            forward: Arc::default(),
         })
     }
 
@@ -102,6 +107,11 @@ impl Route {
     /// Whether this is a way without a proxy.
     pub(crate) fn is_direct(&self) -> bool {
         self.via == Via::Direct
+    }
+
+    /// Whether this is the log of a pod, which comes one way and is no far end of ours.
+    pub(crate) fn follows_a_log(&self) -> bool {
+        matches!(self.via, Via::KubectlLogs(_))
     }
 
     /// Opens a stream, up to the last byte of its handshakes.
@@ -135,6 +145,11 @@ impl Route {
                 Ok(Box::new(socket))
             }
             Via::KubectlExec(pod) => kubectl::exec(pod),
+            Via::KubectlLogs(pod) => kubectl::logs(pod),
+            Via::KubectlPortForward(pod) => {
+                let session = self.forward.get_or_try_init(|| kubectl::forward(pod));
+                tcp(session.await?.address()).await
+            }
         }
     }
 }

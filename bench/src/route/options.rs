@@ -27,7 +27,8 @@ pub enum Upgrade {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RouteOptions {
     /// What to dial: direct, tcp:HOST:PORT, unix:PATH, connect-tcp:HOST:PORT, connect-tls:HOST:PORT
-    /// (mutual TLS), connect-unix:PATH, or kubectl-exec:NAMESPACE/POD[/CONTAINER]
+    /// (mutual TLS), connect-unix:PATH, kubectl-exec:NAMESPACE/POD[/CONTAINER], kubectl-logs:... as well, or
+    /// kubectl-port-forward:NAMESPACE/POD/PORT
     #[arg(long, default_value = "direct", value_name = "WAY")]
     pub via: String,
     /// Speaks TLS with the far end, or with the proxy that ends it

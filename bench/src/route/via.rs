@@ -21,6 +21,10 @@ pub(crate) enum Via {
     ConnectUnix(PathBuf),
     /// `kubectl exec` of a far end on standard input and output.
     KubectlExec(String),
+    /// `kubectl logs` of a pod that writes numbered lines.
+    KubectlLogs(String),
+    /// `kubectl port-forward` to a far end that listens in a pod.
+    KubectlPortForward(String),
 }
 
 impl Via {
@@ -47,9 +51,14 @@ impl FromStr for Via {
             ("connect-tls", at) if !at.is_empty() => Ok(Self::ConnectTls(address())),
             ("connect-unix", at) if !at.is_empty() => Ok(Self::ConnectUnix(at.into())),
             ("kubectl-exec", at) if !at.is_empty() => Ok(Self::KubectlExec(address())),
+            ("kubectl-logs", at) if !at.is_empty() => Ok(Self::KubectlLogs(address())),
+            ("kubectl-port-forward", at) if !at.is_empty() => {
+                Ok(Self::KubectlPortForward(address()))
+            }
             _ => Err(Error::Unfit(format!(
                 "--via {word:?} is none of direct, tcp:HOST:PORT, unix:PATH, connect-tcp:HOST:PORT, \
-                 connect-tls:HOST:PORT, connect-unix:PATH, kubectl-exec:NAMESPACE/POD[/CONTAINER]"
+                 connect-tls:HOST:PORT, connect-unix:PATH, kubectl-exec:NAMESPACE/POD[/CONTAINER], \
+                 kubectl-logs:NAMESPACE/POD[/CONTAINER], kubectl-port-forward:NAMESPACE/POD/PORT"
             ))),
         }
     }
@@ -69,6 +78,11 @@ mod tests {
             ("connect-tls:a:1", Via::ConnectTls("a:1".into())),
             ("connect-unix:/a:b", Via::ConnectUnix("/a:b".into())),
             ("kubectl-exec:ns/pod", Via::KubectlExec("ns/pod".into())),
+            ("kubectl-logs:ns/p/c", Via::KubectlLogs("ns/p/c".into())),
+            (
+                "kubectl-port-forward:ns/p/80",
+                Via::KubectlPortForward("ns/p/80".into()),
+            ),
         ] {
             assert_eq!(word.parse::<Via>().unwrap(), via);
         }

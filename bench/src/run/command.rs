@@ -239,7 +239,8 @@ pub(crate) async fn attempt(options: &RunOptions, cores: usize) -> Result<RunRep
             .works
             .iter()
             .any(|work| work.workload == Workload::Idle);
-        let ceiling = if options.no_ceiling || route.is_direct() || !same_both_ends || idle {
+        let none = route.is_direct() || route.follows_a_log();
+        let ceiling = if options.no_ceiling || none || !same_both_ends || idle {
             None
         } else {
             Some(ceiling(&ends.bench, &route, &target, &plan).await?)

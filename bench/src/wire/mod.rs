@@ -8,9 +8,11 @@
 mod content;
 mod frame;
 mod hello;
+mod record;
 mod stream;
 
 pub use content::Content;
 pub(crate) use frame::{Frame, Kind};
 pub(crate) use hello::{Hello, Job, Turn, Way};
+pub(crate) use record::{LONGEST as LONGEST_RECORD, Record, SHORTEST as SHORTEST_RECORD};
 pub(crate) use stream::{Incoming, Outgoing, Side};

@@ -1,7 +1,7 @@
 //! Sends and receives the pattern, in frames or without, and checks all that arrives.
 
 use super::frame::HEADER;
-use super::{Content, Frame, hello};
+use super::{Content, Frame, Record, hello};
 use crate::{Attempt, Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -234,6 +234,15 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
                 };
             }
         }
+    }
+
+    /// Receives a line of a pod's log.
+    pub(crate) async fn record(&mut self) -> Result<Record> {
+        let line = self.line().await?.ok_or(Error::Ended("log"))?;
+        let record = Record::decode(&line, &self.side.content).ok_or_else(|| self.foreign())?;
+        self.received += line.len() as u64 + 1;
+        self.side.count(line.len() + 1);
+        Ok(record)
     }
 
     async fn header(&mut self) -> Result<Option<Frame>> {

@@ -6,6 +6,7 @@ mod forward;
 mod idle;
 mod lines;
 mod options;
+mod pod_log;
 mod setup;
 mod stalled;
 mod task;
@@ -16,11 +17,15 @@ pub(crate) use options::Work;
 pub use options::{Direction, WorkOptions, Workload};
 pub(crate) use task::{Tally, Task};
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// Does one connection's share of a workload.
 pub(crate) async fn run(task: Task) -> Result<()> {
     match task.work.workload {
+        Workload::Log if task.route.follows_a_log() => pod_log::run(&task).await,
+        _ if task.route.follows_a_log() => Err(Error::Unfit(
+            "kubectl-logs carries lines of a log and nothing else; use --workload log".into(),
+        )),
         Workload::Bulk => bulk::run(&task).await,
         Workload::Rr | Workload::Exec | Workload::Stall => turns::run(&task).await,
         Workload::Log => lines::run(&task).await,

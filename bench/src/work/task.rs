@@ -36,7 +36,8 @@ impl Tally {
         [&self.full, &self.resumed].map(|count| count.load(Ordering::Relaxed))
     }
 
-    fn opened(&self, handshake: Option<HandshakeKind>) {
+    /// Counts a stream that was opened.
+    pub(super) fn opened(&self, handshake: Option<HandshakeKind>) {
         self.streams.fetch_add(1, Ordering::Relaxed);
         match handshake {
             None => {}
