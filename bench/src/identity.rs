@@ -5,7 +5,7 @@
 
 use crate::route::{certificates, private_key};
 use crate::{Attempt, Result};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -30,7 +30,7 @@ const KEY: &str = "leaf.key";
 /// Certificate and key in one file, as haproxy and hitch want it.
 const BUNDLE: &str = "leaf.pem";
 
-/// TLS 1.3 tickets that a far end gives: rustls' own default.
+/// TLS 1.3 tickets that a server gives where it gives any: rustls' own default.
 const TICKETS: usize = 2;
 
 /// The one cipher suite of a run; the key exchange is X25519.
@@ -41,6 +41,25 @@ pub enum Suite {
     Aes128,
     /// TLS_AES_256_GCM_SHA384.
     Aes256,
+}
+
+/// What TLS legs do beyond the least.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Manners {
+    /// Neither demands a certificate of clients nor shows one to servers
+    #[arg(long)]
+    pub anonymous: bool,
+    /// Gives clients tickets to resume with
+    #[arg(long)]
+    pub tickets: bool,
+}
+
+impl Manners {
+    /// Certificates on both sides and no tickets: as on the way from an API server to a kubelet.
+    pub const MUTUAL: Self = Self {
+        anonymous: false,
+        tickets: false,
+    };
 }
 
 /// A directory with a CA and one leaf, for 127.0.0.1 and for both roles.
@@ -109,18 +128,30 @@ impl Identity {
     /// # Errors
     /// If the certificates cannot be read or used.
     pub fn server(&self) -> Result<Arc<ServerConfig>> {
+        self.server_with(Manners::MUTUAL)
+    }
+
+    /// A server with other manners.
+    pub(crate) fn server_with(&self, manners: Manners) -> Result<Arc<ServerConfig>> {
         let provider = Arc::new(self.provider());
-        let clients = WebPkiClientVerifier::builder_with_provider(
-            Arc::new(self.roots()?),
-            Arc::clone(&provider),
-        )
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let clients = match manners.anonymous {
+            true => WebPkiClientVerifier::no_client_auth(),
+            false => WebPkiClientVerifier::builder_with_provider(
+                Arc::new(self.roots()?),
+                Arc::clone(&provider),
+            )
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?,
+        };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(clients)
             .with_single_cert(self.chain()?, self.key()?)?;
         config.send_tls13_tickets = 0;
+        if manners.tickets {
+            config.send_tls13_tickets = TICKETS;
+            config.ticketer = ring::Ticketer::new()?;
+        }
         config.enable_secret_extraction = true;
         Ok(Arc::new(config))
     }
@@ -153,10 +184,18 @@ impl Identity {
     /// # Errors
     /// If the certificates cannot be read or used.
     pub fn client(&self) -> Result<Arc<ClientConfig>> {
-        let mut config = ClientConfig::builder_with_provider(Arc::new(self.provider()))
+        self.client_with(Manners::MUTUAL)
+    }
+
+    /// A client with other manners.
+    pub(crate) fn client_with(&self, manners: Manners) -> Result<Arc<ClientConfig>> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(self.provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(self.roots()?)
-            .with_client_auth_cert(self.chain()?, self.key()?)?;
+            .with_root_certificates(self.roots()?);
+        let mut config = match manners.anonymous {
+            true => builder.with_no_client_auth(),
+            false => builder.with_client_auth_cert(self.chain()?, self.key()?)?,
+        };
         config.resumption = Resumption::disabled();
         config.enable_secret_extraction = true;
         Ok(Arc::new(config))

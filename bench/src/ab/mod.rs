@@ -11,7 +11,7 @@ pub use report::Report;
 
 use crate::child::Child;
 use crate::cpu::{Cores, CpuClock};
-use crate::identity::{Identity, Suite};
+use crate::identity::{Identity, Manners, Suite};
 use crate::load::{self, Content, Direction, Field, Outcome, Workload};
 use crate::machine::{Machine, Watch};
 use crate::proxy::{Kind, Spec};
@@ -149,7 +149,9 @@ impl<'a> Bout<'a> {
                 socket: directory.path().join(name),
                 identity: directory.path().to_path_buf(),
                 suite: options.suite,
-                core: cores.proxy,
+                listen: None,
+                core: vec![cores.proxy],
+                manners: Manners::MUTUAL,
             };
             Corner::start(&spec, program, tls)
         };

@@ -1,16 +1,14 @@
 //! `eyesplice-load ab`.
 
-use super::fleet::{Places, Running};
-use super::report::{CellReport, ContestReport};
+use super::places::Places;
+use super::rounds::contest;
 use super::scenario::{Cell, Proxy, Scenario};
-use crate::cpu::{self, Cores};
+use crate::cpu;
 use crate::identity::Suite;
-use crate::machine::{Machine, Watch};
 use crate::relay::LineOptions;
-use crate::report::Progress;
 use crate::route::RouteOptions;
-use crate::run::{Ends, FarEnd, Outcome, Plan, ceiling, in_turn, measure, runtime};
-use crate::work::{Work, WorkOptions};
+use crate::run::{FarEnd, runtime};
+use crate::work::WorkOptions;
 use crate::{Attempt, Error, Result, results};
 use clap::{Args, Parser};
 use eyesplice_sys::limits;
@@ -50,7 +48,7 @@ pub struct ContestOptions {
     /// The line between proxies and far end; overrules the scenario's
     #[command(flatten)]
     pub line: LineOptions,
-    /// Cores of the proxies [default: the last one]
+    /// Cores of the proxies, one for each worker [default: the last ones]; the generator gets the others
     #[arg(long, value_name = "CORE", value_delimiter = ',')]
     pub proxy_cores: Vec<usize>,
     /// Writes `DATE-NAME.json`, `.md` and `.svg` into this directory
@@ -72,17 +70,10 @@ struct Line {
 pub fn run(options: &ContestOptions) -> Result<()> {
     limits::raise_open_files().attempt("raise the limit of open files")?;
     let scenario = scenario(options)?;
-    let cores = Cores::split()?;
-    let proxies = match options.proxy_cores.as_slice() {
-        [] => vec![cores.proxy],
-        chosen => chosen.to_vec(),
-    };
-    let places = Places {
-        proxies: &proxies,
-        generators: &cores.generators,
-    };
-    cpu::pin(places.generators)?;
-    let report = runtime(cores.generators.len())?.block_on(contest(&scenario, &places))?;
+    let most = scenario.proxies.iter().map(Proxy::workers).max();
+    let places = Places::choose(&cpu::allowed()?, &options.proxy_cores, most.unwrap_or(1))?;
+    cpu::pin(&places.generators)?;
+    let report = runtime(places.generators.len())?.block_on(contest(&scenario, &places))?;
     print!("{report}");
     if let Some(directory) = &options.output {
         for path in results::write(&report, &scenario.name, directory)? {
@@ -104,6 +95,10 @@ fn scenario(options: &ContestOptions) -> Result<Scenario> {
     scenario.duration = options.duration.unwrap_or(scenario.duration);
     if options.line.delay.is_some() {
         scenario.line = options.line.clone();
+    }
+    for proxy in &mut scenario.proxies {
+        let workers = proxy.workers.unwrap_or(options.proxy_cores.len().max(1));
+        proxy.workers = Some(workers);
     }
     if !options.among.is_empty() {
         scenario
@@ -145,6 +140,8 @@ fn from_words(options: &ContestOptions) -> Result<Scenario> {
             },
             far_end: FarEnd::Plain,
             pids: Vec::new(),
+            workers: None,
+            against: None,
             skip: Default::default(),
         })
     };
@@ -161,91 +158,9 @@ fn from_words(options: &ContestOptions) -> Result<Scenario> {
         warm_up: Duration::from_millis(300),
         suite: Suite::default(),
         line: LineOptions::default(),
+        fresh: false,
         proxies: options.proxies.iter().map(proxy).collect::<Result<_>>()?,
         works: options.works.iter().map(work).collect::<Result<_>>()?,
         directory: PathBuf::from("."),
     })
-}
-
-/// All rounds of a scenario.
-async fn contest(scenario: &Scenario, places: &Places<'_>) -> Result<ContestReport> {
-    let generators = places.generators.len();
-    let ends = Ends::start(
-        None,
-        scenario.suite,
-        [None, None],
-        &scenario.line,
-        generators,
-    )?;
-    let watch = Watch::start();
-    let own = cpu::CpuClock::of(0)?;
-    let mut fleet = Vec::new();
-    for (index, spec) in scenario.proxies.iter().enumerate() {
-        fleet.push(Running::start(spec, index, scenario, &ends, places).await?);
-    }
-    let mut cells = Vec::new();
-    for cell in &scenario.works {
-        let works: Vec<Work> = cell
-            .works()
-            .iter()
-            .map(WorkOptions::resolve)
-            .collect::<Result<_>>()?;
-        for (name, works) in in_turn(works) {
-            cells.push((name, works));
-        }
-    }
-    let plan = Plan {
-        works: Vec::new(),
-        warm_up: scenario.warm_up,
-        duration: scenario.duration,
-        interval: scenario.duration,
-        patience: Duration::from_secs(10),
-    };
-    let progress = Progress::new(&scenario.title);
-    let mut reports: Vec<_> = cells
-        .iter()
-        .map(|(name, works)| CellReport::new(name, works, fleet.iter().map(|one| &one.spec)))
-        .collect();
-    let turns = scenario.rounds * cells.len() * fleet.len();
-    let mut turn = 0_usize;
-    for round in 0..scenario.rounds {
-        for ((name, works), report) in cells.iter().zip(&mut reports) {
-            for at in 0..fleet.len() {
-                // Who is first changes with the round.
-                let index = (at + round) % fleet.len();
-                turn += 1;
-                progress.name(&format!("{name}: {}", fleet[index].spec.name));
-                progress.share(turn as f64 / turns as f64);
-                if !fleet[index].spec.skip.contains_key(name) {
-                    let outcome = one(&fleet[index], &ends, &plan.of(works.clone())).await?;
-                    report.add(index, outcome);
-                }
-            }
-        }
-    }
-    for ((_, works), report) in cells.iter().zip(&mut reports) {
-        let first = &fleet[0];
-        let target = ends.target(first.spec.far_end);
-        let plan = plan.of(works.clone());
-        // Only where a direct connection does the same work at both ends.
-        if (first.spec.far_end == FarEnd::Tls) == first.route.has_tls() && !report.is_idle() {
-            report.direct(&ceiling(&ends.bench, &first.route, &target, &plan).await?);
-        }
-    }
-    progress.done();
-    let used: f64 = fleet
-        .iter()
-        .map(|one| one.watched.usage().cpu_seconds)
-        .sum();
-    Ok(ContestReport::new(
-        scenario,
-        Machine::here(),
-        watch.end(own.used()?.as_secs_f64() + used),
-        ends.used(&scenario.line)?,
-        reports,
-    ))
-}
-
-async fn one(running: &Running, ends: &Ends, plan: &Plan) -> Result<Outcome> {
-    measure(&ends.bench, &running.route, &running.watched, plan, |_| {}).await
 }

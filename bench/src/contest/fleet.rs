@@ -1,10 +1,11 @@
-//! Starts the proxies of a scenario, each with its files, on the proxies' core, and ends them.
+//! Starts the proxies of a scenario, each with its files, on its cores, and ends them.
 
+use super::places::Places;
 use super::scenario::{Proxy, Scenario, expand};
 use crate::cpu;
 use crate::meter::Watched;
 use crate::route::Route;
-use crate::run::Ends;
+use crate::run::{Ends, probe};
 use crate::{Attempt, Error, Result};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -27,33 +28,33 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 /// A proxy that runs; ends when dropped.
 pub(crate) struct Running {
-    pub(crate) spec: Proxy,
+    name: String,
     pub(crate) route: Arc<Route>,
     pub(crate) watched: Watched,
     process: Option<Child>,
     log: PathBuf,
 }
 
-/// Which cores do what.
-pub(crate) struct Places<'a> {
-    pub(crate) proxies: &'a [usize],
-    pub(crate) generators: &'a [usize],
-}
-
 impl Running {
-    /// Starts a proxy of a scenario, and waits until it can be dialled.
+    /// Starts a proxy of a scenario with so many workers, waits until it carries a stream, and binds all of
+    /// its threads to its cores: some bind themselves to others.
     pub(crate) async fn start(
         spec: &Proxy,
-        index: usize,
+        workers: usize,
         scenario: &Scenario,
         ends: &Ends,
-        places: &Places<'_>,
+        places: &Places,
     ) -> Result<Self> {
         let directory = ends.directory.path();
-        let own = directory.join(format!("proxy-{index}"));
-        std::fs::create_dir_all(&own).attempt(format!("make {}", own.display()))?;
+        // A directory of its own each time: the sockets of an earlier one may lie there still.
+        let own = tempfile::Builder::new()
+            .prefix("proxy-")
+            .tempdir_in(directory)
+            .attempt("make a proxy's directory")?
+            .keep();
         let target = ends.target(spec.far_end);
-        let values = values(directory, &own, &target, places)?;
+        let cores = places.of(workers);
+        let values = values(directory, &own, &target, cores)?;
         for (name, template) in &spec.files {
             let from = scenario.directory.join(template);
             let text =
@@ -72,9 +73,9 @@ impl Running {
         let process = match command.split_first() {
             None => None,
             Some((program, arguments)) => {
-                cpu::pin(places.proxies)?;
+                cpu::pin(cores)?;
                 let started = spawn(program, arguments, &own, &log);
-                cpu::pin(places.generators)?;
+                cpu::pin(&places.generators)?;
                 Some(started?)
             }
         };
@@ -83,21 +84,30 @@ impl Running {
             .map(Child::id)
             .chain(spec.pids.iter().copied());
         let mut running = Self {
-            spec: spec.clone(),
+            name: spec.name.clone(),
             route: Arc::new(Route::new(&route, &target, &ends.identity)?),
             watched: Watched::new(pids.collect()),
             process,
             log,
         };
-        running.ready().await?;
+        running.ready(ends).await?;
+        // What was running before this is bound as its owner wants it.
+        if running.process.is_some() {
+            for thread in running.watched.threads().into_keys() {
+                cpu::confine(thread, cores)?;
+            }
+        }
         Ok(running)
     }
 
-    async fn ready(&mut self) -> Result<()> {
+    /// Waits until a byte came back: a proxy listens before it has workers, and before they have bound
+    /// themselves to cores.
+    async fn ready(&mut self, ends: &Ends) -> Result<()> {
         let until = Instant::now() + START;
         loop {
-            let error = match tokio::time::timeout(START, self.route.open()).await {
-                Ok(Ok(_)) => return Ok(()),
+            let probe = probe(&ends.bench, &self.route);
+            let error = match tokio::time::timeout(START, probe).await {
+                Ok(Ok(())) => return Ok(()),
                 Ok(Err(error)) => error.chain(),
                 Err(_) => "no answer".into(),
             };
@@ -109,7 +119,7 @@ impl Running {
                 let said = std::fs::read_to_string(&self.log).unwrap_or_default();
                 return Err(Error::Unfit(format!(
                     "proxy {} does not carry a stream: {error}; it said: {}",
-                    self.spec.name,
+                    self.name,
                     said.trim()
                 )));
             }
@@ -160,7 +170,7 @@ fn values(
     directory: &Path,
     own: &Path,
     target: &str,
-    places: &Places<'_>,
+    cores: &[usize],
 ) -> Result<Vec<(&'static str, String)>> {
     let program = std::env::current_exe().attempt("find the path of this program")?;
     let eyesplice = match std::env::var("EYESPLICE") {
@@ -168,7 +178,7 @@ fn values(
         Err(_) => program.with_file_name("eyesplice").display().to_string(),
     };
     let (host, port) = target.rsplit_once(':').unwrap_or((target, ""));
-    let core = places.proxies.first().copied().unwrap_or(0);
+    let names: Vec<_> = cores.iter().map(ToString::to_string).collect();
     Ok(vec![
         ("dir", own.display().to_string()),
         ("certs", directory.display().to_string()),
@@ -177,8 +187,8 @@ fn values(
         ("target", target.to_string()),
         ("target_host", host.to_string()),
         ("target_port", port.to_string()),
-        ("core", core.to_string()),
-        ("workers", places.proxies.len().to_string()),
+        ("cores", names.join(",")),
+        ("workers", cores.len().to_string()),
         (
             "peers",
             std::env::var("PEERS").unwrap_or_else(|_| "/usr".into()),

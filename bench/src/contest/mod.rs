@@ -4,8 +4,11 @@
 mod bars;
 mod command;
 mod fleet;
+mod places;
 mod report;
+mod rounds;
 mod scenario;
+mod table;
 
 pub use command::{ContestOptions, run};
 pub(crate) use report::ContestReport;

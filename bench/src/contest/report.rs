@@ -1,10 +1,12 @@
 //! The result of a contest: JSON for tools, Markdown for people, and a plot.
 
+use super::places::Places;
 use super::scenario::{Proxy, Scenario};
+use super::table;
 use crate::identity::Suite;
 use crate::machine::{Machine, Quiet};
 use crate::relay::Used;
-use crate::run::{Measured, Outcome};
+use crate::run::Measured;
 use crate::stats::Summary;
 use crate::work::{Work, Workload};
 use crate::{Error, Result};
@@ -12,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 
-/// From this share of its cores on the generator may have been the limit.
-const BUSY: f64 = 0.95;
+/// Bytes of an answer from which on round trips are a transfer, and compared by CPU time per byte.
+const TRANSFER: u32 = 64 * 1024;
 
 /// A whole contest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +29,10 @@ pub(crate) struct ContestReport {
     pub(crate) suite: Suite,
     #[serde(default)]
     pub(crate) far_end: Used,
+    /// Whether proxies were started anew for each turn.
+    pub(crate) fresh: bool,
+    /// Cores of clients and far end.
+    pub(crate) generator_cores: Vec<usize>,
     pub(crate) cells: Vec<CellReport>,
 }
 
@@ -37,8 +43,10 @@ pub(crate) struct CellReport {
     pub(crate) works: Vec<Work>,
     /// By which figure proxies are compared.
     pub(crate) figure: Figure,
-    /// The work without a proxy.
-    pub(crate) direct: Option<Measured>,
+    /// The cell that each proxy's figure is to be compared with: the same without stalled readers.
+    pub(crate) alone: Option<String>,
+    /// The work without a proxy: in each round, or in the first alone.
+    pub(crate) direct: Vec<Measured>,
     pub(crate) proxies: Vec<Entry>,
 }
 
@@ -46,6 +54,7 @@ pub(crate) struct CellReport {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) proxy: String,
+    pub(crate) cores: Vec<usize>,
     /// Why it was left out.
     pub(crate) skipped: Option<String>,
     pub(crate) rounds: Vec<Measured>,
@@ -53,6 +62,18 @@ pub(crate) struct Entry {
     /// Of the figure.
     pub(crate) figure: Summary,
     /// The first proxy's figure by this one's, within each round.
+    pub(crate) ratio: Summary,
+    /// Throughput by that of the direct connection.
+    pub(crate) of_direct: Option<Summary>,
+    /// What the figure grows by, where something else changes than the proxy.
+    pub(crate) growth: Option<Growth>,
+}
+
+/// A proxy's figure by one of the same round that is to be compared with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Growth {
+    /// The other proxy of the same cell, or the other cell of the same proxy.
+    pub(crate) of: String,
     pub(crate) ratio: Summary,
 }
 
@@ -72,15 +93,20 @@ pub(crate) enum Figure {
 
 impl Figure {
     fn of_works(works: &[Work]) -> Self {
-        match works.first().map(|work| work.workload) {
-            Some(Workload::Bulk | Workload::Stalled) => Self::CpuPerGib,
-            Some(Workload::Stall) => Self::P99,
-            Some(Workload::Idle) => Self::RssPerStream,
+        let Some(first) = works.first() else {
+            return Self::CpuPerOperation;
+        };
+        match first.workload {
+            Workload::Bulk | Workload::Stalled => Self::CpuPerGib,
+            Workload::Rr if first.answer >= TRANSFER => Self::CpuPerGib,
+            Workload::Stall => Self::P99,
+            Workload::Idle => Self::RssPerStream,
             _ => Self::CpuPerOperation,
         }
     }
 
-    fn of(self, measured: &Measured) -> f64 {
+    /// Its value in one round.
+    pub(crate) fn of(self, measured: &Measured) -> f64 {
         match self {
             Self::CpuPerGib => measured.cpu_per_gib,
             Self::CpuPerOperation => measured.cpu_us_per_operation,
@@ -101,84 +127,116 @@ impl Figure {
 }
 
 impl CellReport {
-    pub(super) fn new<'a>(
+    /// A cell without figures yet; `alone` names the one that it is compared with.
+    pub(super) fn new(
         name: &str,
         works: &[Work],
-        proxies: impl Iterator<Item = &'a Proxy>,
+        proxies: &[Proxy],
+        alone: Option<String>,
     ) -> Self {
+        let entry = |proxy: &Proxy| Entry {
+            proxy: proxy.name.clone(),
+            cores: Vec::new(),
+            skipped: proxy.skip.get(name).cloned(),
+            rounds: Vec::new(),
+            failures: Vec::new(),
+            figure: Summary::default(),
+            ratio: Summary::default(),
+            of_direct: None,
+            growth: None,
+        };
         Self {
             name: name.into(),
             works: works.to_vec(),
             figure: Figure::of_works(works),
-            direct: None,
-            proxies: proxies
-                .map(|proxy| Entry {
-                    proxy: proxy.name.clone(),
-                    skipped: proxy.skip.get(name).cloned(),
-                    rounds: Vec::new(),
-                    failures: Vec::new(),
-                    figure: Summary::default(),
-                    ratio: Summary::default(),
-                })
-                .collect(),
+            alone,
+            direct: Vec::new(),
+            proxies: proxies.iter().map(entry).collect(),
         }
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.works
-            .iter()
-            .any(|work| work.workload == Workload::Idle)
+    fn is(&self, workload: Workload) -> bool {
+        self.works.iter().any(|work| work.workload == workload)
     }
 
-    pub(super) fn add(&mut self, proxy: usize, outcome: Outcome) {
+    /// Whether the direct connection is to be measured (again): of a transfer in each round, since it is
+    /// compared with that; of anything else once, as what the generator can do.
+    pub(super) fn wants_direct(&self) -> bool {
+        !self.is(Workload::Idle) && (self.is(Workload::Bulk) || self.direct.is_empty())
+    }
+
+    pub(super) fn add(&mut self, proxy: usize, measured: Measured, failures: Vec<String>) {
         if let Some(entry) = self.proxies.get_mut(proxy) {
-            entry.rounds.push(outcome.measured());
-            entry.failures.extend(outcome.failures);
+            entry.rounds.push(measured);
+            entry.failures.extend(failures);
         }
     }
 
-    pub(super) fn direct(&mut self, outcome: &Outcome) {
-        self.direct = Some(outcome.measured());
+    /// Notes why a proxy did not take part in a round.
+    pub(super) fn fail(&mut self, proxy: usize, why: String) {
+        if let Some(entry) = self.proxies.get_mut(proxy) {
+            entry.failures.push(why);
+        }
     }
 
     /// Medians and ratios of what was added.
     fn settle(&mut self) {
         let figure = self.figure;
-        let first: Vec<_> = self
-            .proxies
-            .first()
-            .map(|entry| entry.rounds.iter().map(|round| figure.of(round)).collect())
-            .unwrap_or_default();
+        let first = self.proxies.first().map(|entry| entry.rounds.clone());
+        let first = first.unwrap_or_default();
+        let compared = self.is(Workload::Bulk) && !self.direct.is_empty();
         for entry in &mut self.proxies {
-            let own: Vec<_> = entry.rounds.iter().map(|round| figure.of(round)).collect();
-            let ratios: Vec<_> = first
-                .iter()
-                .zip(&own)
-                .filter(|(_, own)| **own > 0.0)
-                .map(|(first, own)| first / own)
-                .collect();
-            entry.figure = Summary::of(&own);
-            entry.ratio = Summary::of(&ratios);
+            entry.figure = entry.summary(|round| figure.of(round));
+            entry.ratio = ratios(&first, &entry.rounds, |round| figure.of(round));
+            entry.of_direct =
+                compared.then(|| ratios(&entry.rounds, &self.direct, |round| round.gib_per_second));
         }
     }
 }
 
 impl Entry {
+    /// Of a figure, over the rounds.
+    pub(crate) fn summary(&self, figure: impl Fn(&Measured) -> f64) -> Summary {
+        Summary::of(&self.rounds.iter().map(figure).collect::<Vec<_>>())
+    }
+
     /// The median over the rounds.
     pub(crate) fn median(&self, figure: impl Fn(&Measured) -> f64) -> f64 {
-        Summary::of(&self.rounds.iter().map(figure).collect::<Vec<_>>()).median
+        self.summary(figure).median
     }
+}
+
+/// A figure of one by that of another in the same round, of all rounds that both have.
+pub(crate) fn ratios(
+    ones: &[Measured],
+    others: &[Measured],
+    figure: impl Fn(&Measured) -> f64,
+) -> Summary {
+    let pairs = ones.iter().zip(others);
+    let ratios: Vec<_> = pairs
+        .map(|(one, other)| (figure(one), figure(other)))
+        .filter(|(one, other)| *one > 0.0 && *other > 0.0)
+        .map(|(one, other)| one / other)
+        .collect();
+    Summary::of(&ratios)
 }
 
 impl ContestReport {
     pub(super) fn new(
         scenario: &Scenario,
+        places: &Places,
         machine: Machine,
         quiet: Quiet,
         far_end: Used,
         mut cells: Vec<CellReport>,
     ) -> Self {
-        cells.iter_mut().for_each(CellReport::settle);
+        for cell in &mut cells {
+            for (entry, proxy) in cell.proxies.iter_mut().zip(&scenario.proxies) {
+                entry.cores = places.of(proxy.workers()).to_vec();
+            }
+            cell.settle();
+        }
+        grow(&mut cells, &scenario.proxies);
         Self {
             title: scenario.title.clone(),
             machine,
@@ -187,6 +245,8 @@ impl ContestReport {
             seconds: scenario.duration.as_secs_f64(),
             suite: scenario.suite,
             far_end,
+            fresh: scenario.fresh,
+            generator_cores: places.generators.clone(),
             cells,
         }
     }
@@ -210,6 +270,42 @@ impl ContestReport {
     pub(super) fn draw(&self, path: &Path) -> Result<()> {
         super::bars::draw(self, path)
     }
+
+    /// Proxies that have a core in common with the generator.
+    fn sharing(&self) -> Vec<&str> {
+        let proxies = self.cells.first().map(|cell| cell.proxies.as_slice());
+        let shares = |entry: &&Entry| {
+            let mut cores = entry.cores.iter();
+            cores.any(|core| self.generator_cores.contains(core))
+        };
+        let sharing = proxies.unwrap_or_default().iter().filter(shares);
+        sharing.map(|entry| entry.proxy.as_str()).collect()
+    }
+}
+
+/// Compares each cell with the one without stalled readers, and proxies with those that they are `against`.
+fn grow(cells: &mut [CellReport], proxies: &[Proxy]) {
+    let before = cells.to_vec();
+    for cell in cells {
+        let alone = cell.alone.as_ref();
+        let alone = alone.and_then(|name| before.iter().find(|other| other.name == *name));
+        let beside = cell.proxies.clone();
+        for (index, (entry, proxy)) in cell.proxies.iter_mut().zip(proxies).enumerate() {
+            let base = match (alone, &proxy.against) {
+                (Some(alone), _) => alone.proxies.get(index).map(|base| (&alone.name, base)),
+                (None, Some(name)) => beside
+                    .iter()
+                    .find(|base| base.proxy == *name)
+                    .map(|base| (name, base)),
+                (None, None) => None,
+            };
+            let figure = cell.figure;
+            entry.growth = base.map(|(of, base)| Growth {
+                of: of.clone(),
+                ratio: ratios(&entry.rounds, &base.rounds, |round| figure.of(round)),
+            });
+        }
+    }
 }
 
 impl fmt::Display for ContestReport {
@@ -218,91 +314,30 @@ impl fmt::Display for ContestReport {
         self.machine.fmt(f)?;
         writeln!(
             f,
-            "- work: {} interleaved rounds of {} s for each proxy and cell, cipher {:?}, proxies on a core of \
-             their own, every byte checked",
-            self.rounds, self.seconds, self.suite
+            "- work: {} interleaved rounds of {} s for each proxy and cell, cipher {:?}, every byte checked{}",
+            self.rounds,
+            self.seconds,
+            self.suite,
+            if self.fresh {
+                ", proxies started anew for each turn"
+            } else {
+                ""
+            }
         )?;
+        write!(f, "- cores: generator on {:?}", self.generator_cores)?;
+        match self.sharing().as_slice() {
+            [] => writeln!(f, ", proxies on others")?,
+            sharing => writeln!(
+                f,
+                "; **these share a core with it: {}**",
+                sharing.join("; ")
+            )?,
+        }
         self.quiet.fmt(f)?;
         self.far_end.fmt(f)?;
-        writeln!(
-            f,
-            "\nMedians over the rounds, ± the median deviation. *Ratio*: the first proxy's figure by this \
-             one's, median of the rounds. *Generator*: its share of its cores; **from 95 % on** throughput is its \
-             own, and the proxy's CPU figures are those of a proxy that waits now and then."
-        )?;
+        writeln!(f, "\n{}", table::LEGEND)?;
         self.cells.iter().try_for_each(|cell| cell.fmt(f))
     }
-}
-
-impl fmt::Display for CellReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n## {}\n", self.name)?;
-        writeln!(
-            f,
-            "| proxy | {} | ratio | GiB/s | operations/s | p50 µs | p99 µs | p99.99 µs | MiB | generator |",
-            self.figure.unit()
-        )?;
-        writeln!(f, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
-        for entry in &self.proxies {
-            entry.row(f)?;
-        }
-        if let Some(direct) = &self.direct {
-            writeln!(
-                f,
-                "| no proxy | | | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} | | {} |",
-                direct.gib_per_second,
-                direct.operations_per_second,
-                direct.p50,
-                direct.p99,
-                direct.p99_99,
-                share(direct.generator_share)
-            )?;
-        }
-        for entry in self
-            .proxies
-            .iter()
-            .filter(|entry| !entry.failures.is_empty())
-        {
-            writeln!(
-                f,
-                "\n**{}: {} failures, the first: {}**",
-                entry.proxy,
-                entry.failures.len(),
-                entry.failures[0]
-            )?;
-        }
-        Ok(())
-    }
-}
-
-impl Entry {
-    fn row(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(why) = &self.skipped {
-            return writeln!(f, "| {} | {why} | | | | | | | | |", self.proxy);
-        }
-        let digits = if self.figure.median < 10.0 { 3 } else { 0 };
-        writeln!(
-            f,
-            "| {} | {:.digits$} ± {:.digits$} | {:.2} ± {:.2} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {} |",
-            self.proxy,
-            self.figure.median,
-            self.figure.deviation,
-            self.ratio.median,
-            self.ratio.deviation,
-            self.median(|round| round.gib_per_second),
-            self.median(|round| round.operations_per_second),
-            self.median(|round| round.p50),
-            self.median(|round| round.p99),
-            self.median(|round| round.p99_99),
-            self.median(|round| round.peak_rss) / f64::from(1 << 20),
-            share(self.median(|round| round.generator_share)),
-        )
-    }
-}
-
-fn share(share: f64) -> String {
-    let mark = if share >= BUSY { "**" } else { "" };
-    format!("{mark}{:.0} %{mark}", 100.0 * share)
 }
 
 #[cfg(test)]
@@ -315,9 +350,12 @@ mod tests {
                 "rate":null,"arrivals":"constant","ask":1,"answer":1,"slots":1}"#,
         )
         .unwrap();
-        let proxies: Vec<Proxy> =
-            serde_saphyr::from_str("[{name: ours}, {name: theirs}, {name: absent}]").unwrap();
-        CellReport::new("bulk", &[work], proxies.iter())
+        CellReport::new("bulk", &[work], &proxies(), None)
+    }
+
+    fn proxies() -> Vec<Proxy> {
+        serde_saphyr::from_str("[{name: ours}, {name: theirs, against: ours}, {name: absent}]")
+            .unwrap()
     }
 
     fn round(cpu_per_gib: f64) -> Measured {
@@ -343,7 +381,35 @@ mod tests {
     }
 
     #[test]
-    fn busy_generator_is_shown() {
-        assert_eq!([share(0.5), share(0.97)], ["50 %", "**97 %**"]);
+    fn throughput_is_compared_with_the_direct_connection_of_its_round() {
+        let fast = |gib_per_second| Measured {
+            gib_per_second,
+            ..Measured::default()
+        };
+        let mut cell = cell();
+        assert!(cell.wants_direct());
+        cell.proxies[0].rounds = [1.0, 0.1].map(fast).to_vec();
+        cell.direct = [2.0, 0.2].map(fast).to_vec();
+        cell.settle();
+        let of_direct = cell.proxies[0].of_direct.as_ref().unwrap();
+        assert_eq!((of_direct.median, of_direct.deviation), (0.5, 0.0));
+    }
+
+    #[test]
+    fn growth_is_by_the_proxy_that_is_named_or_by_the_cell_without_stalled_readers() {
+        let mut alone = cell();
+        alone.name = "alone".into();
+        alone.proxies[0].rounds = [1.0, 2.0].map(round).to_vec();
+        alone.proxies[1].rounds = [1.1, 2.2].map(round).to_vec();
+        let mut beside = alone.clone();
+        beside.alone = Some("alone".into());
+        beside.proxies[0].rounds = [1.5, 3.0].map(round).to_vec();
+        let mut cells = [alone, beside];
+        grow(&mut cells, &proxies());
+        assert!(cells[0].proxies[0].growth.is_none());
+        let named = cells[0].proxies[1].growth.as_ref().unwrap();
+        assert_eq!((named.of.as_str(), named.ratio.median), ("ours", 1.1));
+        let without = cells[1].proxies[0].growth.as_ref().unwrap();
+        assert_eq!((without.of.as_str(), without.ratio.median), ("alone", 1.5));
     }
 }

@@ -30,6 +30,9 @@ pub(crate) struct Scenario {
     /// Between the proxies and the far end.
     #[serde(default)]
     pub(crate) line: LineOptions,
+    /// Starts proxies anew for each turn, where what an earlier one left would be measured too.
+    #[serde(default)]
+    pub(crate) fresh: bool,
     /// The first is the one that the others are compared with.
     pub(crate) proxies: Vec<Proxy>,
     /// Each is one cell, or several workloads at the same time.
@@ -59,6 +62,12 @@ pub(crate) struct Proxy {
     /// Processes to watch, if it runs already.
     #[serde(default)]
     pub(crate) pids: Vec<u32>,
+    /// Its workers, each with a core; none given: as many as --proxy-cores names, or one.
+    #[serde(default)]
+    pub(crate) workers: Option<usize>,
+    /// Another proxy of the scenario: by how much this one's figure is larger than that one's is shown.
+    #[serde(default)]
+    pub(crate) against: Option<String>,
     /// Cells that it cannot do, and why.
     #[serde(default)]
     pub(crate) skip: BTreeMap<String, String>,
@@ -72,6 +81,13 @@ pub(crate) enum Cell {
     Mix(Vec<WorkOptions>),
     /// One.
     One(Box<WorkOptions>),
+}
+
+impl Proxy {
+    /// How many workers it has.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.unwrap_or(1)
+    }
 }
 
 impl Cell {
@@ -98,6 +114,18 @@ impl Scenario {
         let scenario: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
         if scenario.proxies.is_empty() || scenario.works.is_empty() || scenario.rounds == 0 {
             return Err("needs proxies, works and rounds, one each at least".into());
+        }
+        for proxy in &scenario.proxies {
+            let known = |name: &String| scenario.proxies.iter().any(|other| other.name == *name);
+            if proxy.workers == Some(0) {
+                return Err(format!("proxy {}: workers must be 1 or more", proxy.name));
+            }
+            if let Some(name) = proxy.against.as_ref().filter(|name| !known(name)) {
+                return Err(format!(
+                    "proxy {}: against names no proxy: {name}",
+                    proxy.name
+                ));
+            }
         }
         Ok(scenario)
     }
@@ -167,6 +195,10 @@ works:
         assert!(Scenario::parse(&SMALLEST.replace("title", "titel")).is_err());
         assert!(Scenario::parse(&format!("{SMALLEST}\nrounds: 0")).is_err());
         assert!(Scenario::parse(&format!("{SMALLEST}\nduration: 5")).is_err());
+        for wrong in ["workers: 0", "against: nobody"] {
+            let proxy = format!("name: direct, {wrong}");
+            assert!(Scenario::parse(&SMALLEST.replace("name: direct", &proxy)).is_err());
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub use peers::{ClientSpec, ServerSpec, clients, servers};
 
 use crate::child::Child;
 use crate::cpu::{self, Cores};
-use crate::identity::{Identity, Suite};
+use crate::identity::{Identity, Manners, Suite};
 use crate::machine::Machine;
 use crate::proxy::{Kind, Spec};
 use crate::{Attempt, Error, Result};
@@ -102,7 +102,9 @@ fn measure(kind: Kind, streams: usize, suite: Suite, cores: &Cores) -> Result<(M
         socket: socket.clone(),
         identity: path.to_path_buf(),
         suite,
-        core: cores.proxy,
+        listen: None,
+        core: vec![cores.proxy],
+        manners: Manners::MUTUAL,
     };
     let own = std::env::current_exe().attempt("find the path of this program")?;
     let mut gateway = Child::start("gateway", &own, &gateway.arguments())?;

@@ -2,18 +2,18 @@
 //! out, and a one-shot POLL_ADD when a socket has nothing or takes nothing. No limits, no deadlines,
 //! no counters, no record of what happened.
 
+use super::Door;
 use super::preamble::{ESTABLISHED, HEAD, target};
 use crate::{Attempt, Result};
 use eyesplice_sys::pipe::Pipe;
 use eyesplice_sys::splice;
 use io_uring::opcode::PollAdd;
 use io_uring::types::Fd;
-use socket2::Socket;
+use socket2::{Domain, Socket};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::os::unix::net::UnixListener;
 use std::thread;
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
@@ -24,8 +24,12 @@ const PIPE: usize = 1 << 20;
 ///
 /// # Errors
 /// If it cannot listen or start a thread.
-pub fn start(socket: &Path) -> Result<()> {
-    let listener = UnixListener::bind(socket).attempt("listen for the bare loop")?;
+pub fn start(door: &Door) -> Result<()> {
+    let listener = match door {
+        Door::Unix(path) => UnixListener::bind(path).map(Socket::from),
+        Door::Tcp(address) => TcpListener::bind(address).map(Socket::from),
+    };
+    let listener = listener.attempt("listen for the bare loop")?;
     listener
         .set_nonblocking(true)
         .attempt("set the listener non-blocking")?;
@@ -36,7 +40,7 @@ pub fn start(socket: &Path) -> Result<()> {
     Ok(())
 }
 
-fn serve(listener: &UnixListener) -> io::Result<()> {
+fn serve(listener: &Socket) -> io::Result<()> {
     let mut ring = tokio_uring::uring_builder();
     ring.setup_coop_taskrun()
         .setup_single_issuer()
@@ -60,8 +64,11 @@ fn serve(listener: &UnixListener) -> io::Result<()> {
     })
 }
 
-async fn stream(mut downstream: UnixStream) -> io::Result<()> {
+async fn stream(mut downstream: Socket) -> io::Result<()> {
     downstream.set_nonblocking(true)?;
+    if downstream.domain()? != Domain::UNIX {
+        downstream.set_tcp_nodelay(true)?;
+    }
     ready(&downstream, libc_poll::IN).await;
     let mut head = [0; HEAD];
     let read = downstream.read(&mut head)?;
@@ -70,7 +77,7 @@ async fn stream(mut downstream: UnixStream) -> io::Result<()> {
     upstream.set_nonblocking(true)?;
     upstream.set_nodelay(true)?;
     downstream.write_all(ESTABLISHED)?;
-    let (downstream, upstream) = (Socket::from(downstream), Socket::from(upstream));
+    let upstream = Socket::from(upstream);
     tokio::try_join!(
         direction(&downstream, &upstream),
         direction(&upstream, &downstream)

@@ -1,14 +1,16 @@
-//! The proxies under test, each behind the same door: a UNIX socket that takes HTTP CONNECT.
+//! The proxies under test, each behind the same door: a UNIX socket that takes HTTP CONNECT, or for the
+//! bare loop a TCP port that does.
 
 pub mod bare;
 pub mod eyesplice;
 mod preamble;
 pub mod tokio_rustls;
 
-use crate::identity::{Identity, Suite};
-use crate::{Attempt, Result, child, cpu};
+use crate::identity::{Identity, Manners, Suite};
+use crate::{Attempt, Error, Result, child, cpu};
 use clap::{Args, ValueEnum};
 use eyesplice_sys::limits;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Which proxy runs in a helper process.
@@ -48,15 +50,30 @@ pub struct Spec {
     /// Where it listens.
     #[arg(long)]
     pub socket: PathBuf,
+    /// Where the bare loop listens instead.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
     /// Directory of the certificates.
     #[arg(long)]
     pub identity: PathBuf,
     /// The cipher suite.
     #[arg(long)]
     pub suite: Suite,
-    /// The core that it is bound to.
-    #[arg(long)]
-    pub core: usize,
+    /// The cores that it is bound to; tokio-rustls has a worker for each, the others have one.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub core: Vec<usize>,
+    /// Of tokio-rustls.
+    #[command(flatten)]
+    pub manners: Manners,
+}
+
+/// Where clients come in.
+#[derive(Clone, Debug)]
+pub enum Door {
+    /// A UNIX socket.
+    Unix(PathBuf),
+    /// A TCP port.
+    Tcp(SocketAddr),
 }
 
 impl Spec {
@@ -65,13 +82,14 @@ impl Spec {
         let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
             value().map_or_else(String::new, |value| value.get_name().to_string())
         };
+        let cores: Vec<_> = self.core.iter().map(ToString::to_string).collect();
         vec![
             "proxy".into(),
             format!("--kind={}", name(&|| self.kind.to_possible_value())),
             format!("--socket={}", self.socket.display()),
             format!("--identity={}", self.identity.display()),
             format!("--suite={}", name(&|| self.suite.to_possible_value())),
-            format!("--core={}", self.core),
+            format!("--core={}", cores.join(",")),
         ]
     }
 }
@@ -81,16 +99,22 @@ impl Spec {
 /// # Errors
 /// If it does not start.
 pub fn run(spec: &Spec) -> Result<()> {
-    cpu::pin(&[spec.core])?;
+    if spec.listen.is_some() && spec.kind != Kind::Bare {
+        return Err(Error::Unfit(
+            "--listen is for --kind bare; the others listen on --socket".into(),
+        ));
+    }
+    cpu::pin(&spec.core)?;
     limits::raise_open_files().attempt("raise the limit of open files")?;
     let identity = Identity::open(&spec.identity, spec.suite);
     let plan = match spec.kind {
         Kind::Bare => {
-            bare::start(&spec.socket)?;
+            let socket = Door::Unix(spec.socket.clone());
+            bare::start(&spec.listen.map_or(socket, Door::Tcp))?;
             None
         }
         Kind::TokioRustls => {
-            tokio_rustls::start(&spec.socket, &identity)?;
+            tokio_rustls::start(&spec.socket, &identity, spec.manners, spec.core.len())?;
             None
         }
         Kind::EyespliceSplice => Some(eyesplice::Plan::Splice),

@@ -1,7 +1,8 @@
 //! What one writes first: tokio, tokio-rustls on both legs, `copy_bidirectional` with 64 KiB buffers.
 
 use super::preamble::{ESTABLISHED, HEAD, target};
-use crate::identity::Identity;
+use crate::identity::{Identity, Manners};
+use crate::run::runtime;
 use crate::{Attempt, Result};
 use std::io;
 use std::path::Path;
@@ -14,17 +15,14 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 /// Bytes of the copy buffer of each direction.
 const BUFFER: usize = 64 * 1024;
 
-/// Starts the proxy on a thread of its own: one worker, as the engine has.
+/// Starts the proxy: on one thread, or on tokio's scheduler of several for more workers than one.
 ///
 /// # Errors
 /// If it cannot listen or start a thread.
-pub fn start(socket: &Path, identity: &Identity) -> Result<()> {
-    let acceptor = TlsAcceptor::from(identity.server()?);
-    let connector = TlsConnector::from(identity.client()?);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .attempt("make a tokio runtime")?;
+pub fn start(socket: &Path, identity: &Identity, manners: Manners, workers: usize) -> Result<()> {
+    let acceptor = TlsAcceptor::from(identity.server_with(manners)?);
+    let connector = TlsConnector::from(identity.client_with(manners)?);
+    let runtime = runtime(workers)?;
     let listener = {
         let _entered = runtime.enter();
         UnixListener::bind(socket).attempt("listen for tokio-rustls")?

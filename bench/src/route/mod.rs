@@ -99,11 +99,6 @@ impl Route {
         }
     }
 
-    /// Whether TLS is spoken inside.
-    pub(crate) fn has_tls(&self) -> bool {
-        self.inner.is_some()
-    }
-
     /// Whether this is a way without a proxy.
     pub(crate) fn is_direct(&self) -> bool {
         self.via == Via::Direct

@@ -135,6 +135,16 @@ pub(crate) async fn measure(
     Ok(outcome(bench, &runs, &looks, logs, watched, failures))
 }
 
+/// Opens one stream, sees a byte pass each way, and ends it.
+///
+/// # Errors
+/// If that is not possible.
+pub(crate) async fn probe(bench: &Bench, route: &Arc<Route>) -> Result<()> {
+    let window = Window::new(Duration::ZERO, Duration::ZERO);
+    let task = Running::new(&Work::probe(), bench, window).task(bench, route, window, 0);
+    work::once(&task, window.begins).await
+}
+
 /// Waits until all streams have ended, or patience has.
 async fn finish(
     tasks: &mut JoinSet<(Result<()>, String)>,

@@ -6,7 +6,7 @@ mod outcome;
 
 pub(crate) use command::{Ends, FarEnd, ceiling, in_turn, runtime};
 pub use command::{RunOptions, run};
-pub(crate) use measure::{Bench, Plan, measure};
+pub(crate) use measure::{Bench, Plan, measure, probe};
 pub(crate) use outcome::{Measured, Outcome, Part, Row};
 
 #[cfg(test)]

@@ -74,6 +74,7 @@ pub(crate) struct Row {
 
 /// The figures by which proxies are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Measured {
     pub(crate) gib_per_second: f64,
     pub(crate) operations_per_second: f64,
@@ -91,6 +92,12 @@ pub(crate) struct Measured {
     pub(crate) peak_rss: f64,
     /// CPU seconds of the generator per second and core.
     pub(crate) generator_share: f64,
+    /// TLS handshakes that resumed a session, of all.
+    pub(crate) resumed_share: f64,
+    /// Operations done by operations due, in an open loop.
+    pub(crate) done_share: f64,
+    /// CPU time of the busiest worker by that of all workers; none known where there is only one.
+    pub(crate) busiest_worker: f64,
 }
 
 impl Outcome {
@@ -145,7 +152,17 @@ impl Outcome {
             rss_per_stream: rss_per_stream(&self.memory),
             peak_rss: self.peak_rss as f64,
             generator_share: self.generator_share(),
+            resumed_share: self.resumed_share(),
+            done_share: self.done().unwrap_or(0.0),
+            busiest_worker: 0.0,
         }
+    }
+
+    /// TLS handshakes that resumed a session, of all.
+    fn resumed_share(&self) -> f64 {
+        let resumed: u64 = self.parts.iter().map(|part| part.resumed_handshakes).sum();
+        let full: u64 = self.parts.iter().map(|part| part.full_handshakes).sum();
+        resumed as f64 / (resumed + full).max(1) as f64
     }
 }
 

@@ -15,6 +15,7 @@ mod turns;
 pub(crate) use idle::{Point, park};
 pub(crate) use options::Work;
 pub use options::{Direction, WorkOptions, Workload};
+pub(crate) use setup::once;
 pub(crate) use task::{Tally, Task};
 
 use crate::{Error, Result};

@@ -195,6 +195,21 @@ impl Workload {
 }
 
 impl Work {
+    /// One connection with a byte each way.
+    pub(crate) fn probe() -> Self {
+        Self {
+            name: "probe".into(),
+            workload: Workload::Setup,
+            connections: 1,
+            direction: Direction::default(),
+            rate: None,
+            arrivals: Arrivals::default(),
+            ask: 1,
+            answer: 1,
+            slots: SLOTS,
+        }
+    }
+
     /// The stalled readers of stall: a tenth as many as it has healthy ones, or one.
     pub(crate) fn stalled(&self) -> Self {
         Self {

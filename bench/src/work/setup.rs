@@ -8,14 +8,19 @@ use std::time::Instant;
 pub(super) async fn run(task: &Task) -> Result<()> {
     let mut pace = task.pace()?;
     while let Some(due) = task.next(&mut pace).await? {
-        let began = Instant::now();
-        let (mut incoming, mut out) = task.open().await?;
-        out.payload(task.work.ask).await?;
-        // Reading also takes the tickets that a later handshake resumes with.
-        incoming.payload(task.work.answer).await?;
-        task.done(due, began);
-        out.close().await?;
-        incoming.end().await?;
+        once(task, due).await?;
     }
     Ok(())
+}
+
+/// One connection, whose operation was due at an instant.
+pub(crate) async fn once(task: &Task, due: Instant) -> Result<()> {
+    let began = Instant::now();
+    let (mut incoming, mut out) = task.open().await?;
+    out.payload(task.work.ask).await?;
+    // Reading also takes the tickets that a later handshake resumes with.
+    incoming.payload(task.work.answer).await?;
+    task.done(due, began);
+    out.close().await?;
+    incoming.end().await
 }
