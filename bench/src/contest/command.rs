@@ -93,8 +93,10 @@ fn scenario(options: &ContestOptions) -> Result<Scenario> {
     };
     scenario.rounds = options.rounds.unwrap_or(scenario.rounds).max(1);
     scenario.duration = options.duration.unwrap_or(scenario.duration);
-    if options.line.delay.is_some() {
+    if let Some(delay) = options.line.delay {
         scenario.line = options.line.clone();
+        // Results of several delays lie side by side.
+        scenario.name = format!("{}-{}", scenario.name, humantime::format_duration(delay));
     }
     for proxy in &mut scenario.proxies {
         let workers = proxy.workers.unwrap_or(options.proxy_cores.len().max(1));
