@@ -69,20 +69,14 @@ impl fmt::Display for CellReport {
 
 impl CellReport {
     fn remarks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut named: Vec<_> = self
-            .proxies
-            .iter()
-            .filter_map(|entry| {
-                let growth = entry.growth.as_ref()?;
-                Some(match &self.alone {
-                    Some(alone) => format!("every proxy by itself in \"{alone}\""),
-                    None => format!("{} by {}", entry.proxy, growth.of),
-                })
-            })
-            .collect();
-        named.dedup();
-        if !named.is_empty() {
-            writeln!(f, "\nGrows by: {}.", named.join("; "))?;
+        let grows = self.proxies.iter().any(|entry| entry.growth.is_some());
+        match &self.alone {
+            Some(alone) => writeln!(f, "\nGrows by: each proxy by itself in \"{alone}\".")?,
+            None if grows => writeln!(
+                f,
+                "\nGrows by: each proxy by the one that the scenario has it `against`."
+            )?,
+            None => {}
         }
         for entry in &self.proxies {
             let done = entry.median(|round| round.done_share);

@@ -1,10 +1,14 @@
 //! Reports of the load harness: tables, JSON, HdrHistogram logs, SVG plots.
 
+mod engine;
 mod log;
 mod plot;
 mod progress;
 mod readme;
+mod rows;
 mod run;
+mod shows;
+mod source;
 
 pub(crate) use plot::{Axis, Chart, Series};
 pub(crate) use progress::Progress;

@@ -1,12 +1,14 @@
 //! Writes the performance section of the README from committed results.
 
+use super::engine::{Ab, Idle};
+use super::rows::ROWS;
+use super::shows::Line;
+use super::source::Source;
 use crate::contest::ContestReport;
-use crate::machine::Machine;
-use crate::stats::Summary;
 use crate::{Attempt, Error, Result};
 use clap::Args;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -27,47 +29,12 @@ pub struct ReadmeOptions {
     pub check: bool,
 }
 
-/// Of an engine A/B, what the section tells.
-#[derive(Deserialize)]
-struct Ab {
-    machine: Machine,
-    rounds: usize,
-    modes: Vec<Mode>,
-}
-
-#[derive(Deserialize)]
-struct Mode {
-    mode: String,
-    baseline: String,
-    median_ratio: f64,
-    worst_ratio: f64,
-    cells: Vec<Cell>,
-}
-
-#[derive(Deserialize)]
-struct Cell {
-    subject_cpu_per_gib: Summary,
-}
-
-/// Of an idle measurement, what the section tells.
-#[derive(Deserialize)]
-struct Idle {
-    rows: Vec<Row>,
-}
-
-#[derive(Deserialize)]
-struct Row {
-    mode: String,
-    streams: usize,
-    rss_per_stream: f64,
-}
-
 /// Writes or checks the section.
 ///
 /// # Errors
 /// If a result or the README cannot be read, or the section is not as it should be.
 pub fn readme(options: &ReadmeOptions) -> Result<()> {
-    let section = section(&options.results)?;
+    let section = section(&Results::read(&options.results)?);
     let name = options.readme.display().to_string();
     let old = std::fs::read_to_string(&options.readme).attempt(format!("read {name}"))?;
     let new = replace(&old, &section)
@@ -90,142 +57,85 @@ fn replace(text: &str, section: &str) -> Option<String> {
     Some(format!("{before}{BEGIN}{section}{END}{after}"))
 }
 
-/// The section, from the newest result of each kind.
-fn section(results: &Path) -> Result<String> {
-    let mut text = String::new();
-    if let Some((file, ab)) = newest::<Ab>(results, "-ab.json")? {
-        engine(
-            &mut text,
-            &file,
-            &ab,
-            newest::<Idle>(results, "-idle.json")?,
-        );
-    }
-    for (file, report) in contests(results)? {
-        contest(&mut text, &file, &report);
-    }
-    Ok(text)
+/// The newest result of each kind, with its file's name without ending; any may be missing.
+struct Results {
+    contests: BTreeMap<String, (String, ContestReport)>,
+    ab: Option<(String, Ab)>,
+    idle: Option<(String, Idle)>,
 }
 
-fn engine(text: &mut String, file: &str, ab: &Ab, idle: Option<(String, Idle)>) {
-    let kernel: Vec<_> = ab.machine.kernel.split('.').take(2).collect();
-    // Writing to a String does not fail; so below.
-    let _ = writeln!(
-        text,
-        "On {} cores of an {} with Linux {}, the proxy alone on one of them\n\
-         ([bench/results/{file}](bench/results/{file}), {} interleaved rounds):\n\n\
-         | Work | CPU seconds per GiB | Against | Ratio, median of the cells (worst) |\n|---|---|---|---|",
-        ab.machine.cores,
-        ab.machine.cpu,
-        kernel.join("."),
-        ab.rounds
-    );
-    for mode in &ab.modes {
-        let cells: Vec<_> = mode
-            .cells
-            .iter()
-            .map(|cell| cell.subject_cpu_per_gib.median)
-            .collect();
-        let range = Summary::of(&cells);
-        let _ = writeln!(
-            text,
-            "| {} | {:.2} to {:.2} | {} | {:.2} ({:.2}) |",
-            mode.mode,
-            range.lowest,
-            range.highest,
-            mode.baseline,
-            mode.median_ratio,
-            mode.worst_ratio
-        );
-    }
-    if let Some((file, idle)) = idle {
-        let rows: Vec<_> = idle
-            .rows
-            .iter()
-            .map(|row| format!("{:.1} KiB {}", row.rss_per_stream / 1024.0, row.mode))
-            .collect();
-        let streams = idle.rows.first().map_or(0, |row| row.streams);
-        let _ = writeln!(
-            text,
-            "\nAn idle stream costs in resident memory: {} ({streams} streams, both TLS sessions included;\n\
-             [{file}](bench/results/{file})).",
-            rows.join(", ")
-        );
-    }
-    let _ = writeln!(
-        text,
-        "`scripts/bench ab` and `scripts/bench idle` repeat this; a cell is download, upload or both at once, \
-         over 1 or 16\nconnections."
-    );
-}
-
-/// A table with a column for each proxy: what the first one needs, in terms of that one.
-fn contest(text: &mut String, file: &str, report: &ContestReport) {
-    let Some(first) = report.cells.first() else {
-        return;
-    };
-    let names: Vec<_> = first
-        .proxies
-        .iter()
-        .map(|entry| entry.proxy.as_str())
-        .collect();
-    let stem = file.trim_end_matches(".json");
-    let _ = writeln!(
-        text,
-        "\n**{}** ([bench/results/{stem}.md](bench/results/{stem}.md), {} interleaved rounds, every byte checked); what \
-         {} needs,\nand that by what each other needs (less than 1: {} needs less):\n",
-        report.title, report.rounds, names[0], names[0]
-    );
-    let _ = writeln!(
-        text,
-        "| Work | {} | / {} |",
-        names[0],
-        names[1..].join(" | / ")
-    );
-    let _ = writeln!(text, "|---|--:{}|", "|--:".repeat(names.len() - 1));
-    for cell in &report.cells {
-        let mut row = format!("| {} | ", cell.name);
-        for (index, entry) in cell.proxies.iter().enumerate() {
-            let _ = match (index, entry.rounds.is_empty()) {
-                (0, _) => {
-                    let digits = if entry.figure.median < 10.0 { 2 } else { 0 };
-                    write!(
-                        row,
-                        "{:.digits$} {} |",
-                        entry.figure.median,
-                        cell.figure.unit()
-                    )
-                }
-                (_, true) => write!(row, " |"),
-                (_, false) => write!(row, " {:.2} |", entry.ratio.median),
-            };
+impl Results {
+    fn read(directory: &Path) -> Result<Self> {
+        let mut newest = BTreeMap::new();
+        for name in files(directory)? {
+            let stem = name.trim_end_matches(".json").to_string();
+            // Dates in names sort, so the last of a kind is its newest.
+            if let Some(kind) = stem.get(DATE.len()..) {
+                newest.insert(kind.to_string(), stem);
+            }
         }
-        let _ = writeln!(text, "{row}");
+        let one = |kind: &str| newest.get(kind);
+        let mut contests = BTreeMap::new();
+        for (kind, stem) in newest.iter().filter(|(kind, _)| kind.starts_with("peers-")) {
+            contests.insert(kind.clone(), (stem.clone(), read(directory, stem)?));
+        }
+        Ok(Self {
+            contests,
+            ab: one("ab").map(|stem| result(directory, stem)).transpose()?,
+            idle: one("idle")
+                .map(|stem| result(directory, stem))
+                .transpose()?,
+        })
     }
-    let _ = writeln!(text, "\n![{}](bench/results/{stem}.svg)", report.title);
 }
 
-/// The newest result whose name ends so; dates in names sort.
-fn newest<T: DeserializeOwned>(results: &Path, ending: &str) -> Result<Option<(String, T)>> {
-    let name = files(results)?
-        .into_iter()
-        .rfind(|name| name.ends_with(ending));
-    name.map(|name| Ok((name.replace(".json", ".md"), read(&results.join(&name))?)))
-        .transpose()
-}
+/// How names of results begin.
+const DATE: &str = "2026-01-01-";
 
-/// The newest of each contest with peers.
-fn contests(results: &Path) -> Result<Vec<(String, ContestReport)>> {
-    let mut kinds = std::collections::BTreeMap::new();
-    for name in files(results)? {
-        if let Some((_, kind)) = name.split_once("-peers-") {
-            kinds.insert(kind.to_string(), name.clone());
+/// The section: a table of all that results show, and where that comes from.
+fn section(results: &Results) -> String {
+    let mut lines = Vec::new();
+    let mut sources = Vec::new();
+    for (stem, report) in results.contests.values() {
+        sources.push(Source::of_contest(stem, report));
+    }
+    for row in ROWS {
+        if let Some((_, report)) = results.contests.get(row.scenario) {
+            lines.extend(row.line(report));
         }
     }
-    kinds
-        .into_values()
-        .map(|name| Ok((name.clone(), read(&results.join(&name))?)))
-        .collect()
+    if let Some((stem, ab)) = &results.ab {
+        lines.extend(ab.lines());
+        sources.push(ab.source(stem));
+    }
+    if let Some((stem, idle)) = &results.idle {
+        lines.extend(idle.lines());
+        sources.push(idle.source(stem));
+    }
+    if lines.is_empty() {
+        return "No results are committed.\n".into();
+    }
+    let mut text = String::from("| Work | eyesplice | Against | Ratio |\n|---|---|---|---|\n");
+    for Line {
+        work,
+        figure,
+        against,
+        ratio,
+    } in lines
+    {
+        // Writing to a String does not fail; so below.
+        let _ = writeln!(text, "| {work} | {figure} | {against} | {ratio} |");
+    }
+    let _ = writeln!(
+        text,
+        "\nThe ratio is eyesplice's figure by the other's in the same round: the median over rounds and cells (in parentheses \
+         the worst cell).\nLess is better, except for throughput and for handshakes per CPU second. Every byte was checked.\n\n\
+         | Full tables | Repeat with | On | Rounds | Cores that others used |\n|---|---|---|--:|--:|"
+    );
+    for source in sources {
+        let _ = writeln!(text, "{source}");
+    }
+    text
 }
 
 fn files(results: &Path) -> Result<Vec<String>> {
@@ -238,8 +148,13 @@ fn files(results: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read(path).attempt(format!("read {}", path.display()))?;
+fn result<T: DeserializeOwned>(directory: &Path, stem: &str) -> Result<(String, T)> {
+    Ok((stem.to_string(), read(directory, stem)?))
+}
+
+fn read<T: DeserializeOwned>(directory: &Path, stem: &str) -> Result<T> {
+    let path = directory.join(format!("{stem}.json"));
+    let text = std::fs::read(&path).attempt(format!("read {}", path.display()))?;
     serde_json::from_slice(&text)
         .map_err(std::io::Error::from)
         .attempt(format!("understand {}", path.display()))
@@ -268,5 +183,24 @@ mod tests {
             check: true,
         };
         readme(&options).unwrap();
+    }
+
+    #[test]
+    fn section_without_results_claims_nothing() {
+        let empty = tempfile::tempdir().unwrap();
+        let text = section(&Results::read(empty.path()).unwrap());
+        assert!(!text.contains('|'), "{text}");
+    }
+
+    #[test]
+    fn newest_of_each_kind_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/2026-11-22-ab.json");
+        for day in ["2026-11-22", "2027-01-01", "2026-12-31"] {
+            std::fs::copy(&from, directory.path().join(format!("{day}-ab.json"))).unwrap();
+        }
+        let text = section(&Results::read(directory.path()).unwrap());
+        assert!(text.contains("bench/results/2027-01-01-ab.md"), "{text}");
+        assert!(!text.contains("2026-"), "{text}");
     }
 }

@@ -1,0 +1,183 @@
+//! The rows of the README's table: which figure of which cells, against whom.
+
+use super::shows::{Row, Shown};
+
+/// All rows, in their order.
+pub(super) const ROWS: &[Row] = &[
+    row(
+        "splice, bulk, 1 connection",
+        "peers-splice",
+        "bulk, 1 ",
+        Shown::CpuPerGib,
+        SPLICERS,
+    ),
+    row(
+        "splice, bulk, 16 connections",
+        "peers-splice",
+        "bulk, 16 ",
+        Shown::CpuPerGib,
+        SPLICERS,
+    ),
+    row(
+        "CONNECT throughput, spliced",
+        "peers-splice",
+        "bulk",
+        Shown::OfDirect,
+        &[],
+    ),
+    row(
+        "TLS to plain, bulk",
+        "peers-tls-one",
+        "bulk",
+        Shown::CpuPerGib,
+        &["haproxy", NGINX, "hitch", "stunnel4"],
+    )
+    .of("eyesplice, originate"),
+    row(
+        "TLS to TLS, bulk",
+        "peers-tls-both",
+        "bulk",
+        Shown::CpuPerGib,
+        TERMINATORS,
+    ),
+    row(
+        "log lines, 100 followers, spliced",
+        "peers-splice",
+        "log lines",
+        Shown::CpuPerMib,
+        SPLICERS,
+    ),
+    row(
+        "log lines, 100 followers, TLS to TLS",
+        "peers-tls-both",
+        "log lines",
+        Shown::CpuPerMib,
+        TERMINATORS,
+    ),
+    row(
+        "64 B round trips, 16 streams, spliced",
+        "peers-splice",
+        TRIPS,
+        Shown::CpuPerOperation,
+        SPLICERS,
+    ),
+    row(
+        "64 B round trips, 16 streams, spliced",
+        "peers-splice",
+        TRIPS,
+        Shown::P99,
+        SPLICERS,
+    ),
+    row(
+        "64 B round trips, 16 streams, TLS to TLS",
+        "peers-tls-both",
+        TRIPS,
+        Shown::CpuPerOperation,
+        TERMINATORS,
+    ),
+    row(
+        "64 B round trips, 16 streams, TLS to TLS",
+        "peers-tls-both",
+        TRIPS,
+        Shown::P99,
+        TERMINATORS,
+    ),
+    row(
+        "full handshakes, TLS to TLS",
+        "peers-tls-both",
+        "full handshakes",
+        Shown::PerCpuSecond,
+        TERMINATORS,
+    ),
+    row(
+        "resumed handshakes, TLS to TLS",
+        "peers-resumption",
+        "resumed",
+        Shown::PerCpuSecond,
+        TERMINATORS,
+    ),
+    row(
+        "idle streams, TLS to TLS",
+        "peers-idle",
+        "idle",
+        Shown::RssPerStream,
+        TERMINATORS,
+    ),
+    row(
+        "two workers, spliced, round trips",
+        "peers-workers",
+        "64 B",
+        Shown::Growth,
+        &[],
+    )
+    .of("eyesplice, splice, 2 workers"),
+    row(
+        "two workers, spliced, transfers",
+        "peers-workers",
+        "1 MiB",
+        Shown::Growth,
+        &[],
+    )
+    .of("eyesplice, splice, 2 workers"),
+    row(
+        "two workers, TLS to TLS, round trips",
+        "peers-workers",
+        "64 B",
+        Shown::Growth,
+        &[],
+    )
+    .of(TWO_TLS),
+    row(
+        "two workers, TLS to TLS, transfers",
+        "peers-workers",
+        "1 MiB",
+        Shown::Growth,
+        &[],
+    )
+    .of(TWO_TLS),
+    row(
+        "p99 beside stalled readers, spliced",
+        "peers-splice",
+        STALLED,
+        Shown::Growth,
+        &[],
+    ),
+    row(
+        "p99 beside stalled readers, TLS to TLS",
+        "peers-tls-both",
+        STALLED,
+        Shown::Growth,
+        &[],
+    ),
+];
+
+const SPLICERS: &[&str] = &["haproxy, splice", NGINX, "bare splice loop"];
+const TERMINATORS: &[&str] = &["haproxy", NGINX, "tokio-rustls, 64 KiB"];
+const NGINX: &str = "nginx stream";
+const TRIPS: &str = "64 B round trips, 16 ";
+const STALLED: &str = "64 B round trips, 20 streams + stalled";
+const TWO_TLS: &str = "eyesplice, TLS on both legs, 2 workers";
+
+const fn row(
+    work: &'static str,
+    scenario: &'static str,
+    cells: &'static str,
+    shown: Shown,
+    against: &'static [&'static str],
+) -> Row {
+    Row {
+        work,
+        scenario,
+        cells,
+        subject: "eyesplice",
+        shown,
+        against,
+    }
+}
+
+impl Row {
+    const fn of(mut self, subject: &'static str) -> Self {
+        self.subject = subject;
+        self
+    }
+}
