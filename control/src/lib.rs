@@ -36,6 +36,7 @@ pub mod reload;
 pub mod resolve;
 #[cfg(test)]
 mod testing;
+pub mod tickets;
 pub mod token;
 pub mod verify;
 mod yaml;

@@ -55,6 +55,8 @@ counters! {
     dial_cancels,
     /// TLS handshakes finished as server.
     handshakes_server,
+    /// TLS handshakes of those that resumed an earlier session.
+    handshakes_resumed,
     /// TLS handshakes finished as client.
     handshakes_client,
     /// TLS handshakes that failed, either role.

@@ -74,7 +74,7 @@ pub(crate) async fn establish(
         Mode::Splice | Mode::Originate(_) => Carry::Relay,
         Mode::Terminate(terminate) => {
             facts.phase = Phase::DownstreamHandshake;
-            let party = TlsParty::Server(Arc::clone(&terminate.downstream));
+            let party = TlsParty::Server(terminate.downstream.clone());
             handshake::run(worker, cx, downstream, party, plan.limits.handshake_timeout)
                 .await
                 .map_err(|error| handshake_failure(error, Side::Downstream))?;

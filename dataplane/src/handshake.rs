@@ -3,10 +3,11 @@
 use crate::context::StreamContext;
 use crate::failure::LegError;
 use crate::leg::Leg;
+use crate::seam::DownstreamTls;
 use crate::worker::Worker;
 use eyesplice_proto::tls::Session;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ServerConfig};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 /// The role of this side.
 pub(crate) enum TlsParty {
     /// We present a certificate.
-    Server(Arc<ServerConfig>),
+    Server(DownstreamTls),
     /// We verify one.
     Client(Arc<ClientConfig>, ServerName<'static>),
 }
@@ -29,7 +30,10 @@ pub(crate) async fn run(
 ) -> Result<(), LegError> {
     let deadline = Instant::now() + limit;
     let (session, done) = match party {
-        TlsParty::Server(config) => (Session::server(config)?, &cx.counters().handshakes_server),
+        TlsParty::Server(DownstreamTls { config, clients }) => (
+            Session::server_of(config, clients)?,
+            &cx.counters().handshakes_server,
+        ),
         TlsParty::Client(config, name) => (
             Session::client(config, name)?,
             &cx.counters().handshakes_client,
@@ -39,12 +43,18 @@ pub(crate) async fn run(
     let kernel = leg.is_bare() && worker.ktls().prepare(cx, leg.fd())?;
     leg.push(session);
     let result = leg.handshake(cx.pools(), deadline, kernel).await;
+    let resumed = leg.with_top(|top| top.is_resumed()).unwrap_or(false);
     let result = match result {
         Ok(()) if kernel => worker.ktls().take_over(cx, leg),
         other => other,
     };
     match &result {
-        Ok(()) => done.inc(),
+        Ok(()) => {
+            done.inc();
+            if resumed {
+                cx.counters().handshakes_resumed.inc();
+            }
+        }
         Err(_) => cx.counters().handshake_failures.inc(),
     }
     result

@@ -215,7 +215,7 @@ async fn set_up(
                 limits.max_handshakes_per_second
             )));
         }
-        let party = TlsParty::Server(Arc::clone(&tls.config));
+        let party = TlsParty::Server(tls.clone());
         handshake::run(worker, cx, downstream, party, limits.handshake_timeout)
             .await
             .map_err(|error| {

@@ -3,6 +3,7 @@
 use crate::conn::Conn;
 use crate::http::{Head, Reply, read_head, read_reply};
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -20,6 +21,9 @@ pub enum Entry {
     /// TCP without TLS; no API server does this.
     Bare(SocketAddr),
 }
+
+/// Servers whose tickets are kept.
+const TICKETS: usize = 16;
 
 /// An API server.
 #[derive(Clone, Debug)]
@@ -40,6 +44,30 @@ impl ApiServer {
     /// Changes its TLS towards kubelets.
     pub fn adjust(&mut self, adjust: impl FnOnce(&mut ClientConfig)) {
         adjust(Arc::make_mut(&mut self.inner));
+    }
+
+    /// Its TLS towards kubelets.
+    pub fn inner(&self) -> &Arc<ClientConfig> {
+        &self.inner
+    }
+
+    /// Its TLS towards the gateway's listener, if that is TCP, and the address.
+    pub fn outer(&self) -> Option<(&Arc<ClientConfig>, SocketAddr)> {
+        match &self.entry {
+            Entry::Tcp(address, outer) => Some((outer, *address)),
+            Entry::Unix(_) | Entry::Bare(_) => None,
+        }
+    }
+
+    /// Keeps the tickets that it gets, of the listener and of leaves, and resumes with them.
+    #[must_use]
+    pub fn resuming(mut self) -> Self {
+        let keep = || Resumption::in_memory_sessions(TICKETS);
+        Arc::make_mut(&mut self.inner).resumption = keep();
+        if let Entry::Tcp(_, outer) = &mut self.entry {
+            Arc::make_mut(outer).resumption = keep();
+        }
+        self
     }
 
     /// Connects to the gateway, and says nothing at all.

@@ -7,14 +7,16 @@ use crate::scripted::{Answer, Scripted};
 use crate::tls;
 use crate::variant::{Transport, Variant, ktls_policy};
 use crate::wait::{PATIENCE, eventually};
-use eyesplice::verify::Mode as Verification;
+use eyesplice::verify::{Mode as Verification, client_verifier};
 use eyesplice_dataplane::counters::CounterTotals;
 use eyesplice_dataplane::engine::{Bind, COALESCE, Engine, EngineConfig, ListenerConfig};
 use eyesplice_dataplane::seam::{
-    ActionPolicy, AdmissionLimits, Control, ListenerTls, Reason, RecordKind, Snapshot,
+    ActionPolicy, AdmissionLimits, Control, DownstreamTls, Reason, RecordKind, Snapshot,
     SnapshotCell, StreamLimits, StreamRecord,
 };
 use eyesplice_proto::route::Action;
+use rustls::crypto::ring::Ticketer;
+use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -44,6 +46,8 @@ pub struct Setup {
     pub record_queue: usize,
     /// A TCP listener without TLS, to have bare legs on both sides.
     pub bare: bool,
+    /// The TCP listener gives session tickets, under kernel TLS as well.
+    pub tickets: bool,
 }
 
 impl Default for Setup {
@@ -72,6 +76,7 @@ impl Default for Setup {
             verification: Verification::Enforce,
             record_queue: 1024,
             bare: false,
+            tickets: false,
         }
     }
 }
@@ -204,10 +209,15 @@ fn snapshot(variant: Variant, setup: &Setup) -> Snapshot {
         if variant.tls.version != TLS13.version {
             config = tls::server(&pki().listener, &pki().clients, variant.tls);
         }
-        config.send_tls13_tickets = 0;
+        config.send_tls13_tickets = usize::from(setup.tickets);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        if setup.tickets {
+            config.ticketer = Ticketer::new().unwrap();
+        }
         config.enable_secret_extraction = true;
-        let tls = ListenerTls {
+        let tls = DownstreamTls {
             config: Arc::new(config),
+            clients: Some(client_verifier(pki().clients.roots(), &[]).unwrap()),
         };
         listener_tls.insert(LISTENER.into(), tls);
     }

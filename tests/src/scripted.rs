@@ -1,13 +1,16 @@
 //! A control that answers as the test says, with the real certificate verification and leaves.
 
 use crate::pki::{NODE, Pki, pki};
+use crate::variant::ktls_policy;
 use eyesplice::identity;
 use eyesplice::inventory::Inventory;
 use eyesplice::leaf::{Authority, ClientAuth, DEFAULT_CAPACITY, LeafIssuer, LeafOptions};
 use eyesplice::pem::FileRef;
 use eyesplice::pins::Pins;
+use eyesplice::tickets::{self, Tickets};
 use eyesplice::verify::{Expected, KubeletTrust, Mode as Verification, Trust, UpstreamSpec};
 use eyesplice::verify::{client_verifier, upstream_tls};
+use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{
     ActionPolicy, Connect, Control, Inside, Mode, Refusal, StreamLimits, StreamRequest, Terminate,
     UpstreamTls, Verdict,
@@ -133,7 +136,7 @@ impl Scripted {
         };
         let downstream = self
             .issuer
-            .server_config(&request.target.host, auth, SystemTime::now())
+            .tls_server(&request.target.host, auth, SystemTime::now())
             .unwrap();
         Mode::Terminate(Terminate {
             downstream,
@@ -177,6 +180,10 @@ fn issuer(pki: &Pki, directory: &Path) -> LeafIssuer {
         lifetime: Duration::from_secs(3600),
         capacity: DEFAULT_CAPACITY,
         clients: Some(client_verifier(pki.clients.roots(), &[]).unwrap()),
+        tickets: match ktls_policy() {
+            KtlsPolicy::Off => Tickets::new(tickets::DEFAULT_LIFETIME).unwrap(),
+            KtlsPolicy::Auto | KtlsPolicy::Require => Tickets::none(),
+        },
     })
     .unwrap()
 }

@@ -205,7 +205,7 @@ impl Scripted {
                 client,
                 inside,
             } => Mode::Terminate(Terminate {
-                downstream: Arc::clone(server),
+                downstream: Arc::clone(server).into(),
                 upstream: UpstreamTls {
                     // Control gives every stream a configuration of its own, with its own verifier.
                     config: Arc::new(ClientConfig::clone(client)),

@@ -10,10 +10,9 @@ use crate::policy::{Denied, Selection};
 use crate::resolve::Resolver;
 use crate::verify::{Expected, UpstreamSpec, upstream_tls};
 use eyesplice_dataplane::seam::{
-    Connect, Inside, Mode, Refusal, StreamRequest, Terminate, UpstreamTls, Verdict,
+    Connect, DownstreamTls, Inside, Mode, Refusal, StreamRequest, Terminate, UpstreamTls, Verdict,
 };
 use eyesplice_proto::authority::{Authority, Host};
-use rustls::ServerConfig;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -190,7 +189,7 @@ impl LeafSource<'_> {
         rule: &Rule,
         host: &Host,
         client_auth: ClientAuth,
-    ) -> Result<Arc<ServerConfig>, Refusal> {
+    ) -> Result<DownstreamTls, Refusal> {
         match &self.state.material.leaf_requests {
             Some(requests) => self.ask(requests, rule, host, client_auth).await,
             None => self.issue(rule, host, client_auth).await,
@@ -204,12 +203,12 @@ impl LeafSource<'_> {
         rule: &Rule,
         host: &Host,
         client_auth: ClientAuth,
-    ) -> Result<Arc<ServerConfig>, Refusal> {
+    ) -> Result<DownstreamTls, Refusal> {
         let whole = self.state.config.timeouts.verdict * 19 / 20;
         let patience = whole.saturating_sub(self.began.elapsed());
         let now = SystemTime::now();
         let leaf = self.leaves.find(requests, host, now, patience).await;
-        let config = leaf.and_then(|leaf| requests.server_config(host, leaf, client_auth));
+        let config = leaf.and_then(|leaf| requests.tls_server(host, leaf, client_auth));
         config.map_err(|error| refusal::no_leaf(rule, &error))
     }
 
@@ -219,7 +218,7 @@ impl LeafSource<'_> {
         rule: &Rule,
         host: &Host,
         client_auth: ClientAuth,
-    ) -> Result<Arc<ServerConfig>, Refusal> {
+    ) -> Result<DownstreamTls, Refusal> {
         let Some(issuer) = &self.state.material.issuer else {
             return Err(refusal::internal(rule, "the egress CA is missing"));
         };
@@ -229,8 +228,7 @@ impl LeafSource<'_> {
         }
         let (issuer, host) = (Arc::clone(issuer), host.clone());
         let issued =
-            tokio::task::spawn_blocking(move || issuer.server_config(&host, client_auth, now))
-                .await;
+            tokio::task::spawn_blocking(move || issuer.tls_server(&host, client_auth, now)).await;
         match issued {
             Ok(Ok(config)) => Ok(config),
             Ok(Err(error)) => Err(refusal::no_leaf(rule, &error)),

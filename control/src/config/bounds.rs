@@ -36,6 +36,9 @@ pub(super) const DRAIN: std::ops::RangeInclusive<Duration> =
 /// What the kernel takes for keepalive and user timeout, whole seconds and up.
 pub(super) const TCP: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(32_767);
+/// A session ticket; 0s gives none. Above, its key would be worth stealing.
+pub(super) const TICKET: std::ops::RangeInclusive<Duration> =
+    Duration::ZERO..=Duration::from_secs(24 * 3600);
 /// Putting off reads: a person does not notice less, and a sender must not fill its window in it.
 pub(super) const COALESCE: std::ops::RangeInclusive<Duration> =
     Duration::ZERO..=Duration::from_millis(100);

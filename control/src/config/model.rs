@@ -333,6 +333,8 @@ pub struct Timeouts {
     pub tcp_keepalive: Duration,
     /// TCP_USER_TIMEOUT.
     pub tcp_user_timeout: Duration,
+    /// How long a session ticket is good; zero: none are given.
+    pub session_ticket: Duration,
 }
 
 impl Default for Timeouts {
@@ -346,6 +348,7 @@ impl Default for Timeouts {
             drain: Duration::from_secs(30),
             tcp_keepalive: Duration::from_secs(30),
             tcp_user_timeout: Duration::from_secs(60),
+            session_ticket: crate::tickets::DEFAULT_LIFETIME,
         }
     }
 }

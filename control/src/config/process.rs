@@ -64,6 +64,7 @@ pub(super) fn read_timeouts(root: &mut Section<'_>, report: &mut Report) -> Time
         drain: read("drain", &bounds::DRAIN).unwrap_or(default.drain),
         tcp_keepalive: read("tcpKeepalive", &bounds::TCP).unwrap_or(default.tcp_keepalive),
         tcp_user_timeout: read("tcpUserTimeout", &bounds::TCP).unwrap_or(default.tcp_user_timeout),
+        session_ticket: read("sessionTicket", &bounds::TICKET).unwrap_or(default.session_ticket),
     };
     section.finish(report);
     timeouts

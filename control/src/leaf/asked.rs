@@ -17,8 +17,9 @@ use crate::inventory::HostAddress;
 use crate::metrics::EnrolmentMetrics;
 use crate::pem::Role;
 use crate::pki::{Expected, unfit};
+use crate::tickets::Tickets;
+use eyesplice_dataplane::seam::DownstreamTls;
 use eyesplice_proto::authority::Host;
-use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
@@ -50,6 +51,7 @@ pub struct LeafRequests {
     pub(crate) authority: (String, Vec<CertificateDer<'static>>),
     pub(crate) lifetime: Duration,
     pub(crate) clients: Option<Arc<dyn ClientCertVerifier>>,
+    pub(crate) tickets: Tickets,
 }
 
 impl fmt::Debug for LeafRequests {
@@ -63,13 +65,19 @@ impl fmt::Debug for LeafRequests {
 
 impl LeafRequests {
     /// Builds the TLS server that shows a leaf.
-    pub(crate) fn server_config(
+    pub(crate) fn tls_server(
         &self,
         host: &Host,
         leaf: Arc<CertifiedKey>,
         client_auth: ClientAuth,
-    ) -> Result<Arc<ServerConfig>, LeafError> {
-        tls_server(host, leaf, client_auth, self.clients.as_ref()).map(Arc::new)
+    ) -> Result<DownstreamTls, LeafError> {
+        tls_server(
+            host,
+            leaf,
+            client_auth,
+            self.clients.as_ref(),
+            &self.tickets,
+        )
     }
 
     fn wish(&self, host: &Host) -> Wish {

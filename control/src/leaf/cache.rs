@@ -1,10 +1,10 @@
 //! A bounded cache of leaves: the least recently used one goes first.
 
 use super::ClientAuth;
+use eyesplice_dataplane::seam::DownstreamTls;
 use eyesplice_proto::authority::Host;
-use rustls::ServerConfig;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 pub(super) type Key = (Host, ClientAuth);
@@ -12,7 +12,7 @@ pub(super) type Key = (Host, ClientAuth);
 /// One issued leaf, ready to serve.
 #[derive(Clone)]
 pub(super) struct Leaf {
-    pub(super) config: Arc<ServerConfig>,
+    pub(super) tls: DownstreamTls,
     pub(super) not_before: SystemTime,
     pub(super) renew_at: SystemTime,
 }
@@ -50,7 +50,7 @@ impl Cache {
     }
 
     /// Finds a leaf that need not be renewed.
-    pub(super) fn find(&self, key: &Key, now: SystemTime) -> Option<Arc<ServerConfig>> {
+    pub(super) fn find(&self, key: &Key, now: SystemTime) -> Option<DownstreamTls> {
         let mut slots = self.lock();
         slots.uses += 1;
         let used = slots.uses;
@@ -59,7 +59,7 @@ impl Cache {
             return None;
         }
         slot.used = used;
-        Some(Arc::clone(&slot.leaf.config))
+        Some(slot.leaf.tls.clone())
     }
 
     /// Keeps a leaf. A full cache is searched for the one to drop: 4,096 comparisons, less than the

@@ -16,7 +16,9 @@ use crate::identity::{CertificateFacts, instant};
 use crate::inventory::HostAddress;
 use crate::pem::Role;
 use crate::pki::{BACKDATE, alternative_names, random_serial};
+use crate::tickets::Tickets;
 use cache::{Cache, Leaf};
+use eyesplice_dataplane::seam::DownstreamTls;
 use eyesplice_proto::authority::Host;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -24,8 +26,8 @@ use rcgen::{
 };
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error as TlsError, ServerConfig};
@@ -151,6 +153,8 @@ pub struct LeafOptions {
     pub capacity: usize,
     /// Judges the API server's kubelet client certificate.
     pub clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// How sessions are resumed.
+    pub tickets: Tickets,
 }
 
 /// The issuer of leaves with its cache. Calls may come from several threads at once.
@@ -158,6 +162,7 @@ pub struct LeafIssuer {
     authority: Authority,
     lifetime: Duration,
     clients: Option<Arc<dyn ClientCertVerifier>>,
+    tickets: Tickets,
     key: KeyPair,
     signing: Arc<dyn SigningKey>,
     cache: Cache,
@@ -183,6 +188,7 @@ impl LeafIssuer {
             lifetime,
             capacity,
             clients,
+            tickets,
         } = options;
         authority.signs_for(Role::Server)?;
         let provider = default_provider();
@@ -197,6 +203,7 @@ impl LeafIssuer {
             authority,
             lifetime,
             clients,
+            tickets,
             key,
             signing,
             cache,
@@ -214,20 +221,20 @@ impl LeafIssuer {
     ///
     /// # Errors
     /// The CA has expired; the TLS or certificate library failed.
-    pub fn server_config(
+    pub fn tls_server(
         &self,
         host: &Host,
         client_auth: ClientAuth,
         now: SystemTime,
-    ) -> Result<Arc<ServerConfig>, LeafError> {
-        if let Some(config) = self.cached(host, client_auth, now) {
-            return Ok(config);
+    ) -> Result<DownstreamTls, LeafError> {
+        if let Some(tls) = self.cached(host, client_auth, now) {
+            return Ok(tls);
         }
         // Two streams may miss at once; both leaves are good, and the later one stays.
         let leaf = self.issue(host, client_auth, now)?;
-        let config = Arc::clone(&leaf.config);
+        let tls = leaf.tls.clone();
         self.cache.insert((host.clone(), client_auth), leaf);
-        Ok(config)
+        Ok(tls)
     }
 
     /// Gives the TLS server for a dialled host if it is in the cache; never blocks for long.
@@ -236,7 +243,7 @@ impl LeafIssuer {
         host: &Host,
         client_auth: ClientAuth,
         now: SystemTime,
-    ) -> Option<Arc<ServerConfig>> {
+    ) -> Option<DownstreamTls> {
         self.cache.find(&(host.clone(), client_auth), now)
     }
 
@@ -277,9 +284,9 @@ impl LeafIssuer {
         let mut chain = vec![leaf.map_err(failed)?];
         chain.extend_from_slice(self.authority.intermediates());
         let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&self.signing)));
-        let config = tls_server(host, certified, client_auth, self.clients.as_ref())?;
+        let clients = self.clients.as_ref();
         Ok(Leaf {
-            config: Arc::new(config),
+            tls: tls_server(host, certified, client_auth, clients, &self.tickets)?,
             not_before: not_before.into(),
             renew_at: start.saturating_add((not_after - start) * 2 / 3).into(),
         })
@@ -292,10 +299,11 @@ fn tls_server(
     certified: Arc<CertifiedKey>,
     client_auth: ClientAuth,
     clients: Option<&Arc<dyn ClientCertVerifier>>,
-) -> Result<ServerConfig, LeafError> {
-    let clients = match (client_auth, clients) {
-        (ClientAuth::None, _) => WebPkiClientVerifier::no_client_auth(),
-        (ClientAuth::Required, Some(clients)) => Arc::clone(clients),
+    tickets: &Tickets,
+) -> Result<DownstreamTls, LeafError> {
+    let (clients, purpose) = match (client_auth, clients) {
+        (ClientAuth::None, _) => (WebPkiClientVerifier::no_client_auth(), "leaf for anybody"),
+        (ClientAuth::Required, Some(clients)) => (Arc::clone(clients), "leaf for API servers"),
         (ClientAuth::Required, None) => {
             return Err(LeafError::NoClientAuthority { host: host.clone() });
         }
@@ -306,15 +314,16 @@ fn tls_server(
             host: host.clone(),
             source,
         })?
-        .with_client_cert_verifier(clients)
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        .with_client_cert_verifier(Arc::clone(&clients))
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&certified))));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // A peer that closes with unread tickets resets the connection, and data can be lost.
-    config.send_tls13_tickets = 0;
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    // Kernel TLS takes the traffic secrets.
+    tickets.apply(&mut config, &certified, purpose);
+    // The engine protects the records, or the kernel does.
     config.enable_secret_extraction = true;
-    Ok(config)
+    Ok(DownstreamTls {
+        config: Arc::new(config),
+        clients: Some(clients),
+    })
 }
 
 fn params(host: &Host) -> Result<CertificateParams, rcgen::Error> {

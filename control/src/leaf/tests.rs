@@ -22,6 +22,7 @@ fn issuer_of(ca: &Made, capacity: usize, clients: Option<&Made>) -> LeafIssuer {
         lifetime: DEFAULT_LIFETIME,
         capacity,
         clients: clients.map(|ca| client_verifier(ca.roots(), &[]).unwrap()),
+        tickets: Tickets::none(),
     })
     .unwrap()
 }
@@ -82,7 +83,7 @@ fn facts(issuer: &LeafIssuer, name: &str, at: SystemTime) -> CertificateFacts {
 }
 
 fn leaf_chain(leaf: &Leaf) -> Vec<CertificateDer<'static>> {
-    let server = Arc::clone(&leaf.config);
+    let server = Arc::clone(&leaf.tls.config);
     let (client, _) = shake_blindly(server);
     client
         .peer_certificates()
@@ -176,8 +177,9 @@ fn leaf_satisfies_a_strict_client_with_every_kind_of_ca_key() {
         for name in ["10.0.0.7", "worker-3.example"] {
             let name = host(name);
             let server = issuer
-                .server_config(&name, ClientAuth::None, SystemTime::now())
-                .unwrap();
+                .tls_server(&name, ClientAuth::None, SystemTime::now())
+                .unwrap()
+                .config;
             let (client, _) = shake(server, ca.roots(), &name, None).unwrap();
             assert_eq!(
                 client.alpn_protocol(),
@@ -216,12 +218,14 @@ fn leaf_of_an_rsa_ca_satisfies_a_strict_client() {
         lifetime,
         capacity: 4,
         clients: None,
+        tickets: Tickets::none(),
     };
     let issuer = LeafIssuer::new(options).unwrap();
     let name = host("10.0.0.7");
     let server = issuer
-        .server_config(&name, ClientAuth::None, SystemTime::now())
-        .unwrap();
+        .tls_server(&name, ClientAuth::None, SystemTime::now())
+        .unwrap()
+        .config;
     shake(server, roots, &name, None).unwrap();
 }
 
@@ -235,12 +239,14 @@ fn leaf_of_an_intermediate_comes_with_its_chain() {
         lifetime: DEFAULT_LIFETIME,
         capacity: 4,
         clients: None,
+        tickets: Tickets::none(),
     })
     .unwrap();
     let name = host("10.0.0.7");
     let server = issuer
-        .server_config(&name, ClientAuth::None, SystemTime::now())
-        .unwrap();
+        .tls_server(&name, ClientAuth::None, SystemTime::now())
+        .unwrap()
+        .config;
     let (client, _) = shake(server, root.roots(), &name, None).unwrap();
     let presented = client.peer_certificates().unwrap();
     assert_eq!(
@@ -260,8 +266,9 @@ fn leaf_server_requires_the_api_servers_client_certificate() {
     let issuer = issuer_of(&ca, 4, Some(&clients));
     let name = host("10.0.0.7");
     let server = issuer
-        .server_config(&name, ClientAuth::Required, SystemTime::now())
-        .unwrap();
+        .tls_server(&name, ClientAuth::Required, SystemTime::now())
+        .unwrap()
+        .config;
     let own = client("kube-apiserver-kubelet-client").signed_by(&clients);
     let (_, accepted) = shake(Arc::clone(&server), ca.roots(), &name, Some(&own)).unwrap();
     assert_eq!(accepted.peer_certificates().unwrap(), [own.der()]);
@@ -272,7 +279,7 @@ fn leaf_server_requires_the_api_servers_client_certificate() {
     let serving = kubelet().signed_by(&clients);
     assert!(shake(server, ca.roots(), &name, Some(&serving)).is_err());
     let without = issuer_of(&ca, 4, None);
-    let refused = without.server_config(&name, ClientAuth::Required, now());
+    let refused = without.tls_server(&name, ClientAuth::Required, now());
     assert!(matches!(refused, Err(LeafError::NoClientAuthority { .. })));
 }
 
@@ -282,8 +289,9 @@ fn leaf_server_sends_no_ticket_keeps_no_session_and_lends_its_secrets() {
     let name = host("10.0.0.7");
     let issuer = issuer_of(&ca, 4, None);
     let config = issuer
-        .server_config(&name, ClientAuth::None, SystemTime::now())
-        .unwrap();
+        .tls_server(&name, ClientAuth::None, SystemTime::now())
+        .unwrap()
+        .config;
     assert_eq!(config.send_tls13_tickets, 0);
     assert!(!config.session_storage.can_cache());
     assert!(!config.ticketer.enabled());
@@ -364,13 +372,14 @@ fn leaf_of_a_ca_with_repeated_attributes_is_verified() {
         lifetime: DEFAULT_LIFETIME,
         capacity: 1,
         clients: None,
+        tickets: Tickets::none(),
     })
     .unwrap();
     let name = host("10.0.0.7");
-    let server = issuer.server_config(&name, ClientAuth::None, SystemTime::now());
+    let server = issuer.tls_server(&name, ClientAuth::None, SystemTime::now());
     let mut roots = RootCertStore::empty();
     roots.add(der).unwrap();
-    shake(server.unwrap(), Arc::new(roots), &name, None).unwrap();
+    shake(server.unwrap().config, Arc::new(roots), &name, None).unwrap();
 }
 
 #[test]
@@ -397,13 +406,14 @@ fn leaf_of_a_rotated_ca_is_verified_by_who_knows_either() {
             lifetime: DEFAULT_LIFETIME,
             capacity: 1,
             clients: None,
+            tickets: Tickets::none(),
         })
         .unwrap();
         let name = host("10.0.0.7");
         let current = CaBundle::load(at("egress-ca.crt")).unwrap().roots;
         for roots in [&old, &current] {
-            let server = issuer.server_config(&name, ClientAuth::None, SystemTime::now());
-            shake(server.unwrap(), Arc::clone(roots), &name, None).unwrap();
+            let server = issuer.tls_server(&name, ClientAuth::None, SystemTime::now());
+            shake(server.unwrap().config, Arc::clone(roots), &name, None).unwrap();
         }
     }
 }

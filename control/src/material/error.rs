@@ -63,6 +63,9 @@ pub enum MaterialError {
         /// What rustls says.
         error: rustls::Error,
     },
+    /// No keys for session tickets.
+    #[error("timeouts.sessionTicket: the system's random source failed: {0}; try again")]
+    Tickets(rustls::Error),
     /// The egress CA cannot issue leaves.
     #[error("egressCA: {0}")]
     Issuer(IssuerError),

@@ -1,7 +1,7 @@
 //! Loads the parts of a [`Material`](super::Material), collecting everything that is wrong.
 
 use super::error::{MaterialError, MaterialErrors};
-use super::listener::server_config;
+use super::listener::tls_server;
 use super::{CertificateInfo, KubeletMaterial, Material};
 use crate::config::{
     Config, LeafSigner, RuleAction, TcpTransport, Transport, Upstream, Verification,
@@ -12,8 +12,10 @@ use crate::leaf::{Authority, DEFAULT_CAPACITY, LeafIssuer, LeafOptions, LeafRequ
 use crate::pem::{self, CaBundle, Credential, FileRef, NoteKind, Role, note};
 use crate::pins::Pins;
 use crate::pki::{Expected, Flaw, unfit};
+use crate::tickets::Tickets;
 use crate::verify::{KubeletTrust, Mode, TargetTrust, Trust, client_verifier};
-use eyesplice_dataplane::seam::{ListenerName, ListenerTls};
+use eyesplice_dataplane::engine::KtlsPolicy;
+use eyesplice_dataplane::seam::{DownstreamTls, ListenerName};
 use rustls::server::danger::ClientCertVerifier;
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
@@ -30,6 +32,7 @@ pub(super) struct Loader<'a> {
     in_force: &'a [CertificateInfo],
     /// Files in it may be missing.
     unenrolled: Option<PathBuf>,
+    tickets: Tickets,
     errors: Vec<MaterialError>,
     certificates: Vec<CertificateInfo>,
     warnings: Vec<String>,
@@ -41,6 +44,7 @@ impl<'a> Loader<'a> {
             now,
             in_force,
             unenrolled: None,
+            tickets: Tickets::none(),
             errors: Vec::new(),
             certificates: Vec::new(),
             warnings: Vec::new(),
@@ -80,8 +84,18 @@ impl<'a> Loader<'a> {
         self.credential(file.clone(), file, Role::Client);
     }
 
+    /// The keys of session tickets. Under kernel TLS there are none: a ticket waits for the first
+    /// record of the session, and the kernel makes that one.
+    pub(super) fn tickets(&mut self, config: &Config) {
+        let lifetime = config.timeouts.session_ticket;
+        if !lifetime.is_zero() && config.engine.ktls == KtlsPolicy::Off {
+            let tickets = Tickets::new(lifetime).map_err(MaterialError::Tickets);
+            self.tickets = self.keep(tickets).unwrap_or_default();
+        }
+    }
+
     /// TLS of the TCP listeners; those with errors are left out.
-    pub(super) fn listeners(&mut self, config: &Config) -> HashMap<ListenerName, ListenerTls> {
+    pub(super) fn listeners(&mut self, config: &Config) -> HashMap<ListenerName, DownstreamTls> {
         let mut listeners = HashMap::new();
         for (index, listener) in config.listeners.iter().enumerate() {
             let Transport::Tcp(tcp) = &listener.transport else {
@@ -94,7 +108,7 @@ impl<'a> Loader<'a> {
         listeners
     }
 
-    fn listener(&mut self, field: &str, tcp: &TcpTransport) -> Option<ListenerTls> {
+    fn listener(&mut self, field: &str, tcp: &TcpTransport) -> Option<DownstreamTls> {
         let (certificate, key) = match &tcp.tls_from_authority {
             Some(_) => ("tlsFromAuthority", "tlsFromAuthority"),
             None => ("tlsCertFile", "tlsPrivateKeyFile"),
@@ -114,14 +128,11 @@ impl<'a> Loader<'a> {
             field: field.to_owned(),
             error,
         }))?;
-        let config = server_config(&credential, clients);
-        let config = self.keep(config.map_err(|error| MaterialError::Tls {
+        let tls = tls_server(&credential, clients, &self.tickets);
+        self.keep(tls.map_err(|error| MaterialError::Tls {
             file: credential.file,
             error,
-        }))?;
-        Some(ListenerTls {
-            config: Arc::new(config),
-        })
+        }))
     }
 
     /// What the API server must present inside of a terminated kubelet stream.
@@ -167,6 +178,7 @@ impl<'a> Loader<'a> {
             lifetime: ca.leaf_lifetime,
             capacity: DEFAULT_CAPACITY,
             clients: clients.cloned(),
+            tickets: self.tickets.clone(),
         });
         self.keep(issuer.map_err(MaterialError::Issuer))
             .map(Arc::new)
@@ -191,6 +203,7 @@ impl<'a> Loader<'a> {
             authority: (file.to_string(), certificates),
             lifetime: ca.leaf_lifetime,
             clients,
+            tickets: self.tickets.clone(),
         }))
     }
 

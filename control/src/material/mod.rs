@@ -15,7 +15,7 @@ use crate::inventory::Inventory;
 use crate::leaf::{LeafIssuer, LeafRequests};
 use crate::pem::FileRef;
 use crate::verify::Trust;
-use eyesplice_dataplane::seam::{ActionPolicy, ListenerName, ListenerTls};
+use eyesplice_dataplane::seam::{ActionPolicy, DownstreamTls, ListenerName};
 use loader::Loader;
 use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ use std::time::SystemTime;
 #[derive(Debug)]
 pub struct Material {
     /// TLS of the TCP listeners.
-    pub listeners: HashMap<ListenerName, ListenerTls>,
+    pub listeners: HashMap<ListenerName, DownstreamTls>,
     /// Issuer of leaves, if a rule terminates TLS.
     pub issuer: Option<Arc<LeafIssuer>>,
     /// How leaves are asked of an authority instead.
@@ -141,6 +141,7 @@ impl Material {
 
     fn load_by(config: &Config, mut loader: Loader<'_>) -> Result<Self, MaterialErrors> {
         loader.identity(config);
+        loader.tickets(config);
         let listeners = loader.listeners(config);
         let clients = loader.apiserver_clients(config);
         let issuer = loader.issuer(config, clients.as_ref());

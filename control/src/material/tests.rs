@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{Config, check};
+use crate::leaf::ClientAuth;
 use crate::pki::{self, InitOptions};
 use eyesplice_proto::authority::Host;
 use std::os::unix::fs::PermissionsExt;
@@ -119,14 +120,34 @@ fn load_full_configuration_gives_every_part() {
 }
 
 #[test]
-fn load_listener_requires_a_client_and_offers_no_resumption() {
-    let dir = site(FULL);
-    let material = load(dir.path()).1.unwrap();
-    let config = &material.listeners["mtls"].config;
-    assert!(config.alpn_protocols.is_empty());
-    assert!(!config.session_storage.can_cache());
-    assert_eq!(config.send_tls13_tickets, 0);
-    assert!(config.enable_secret_extraction);
+fn load_servers_give_tickets_unless_they_are_off_or_the_kernel_seals() {
+    for (more, lifetime) in [
+        ("", Some(3600)),
+        ("timeouts: {sessionTicket: 5m}\n", Some(300)),
+        ("timeouts: {sessionTicket: 0s}\n", None),
+        ("engine: {ktls: auto}\n", None),
+    ] {
+        let dir = site(&format!("{FULL}{more}"));
+        let material = load(dir.path()).1.unwrap();
+        let listener = &material.listeners["mtls"];
+        assert!(listener.config.alpn_protocols.is_empty());
+        let host = "10.0.0.1".parse().unwrap();
+        let issuer = material.issuer.unwrap();
+        let leaf = |auth| issuer.tls_server(&host, auth, SystemTime::now()).unwrap();
+        let (kubelet, pod) = (leaf(ClientAuth::Required), leaf(ClientAuth::None));
+        for (tls, asks) in [(listener, true), (&kubelet, true), (&pod, false)] {
+            let config = &tls.config;
+            assert!(config.enable_secret_extraction && !config.session_storage.can_cache());
+            assert_eq!(config.send_tls13_tickets, usize::from(lifetime.is_some()));
+            let given = config
+                .ticketer
+                .enabled()
+                .then(|| config.ticketer.lifetime());
+            assert_eq!(given, lifetime, "{more}");
+            let judge = tls.clients.as_ref().unwrap();
+            assert_eq!(judge.client_auth_mandatory(), asks);
+        }
+    }
 }
 
 #[test]

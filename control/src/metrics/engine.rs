@@ -43,7 +43,7 @@ struct Split {
     values: [(&'static str, Value); 2],
 }
 
-const COUNTERS: [Single; 11] = [
+const COUNTERS: [Single; 12] = [
     Single {
         name: "connections_accepted",
         help: "Connections accepted",
@@ -73,6 +73,11 @@ const COUNTERS: [Single; 11] = [
         name: "dial_cancels",
         help: "Dials cancelled because the downstream left",
         value: |t| t.dial_cancels,
+    },
+    Single {
+        name: "handshakes_resumed",
+        help: "TLS handshakes as server that resumed a session, whose client was verified anew; they count in handshakes, too",
+        value: |t| t.handshakes_resumed,
     },
     Single {
         name: "handshake_failures",

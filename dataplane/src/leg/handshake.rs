@@ -26,6 +26,11 @@ impl Leg {
         loop {
             self.flush_until(deadline).await?;
             if self.with_top(|top| !top.is_handshaking()).unwrap_or(true) {
+                if exactly {
+                    // It cannot wait for the first record, which the kernel makes.
+                    self.owe_tickets(pools);
+                    self.flush_until(deadline).await?;
+                }
                 return Ok(());
             }
             let mut out = pools.buffer();

@@ -22,6 +22,7 @@ impl Leg {
         payload: usize,
         layout: Layout,
     ) -> Result<Wire, LegError> {
+        self.owe_tickets(pools);
         let mut layers = self.layers.borrow_mut();
         if let (Layout::Slots, Some(top)) = (layout, layers.last_mut())
             && let Some(len) = top.seal_slots(payload, &mut buffer)?
@@ -101,8 +102,32 @@ impl Leg {
         Ok(())
     }
 
+    /// Owes the tickets that waited for payload: it goes out behind them.
+    pub(super) fn owe_tickets(&self, pools: &Rc<Pools>) {
+        let mut waited = false;
+        for session in self.layers.borrow_mut().iter_mut() {
+            waited |= session.release_ticket();
+        }
+        if waited {
+            self.owe_outgoing(pools);
+        }
+    }
+
     /// Sends handshake output and alerts, or keeps them for the next writer.
     pub(crate) fn send_outgoing(&self, pools: &Rc<Pools>) {
+        self.owe_outgoing(pools);
+        let mut owed = self.owed.borrow_mut();
+        if !self.writing.get() && !owed.is_empty() {
+            // What does not go out now goes out ahead of the next write; on errors the next read
+            // or write meets them too.
+            if let Ok(sent) = socket::send(self.fd.as_fd(), &owed) {
+                owed.drain(..sent);
+            }
+        }
+    }
+
+    /// Takes handshake output and alerts of all layers, sealed by those below.
+    fn owe_outgoing(&self, pools: &Rc<Pools>) {
         let mut out = Vec::new();
         {
             let mut layers = self.layers.borrow_mut();
@@ -117,15 +142,7 @@ impl Leg {
                 out.extend_from_slice(&bytes);
             }
         }
-        let mut owed = self.owed.borrow_mut();
-        owed.extend_from_slice(&out);
-        if !self.writing.get() && !owed.is_empty() {
-            // What does not go out now goes out ahead of the next write; on errors the next read
-            // or write meets them too.
-            if let Ok(sent) = socket::send(self.fd.as_fd(), &owed) {
-                owed.drain(..sent);
-            }
-        }
+        self.owed.borrow_mut().extend_from_slice(&out);
     }
 
     /// Sends what is owed, waiting for the socket.

@@ -17,7 +17,7 @@ pub use record::{
     ExchangeLabels, RecordKind, StreamBytes, StreamMode, StreamRecord, VerificationResult,
 };
 pub use request::{ListenerName, Peer, StreamId, StreamRequest};
-pub use snapshot::{AdmissionLimits, ListenerTls, Snapshot, SnapshotCell};
+pub use snapshot::{AdmissionLimits, DownstreamTls, Snapshot, SnapshotCell};
 pub use verdict::{
     ActionPolicy, Connect, Inside, Mode, PeerVerification, Refusal, StreamLimits, Terminate,
     UpstreamTls, Verdict, VerificationSlot,

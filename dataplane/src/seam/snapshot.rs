@@ -3,6 +3,7 @@
 use super::ListenerName;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +13,32 @@ use std::time::Duration;
 pub struct Snapshot {
     /// Grows by one with every published change.
     pub generation: u64,
-    /// TLS of each TCP listener, by name.
-    pub listener_tls: HashMap<ListenerName, ListenerTls>,
+    /// TLS of each TCP listener, by name: mutual, the client CA is required.
+    pub listener_tls: HashMap<ListenerName, DownstreamTls>,
     /// UNIX listeners by name: the uids that may connect; absent or empty means any.
     pub allowed_uids: HashMap<ListenerName, Arc<[u32]>>,
     /// Limits before a verdict exists.
     pub admission: AdmissionLimits,
 }
 
-/// TLS of one TCP listener: mutual, the client CA is required.
+/// A TLS server towards the downstream: of a TCP listener, or of a leaf.
 #[derive(Clone, Debug)]
-pub struct ListenerTls {
+pub struct DownstreamTls {
     /// Serving certificate and client verifier.
     pub config: Arc<ServerConfig>,
+    /// That verifier once more, which judges the clients of resumed sessions: rustls does not. Without
+    /// it a session that a client resumes all the same fails.
+    pub clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// A server that resumes no session.
+impl From<Arc<ServerConfig>> for DownstreamTls {
+    fn from(config: Arc<ServerConfig>) -> Self {
+        Self {
+            config,
+            clients: None,
+        }
+    }
 }
 
 /// Limits that hold before a verdict exists. All counts are for the process; each worker

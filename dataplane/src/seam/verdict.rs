@@ -1,9 +1,10 @@
 //! Control's answer to a [`StreamRequest`](super::StreamRequest): plain data that says all the
 //! engine needs to carry the stream.
 
+use super::DownstreamTls;
 use eyesplice_proto::route::Action;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ServerConfig};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -61,7 +62,7 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct Terminate {
     /// Presents the leaf for the dialled name; demands a client certificate for kubelets.
-    pub downstream: Arc<ServerConfig>,
+    pub downstream: DownstreamTls,
     /// How to speak to the target.
     pub upstream: UpstreamTls,
     /// What the decrypted bytes are.

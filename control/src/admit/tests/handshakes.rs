@@ -99,7 +99,7 @@ async fn terminate_downstream_takes_the_api_servers_kubelet_client_only() {
     ] {
         let ends = terminate(&gatekeeper, &format!("{host}:10250")).await;
         let api_server = client(dir.path(), "egress-ca.crt", presents);
-        let result = handshake(api_server, name(host), ends.downstream);
+        let result = handshake(api_server, name(host), ends.downstream.config);
         assert_eq!(result.is_ok(), passes, "{host} {presents:?} {result:?}");
     }
 }
@@ -110,7 +110,7 @@ async fn terminate_opaque_asks_the_api_server_for_nothing() {
     let gatekeeper = gatekeeper(dir.path());
     let ends = terminate(&gatekeeper, "a.web.example:443").await;
     let api_server = client(dir.path(), "egress-ca.crt", None);
-    handshake(api_server, name("a.web.example"), ends.downstream).unwrap();
+    handshake(api_server, name("a.web.example"), ends.downstream.config).unwrap();
 }
 
 #[tokio::test]

@@ -134,7 +134,7 @@ async fn admit_kubelet_is_terminated_with_its_node_and_leaf() {
         let Mode::Terminate(terminate) = verdict.mode else {
             panic!("{target} is terminated")
         };
-        assert_eq!(terminate.downstream.alpn_protocols, [b"http/1.1"]);
+        assert_eq!(terminate.downstream.config.alpn_protocols, [b"http/1.1"]);
         let name = target.rsplit_once(':').unwrap().0;
         assert_eq!(terminate.upstream.server_name.to_str(), name);
         let Inside::Kubelet(actions) = &terminate.inside else {
@@ -165,7 +165,7 @@ async fn admit_leaf_is_issued_once_per_name() {
         let Mode::Terminate(terminate) = connect(&gatekeeper, "10.0.0.2:10250").await.mode else {
             panic!("it is terminated")
         };
-        leaves.push(terminate.downstream);
+        leaves.push(terminate.downstream.config);
     }
     assert!(Arc::ptr_eq(&leaves[0], &leaves[1]));
 }

@@ -57,6 +57,7 @@ fn requests(
         authority: ("egress-ca.crt".to_owned(), authorities),
         lifetime: Duration::from_secs(3600),
         clients: None,
+        tickets: Tickets::none(),
     })
 }
 
@@ -78,7 +79,7 @@ async fn leaf_is_asked_once_for_all_streams_to_a_node() {
     assert_eq!(facts.names, ["10.0.0.7"]);
     assert_eq!(facts.issuer.to_string(), "CN=egress-ca");
     let host = "10.0.0.7".parse().unwrap();
-    let served = bench.requests.server_config(&host, a, ClientAuth::None);
+    let served = bench.requests.tls_server(&host, a, ClientAuth::None);
     assert!(served.is_ok());
 }
 
@@ -190,6 +191,7 @@ async fn silent_authority_costs_a_stream_its_patience_and_no_more() {
         authority: bench.requests.authority.clone(),
         lifetime: LONG,
         clients: None,
+        tickets: Tickets::none(),
     });
     let patience = Duration::from_millis(20);
     let now = SystemTime::now();

@@ -8,8 +8,9 @@ fn leaf_is_renewed_after_two_thirds_of_its_life() {
     let name = host("10.0.0.7");
     let config = |at: OffsetDateTime| {
         issuer
-            .server_config(&name, ClientAuth::None, at.into())
+            .tls_server(&name, ClientAuth::None, at.into())
             .unwrap()
+            .config
     };
     let first = config(NOW);
     assert!(Arc::ptr_eq(
@@ -35,7 +36,10 @@ fn leaf_never_outlives_its_ca() {
         NOW + Span::hours(6)
     );
     let name = host("10.0.0.7");
-    let config = |at: OffsetDateTime| issuer.server_config(&name, ClientAuth::None, at.into());
+    let config = |at: OffsetDateTime| {
+        let served = issuer.tls_server(&name, ClientAuth::None, at.into());
+        served.map(|tls| tls.config)
+    };
     let first = config(NOW).unwrap();
     assert!(Arc::ptr_eq(
         &first,
@@ -55,8 +59,9 @@ fn leaf_cache_drops_the_least_recently_used() {
     let issuer = issuer_of(&authority("egress-ca").self_signed(), 3, None);
     let get = |name: &str| {
         issuer
-            .server_config(&host(name), ClientAuth::None, now())
+            .tls_server(&host(name), ClientAuth::None, now())
             .unwrap()
+            .config
     };
     let is_kept = |name: &str| {
         issuer
@@ -81,11 +86,13 @@ fn leaf_cache_tells_client_authentication_apart() {
     let issuer = issuer_of(&authority("egress-ca").self_signed(), 3, Some(&clients));
     let name = host("10.0.0.7");
     let open = issuer
-        .server_config(&name, ClientAuth::None, now())
-        .unwrap();
+        .tls_server(&name, ClientAuth::None, now())
+        .unwrap()
+        .config;
     let closed = issuer
-        .server_config(&name, ClientAuth::Required, now())
-        .unwrap();
+        .tls_server(&name, ClientAuth::Required, now())
+        .unwrap()
+        .config;
     assert!(!Arc::ptr_eq(&open, &closed));
     assert_eq!(issuer.cached_leaves(), 2);
 }
@@ -99,9 +106,7 @@ fn leaf_cache_is_bounded_under_threads() {
             scope.spawn(move || {
                 for index in 0..50 {
                     let name = host(&format!("n{}.x", (thread * 7 + index) % 20));
-                    issuer
-                        .server_config(&name, ClientAuth::None, now())
-                        .unwrap();
+                    issuer.tls_server(&name, ClientAuth::None, now()).unwrap();
                 }
             });
         }

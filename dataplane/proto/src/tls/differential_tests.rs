@@ -6,10 +6,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use rustls::crypto::ring::cipher_suite;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConnection, Connection, RootCertStore, ServerConnection};
 use std::io::{Read, Write};
 use std::sync::LazyLock;
+
+/// Room for the tickets ahead of the first record, and for the answer to a key update.
+const TICKETS: usize = 2048;
 
 /// Every cipher that can be negotiated.
 static SUITES: [(&rustls::SupportedProtocolVersion, SupportedCipherSuite); 6] = [
@@ -52,7 +56,8 @@ fn configs(
         .with_no_client_auth()
         .with_single_cert(vec![issued.cert.der().clone()], key)
         .unwrap();
-    // Its default, two tickets, is what a client of ours must pass over.
+    // Its default, two tickets, is what a client of ours must pass over, and what a server of ours
+    // sends ahead of its first record.
     server.enable_secret_extraction = true;
     let mut client = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
@@ -76,7 +81,9 @@ impl Mixed {
         let name = ServerName::try_from("kubelet.test").unwrap();
         let (ours, theirs) = if we_serve {
             let theirs = ClientConnection::new(client, name).unwrap().into();
-            (Session::server(server).unwrap(), theirs)
+            // Sessions are resumed here, with the tickets of earlier cases.
+            let anybody = Some(WebPkiClientVerifier::no_client_auth());
+            (Session::server_of(server, anybody).unwrap(), theirs)
         } else {
             let theirs = ServerConnection::new(server).unwrap().into();
             (Session::client(client, name).unwrap(), theirs)
@@ -190,7 +197,7 @@ proptest! {
         for act in acts {
             match act {
                 Act::WeSend(len) => {
-                    let mut out = vec![0; sealed_bound(len) + 512];
+                    let mut out = vec![0; sealed_bound(len) + TICKETS];
                     let n = mixed.ours.seal(&data(len), &mut out).unwrap();
                     ours_sent.extend(data(len));
                     theirs_got.extend(mixed.feed_theirs(&out[..n]));

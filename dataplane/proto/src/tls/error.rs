@@ -16,6 +16,11 @@ pub enum TlsError {
     /// The peer offered early data although none was allowed.
     #[error("peer sent TLS early data, which is never accepted")]
     EarlyData,
+    /// A session was resumed, and nothing that could verify its client again was given along.
+    #[error(
+        "peer resumed a TLS session of another server: its certificate cannot be verified again"
+    )]
+    ResumedUnjudged,
     /// The peer split a record or handshake message so that it needs more room than is given.
     #[error("peer's unfinished TLS message exceeds {PENDING_MAX} bytes")]
     PendingOverflow,
@@ -89,7 +94,7 @@ impl TlsError {
             self,
             Self::Rustls(
                 rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
-            )
+            ) | Self::ResumedUnjudged
         )
     }
 }

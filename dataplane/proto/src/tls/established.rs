@@ -11,7 +11,7 @@ use super::messages::{KEY_UPDATE_MESSAGE, KeyUpdate, PostHandshake};
 use super::protection::{ALERT, DATA, HANDSHAKE, Opened, Protection, RECORD_OVERHEAD};
 use super::record::{RECORD_HEADER, RECORD_PAYLOAD};
 use rustls::pki_types::CertificateDer;
-use rustls::{AlertDescription, Error, ProtocolVersion, SupportedCipherSuite};
+use rustls::{AlertDescription, Error, HandshakeKind, ProtocolVersion, SupportedCipherSuite};
 
 /// Records without data that may follow one another: enough for tickets and for key updates at any
 /// sane rate (rustls and BoringSSL allow 32 key updates).
@@ -38,6 +38,7 @@ pub(super) struct Facts {
     pub(super) alpn: Option<Vec<u8>>,
     pub(super) peer_certificates: Option<Vec<CertificateDer<'static>>>,
     pub(super) is_server: bool,
+    pub(super) resumed: bool,
 }
 
 /// How far [`Established::receive`] came.
@@ -67,6 +68,7 @@ impl Facts {
             alpn: common.alpn_protocol().map(<[u8]>::to_vec),
             peer_certificates: handshake.peer_certificates().map(<[_]>::to_vec),
             is_server: handshake.is_server(),
+            resumed: common.handshake_kind() == Some(HandshakeKind::Resumed),
         })
     }
 
@@ -242,9 +244,9 @@ impl Established {
     }
 
     /// Seals the alert that says why the session is over.
-    pub(super) fn tell(&mut self, fault: RecordFault, outgoing: &mut Vec<u8>) {
+    pub(super) fn tell(&mut self, alert: AlertDescription, outgoing: &mut Vec<u8>) {
         let mut room = [0; 2 + RECORD_OVERHEAD];
-        let alert = [FATAL, fault.alert().into()];
+        let alert = [FATAL, alert.into()];
         if let Ok(len) = self.tx.seal(ALERT, &alert, &mut room) {
             outgoing.extend_from_slice(room.get(..len).unwrap_or_default());
         }

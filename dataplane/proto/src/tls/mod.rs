@@ -12,6 +12,7 @@ mod layout;
 mod messages;
 mod protection;
 mod record;
+mod resumed;
 
 pub use error::{RecordFault, TlsError};
 pub use layout::Layout;
@@ -22,10 +23,15 @@ use established::{Established, Facts};
 use handshake::{Conn, Handshake};
 use layout::compact;
 use record::{missing_to_record_end, sealed_alone};
+use resumed::Judge;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
-use rustls::{ClientConfig, ExtractedSecrets, ProtocolVersion, ServerConfig, SupportedCipherSuite};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{
+    ClientConfig, ExtractedSecrets, HandshakeKind, ProtocolVersion, ServerConfig,
+    SupportedCipherSuite,
+};
 use std::fmt;
 use std::sync::Arc;
 
@@ -33,8 +39,16 @@ use std::sync::Arc;
 ///
 /// Its configuration must set `enable_secret_extraction`. Session tickets of a server are passed
 /// over: a client whose configuration resumes TLS 1.3 sessions finds none to resume.
+///
+/// A TLS 1.3 server's own ticket waits for the first record that it sends: a peer that closes with
+/// anything unread resets the connection and may destroy what it sent itself, and one that reads
+/// nothing must be able to close without harm.
 pub struct Session {
     state: State,
+    /// Judges resumed sessions of a server.
+    judge: Option<Box<Judge>>,
+    /// The sealed ticket of a server that has sent nothing since its handshake.
+    ticket: Vec<u8>,
     /// Encoded handshake records and alerts that the caller has to send before anything else.
     outgoing: Vec<u8>,
     /// Ciphertext that was received and is not used up.
@@ -74,13 +88,28 @@ pub struct Handover {
 }
 
 impl Session {
-    /// Begins a session as server.
+    /// Begins a session as server that resumes none: one that a client resumes all the same fails.
     ///
     /// # Errors
     /// If rustls refuses the configuration.
     pub fn server(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
-        let conn = UnbufferedServerConnection::new(config)?;
-        Ok(Self::new(Conn::Server(Box::new(conn))))
+        Self::server_of(config, None)
+    }
+
+    /// Begins a session as server. `clients`, the verifier of the configuration, judges the client of
+    /// a resumed session again before anything that it sent counts.
+    ///
+    /// # Errors
+    /// If rustls refuses the configuration.
+    pub fn server_of(
+        config: Arc<ServerConfig>,
+        clients: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Result<Self, TlsError> {
+        let conn = UnbufferedServerConnection::new(Arc::clone(&config))?;
+        Ok(Self {
+            judge: Some(Box::new(Judge::new(config, clients))),
+            ..Self::new(Conn::Server(Box::new(conn)))
+        })
     }
 
     /// Begins a session as client; the ClientHello waits in [`Session::take_outgoing`] after the first
@@ -96,6 +125,8 @@ impl Session {
     fn new(conn: Conn) -> Self {
         Self {
             state: State::Handshake(Handshake::new(conn)),
+            judge: None,
+            ticket: Vec::new(),
             outgoing: Vec::new(),
             pending: Vec::new(),
             peer_closed: false,
@@ -146,7 +177,8 @@ impl Session {
             if let (TlsError::Record(fault), State::Established(mut session), false) =
                 (error, state, self.close_sent)
             {
-                session.tell(*fault, &mut self.outgoing);
+                self.release_ticket();
+                session.tell(fault.alert(), &mut self.outgoing);
             }
         }
         result
@@ -170,19 +202,31 @@ impl Session {
         }
         let mut start = 0;
         if let State::Handshake(handshake) = &mut self.state {
-            if !handshake.is_over() {
+            let mut over = handshake.is_over();
+            if !over {
+                let before = self.outgoing.len();
                 let (released, result) = handshake.advance(buffer, &mut self.outgoing);
                 result?;
                 start = released;
+                over = handshake.is_over();
+                if over {
+                    self.complete(before)?;
+                }
             }
             let rest = buffer.get(start..).unwrap_or_default();
-            if !handshake.is_over() || rest.is_empty() {
+            if !over || rest.is_empty() {
                 return self.keep(rest).map(|()| nothing);
             }
         }
         let may_answer = !self.close_sent;
         let session = establish(&mut self.state)?;
-        let progress = session.receive(buffer, start, wanted, may_answer, &mut self.outgoing)?;
+        let mut answers = Vec::new();
+        let received = session.receive(buffer, start, wanted, may_answer, &mut answers);
+        if !answers.is_empty() {
+            self.release_ticket();
+            self.outgoing.append(&mut answers);
+        }
+        let progress = received?;
         self.peer_closed = progress.closed;
         if !progress.closed {
             self.keep(buffer.get(progress.consumed..).unwrap_or_default())?;
@@ -192,6 +236,43 @@ impl Session {
             layout: progress.layout,
             peer_closed: progress.closed,
         })
+    }
+
+    /// Ends the handshake, whose last flight stands in `outgoing` from `before` on: judges the client of
+    /// a resumed session, and holds the ticket back.
+    fn complete(&mut self, before: usize) -> Result<(), TlsError> {
+        let State::Handshake(handshake) = &self.state else {
+            return Ok(());
+        };
+        let Some(judge) = self.judge.take() else {
+            return Ok(());
+        };
+        if let Err(refused) = judge.judge(handshake) {
+            let alert = resumed::alert(&refused);
+            establish(&mut self.state)?.tell(alert, &mut self.outgoing);
+            return Err(refused);
+        }
+        // With the client's Finished a TLS 1.3 server has nothing to say but tickets.
+        if handshake.common().protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+            self.ticket = self.outgoing.split_off(before);
+        }
+        Ok(())
+    }
+
+    /// Puts a ticket that waits for the first record into [`Session::take_outgoing`]; returns whether
+    /// there was one. Who seals into a buffer that is full of payload does this first.
+    pub fn release_ticket(&mut self) -> bool {
+        let waited = self.has_ticket();
+        if waited {
+            // Nothing was sealed since, or it would have been released then.
+            self.outgoing.append(&mut self.ticket);
+        }
+        waited
+    }
+
+    /// Whether a ticket waits for the first record.
+    pub fn has_ticket(&self) -> bool {
+        !self.ticket.is_empty()
     }
 
     fn keep(&mut self, rest: &[u8]) -> Result<(), TlsError> {
@@ -218,12 +299,13 @@ impl Session {
     }
 
     /// Seals `plaintext` into as few records as it fills; returns the bytes written to `out`.
-    /// Output that waited in [`Session::take_outgoing`] comes first.
+    /// Output that waited in [`Session::take_outgoing`], and a ticket, come first.
     ///
     /// # Errors
     /// If `out` is shorter than [`sealed_bound`] plus what waits, the session is not established,
     /// or its key is used up.
     pub fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, TlsError> {
+        self.release_ticket();
         let required = self.outgoing.len() + sealed_alone(plaintext.len());
         self.write(required, out, |session, out| session.seal(plaintext, out))
     }
@@ -251,6 +333,7 @@ impl Session {
             return Err(TlsError::NotWritable);
         }
         if self.outgoing.is_empty()
+            && !self.has_ticket()
             && let Some(sealed) = establish(&mut self.state)?.seal_slots(plaintext, buffer)
         {
             return sealed.map(Some);
@@ -267,6 +350,7 @@ impl Session {
         if self.close_sent || matches!(self.state, State::Failed) {
             return Ok(0);
         }
+        self.release_ticket();
         let required = self.outgoing.len() + sealed_alone(0);
         let written = self.write(required, out, Established::close)?;
         self.close_sent = true;
@@ -297,6 +381,17 @@ impl Session {
             State::Handshake(handshake) => handshake.peer_certificates(),
             State::Established(session) => session.facts.peer_certificates.as_deref(),
             State::Failed => None,
+        }
+    }
+
+    /// Whether the handshake resumed an earlier session.
+    pub fn is_resumed(&self) -> bool {
+        match &self.state {
+            State::Handshake(handshake) => {
+                handshake.common().handshake_kind() == Some(HandshakeKind::Resumed)
+            }
+            State::Established(session) => session.facts.resumed,
+            State::Failed => false,
         }
     }
 
@@ -333,10 +428,10 @@ impl Session {
     /// record after the handshake.
     ///
     /// # Errors
-    /// If output waits, the handshake is not done or was followed by something, or the configuration
-    /// forbids extraction.
+    /// If output or a ticket waits, the handshake is not done or was followed by something, or the
+    /// configuration forbids extraction.
     pub fn into_kernel(self) -> Result<Handover, TlsError> {
-        let busy = self.has_outgoing() || !self.pending.is_empty();
+        let busy = self.has_outgoing() || self.has_ticket() || !self.pending.is_empty();
         match self.state {
             State::Handshake(handshake) if handshake.is_over() && !busy => {
                 let facts = Facts::of(&handshake)?;
