@@ -11,4 +11,4 @@ mod scenario;
 mod table;
 
 pub use command::{ContestOptions, run};
-pub(crate) use report::{CellReport, ContestReport, Entry, ratios};
+pub(crate) use report::{CellReport, ContestReport, Entry, Figure, ratios};

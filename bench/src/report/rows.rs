@@ -26,7 +26,7 @@ pub(super) const ROWS: &[Row] = &[
         &[],
     ),
     row(
-        "TLS to plain, bulk",
+        "one TLS leg, bulk",
         "peers-tls-one",
         "bulk",
         Shown::CpuPerGib,

@@ -1,11 +1,14 @@
 //! What a row of the README's table says of a result.
 
-use crate::contest::{CellReport, ContestReport, Entry, ratios};
+use crate::contest::{CellReport, ContestReport, Entry, Figure, ratios};
 use crate::run::Measured;
 use crate::stats::Summary;
 
 /// Between the proxies of a row.
 const AND: &str = " · ";
+
+/// A proxy that did less than this of what was due is measured at other work than the others.
+const KEPT_UP: f64 = 0.95;
 
 /// One row: some cells of one scenario.
 pub(super) struct Row {
@@ -97,7 +100,13 @@ impl Row {
     fn ratio(&self, cell: &CellReport, own: &Entry, other: &str) -> Option<f64> {
         let ratio = match self.shown {
             Shown::OfDirect => own.of_direct.clone()?,
-            Shown::Growth => own.growth.as_ref()?.ratio.clone(),
+            Shown::Growth => {
+                let growth = own.growth.as_ref()?;
+                if cell.alone.is_none() {
+                    valid(cell, &growth.of)?;
+                }
+                growth.ratio.clone()
+            }
             shown => ratios(&own.rounds, &valid(cell, other)?.rounds, |round| {
                 shown.of(cell, round)
             }),
@@ -106,11 +115,13 @@ impl Row {
     }
 }
 
-/// A proxy's entry, if it was measured and nothing failed.
+/// A proxy's entry, if it was measured, nothing failed, and it did what was due.
 fn valid<'a>(cell: &'a CellReport, proxy: &str) -> Option<&'a Entry> {
-    let mut entries = cell.proxies.iter();
-    entries
-        .find(|entry| entry.proxy == proxy && !entry.rounds.is_empty() && entry.failures.is_empty())
+    let entry = cell.proxies.iter().find(|entry| entry.proxy == proxy)?;
+    let done = entry.median(|round| round.done_share);
+    // A closed loop has nothing due.
+    let kept_up = done == 0.0 || done >= KEPT_UP;
+    (kept_up && !entry.rounds.is_empty() && entry.failures.is_empty()).then_some(entry)
 }
 
 impl Shown {
@@ -139,7 +150,11 @@ impl Shown {
             Self::PerCpuSecond => "per CPU second",
             Self::RssPerStream => "KiB resident",
             Self::OfDirect => "GiB/s",
-            Self::Growth => cell.figure.unit(),
+            Self::Growth => match cell.figure {
+                Figure::P99 => Self::P99.unit(cell),
+                Figure::CpuPerOperation => Self::CpuPerOperation.unit(cell),
+                figure => figure.unit(),
+            },
         }
     }
 
@@ -241,5 +256,11 @@ mod tests {
         let line = |work| line(work, &["a byte was wrong"]);
         assert_eq!(line("TLS to TLS, bulk").unwrap().against, "haproxy");
         assert_eq!(line("idle streams, TLS to TLS"), None);
+        let mut late = report(&[]);
+        for round in &mut late.cells[2].proxies[1].rounds {
+            round.done_share = 0.9;
+        }
+        let row = ROWS.iter().find(|row| row.cells == "full handshakes");
+        assert_eq!(row.unwrap().line(&late).unwrap().against, "nginx stream");
     }
 }
