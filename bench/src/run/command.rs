@@ -35,7 +35,7 @@ pub struct RunOptions {
     #[command(flatten)]
     pub route: RouteOptions,
     /// The far end, HOST:PORT, where `serve` runs [default: one in this process]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "delay")]
     pub target: Option<String>,
     /// What the far end in this process speaks, when the proxy ends or begins TLS [default: as the
     /// client]
