@@ -78,6 +78,9 @@ async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, Fa
     let start = Instant::now();
     let mut end = pin!(sleep_until((start + timeout).into()));
     let mut stagger = pin!(sleep_until(start.into()));
+    // A timer that is due now fires with the runtime's next millisecond: the first attempt, and one
+    // after a failure, do not go through it.
+    let mut due = true;
     let mut left = addresses.iter().copied().peekable();
     let mut attempts: SmallVec<[Attempt; 2]> = SmallVec::new();
     let mut last_error: Option<(SocketAddr, io::Error)> = None;
@@ -98,7 +101,7 @@ async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, Fa
                     Poll::Ready(Err(error)) => {
                         let lost = attempts.swap_remove(index);
                         last_error = Some((lost.address, error));
-                        stagger.as_mut().reset(Instant::now().into());
+                        due = true;
                     }
                 }
             }
@@ -111,7 +114,7 @@ async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, Fa
                     false => Poll::Pending,
                 };
             }
-            if stagger.as_mut().poll(task).is_pending() {
+            if !due && stagger.as_mut().poll(task).is_pending() {
                 return Poll::Pending;
             }
             let Some(address) = left.next() else { continue };
@@ -120,13 +123,14 @@ async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, Fa
                     let fd = Fd::from(fd);
                     let op = ring::connect(&fd, address);
                     attempts.push(Attempt { fd, address, op });
+                    due = false;
                     stagger
                         .as_mut()
                         .reset((Instant::now() + ATTEMPT_DELAY).into());
                 }
                 Err(error) => {
                     last_error = Some((address, error));
-                    stagger.as_mut().reset(Instant::now().into());
+                    due = true;
                 }
             }
         }

@@ -170,6 +170,9 @@ pub(crate) async fn pump(
     let mut coalesce = Coalesce::new(cx.coalesce());
     let mut budget = TURN_BUDGET;
     loop {
+        if bulk.bulky >= BULKY_READS {
+            to.widen();
+        }
         if may_splice && bulk.bulky >= BULKY_READS && !from.has_unread() {
             bulk = Bulk::default();
             if let Some(pipe) = cx.pools().pipe() {

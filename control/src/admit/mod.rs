@@ -1,7 +1,8 @@
 //! Answers the engine's one question per stream with the configuration in force.
 //!
-//! A worker's call returns at once; the decision runs on control's runtime and is dropped if the
-//! worker stops waiting. Each decision sees one [`State`] from beginning to end, and the
+//! A worker's call returns at once. What needs neither a name server nor a new leaf is decided in it: to
+//! hand a question over and its answer back costs more than the decision. The rest runs on control's
+//! runtime and is dropped if the worker stops waiting. Each decision sees one [`State`] from beginning to end, and the
 //! [`Connect`](eyesplice_dataplane::seam::Connect) carries its number.
 
 mod decide;
@@ -18,7 +19,9 @@ use arc_swap::ArcSwap;
 use eyesplice_dataplane::seam::{Control, Snapshot, SnapshotCell, StreamRequest, Verdict};
 use rustls::pki_types::CertificateDer;
 use std::fmt;
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -147,15 +150,24 @@ impl Control for Gatekeeper {
         let state = self.state.load_full();
         let resolver = Arc::clone(&self.resolver);
         let leaves = Arc::clone(&self.leaves);
-        self.runtime.spawn(async move {
-            tokio::select! {
-                verdict = decide::decide(&state, &resolver, &leaves, &request) => {
-                    // A worker that is gone needs no answer.
-                    drop(answer.send(verdict));
+        let mut decision =
+            Box::pin(async move { decide::decide(&state, &resolver, &leaves, &request).await });
+        // What it waits for is control's: its timers, its blocking threads.
+        let _entered = self.runtime.enter();
+        match decision
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            // A worker that is gone needs no answer; so below.
+            Poll::Ready(verdict) => drop(answer.send(verdict)),
+            // Whoever polls it next is who will be woken.
+            Poll::Pending => drop(self.runtime.spawn(async move {
+                tokio::select! {
+                    verdict = decision => drop(answer.send(verdict)),
+                    () = answer.closed() => {}
                 }
-                () = answer.closed() => {}
-            }
-        });
+            })),
+        }
         receiver
     }
 

@@ -10,6 +10,7 @@ mod write;
 
 use crate::failure::LegError;
 use crate::ktls::KernelTls;
+use crate::limits::UNIX_SEND;
 use crate::pool::Buffer;
 use eyesplice_proto::stream::Side;
 use eyesplice_proto::tls::{Layout, Session};
@@ -38,6 +39,8 @@ pub(crate) struct Leg {
     writing: Cell<bool>,
     /// The write side was ended; the socket must not be reset any more.
     shut: Cell<bool>,
+    /// The socket was asked to hold more for its reader.
+    wide: Cell<bool>,
     /// The peer ended cleanly; the FIN that follows a close_notify is no truncation.
     ended: Cell<bool>,
 }
@@ -97,6 +100,7 @@ impl Leg {
             owed: RefCell::default(),
             writing: Cell::new(false),
             shut: Cell::new(false),
+            wide: Cell::new(false),
             ended: Cell::new(false),
         }
     }
@@ -193,6 +197,14 @@ impl Leg {
         self.shut.set(true);
         // A peer that is gone needs no telling.
         let _ = socket::shutdown(self.fd.as_fd(), Shutdown::Write);
+    }
+
+    /// Prepares for bulk towards this leg: what a write would otherwise wait for, again and again.
+    pub(crate) fn widen(&self) {
+        if !self.wide.replace(true) {
+            // It works without, in smaller steps.
+            let _ = socket::widen_unix(self.fd.as_fd(), UNIX_SEND);
+        }
     }
 
     /// Whether the write side was ended, and the socket must not be reset.

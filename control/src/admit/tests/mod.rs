@@ -82,7 +82,11 @@ fn gatekeeper(dir: &Path) -> Gatekeeper {
 }
 
 async fn ask(gatekeeper: &Gatekeeper, target: &str) -> Verdict {
-    let request = StreamRequest {
+    gatekeeper.admit(request(target)).await.unwrap()
+}
+
+fn request(target: &str) -> StreamRequest {
+    StreamRequest {
         id: StreamId::new(0, 1),
         listener: "uds".into(),
         peer: Peer::Unix {
@@ -92,8 +96,7 @@ async fn ask(gatekeeper: &Gatekeeper, target: &str) -> Verdict {
         },
         target: target.parse().unwrap(),
         received: SystemTime::UNIX_EPOCH,
-    };
-    gatekeeper.admit(request).await.unwrap()
+    }
 }
 
 async fn connect(gatekeeper: &Gatekeeper, target: &str) -> Connect {
@@ -112,6 +115,19 @@ async fn refusal(gatekeeper: &Gatekeeper, target: &str) -> Refusal {
 
 fn addresses(connect: &Connect) -> Vec<String> {
     connect.addresses.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn admit_has_decided_when_it_returns_unless_a_name_or_a_leaf_is_to_be_found() {
+    let dir = site(CONFIG);
+    let gatekeeper = gatekeeper(dir.path());
+    let at_once = |target: &str| gatekeeper.admit(request(target)).try_recv();
+    assert!(matches!(at_once("10.0.0.1:80"), Ok(Verdict::Connect(_))));
+    assert!(matches!(at_once("10.9.0.1:80"), Ok(Verdict::Refuse(_))));
+    assert!(at_once("worker-1:10250").is_err(), "a name");
+    assert!(at_once("10.0.0.1:10250").is_err(), "a first leaf");
+    connect(&gatekeeper, "10.0.0.1:10250").await;
+    assert!(matches!(at_once("10.0.0.1:10250"), Ok(Verdict::Connect(_))));
 }
 
 #[tokio::test]

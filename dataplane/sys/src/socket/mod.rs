@@ -12,7 +12,7 @@ pub use address::{Address, local_address, peer_address};
 pub use listen::{Accepted, accept, listen_tcp, new_tcp};
 pub use option::{
     Keepalive, PeerCredentials, keepalive, linger_zero, nodelay, peer_credentials, take_error,
-    user_timeout,
+    user_timeout, widen_unix,
 };
 pub use transfer::{peek, recv, send, send_vectored, shutdown, unread};
 pub use unix::{ListenUnixError, Ownership, SocketFile, listen_unix};

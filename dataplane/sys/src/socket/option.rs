@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockRef, TcpKeepalive};
 
 /// Sends small writes at once (TCP_NODELAY).
 ///
@@ -48,6 +48,22 @@ pub fn keepalive(socket: BorrowedFd<'_>, keepalive: Keepalive) -> io::Result<()>
 /// `ENOPROTOOPT` on a socket that is not TCP.
 pub fn user_timeout(socket: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
     SockRef::from(&socket).set_tcp_user_timeout(Some(limit))
+}
+
+/// Lets a UNIX socket hold up to `bytes` of what its reader has not taken (SO_SNDBUF), at most
+/// `net.core.wmem_max`; the kernel doubles it for its own books. TCP sockets grow by themselves, and
+/// a fixed size would end that: they are left alone, and the answer is `false`.
+///
+/// # Errors
+///
+/// `ENOTSOCK` on something else.
+pub fn widen_unix(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<bool> {
+    let socket = SockRef::from(&socket);
+    let unix = socket.domain()? == Domain::UNIX;
+    if unix {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    Ok(unix)
 }
 
 /// Makes the close of `socket` send RST and drop what was not sent: the peer must see a cut.

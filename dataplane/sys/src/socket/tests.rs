@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, IoSlice};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -119,6 +119,27 @@ fn options_read_back_as_set() {
         socket.tcp_user_timeout().unwrap(),
         Some(Duration::from_millis(12_345))
     );
+}
+
+#[test]
+fn unix_socket_holds_more_when_widened_and_a_tcp_socket_keeps_growing_by_itself() {
+    let held = |socket: BorrowedFd<'_>| {
+        let mut sum = 0;
+        while let Ok(sent) = send(socket, &[0; 4096]) {
+            sum += sent;
+        }
+        sum
+    };
+    let (narrow, _reader) = UnixStream::pair().unwrap();
+    let (wide, _other_reader) = UnixStream::pair().unwrap();
+    // Twice the default is allowed everywhere: the kernel doubles what it is told.
+    let default = SockRef::from(&wide).send_buffer_size().unwrap();
+    assert!(widen_unix(wide.as_fd(), default).unwrap());
+    assert!(held(wide.as_fd()) > held(narrow.as_fd()));
+    let (tcp, _peer) = pair();
+    let before = SockRef::from(&tcp).send_buffer_size().unwrap();
+    assert!(!widen_unix(tcp.as_fd(), 1 << 20).unwrap());
+    assert_eq!(SockRef::from(&tcp).send_buffer_size().unwrap(), before);
 }
 
 #[test]
