@@ -4,6 +4,7 @@ use crate::counters::{CounterTotals, WorkerCounters};
 use crate::dial::Liveness;
 use crate::ktls::{Ktls, supported_ciphers};
 use crate::limits::BACKLOG;
+use crate::placement::Placement;
 use crate::seam::{Control, ListenerName, SnapshotCell, StreamRecord};
 use crate::worker::{Command, Worker, WorkerParts};
 use eyesplice_sys::ring::{self, RingConfig};
@@ -140,13 +141,16 @@ impl Engine {
             tcp_addresses: bound.tcp_addresses,
             _socket_files: bound.socket_files,
         };
-        for index in 0..workers {
+        let (placement, arrivals) = Placement::new(workers);
+        for (index, arrivals) in arrivals.into_iter().enumerate() {
             let counters = Arc::new(WorkerCounters::default());
             engine.counters.push(Arc::clone(&counters));
             let parts = WorkerParts {
                 index: u16::try_from(index).unwrap_or(u16::MAX),
                 workers,
                 listeners: std::mem::take(&mut bound.per_worker[index]),
+                placement: Arc::clone(&placement),
+                arrivals,
                 control: Arc::clone(&control),
                 snapshots: Arc::clone(&snapshots),
                 records: records.clone(),
@@ -312,7 +316,7 @@ impl AbortHandle {
 
 #[derive(Default)]
 struct Bound {
-    /// Each worker's own listening sockets.
+    /// Each worker's listening sockets.
     per_worker: Vec<Vec<(ListenerName, OwnedFd)>>,
     tcp_addresses: Vec<(ListenerName, SocketAddr)>,
     socket_files: Vec<SocketFile>,
@@ -357,10 +361,9 @@ fn bind(config: &EngineConfig, workers: usize) -> Result<Bound, StartError> {
                 };
                 let (fd, file) = socket::listen_unix(path, *mode, owner, BACKLOG)
                     .map_err(|error| failed(shown.clone())(io::Error::other(error)))?;
-                for sockets in &mut bound.per_worker {
-                    let shared = fd.try_clone().map_err(failed(shown.clone()))?;
-                    sockets.push((Arc::clone(name), shared));
-                }
+                // One worker takes them for all: were it all of them, each connection would wake them all.
+                let taker = bound.socket_files.len() % workers;
+                bound.per_worker[taker].push((Arc::clone(name), fd));
                 bound.socket_files.push(file);
             }
         }

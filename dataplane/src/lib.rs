@@ -18,6 +18,7 @@ mod handshake;
 mod ktls;
 mod leg;
 mod limits;
+mod placement;
 mod pool;
 mod refusal;
 mod relay;

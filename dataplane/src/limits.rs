@@ -68,6 +68,9 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections taken per wake-up of a listener before other tasks run.
 pub(crate) const ACCEPT_BATCH: usize = 16;
 
+/// Connections on their way to one worker from those that accepted them; more stay where they are.
+pub(crate) const ARRIVALS: usize = 64;
+
 /// Listen backlog; the kernel cuts it to net.core.somaxconn.
 pub(crate) const BACKLOG: u32 = 4096;
 

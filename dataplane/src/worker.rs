@@ -8,6 +8,7 @@ use crate::failure::exhausted;
 use crate::ktls::Ktls;
 use crate::leg::Leg;
 use crate::limits::{ACCEPT_BATCH, ACCEPT_PAUSE, POLITE_REFUSALS};
+use crate::placement::{Arrival, Place, Placement};
 use crate::pool::Pools;
 use crate::seam::{
     AdmissionLimits, Control, ListenerName, Peer, Reason, Snapshot, SnapshotCell, StreamId,
@@ -16,7 +17,7 @@ use crate::seam::{
 use crate::stream::{self, Facts};
 use eyesplice_proto::stream::Side;
 use eyesplice_sys::ring::{self, Fd};
-use eyesplice_sys::socket::{self, Accepted, Address};
+use eyesplice_sys::socket::{self, Address};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -44,6 +45,8 @@ pub(crate) struct WorkerParts {
     pub(crate) index: u16,
     pub(crate) workers: usize,
     pub(crate) listeners: Vec<(ListenerName, std::os::fd::OwnedFd)>,
+    pub(crate) placement: Arc<Placement>,
+    pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) control: Arc<dyn Control>,
     pub(crate) snapshots: Arc<SnapshotCell>,
     pub(crate) records: mpsc::Sender<StreamRecord>,
@@ -58,6 +61,7 @@ pub(crate) struct WorkerParts {
 pub(crate) struct Worker {
     index: u16,
     workers: usize,
+    placement: Arc<Placement>,
     control: Arc<dyn Control>,
     snapshots: Arc<SnapshotCell>,
     records: mpsc::Sender<StreamRecord>,
@@ -110,6 +114,7 @@ impl Worker {
         let worker = Rc::new(Self {
             index: parts.index,
             workers: parts.workers.max(1),
+            placement: parts.placement,
             control: parts.control,
             snapshots: parts.snapshots,
             records: parts.records,
@@ -134,13 +139,24 @@ impl Worker {
             .collect();
         // The engine waits for this; if it has given up, the command says so at once.
         let _ = ready.send(());
-        // A dropped sender means that the engine is gone: drain what is left.
-        let _ = command.wait_for(|command| *command >= Command::Drain).await;
+        let mut arrivals = parts.arrivals;
+        loop {
+            tokio::select! {
+                // A dropped sender means that the engine is gone: drain what is left.
+                _ = command.wait_for(|command| *command >= Command::Drain) => break,
+                Some(arrival) = arrivals.recv() => admit(&worker, arrival),
+            }
+        }
         for listener in &listeners {
             listener.abort();
         }
         for listener in listeners {
             let _ = listener.await;
+        }
+        // What others accepted before they heard of the drain.
+        arrivals.close();
+        while let Ok(arrival) = arrivals.try_recv() {
+            admit(&worker, arrival);
         }
         for stream in worker.live.borrow().values() {
             stream.drain();
@@ -238,7 +254,13 @@ async fn accept_loop(worker: Rc<Worker>, name: ListenerName, listener: Fd) {
         let mut outcome = ring::accept(&listener).await;
         for taken in 1..=ACCEPT_BATCH {
             match outcome {
-                Ok(accepted) => admit(&worker, &name, accepted),
+                Ok(accepted) => {
+                    let placement = &worker.placement;
+                    let own = usize::from(worker.index);
+                    if let Some(arrival) = placement.place(own, Arc::clone(&name), accepted) {
+                        admit(&worker, arrival);
+                    }
+                }
                 Err(ref error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     worker.counters.accept_errors.inc();
@@ -264,7 +286,12 @@ async fn accept_loop(worker: Rc<Worker>, name: ListenerName, listener: Fd) {
 }
 
 /// Admits one connection: limits and peer credentials, then a task of its own.
-fn admit(worker: &Rc<Worker>, name: &ListenerName, accepted: Accepted) {
+fn admit(worker: &Rc<Worker>, arrival: Arrival) {
+    let Arrival {
+        listener: name,
+        accepted,
+        place,
+    } = arrival;
     worker.counters.accepted.inc();
     let snapshot = worker.snapshots.load();
     let fd = Fd::from(accepted.fd);
@@ -291,7 +318,7 @@ fn admit(worker: &Rc<Worker>, name: &ListenerName, accepted: Accepted) {
             (peer, PeerKey::Uid(credentials.uid))
         }
     };
-    if let Some(refusal) = limited(worker, &snapshot, name, &peer, key) {
+    if let Some(refusal) = limited(worker, &snapshot, &name, &peer, key) {
         worker.counters.limited.inc();
         let over = worker.live.borrow().len()
             >= worker.share(snapshot.admission.max_streams) + POLITE_REFUSALS;
@@ -300,10 +327,18 @@ fn admit(worker: &Rc<Worker>, name: &ListenerName, accepted: Accepted) {
             tracing::warn!(listener = %name, %peer, "{}", refusal.1);
             return;
         }
-        spawn(worker, name, &snapshot, fd, peer, key, Some(refusal));
+        spawn(
+            worker,
+            &name,
+            &snapshot,
+            fd,
+            peer,
+            (key, place),
+            Some(refusal),
+        );
         return;
     }
-    spawn(worker, name, &snapshot, fd, peer, key, None);
+    spawn(worker, &name, &snapshot, fd, peer, (key, place), None);
 }
 
 /// Why a connection is over a limit, if it is.
@@ -353,7 +388,7 @@ fn spawn(
     snapshot: &Arc<Snapshot>,
     fd: Fd,
     peer: Peer,
-    key: PeerKey,
+    (key, place): (PeerKey, Place),
     refusal: Option<(u16, String)>,
 ) {
     let id = worker.next_id();
@@ -370,6 +405,7 @@ fn spawn(
         worker: Rc::clone(worker),
         id,
         key,
+        _place: place,
     };
     let facts = Box::new(Facts::new(Arc::clone(name), peer, snapshot.generation));
     let downstream = Box::new(Leg::new(fd, Side::Downstream));
@@ -392,6 +428,7 @@ struct Live {
     worker: Rc<Worker>,
     id: StreamId,
     key: PeerKey,
+    _place: Place,
 }
 
 impl Drop for Live {
