@@ -48,9 +48,9 @@ pub(crate) const COALESCE_READ: usize = 4 * 1024;
 /// Small reads in a row that make a flow.
 pub(crate) const COALESCE_READS: u32 = 16;
 
-/// How long that many reads of a flow may take. A slower flow is not worth a wait: what gathers in
-/// the time that a person does not notice would be one read.
-pub(crate) const COALESCE_WINDOW: Duration = Duration::from_millis(64);
+/// How long that many reads of a flow may take, a hundred a second: in the time that a person does not
+/// notice two of them gather. A slower flow is not worth a wait.
+pub(crate) const COALESCE_WINDOW: Duration = Duration::from_millis(160);
 
 /// A read is put off for at most one part in so many of the time that its flow has lasted.
 pub(crate) const COALESCE_SHARE: u32 = 4;
