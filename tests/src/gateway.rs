@@ -249,7 +249,8 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Running {
     engine: Option<Engine>,
-    workers: usize,
+    /// Listening sockets: a TCP listener has one for each worker, a UNIX listener one.
+    listening: u64,
     /// What the engine said of its streams.
     pub records: Records,
     directory: TempDir,
@@ -296,11 +297,15 @@ impl Running {
         record_queue: usize,
     ) -> Self {
         let (send, receive) = mpsc::channel(record_queue);
-        let workers = config.workers;
+        let sockets = |listener: &ListenerConfig| match listener.bind {
+            Bind::Tcp(_) => config.workers,
+            Bind::Unix { .. } => 1,
+        };
+        let listening: usize = config.listeners.iter().map(sockets).sum();
         let engine = Engine::start(config, control, snapshots, send).unwrap();
         Self {
             engine: Some(engine),
-            workers,
+            listening: listening as u64,
             records: Records::collect(receive),
             directory,
         }
@@ -356,13 +361,13 @@ impl Running {
         );
     }
 
-    /// What an engine without streams holds: one accept per worker.
+    /// What an engine without streams holds: one accept per listening socket.
     pub fn at_rest(&self) -> Held {
         Held {
             streams: [0; 3],
             buffers: 0,
             pipes: 0,
-            ops: self.workers as u64,
+            ops: self.listening,
         }
     }
 
