@@ -4,7 +4,7 @@
 //! loopback: windows, their growth and congestion control would be those of no delay at all. So this one
 //! is below TCP. A network namespace of its own is beyond it; a TUN device on each side hands IP packets
 //! to a thread, which holds each for half of the delay and writes it to the other device. Order is kept,
-//! and nothing is lost unless the window is full, as in a router ([`queue`]).
+//! and nothing is lost unless the window is full, as in a router (`queue`).
 //!
 //! Threads of this process do that: what they use is the generator's, never the proxy's.
 
