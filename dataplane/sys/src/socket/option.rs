@@ -52,18 +52,19 @@ pub fn user_timeout(socket: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
 
 /// Lets a UNIX socket hold up to `bytes` of what its reader has not taken (SO_SNDBUF), at most
 /// `net.core.wmem_max`; the kernel doubles it for its own books. TCP sockets grow by themselves, and
-/// a fixed size would end that: they are left alone, and the answer is `false`.
+/// a fixed size would end that: they are left alone, and the answer is `false`, as for a socket that
+/// may hold as much already.
 ///
 /// # Errors
 ///
 /// `ENOTSOCK` on something else.
 pub fn widen_unix(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<bool> {
     let socket = SockRef::from(&socket);
-    let unix = socket.domain()? == Domain::UNIX;
-    if unix {
+    let narrow = socket.domain()? == Domain::UNIX && socket.send_buffer_size()? < bytes;
+    if narrow {
         socket.set_send_buffer_size(bytes)?;
     }
-    Ok(unix)
+    Ok(narrow)
 }
 
 /// Makes the close of `socket` send RST and drop what was not sent: the peer must see a cut.

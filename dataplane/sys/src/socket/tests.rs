@@ -134,7 +134,8 @@ fn unix_socket_holds_more_when_widened_and_a_tcp_socket_keeps_growing_by_itself(
     let (wide, _other_reader) = UnixStream::pair().unwrap();
     // Twice the default is allowed everywhere: the kernel doubles what it is told.
     let default = SockRef::from(&wide).send_buffer_size().unwrap();
-    assert!(widen_unix(wide.as_fd(), default).unwrap());
+    assert!(!widen_unix(wide.as_fd(), default / 2).unwrap(), "narrower");
+    assert!(widen_unix(wide.as_fd(), default + 1).unwrap());
     assert!(held(wide.as_fd()) > held(narrow.as_fd()));
     let (tcp, _peer) = pair();
     let before = SockRef::from(&tcp).send_buffer_size().unwrap();
