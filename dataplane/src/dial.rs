@@ -78,9 +78,6 @@ async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, Fa
     let start = Instant::now();
     let mut end = pin!(sleep_until((start + timeout).into()));
     let mut stagger = pin!(sleep_until(start.into()));
-    // A timer that is due now fires with the runtime's next millisecond: the first attempt, and one
-    // after a failure, do not go through it.
-    let mut due = true;
     let mut left = addresses.iter().copied().peekable();
     let mut attempts: SmallVec<[Attempt; 2]> = SmallVec::new();
     let mut last_error: Option<(SocketAddr, io::Error)> = None;
@@ -101,7 +98,7 @@ async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, Fa
                     Poll::Ready(Err(error)) => {
                         let lost = attempts.swap_remove(index);
                         last_error = Some((lost.address, error));
-                        due = true;
+                        stagger.as_mut().reset(Instant::now().into());
                     }
                 }
             }
@@ -114,7 +111,9 @@ async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, Fa
                     false => Poll::Pending,
                 };
             }
-            if !due && stagger.as_mut().poll(task).is_pending() {
+            // A timer that is due fires with the runtime's next millisecond, so the clock is asked first.
+            let later = stagger.deadline().into_std() > Instant::now();
+            if later && stagger.as_mut().poll(task).is_pending() {
                 return Poll::Pending;
             }
             let Some(address) = left.next() else { continue };
@@ -123,14 +122,13 @@ async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, Fa
                     let fd = Fd::from(fd);
                     let op = ring::connect(&fd, address);
                     attempts.push(Attempt { fd, address, op });
-                    due = false;
                     stagger
                         .as_mut()
                         .reset((Instant::now() + ATTEMPT_DELAY).into());
                 }
                 Err(error) => {
                     last_error = Some((address, error));
-                    due = true;
+                    stagger.as_mut().reset(Instant::now().into());
                 }
             }
         }
@@ -185,4 +183,41 @@ fn first(addresses: &[SocketAddr]) -> String {
     addresses
         .first()
         .map_or_else(|| "the target".into(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eyesplice_sys::ring::RingConfig;
+    use std::net::TcpListener;
+    use std::task::{Context, Waker};
+
+    #[test]
+    fn first_attempt_begins_with_the_first_poll() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = [listener.local_addr().unwrap()];
+        let finished = ring::run(&RingConfig::default(), async {
+            let mut racing = pin!(race(&addresses, Duration::from_secs(20)));
+            let mut once = Context::from_waker(Waker::noop());
+            let first = racing.as_mut().poll(&mut once);
+            let begun = ring::ops_in_flight();
+            assert!(first.is_ready() || begun == 1, "{begun} operations");
+            if first.is_pending() {
+                assert_eq!(racing.await.unwrap().address, addresses[0]);
+            }
+        });
+        assert_eq!(finished.unwrap().stray_ops, 0);
+    }
+
+    #[test]
+    fn next_address_is_tried_when_one_refuses() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = [gone.local_addr().unwrap(), listener.local_addr().unwrap()];
+        drop(gone);
+        let finished = ring::run(&RingConfig::default(), async {
+            race(&addresses, Duration::from_secs(20)).await.unwrap().address
+        });
+        assert_eq!(finished.unwrap().output, addresses[1]);
+    }
 }
