@@ -181,4 +181,4 @@ impl ProducesTickets for Bound {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

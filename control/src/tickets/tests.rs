@@ -147,7 +147,8 @@ impl Site {
     }
 }
 
-fn carry(from: &mut Connection, to: &mut Connection) -> Result<(), Error> {
+/// Hands over all that one side wrote.
+pub(crate) fn carry(from: &mut Connection, to: &mut Connection) -> Result<(), Error> {
     let mut bytes = Vec::new();
     while from.wants_write() {
         from.write_tls(&mut bytes).unwrap();
