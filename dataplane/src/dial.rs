@@ -216,7 +216,10 @@ mod tests {
         let addresses = [gone.local_addr().unwrap(), listener.local_addr().unwrap()];
         drop(gone);
         let finished = ring::run(&RingConfig::default(), async {
-            race(&addresses, Duration::from_secs(20)).await.unwrap().address
+            race(&addresses, Duration::from_secs(20))
+                .await
+                .unwrap()
+                .address
         });
         assert_eq!(finished.unwrap().output, addresses[1]);
     }
