@@ -20,7 +20,7 @@ pub struct Machine {
     /// TCP congestion control. One that paces (bbr) charges the sender's timers to whoever runs when they
     /// fire, so figures under it do not compare.
     pub congestion_control: String,
-    /// `git describe` of the working tree; `-dirty` when it had changes.
+    /// `git describe` of the working tree; `-dirty` when it had changes other than to results.
     pub revision: String,
     /// The command line.
     pub command: String,
@@ -97,12 +97,19 @@ fn unknown() -> String {
 }
 
 fn revision() -> Option<String> {
-    let out = Command::new("git")
-        .args(["describe", "--always", "--dirty", "--abbrev=12"])
-        .output()
-        .ok()?;
+    let commit = git(&["describe", "--always", "--abbrev=12"])?;
+    // A run of several scenarios writes the first one's results before it begins the second.
+    let changed = ["status", "--porcelain", "--untracked-files=no", "--"];
+    let changed = git(&[&changed[..], &[":/", ":(top,exclude)bench/results"]].concat())?;
+    let mark = if changed.is_empty() { "" } else { "-dirty" };
+    (!commit.is_empty()).then(|| commit + mark)
+}
+
+/// What git says, if it succeeds.
+fn git(arguments: &[&str]) -> Option<String> {
+    let out = Command::new("git").args(arguments).output().ok()?;
     let text = String::from_utf8(out.stdout).ok()?;
-    (!text.trim().is_empty()).then(|| text.trim().to_string())
+    out.status.success().then(|| text.trim().to_string())
 }
 
 /// Watches how busy the machine is between two moments.

@@ -39,12 +39,15 @@ pub struct ContestOptions {
     /// How long each proxy works in each round [default: the scenario's, or 2s]
     #[arg(long, short, value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
-    /// Only cells whose name has this in it
+    /// Only the cell of this name, or, where there is none, cells whose name has this in it; may be repeated
     #[arg(long, value_name = "WORD")]
-    pub only: Option<String>,
-    /// Only these proxies of the scenario
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Only the proxy of this name; may be repeated
+    #[arg(long, value_name = "NAME")]
     pub among: Vec<String>,
+    /// The revision of the gateway that {before} stands for, whose program is in the variable BEFORE
+    #[arg(long, value_name = "REVISION")]
+    pub before: Option<String>,
     /// The line between proxies and far end; overrules the scenario's
     #[command(flatten)]
     pub line: LineOptions,
@@ -102,24 +105,13 @@ fn scenario(options: &ContestOptions) -> Result<Scenario> {
         let workers = proxy.workers.unwrap_or(options.proxy_cores.len().max(1));
         proxy.workers = Some(workers);
     }
-    if !options.among.is_empty() {
-        scenario
-            .proxies
-            .retain(|proxy| options.among.contains(&proxy.name));
-    }
-    if let Some(word) = &options.only {
-        scenario.works.retain(|cell| {
-            let names = cell.works();
-            names
-                .iter()
-                .any(|work| work.resolve().is_ok_and(|work| work.name.contains(word)))
-        });
-    }
-    if scenario.proxies.is_empty() || scenario.works.is_empty() {
+    if options.before.is_some() && std::env::var_os("BEFORE").is_none() {
         return Err(Error::Unfit(
-            "--among and --only leave nothing to measure".into(),
+            "--before needs that revision's gateway in the variable BEFORE".into(),
         ));
     }
+    scenario.compare_with(options.before.as_deref())?;
+    scenario.keep(&options.among, &options.only)?;
     Ok(scenario)
 }
 

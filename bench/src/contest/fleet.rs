@@ -179,7 +179,8 @@ fn values(
     };
     let (host, port) = target.rsplit_once(':').unwrap_or((target, ""));
     let names: Vec<_> = cores.iter().map(ToString::to_string).collect();
-    Ok(vec![
+    let before = std::env::var("BEFORE").ok();
+    let mut values = vec![
         ("dir", own.display().to_string()),
         ("certs", directory.display().to_string()),
         ("port", free_port()?.to_string()),
@@ -195,7 +196,9 @@ fn values(
         ),
         ("self", program.display().to_string()),
         ("eyesplice", eyesplice),
-    ])
+    ];
+    values.extend(before.map(|path| ("before", path)));
+    Ok(values)
 }
 
 fn free_port() -> Result<u16> {

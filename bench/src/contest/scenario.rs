@@ -98,6 +98,13 @@ impl Cell {
             Self::Mix(mix) => mix.clone(),
         }
     }
+
+    /// The names of its workloads.
+    fn names(&self) -> Vec<String> {
+        let works = self.works();
+        let resolved = works.iter().flat_map(WorkOptions::resolve);
+        resolved.map(|work| work.name).collect()
+    }
 }
 
 impl Scenario {
@@ -110,17 +117,70 @@ impl Scenario {
         Ok(scenario)
     }
 
+    /// Names the revision that the scenario compares this one with, where it does.
+    pub(super) fn compare_with(&mut self, revision: Option<&str>) -> Result<()> {
+        let mut words = self.proxies.iter().flat_map(|proxy| &proxy.command);
+        match (revision, words.any(|word| word.contains("{before}"))) {
+            (None, true) => Err(Error::Unfit(format!(
+                "{} needs the gateway of an earlier revision: use scripts/bench against, or --before",
+                self.name
+            ))),
+            (Some(revision), true) => {
+                let values = [("revision", revision.to_string())];
+                self.title = expand(&self.title, &values);
+                self.name = expand(&self.name, &values);
+                Ok(())
+            }
+            (Some(_), false) => Err(Error::Unfit(format!(
+                "{} has no proxy that --before could stand for: none starts {{before}}",
+                self.name
+            ))),
+            (None, false) => Ok(()),
+        }
+    }
+
+    /// Leaves out proxies that are not `among` those named, and cells that are not `only` those; none named
+    /// are all.
+    pub(super) fn keep(&mut self, among: &[String], only: &[String]) -> Result<()> {
+        if let Some(name) = among.iter().find(|name| !self.has_proxy(name)) {
+            let names: Vec<_> = self.proxies.iter().map(|proxy| &proxy.name).collect();
+            return Err(Error::Unfit(format!(
+                "--among: no proxy is named {name:?}; there are {names:?}"
+            )));
+        }
+        let names: Vec<_> = self.works.iter().map(Cell::names).collect();
+        let mut kept = vec![only.is_empty(); names.len()];
+        for word in only {
+            let meant = meant(&names, word);
+            if meant.is_empty() {
+                return Err(Error::Unfit(format!(
+                    "--only: no cell has {word:?} in its name; there are {names:?}"
+                )));
+            }
+            meant.into_iter().for_each(|index| kept[index] = true);
+        }
+        let mut kept = kept.into_iter();
+        self.works.retain(|_| kept.next().unwrap_or(true));
+        self.proxies
+            .retain(|proxy| among.is_empty() || among.contains(&proxy.name));
+        Ok(())
+    }
+
+    fn has_proxy(&self, name: &str) -> bool {
+        self.proxies.iter().any(|proxy| proxy.name == name)
+    }
+
     fn parse(text: &str) -> std::result::Result<Self, String> {
         let scenario: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
         if scenario.proxies.is_empty() || scenario.works.is_empty() || scenario.rounds == 0 {
             return Err("needs proxies, works and rounds, one each at least".into());
         }
         for proxy in &scenario.proxies {
-            let known = |name: &String| scenario.proxies.iter().any(|other| other.name == *name);
             if proxy.workers == Some(0) {
                 return Err(format!("proxy {}: workers must be 1 or more", proxy.name));
             }
-            if let Some(name) = proxy.against.as_ref().filter(|name| !known(name)) {
+            let unknown = |name: &&String| !scenario.has_proxy(name);
+            if let Some(name) = proxy.against.as_ref().filter(unknown) {
                 return Err(format!(
                     "proxy {}: against names no proxy: {name}",
                     proxy.name
@@ -128,6 +188,18 @@ impl Scenario {
             }
         }
         Ok(scenario)
+    }
+}
+
+/// The cells that have this name, or if none has, those that have it in theirs. A name may be a part of another.
+fn meant(cells: &[Vec<String>], word: &str) -> Vec<usize> {
+    let with = |fits: &dyn Fn(&String) -> bool| -> Vec<usize> {
+        let fitting = |index: &usize| cells[*index].iter().any(fits);
+        (0..cells.len()).filter(fitting).collect()
+    };
+    match with(&|name| name == word) {
+        none if none.is_empty() => with(&|name| name.contains(word)),
+        exact => exact,
     }
 }
 
@@ -199,6 +271,64 @@ works:
             let proxy = format!("name: direct, {wrong}");
             assert!(Scenario::parse(&SMALLEST.replace("name: direct", &proxy)).is_err());
         }
+    }
+
+    const SEVERAL: &str = "
+title: t
+name: n
+proxies:
+- {name: 'ours, TCP'}
+- {name: ours}
+works:
+- {name: connections, workload: setup}
+- {name: 'bulk, 16 connections', workload: bulk}
+- {name: small, workload: rr}
+";
+
+    fn kept(among: &[&str], only: &[&str]) -> Result<(Vec<String>, Vec<String>)> {
+        let mut scenario = Scenario::parse(SEVERAL).unwrap();
+        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        scenario.keep(&words(among), &words(only))?;
+        let proxies = scenario.proxies.into_iter().map(|proxy| proxy.name);
+        let cells = scenario.works.iter().flat_map(Cell::names);
+        Ok((proxies.collect(), cells.collect()))
+    }
+
+    #[test]
+    fn proxies_and_cells_are_kept_by_names_that_may_have_commas() {
+        let (proxies, cells) = kept(&["ours, TCP"], &["bulk, 16 connections"]).unwrap();
+        assert_eq!(proxies, ["ours, TCP"]);
+        assert_eq!(cells, ["bulk, 16 connections"]);
+        let (proxies, cells) = kept(&[], &["connections", "sma"]).unwrap();
+        assert_eq!(proxies.len(), 2);
+        assert_eq!(cells, ["connections", "small"], "a whole name is no part");
+        let (_, cells) = kept(&[], &["connection"]).unwrap();
+        assert_eq!(cells, ["connections", "bulk, 16 connections"]);
+        assert_eq!(kept(&[], &[]).unwrap().1.len(), 3);
+    }
+
+    #[test]
+    fn names_that_nothing_has_are_refused() {
+        assert!(kept(&["ours,TCP"], &[]).is_err());
+        assert!(kept(&["ours", "theirs"], &[]).is_err());
+        assert!(kept(&[], &["small", "large"]).is_err());
+    }
+
+    #[test]
+    fn earlier_revision_is_named_where_it_is_needed_and_nowhere_else() {
+        let other = SMALLEST
+            .replace("title: t", "title: against {revision}")
+            .replace(
+                "name: direct",
+                "name: direct, command: ['{before}', gateway]",
+            );
+        let mut scenario = Scenario::parse(&other).unwrap();
+        assert!(scenario.compare_with(None).is_err());
+        scenario.compare_with(Some("1cf3f72")).unwrap();
+        assert_eq!(scenario.title, "against 1cf3f72");
+        let mut scenario = Scenario::parse(SMALLEST).unwrap();
+        assert!(scenario.compare_with(Some("1cf3f72")).is_err());
+        scenario.compare_with(None).unwrap();
     }
 
     #[test]

@@ -1,0 +1,298 @@
+"""Says where a proxy's CPU time goes: perf's samples of its core in cells of bench/peers, and its system calls.
+
+Each cell is two turns of `eyesplice-load ab`: in one perf samples the proxy's core once the proxy works, in the
+other it counts the proxy's system calls. Writes bench/results/DATE-profile.md.
+"""
+
+import collections
+import datetime
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+DEFAULT = [
+    ("splice", "eyesplice", "bulk, 1 connection, down"),
+    ("splice", "eyesplice", "bulk, 1 connection, up"),
+    ("splice", "eyesplice", "bulk, 16 connections, both"),
+    ("tls-both", "eyesplice", "bulk, 1 connection, down"),
+    ("splice", "eyesplice", "64 B round trips, 16 streams"),
+    ("tls-one", "eyesplice, originate", "64 B round trips, 16 streams"),
+    ("splice", "eyesplice", "connections"),
+]
+
+HERTZ = 4000
+# What perf does begins in the warm-up or soon after it, and is over before the turn is.
+SAMPLES_S, SAMPLES_TURN_S = 3, 4
+# Most of the turn: counting costs time, and the rate of operations is the whole turn's.
+CALLS_S, CALLS_TURN_S = 2, 2.5
+# CPU time that a proxy cannot have used before the load began, so that it works now.
+WORKING_S = 0.3
+# What is waited for at most until then.
+START_S = 30
+
+# Symbols and purposes below this share are left out, and symbols after the first MOST.
+LEAST, MOST = 0.01, 15
+
+# What a function is there for. The innermost one of a sample's call chain that is here decides, so that
+# the copy in a send is a copy, and the peer's receive path that runs inside of it is that.
+PURPOSES = [
+    ("cryptography", r"aes_|gcm_|ghash|sha(1|256|512)_|x25519|p256|p384|ecp_nistz|bn_(mul|sqr|from)|fiat_|chacha|poly1305"),
+    ("copies between user and kernel", r"(raw_)?_?copy_(to|from)_(iter|user)|rep_movs|copy_user|copy_page_(to|from)_iter"),
+    ("copies in user space", r"__mem(move|cpy|set)|memmove|memcpy"),
+    ("wake-ups of other threads", r"try_to_wake_up|__wake_up|sock_def_readable|sock_def_write_space|unix_write_space"),
+    ("io_uring: polls and their task work", r"io_|__io_|tctx_task_work|task_work_run|__x64_sys_io_uring"),
+    ("acknowledgements", r"tcp_ack|__tcp_ack|tcp_clean_rtx|tcp_cleanup_rbuf|tcp_send_ack|__tcp_send_ack|tcp_event_data"),
+    ("TCP, received (both ends of loopback)", r"tcp_v[46]_rcv|tcp_v[46]_do_rcv|tcp_rcv|ip6?_(rcv|local|protocol)|net_rx|__netif|process_backlog"),
+    ("TCP, sent", r"tcp_write_xmit|__tcp_transmit|__tcp_push|tcp_push|ip6?_(queue|output|finish)|__ip_|__dev_queue|dev_hard|loopback_xmit"),
+    ("references to pages, memory of packets", r"skb_|__alloc_skb|alloc_skb|kfree_skb|__kfree|kmem_cache|kmalloc|__kmalloc|kfree|alloc_pages|__alloc_(frozen_)?pages"
+     r"|free_unref|__folio|folio_|get_page|put_page|release_pages|sk_page_frag|page_frag"),
+    ("connections: set up and torn down", r"__x64_sys_(connect|accept|close|socket|bind|shutdown)|__sys_(connect|accept|socket)|__fput|task_work"
+     r"|inet_(csk_)?(accept|release|stream_connect|create)|tcp_v4_connect|sock_close"),
+    ("splice and pipes", r"splice_|do_splice|__do_splice|pipe_|__splice|iter_to_pipe|skb_splice"),
+    ("sockets: send", r"sock_sendmsg|__sys_send|tcp_sendmsg|unix_stream_sendmsg|__x64_sys_(send|write)"),
+    ("sockets: receive", r"sock_recvmsg|__sys_recv|tcp_recvmsg|unix_stream_read|unix_stream_recv|__x64_sys_(recv|read)"),
+    ("futexes and the scheduler", r"futex|__schedule|schedule|pick_next|finish_task_switch"),
+    ("interrupts", r"asm_sysvec|asm_common_interrupt|sysvec_|irq_|handle_softirqs|__do_softirq"),
+    ("system calls, else", r"entry_SYSCALL|do_syscall_64|syscall_|x64_sys_call|__x64_sys|exit_to_user|srso_|__x86_"),
+]
+PURPOSES = [(name, re.compile(rf"(?:{pattern})")) for name, pattern in PURPOSES]
+
+
+def cpu_seconds(pids):
+    """CPU time that processes have used so far; ended ones count as nothing."""
+    ticks = 0
+    for pid in pids:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def below(pid):
+    """All descendants of a process."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = [int(child) for child in task.read_text().split()]
+        except OSError:
+            continue
+        for child in children:
+            found += [child, *below(child)]
+    return found
+
+
+def working_proxy(load, said):
+    """Waits until the proxy that the harness started works, and returns its processes."""
+    until = time.monotonic() + START_S
+    while time.monotonic() < until:
+        if load.poll() is not None:
+            fail(load, said)
+        pids = below(load.pid)
+        if cpu_seconds(pids) >= WORKING_S:
+            return pids
+        time.sleep(0.01)
+    sys.exit(f"the proxy used less than {WORKING_S} CPU seconds in {START_S} s: nothing to sample")
+
+
+def turn(tool, core, cell, scratch, seconds, during):
+    """Runs one turn of a cell, and `during` it what is given the proxy's processes.
+
+    Returns the harness's report, these processes, and what `during` returned.
+    """
+    scenario, proxy, name = cell
+    command = [tool, "ab", "--scenario", f"bench/peers/{scenario}.yaml", "--among", proxy, "--only", name]
+    command += ["--rounds", "1", "--duration", f"{round(seconds * 1000)}ms", "--proxy-cores", str(core), "--output", scratch]
+    said = Path(scratch) / "said"
+    with said.open("w") as log:
+        load = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    try:
+        pids = working_proxy(load, said)
+        found = during(pids)
+        if load.wait() != 0:
+            fail(load, said)
+    finally:
+        load.kill()
+        load.wait()
+    (result,) = Path(scratch).glob("*.json")
+    report = json.loads(result.read_text())
+    result.unlink()
+    return report, pids, found
+
+
+def fail(load, said):
+    """Ends with what the harness said."""
+    sys.exit(f"eyesplice-load ended with {load.returncode}:\n{said.read_text()}")
+
+
+def sample(core, scratch):
+    """Samples a core."""
+    record = ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(HERTZ), "-g", "-C", str(core), "-o", f"{scratch}/perf.data"]
+    run([*record, "--", "sleep", str(SAMPLES_S)])
+
+
+def count(pids):
+    """System calls of processes in a second, by name."""
+    names = ",".join(map(str, pids))
+    stat = run(["perf", "stat", "-x", ";", "-e", "syscalls:sys_enter_*", "-p", names, "--", "sleep", str(CALLS_S)])
+    return calls(stat.stderr)
+
+
+def run(command):
+    """Runs a tool of perf; ends with what it said if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{shlex.join(command)} ended with {done.returncode}: {done.stderr}")
+    return done
+
+
+def calls(text):
+    """System calls in a second, by name, out of `perf stat -x ;`."""
+    found = collections.Counter()
+    for line in text.splitlines():
+        fields = line.split(";")
+        if len(fields) > 2 and fields[0].isdigit() and "sys_enter_" in fields[2]:
+            found[fields[2].split("sys_enter_", 1)[1]] += int(fields[0]) / CALLS_S
+    return found
+
+
+def samples(scratch):
+    """Yields process, whether the kernel ran, and the call chain of each sample, innermost first."""
+    script = ["perf", "script", "--no-inline", "-i", f"{scratch}/perf.data", "-F", "pid,ip,sym,dso"]
+    for block in run(script).stdout.split("\n\n"):
+        lines = [line.strip() for line in block.splitlines() if line.strip()]
+        if len(lines) < 2:
+            continue
+        frames = []
+        for line in lines[1:]:
+            symbol, _, place = line.partition(" ")[2].rpartition(" (")
+            frames.append(symbol if symbol != "[unknown]" else f"(no symbol) {place.rstrip(')').rsplit('/', 1)[-1]}")
+        kernel = "[kernel" in lines[1] or "[guest.kernel" in lines[1]
+        yield int(lines[0].split("/")[0]), kernel, frames
+
+
+def short(symbol):
+    """A Rust symbol without its hash, its generics, and the paths of types."""
+    symbol = re.sub(r"::h[0-9a-f]{16}$", "", symbol)
+    while re.search(r"<[^<>]*>", symbol) and len(symbol) > 60:
+        symbol = re.sub(r"(::)?<[^<>]*>", "", symbol, count=1)
+    return symbol or "(closure)"
+
+
+def purpose(frames):
+    """What a sample's time was for."""
+    for frame in frames:
+        for name, pattern in PURPOSES:
+            if pattern.match(frame):
+                return name
+    return "eyesplice and its libraries, else"
+
+
+def figures(report):
+    """What the harness measured in the turn: text, operations or MiB in a second, and what these are."""
+    (cell,) = report["cells"]
+    (entry,) = cell["proxies"]
+    (done,) = entry["rounds"]
+    if entry["failures"]:
+        sys.exit(f"{cell['name']}: {entry['failures'][0]}")
+    if cell["figure"] == "cpu_per_gib":
+        text = f"{done['cpu_per_gib']:.3f} CPU s/GiB, {done['gib_per_second']:.2f} GiB/s"
+        return text, done["gib_per_second"] * 1024, "MiB"
+    text = f"{done['cpu_us_per_operation']:.1f} CPU µs/operation, {done['operations_per_second']:.0f} operations/s"
+    return text, done["operations_per_second"], "operation"
+
+
+def table(heads, rows):
+    """A table in Markdown, numbers to the right."""
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "--:|" * (len(heads) - 1)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def section(tool, core, cell, scratch):
+    """Measures one cell; returns its part of the report, and the harness's report."""
+    scenario, proxy, name = cell
+    report, pids, _ = turn(tool, core, cell, scratch, SAMPLES_TURN_S, lambda _: sample(core, scratch))
+    text, _, _ = figures(report)
+    counted_report, _, counted = turn(tool, core, cell, scratch, CALLS_TURN_S, count)
+    _, rate, unit = figures(counted_report)
+    symbols, purposes = collections.Counter(), collections.Counter()
+    kernel = others = 0
+    for pid, in_kernel, frames in samples(scratch):
+        if pid in pids:
+            kernel += in_kernel
+            symbols[(short(frames[0]), in_kernel)] += 1
+            purposes[purpose(frames)] += 1
+        elif pid != 0:
+            others += 1
+    total = purposes.total()
+    if total == 0:
+        sys.exit(f"{name}: perf took no sample of the proxy")
+
+    def percent(part, of=total):
+        return f"{100 * part / of:.1f} %"
+
+    whole = HERTZ * SAMPLES_S
+    purposes = [(what, percent(part)) for what, part in purposes.most_common() if part >= LEAST * total]
+    top = [(key, part) for key, part in symbols.most_common(MOST) if part >= LEAST * total]
+    top = [(f"`{symbol}`", "kernel" if where else "user", percent(part)) for (symbol, where), part in top]
+    per = [f"{call} {made / rate:.2f}" for call, made in counted.most_common() if made / rate >= 0.005]
+    parts = [
+        f"## {scenario}: {name}\n",
+        f"{proxy}: {text} while sampled. The proxy had its core for {percent(total, whole)} of the time, others for "
+        f"{percent(others, whole)}. Of its {total} samples {percent(kernel)} are in the kernel.\n",
+        table(["for", "share"], purposes),
+        table(["symbol", "in", "share"], top),
+        f"System calls per {unit}: {', '.join(per)}.\n",
+    ]
+    return "\n".join(parts), report
+
+
+def head(reports, arguments):
+    """The top of the file."""
+    machine = reports[0]["machine"]
+    perf = run(["perf", "--version"]).stdout.split()[-1]
+    command = shlex.join(["scripts/bench", "profile", *arguments])
+    return "\n".join(
+        [
+            "# Where a proxy's CPU time goes\n",
+            f"- revision: {machine['revision']}",
+            f"- command: `{command}`",
+            f"- machine: {machine['cores']} cores of {machine['cpu']}, {machine['memory_mib']} MiB, Linux {machine['kernel']}, "
+            f"TCP congestion control {machine['congestion_control']}",
+            f"- samples: perf {perf}, `perf record -e cpu-clock -F {HERTZ} -g` of the proxy's core for {SAMPLES_S} s; "
+            f"system calls: `perf stat -e 'syscalls:sys_enter_*'` of the proxy for {CALLS_S} s of another turn",
+            "- work: every byte checked; figures include what perf costs, and do not compare with those of other results\n",
+            "*For*: the innermost function of a sample's call chain that one of the tool's purposes names "
+            "(`scripts/bench.d/profile.py`); each sample counts once. Symbols and purposes below 1 % are left out, "
+            f"and symbols after the first {MOST}.\n\n",
+        ]
+    )
+
+
+def main():
+    """Profiles the cells that are named after the path of eyesplice-load, three words each, or the usual ones."""
+    tool, *words = sys.argv[1:]
+    cells = [tuple(words[at : at + 3]) for at in range(0, len(words), 3)] or DEFAULT
+    core = max(os.sched_getaffinity(0))
+    reports, sections = [], []
+    for cell in cells:
+        print(": ".join(cell), file=sys.stderr)
+        with tempfile.TemporaryDirectory() as scratch:
+            text, report = section(tool, core, cell, scratch)
+            sections.append(text)
+            reports.append(report)
+    path = ROOT / "bench" / "results" / f"{datetime.datetime.now(datetime.UTC).date()}-profile.md"
+    path.write_text(head(reports, words) + "\n".join(sections))
+    print(f"wrote {path.relative_to(ROOT)}", file=sys.stderr)
+
+
+main()
