@@ -38,9 +38,6 @@ ROTATION = ("rotation", "uds", "terminate")
 # Where the load harness runs: both transports and both modes.
 HARNESS = [("uds", "splice"), ("tcp", "terminate")]
 
-# Spliced streams that end within this many milliseconds may be handshakes that the API server gave up.
-GIVEN_UP_MS = 1000
-
 # What goes through one exec each way: once per transport and mode by one kubectl, and by the others.
 LARGE = 100 << 20
 SMALL = 8 << 20
@@ -309,11 +306,12 @@ class Run:
             told = [line for line in kubelets if "action" in line or "verification" in line]
             same(told, [], "lines that tell of what splice mode does not see")
             moved = [line for line in kubelets if line["mode"] == "splice"]
-            # An API server that is stopped, or whose client leaves, gives a handshake up unanswered.
-            whole = [line for line in moved if line["bytesDown"] or line["durationMs"] > GIVEN_UP_MS]
-            still = [line for line in whole if not (line["bytesUp"] and line["bytesDown"])]
-            expect(len(moved) - len(whole) < len(moved) / 20, f"{len(whole)} of {len(moved)} streams were answered")
-            same(still, [], "spliced streams without bytes")
+            still = [line for line in moved if not (line["bytesUp"] and line["bytesDown"])]
+            same(cluster.pool.unexplained(still), [], "spliced streams without bytes")
+            self.report.say(
+                f"{cluster.name}: {len(still)} of {len(moved)} spliced streams are dials that the API server "
+                f"gave up, over {cluster.pool.requests()} requests"
+            )
         self.check_metrics(cluster.gateway)
 
     def check_metrics(self, gateway):

@@ -14,6 +14,7 @@ from subprocess import STDOUT, TimeoutExpired
 
 import wait
 from gateway import Gateway
+from pool import Pool
 from processes import Process, run
 from wait import Failed, Interrupted, short, until
 
@@ -79,6 +80,7 @@ class Cluster:
         self.name = f"{transport}/{mode}"
         self.state = index.state
         self.gateway = None
+        self.pool = Pool()
         self.env = {}
         # For kubectl's cache of what the API server serves.
         self.home = self.state / "home"

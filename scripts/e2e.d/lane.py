@@ -60,6 +60,10 @@ class Lane:
         """Starts kubectl, and leaves it running."""
         return processes.Process([self.path, *arguments], env=self.env, **pipes)
 
+    def pooled(self):
+        """Counts the kubectl that runs inside: the API server asks the kubelet for it over its pool."""
+        return self.cluster.pool.request(self.pod)
+
     def audited(self, action, body, count=1, more=False, container="c", reasons=("completed",)):
         """Runs `body`; where the gateway sees inside, checks what its audit log says of it.
 

@@ -18,6 +18,7 @@ import threading
 import time
 import urllib.request
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 from lane import FORWARD_WEBSOCKET_SINCE, KUBECTL_S, SECRET, release
@@ -32,6 +33,9 @@ CONNECTION_BYTES = 48 << 10
 
 # Bytes through one forwarded connection.
 FORWARD_BYTES = 20_000_000
+
+# Lines of a log that are asked for.
+TAIL = 2
 
 
 @dataclass
@@ -344,23 +348,34 @@ class Connection:
 
 @verb("logs")
 def logs(lane):
-    """The tail of a log."""
+    """The tail of a log, and nothing else that was there when it was asked for."""
 
     def body():
-        ended = lane.run("logs", lane.pod, "-c", "c", "--tail=2", "--timestamps")
+        asked = datetime.now(timezone.utc)
+        with lane.pooled():
+            ended = lane.run("logs", lane.pod, "-c", "c", f"--tail={TAIL}", "--timestamps")
         lines = ended.text.splitlines()
-        # The pod may write another while the kubelet, having found the tail, reads on to the end.
-        expect(len(lines) in (2, 3), f"lines: {lines}")
-        expect("T" in lines[0].split()[0], f"no timestamp: {lines}")
+        expect(len(lines) >= TAIL, f"lines: {lines}")
+        # The kubelet looks for the tail first, and then reads on to the end, which may have moved.
+        beyond = [written(line) for line in lines][TAIL:]
+        expect(all(when >= asked for when in beyond), f"lines beyond {TAIL}, from before {asked}: {lines}")
 
     lane.audited("logs", body)
+
+
+def written(line):
+    """Returns when a line with a timestamp, which has nine digits of a second, was written."""
+    stamp = re.match(r"(\S{19}\.\d{6})\d{3}(\S+) ", line)
+    expect(stamp, f"no timestamp: {line}")
+    return datetime.fromisoformat(stamp[1] + stamp[2].replace("Z", "+00:00"))
 
 
 @verb("logs")
 def long_log(lane):
     """100,000 lines, by checksum."""
     seen = hashlib.sha256()
-    lane.stream("logs", "bb", "-c", "lines", stdin=subprocess.DEVNULL, take=seen.update)
+    with lane.pooled():
+        lane.stream("logs", "bb", "-c", "lines", stdin=subprocess.DEVNULL, take=seen.update)
     same(seen.hexdigest(), lane.cluster.log_checksum, "checksum of the log")
 
 
@@ -369,7 +384,7 @@ def follow_log(lane):
     """New lines arrive while a log is followed; when kubectl is killed the kubelet's side ends."""
 
     def body():
-        with lane.start("logs", "-f", "--tail=1", lane.pod, "-c", "c") as kubectl:
+        with lane.pooled(), lane.start("logs", "-f", "--tail=1", lane.pod, "-c", "c") as kubectl:
             lines = Lines(kubectl)
             first = lines.until(lambda line: re.fullmatch(r"tick \d+", line), "a tick")
             wanted = f"tick {int(first.split()[1]) + 2}"
@@ -383,8 +398,10 @@ def follow_log(lane):
 def node_proxy(lane):
     """The kubelet's own API, by the API server's proxy."""
     node = "/api/v1/nodes/node1/proxy"
-    same(lane.run("get", "--raw", f"{node}/healthz").out, b"ok", "healthz")
-    pods = json.loads(lane.run("get", "--raw", f"{node}/pods").text)
+    with lane.pooled():
+        same(lane.run("get", "--raw", f"{node}/healthz").out, b"ok", "healthz")
+    with lane.pooled():
+        pods = json.loads(lane.run("get", "--raw", f"{node}/pods").text)
     names = [pod["metadata"]["name"] for pod in pods["items"]]
     expect(lane.pod in names, f"{lane.pod} is not in {names}")
 
