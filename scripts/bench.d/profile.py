@@ -41,11 +41,15 @@ START_S = 30
 # Symbols and purposes below this share are left out, and symbols after the first MOST.
 LEAST, MOST = 0.01, 15
 
+# A core of which others had more than this is not the proxy's alone.
+NOISY = 0.1
+
 # What a function is there for. The innermost one of a sample's call chain that is here decides, so that
 # the copy in a send is a copy, and the peer's receive path that runs inside of it is that.
 PURPOSES = [
-    ("cryptography", r"aes_|gcm_|ghash|sha(1|256|512)_|x25519|p256|p384|ecp_nistz|bn_(mul|sqr|from)|fiat_|chacha|poly1305"),
+    ("cryptography", r"(ring_core_[0-9_]+)?(aes_|gcm_|ghash|sha(1|256|512)_|x25519|p256|p384|ecp_nistz|bn_(mul|sqr|from)|fiat_|chacha|poly1305)"),
     ("copies between user and kernel", r"(raw_)?_?copy_(to|from)_(iter|user)|rep_movs|copy_user|copy_page_(to|from)_iter"),
+    ("copies inside the kernel", r"__pi_mem|memcpy_orig|memset_orig|clear_page"),
     ("copies in user space", r"__mem(move|cpy|set)|memmove|memcpy"),
     ("wake-ups of other threads", r"try_to_wake_up|__wake_up|sock_def_readable|sock_def_write_space|unix_write_space"),
     ("io_uring: polls and their task work", r"io_|__io_|tctx_task_work|task_work_run|__x64_sys_io_uring"),
@@ -241,6 +245,7 @@ def section(tool, core, cell, scratch):
         return f"{100 * part / of:.1f} %"
 
     whole = HERTZ * SAMPLES_S
+    noise = " (**too many: do not trust this cell**)" if others > NOISY * whole else ""
     purposes = [(what, percent(part)) for what, part in purposes.most_common() if part >= LEAST * total]
     top = [(key, part) for key, part in symbols.most_common(MOST) if part >= LEAST * total]
     top = [(f"`{symbol}`", "kernel" if where else "user", percent(part)) for (symbol, where), part in top]
@@ -248,7 +253,7 @@ def section(tool, core, cell, scratch):
     parts = [
         f"## {scenario}: {name}\n",
         f"{proxy}: {text} while sampled. The proxy had its core for {percent(total, whole)} of the time, others for "
-        f"{percent(others, whole)}. Of its {total} samples {percent(kernel)} are in the kernel.\n",
+        f"{percent(others, whole)}{noise}. Of its {total} samples {percent(kernel)} are in the kernel.\n",
         table(["for", "share"], purposes),
         table(["symbol", "in", "share"], top),
         f"System calls per {unit}: {', '.join(per)}.\n",
