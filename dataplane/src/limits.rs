@@ -29,8 +29,9 @@ pub(crate) const BULKY_READ: usize = 32 * 1024;
 pub(crate) const BULKY_READS: u8 = 2;
 
 /// What a UNIX leg may hold for its reader once a direction towards it is bulky. Each write to a UNIX
-/// socket that has a waiting reader wakes it, and its default of 208 KiB is full after two; one pipe's
-/// worth took 0.065 CPU seconds per GiB where the default took 0.178. Capped by net.core.wmem_max.
+/// socket that has a waiting reader wakes it, and its default of 208 KiB is full after two; with one
+/// pipe's worth a download took 0.058 CPU seconds per GiB where an earlier build with the default took
+/// 0.162 (bench/results/2026-11-22-against-1cf3f72-splice.md). Capped by net.core.wmem_max.
 pub(crate) const UNIX_SEND: usize = PIPE;
 
 /// A spliced turn below this is small.

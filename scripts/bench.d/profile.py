@@ -40,6 +40,7 @@ START_S = 30
 
 # Symbols and purposes below this share are left out, and symbols after the first MOST.
 LEAST, MOST = 0.01, 15
+LONGEST = 90
 
 # A core of which others had more than this is not the proxy's alone.
 NOISY = 0.1
@@ -185,11 +186,9 @@ def samples(scratch):
 
 
 def short(symbol):
-    """A Rust symbol without its hash, its generics, and the paths of types."""
+    """A Rust symbol without its hash, and no longer than a line of a table."""
     symbol = re.sub(r"::h[0-9a-f]{16}$", "", symbol)
-    while re.search(r"<[^<>]*>", symbol) and len(symbol) > 60:
-        symbol = re.sub(r"(::)?<[^<>]*>", "", symbol, count=1)
-    return symbol or "(closure)"
+    return symbol if len(symbol) <= LONGEST else symbol[: LONGEST - 3] + "..."
 
 
 def purpose(frames):
