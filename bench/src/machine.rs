@@ -45,7 +45,7 @@ impl Machine {
             congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control"),
             revision: revision().unwrap_or_else(unknown),
             command: command(),
-            strategy: "io_uring POLL_ADD and inline splice/recv/send, TLS in user space (ring)"
+            strategy: "io_uring POLL_ADD, multishot for small messages, and inline splice/recv/send, TLS in user space (ring)"
                 .into(),
         }
     }

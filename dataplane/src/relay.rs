@@ -8,14 +8,16 @@ use crate::coalesce::Coalesce;
 use crate::context::StreamContext;
 use crate::failure::{Failure, LegError};
 use crate::leg::{Leg, Next};
-use crate::limits::{BULKY_READ, BULKY_READS, LINGER, SMALL_SPLICE, SMALL_SPLICES, TURN_BUDGET};
+use crate::limits::{
+    BULKY_READ, BULKY_READS, LINGER, SMALL_SPLICE, SMALL_SPLICES, TURN_BUDGET, WATCHED_READS,
+};
 use crate::pool::LentPipe;
 use crate::seam::{Phase, Reason, Side};
 use eyesplice_proto::body::BodyDecoder;
 use eyesplice_proto::stream;
 use eyesplice_proto::tls::Layout;
 use eyesplice_sys::ktls::Trouble;
-use eyesplice_sys::ring::{Op, Readiness};
+use eyesplice_sys::ring::{Op, Readiness, Watch};
 use eyesplice_sys::splice;
 use std::future::{pending, poll_fn};
 use std::io;
@@ -167,6 +169,7 @@ pub(crate) async fn pump(
     let may_splice = body.is_none() && from.is_plain() && to.is_plain();
     let mut sender = Sender::Unwatched;
     let mut bulk = Bulk::default();
+    let mut arrivals = Arrivals::default();
     let mut coalesce = Coalesce::new(cx.coalesce());
     let mut budget = TURN_BUDGET;
     loop {
@@ -204,6 +207,7 @@ pub(crate) async fn pump(
                 complete = taken.ended;
             }
             bulk.saw_read(payload);
+            arrivals.saw_read(payload);
             budget = budget.saturating_sub(payload);
         }
         if payload > 0 {
@@ -238,18 +242,62 @@ pub(crate) async fn pump(
                     continue;
                 }
                 let answered = cx.delivered(from.side().other());
-                match coalesce.saw_read(step.payload, answered, Instant::now()) {
+                let delay = match step.payload {
+                    0 if arrivals.watched() => None,
+                    payload => coalesce.saw_read(payload, answered, Instant::now()),
+                };
+                match delay {
                     Some(delay) => {
                         cx.counters().reads_deferred.inc();
+                        arrivals.ignore();
                         Box::pin(sleep(delay)).await;
                     }
-                    None => drop(
-                        from.readable()
-                            .await
-                            .map_err(|error| reading(error.into()))?,
-                    ),
+                    None => arrivals
+                        .wait(from, step.next)
+                        .await
+                        .map_err(|error| reading(error.into()))?,
                 }
             }
+        }
+    }
+}
+
+/// How a direction waits for its sender.
+///
+/// One of small messages is watched. One of bulk, or whose reads are put off, arms a poll when it waits,
+/// so that what arrives before that wakes nobody.
+#[derive(Default)]
+struct Arrivals {
+    small: u8,
+    watch: Option<Watch>,
+}
+
+impl Arrivals {
+    fn saw_read(&mut self, payload: usize) {
+        if payload >= BULKY_READ {
+            self.ignore();
+        } else {
+            self.small = self.small.saturating_add(1);
+        }
+    }
+
+    fn ignore(&mut self) {
+        self.small = 0;
+        self.watch = None;
+    }
+
+    /// Whether a read may bring nothing although the sender did not pause.
+    fn watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    /// Waits after a read that emptied the socket, or used up what a turn may take.
+    async fn wait(&mut self, from: &Leg, next: Next) -> io::Result<()> {
+        if next == Next::Wait && self.small >= WATCHED_READS {
+            let watch = self.watch.get_or_insert_with(|| from.watch());
+            watch.readable().await
+        } else {
+            from.readable().await.map(drop)
         }
     }
 }

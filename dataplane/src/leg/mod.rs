@@ -14,7 +14,7 @@ use crate::limits::UNIX_SEND;
 use crate::pool::Buffer;
 use eyesplice_proto::stream::Side;
 use eyesplice_proto::tls::{Layout, Session};
-use eyesplice_sys::ring::{self, Fd, Interest, Op, Readiness};
+use eyesplice_sys::ring::{self, Fd, Interest, Op, Readiness, Watch};
 use eyesplice_sys::socket;
 use rustls::pki_types::CertificateDer;
 use smallvec::SmallVec;
@@ -214,6 +214,11 @@ impl Leg {
 
     pub(crate) fn readable(&self) -> Op<io::Result<Readiness>> {
         ring::poll(&self.fd, Interest::READ)
+    }
+
+    /// Waits for what comes after a read that emptied the socket, again and again.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch::new(&self.fd)
     }
 
     pub(crate) fn writable(&self) -> Op<io::Result<Readiness>> {

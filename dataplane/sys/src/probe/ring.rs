@@ -50,6 +50,16 @@ pub(super) fn probe() -> Vec<Finding> {
                     .map(drop),
             ),
         ),
+        optional(
+            Capability::DeferTaskrun,
+            outcome(
+                <IoUring>::builder()
+                    .setup_single_issuer()
+                    .setup_defer_taskrun()
+                    .build(ENTRIES)
+                    .map(drop),
+            ),
+        ),
     ]);
     findings
 }

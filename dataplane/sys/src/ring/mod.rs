@@ -18,7 +18,8 @@
 //! [`send`]: cancel those and await the outcome.
 //!
 //! The recommended shape of I/O is a one-shot [`poll`] and then inline calls from
-//! [`crate::socket`] and [`crate::splice`] until they say `WouldBlock`. A future that loops over
+//! [`crate::socket`] and [`crate::splice`] until they say `WouldBlock`. Where messages are small and
+//! come again and again, a [`Watch`] spares arming the poll for each of them. A future that loops over
 //! `yield_now` starves the ring: what waits must wait on an op or a timer.
 
 mod accept;
@@ -30,6 +31,7 @@ mod poll;
 mod run;
 mod transfer;
 mod wait;
+mod watch;
 
 pub use accept::accept;
 pub use cancel::{cancel_all, is_cancelled};
@@ -40,6 +42,7 @@ pub use poll::{Interest, Readiness, poll};
 pub use run::{Finished, RingConfig, drained, run, spawn};
 pub use transfer::{recv, send};
 pub use wait::{Raced, race, until};
+pub use watch::Watch;
 
 #[cfg(test)]
 mod tests;

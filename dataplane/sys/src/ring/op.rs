@@ -7,7 +7,7 @@
 //! and removes when tokio-uring drops or returns the op's data, which is when it removes. Every
 //! completion compares the two numbers. The mirror's length is the number of ops in flight.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::io;
 use std::mem;
@@ -23,6 +23,8 @@ use socket2::SockAddr;
 use tokio_uring::{InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
 
 use super::fd::Fd;
+use super::run::RingConfig;
+use super::watch::{Watches, drive};
 use crate::buffer::AlignedBuf;
 
 thread_local! {
@@ -35,7 +37,7 @@ thread_local! {
 /// completion arrived. The op of a cancellation counts itself.
 #[must_use]
 pub fn ops_in_flight() -> usize {
-    current().map_or(0, |ring| ring.keys.borrow().len())
+    current().map_or(0, |ring| ring.ops())
 }
 
 /// Calls `gauge` with the number of ops in flight now, and whenever it changes on this thread's
@@ -67,11 +69,17 @@ pub(super) struct Ring {
     drain_waiters: RefCell<Vec<Waker>>,
     /// Told of every change of the number of ops.
     gauge: RefCell<Option<Gauge>>,
+    /// Polls for more than one completion, where the kernel has what they need.
+    watches: OnceCell<Watches>,
 }
 
 impl Ring {
     pub(super) fn ops(&self) -> usize {
-        self.keys.borrow().len()
+        self.keys.borrow().len() + self.watches().map_or(0, Watches::armed)
+    }
+
+    pub(super) fn watches(&self) -> Option<&Watches> {
+        self.watches.get()
     }
 
     /// Takes the next key; [`Ring::changed`] comes after tokio-uring took the same.
@@ -84,9 +92,13 @@ impl Ring {
         self.changed();
     }
 
-    fn changed(&self) {
+    pub(super) fn changed(&self) {
         if let Some(gauge) = &*self.gauge.borrow() {
             gauge(self.ops());
+        }
+        if self.ops() == 0 {
+            let waiters = mem::take(&mut *self.drain_waiters.borrow_mut());
+            waiters.into_iter().for_each(Waker::wake);
         }
     }
 
@@ -113,6 +125,7 @@ impl Opened {
             open: Cell::new(true),
             drain_waiters: RefCell::new(Vec::new()),
             gauge: RefCell::new(None),
+            watches: OnceCell::new(),
         });
         CURRENT.set(Some(Rc::clone(&ring)));
         Opened(ring)
@@ -120,6 +133,16 @@ impl Opened {
 
     pub(super) fn ops(&self) -> usize {
         self.0.ops()
+    }
+
+    /// Begins to drive watches, where the kernel can; inside of the runtime.
+    pub(super) fn watch(&self, config: &RingConfig) -> io::Result<()> {
+        if let Some(watches) = Watches::new(config)? {
+            // The first and only time.
+            let _ = self.0.watches.set(watches);
+            tokio_uring::spawn(drive(Rc::clone(&self.0)));
+        }
+        Ok(())
     }
 }
 
@@ -152,12 +175,6 @@ impl Drop for Held {
             // The runtime goes down and drops the data of ops whose completion it did not see. The
             // kernel may still write: leak what it may touch.
             mem::forget(mem::replace(&mut self.payload, Payload::Nothing));
-        } else if self.ring.ops() == 0 {
-            self.ring
-                .drain_waiters
-                .borrow_mut()
-                .drain(..)
-                .for_each(Waker::wake);
         }
     }
 }

@@ -547,3 +547,110 @@ fn panic_inside_run_ends_the_ring() {
     assert!(outcome.is_err());
     ring(async { pair().await });
 }
+
+/// Takes all that is there.
+fn take(fd: &Fd) -> usize {
+    let mut room = [0; 64];
+    let mut taken = 0;
+    loop {
+        match socket::recv(fd.as_fd(), &mut room) {
+            Ok(0) => return taken,
+            Ok(n) => taken += n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return taken,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Whether the watch ends its wait before `limit`.
+async fn tells(watch: &mut Watch, limit: Duration) -> bool {
+    tokio::time::timeout(limit, watch.readable()).await.is_ok()
+}
+
+#[test]
+fn watch_tells_of_each_arrival_with_one_poll() {
+    ring(async {
+        let (client, server) = pair().await;
+        let mut watch = Watch::new(&client);
+        assert_eq!(ops_in_flight(), 0, "it begins with the first wait");
+        for round in 1..=1000 {
+            socket::send(server.as_fd(), b"x").unwrap();
+            assert!(tells(&mut watch, FOREVER).await, "round {round}");
+            assert_eq!(take(&client), 1);
+            assert_eq!(ops_in_flight(), 1);
+        }
+        assert!(!tells(&mut watch, SHORT).await);
+        drop(watch);
+        drained().await;
+        assert_eq!(ops_in_flight(), 0);
+    });
+}
+
+#[test]
+fn watch_tells_of_what_came_before_its_first_wait_and_between_two() {
+    ring(async {
+        let (client, server) = pair().await;
+        socket::send(server.as_fd(), b"before").unwrap();
+        let mut watch = Watch::new(&client);
+        assert!(tells(&mut watch, FOREVER).await);
+        assert_eq!(take(&client), 6);
+        socket::send(server.as_fd(), b"between").unwrap();
+        // Long enough for the kernel to tell, while nobody waits.
+        assert!(poll(&client, Interest::READ).await.unwrap().readable());
+        assert!(tells(&mut watch, FOREVER).await);
+        assert_eq!(take(&client), 7);
+    });
+}
+
+#[test]
+fn watch_tells_of_an_end_for_as_long_as_it_is_there() {
+    ring(async {
+        let (client, server) = pair().await;
+        let mut watch = Watch::new(&client);
+        socket::send(server.as_fd(), b"last").unwrap();
+        socket::shutdown(server.as_fd(), Shutdown::Write).unwrap();
+        // A read that brings less than there is room for hides the end behind the bytes.
+        for _ in 0..3 {
+            assert!(tells(&mut watch, FOREVER).await);
+        }
+        assert_eq!(take(&client), 4);
+        assert!(tells(&mut watch, FOREVER).await);
+    });
+}
+
+#[test]
+fn watch_that_is_dropped_while_it_waits_gives_its_descriptor_back() {
+    ring(async {
+        let (client, _server) = pair().await;
+        let mut watch = Watch::new(&client);
+        assert!(!tells(&mut watch, SHORT).await);
+        assert_eq!(ops_in_flight(), 1);
+        drop(watch);
+        drained().await;
+        assert!(client.try_into_owned().is_ok());
+    });
+}
+
+#[test]
+fn watches_beyond_the_queues_all_tell() {
+    let small = RingConfig {
+        entries: 2,
+        cq_entries: 4,
+    };
+    ring_of(&small, async {
+        let mut pairs = Vec::new();
+        for _ in 0..64 {
+            pairs.push(pair().await);
+        }
+        let mut watches: Vec<_> = pairs.iter().map(|(fd, _)| Watch::new(fd)).collect();
+        for _ in 0..3 {
+            for (_, server) in &pairs {
+                socket::send(server.as_fd(), b"x").unwrap();
+            }
+            for (watch, (client, _)) in watches.iter_mut().zip(&pairs) {
+                assert!(tells(watch, FOREVER).await);
+                assert_eq!(take(client), 1);
+            }
+        }
+    });
+}
