@@ -6,6 +6,7 @@
 //! runtime's epoll; the ring's own descriptor stays silent.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -29,12 +30,18 @@ const IORING_ENTER_GETEVENTS: u32 = 1;
 /// The number of a cancellation, whose own outcome says nothing that the watch's does not.
 const CANCELLATION: u64 = u64::MAX;
 
+/// How much deferred work the kernel runs in one call (io_uring/io_uring.h: IO_LOCAL_TW_DEFAULT_MAX, Linux
+/// 6.13; all of it before).
+const WORK_PER_TURN: usize = 20;
+
 /// The watches of one ring.
 pub(super) struct Watches {
     ring: RefCell<IoUring>,
     /// Signalled when the ring has deferred work or completions.
     eventfd: AsyncFd<EventFd>,
     slots: RefCell<Slab<Slot>>,
+    /// What the submission queue has yet to take.
+    queued: RefCell<VecDeque<squeue::Entry>>,
     armed: Cell<usize>,
     /// Of the task that drives them.
     driver: RefCell<Option<Waker>>,
@@ -123,9 +130,7 @@ fn poll_arrival(ring: &Ring, key: usize, cx: &mut Context<'_>) -> Poll<bool> {
         let sqe = PollAdd::new(number(&slot.fd), Interest::READ.bits())
             .multi(true)
             .build();
-        if watches.queue(sqe.user_data(key as u64)).is_err() {
-            return Poll::Ready(false);
-        }
+        watches.queue(sqe.user_data(key as u64));
         slot.armed = true;
         watches.armed.set(watches.armed.get() + 1);
         ring.changed();
@@ -153,8 +158,7 @@ impl Drop for Watch {
         if slot.armed {
             slot.dropped = true;
             let cancel = AsyncCancel::new(key as u64).build();
-            // What could not be queued ends with the ring.
-            let _ = watches.queue(cancel.user_data(CANCELLATION));
+            watches.queue(cancel.user_data(CANCELLATION));
         } else {
             slots.remove(key);
         }
@@ -185,6 +189,7 @@ impl Watches {
             ring: RefCell::new(ring),
             eventfd,
             slots: RefCell::default(),
+            queued: RefCell::default(),
             armed: Cell::new(0),
             driver: RefCell::default(),
         }))
@@ -196,30 +201,33 @@ impl Watches {
     }
 
     /// Queues an entry that the driver submits before the thread sleeps.
-    fn queue(&self, sqe: squeue::Entry) -> io::Result<()> {
-        let mut ring = self.ring.borrow_mut();
-        // SAFETY: `push` requires that what the entry refers to stays valid until its last completion.
-        // A poll refers to no memory, and its slot holds the descriptor until then; a cancellation
-        // refers to nothing.
-        while unsafe { ring.submission().push(&sqe) }.is_err() {
-            ring.submit()?;
-        }
-        drop(ring);
+    fn queue(&self, sqe: squeue::Entry) {
+        self.queued.borrow_mut().push_back(sqe);
         if let Some(driver) = self.driver.borrow().as_ref() {
             driver.wake_by_ref();
         }
-        Ok(())
     }
 
-    /// Submits what is queued and takes what arrived; returns how many completions that were. Fails when
-    /// the kernel has no memory for the moment; what is queued stays so then.
+    /// Submits what is queued, as far as there is room, and takes what arrived; returns how many
+    /// completions that were. Fails when the kernel has no memory for the moment; what is queued stays so.
     fn turn(&self, woken: &mut Vec<Waker>) -> io::Result<usize> {
         let mut ring = self.ring.borrow_mut();
-        let queued = u32::try_from(ring.submission().len()).unwrap_or(u32::MAX);
+        let mut queued = self.queued.borrow_mut();
+        while let Some(sqe) = queued.front() {
+            // SAFETY: `push` requires that what the entry refers to stays valid until its last completion.
+            // A poll refers to no memory, and its slot holds the descriptor until then; a cancellation
+            // refers to nothing.
+            if unsafe { ring.submission().push(sqe) }.is_err() {
+                break;
+            }
+            queued.pop_front();
+        }
+        drop(queued);
+        let submitted = u32::try_from(ring.submission().len()).unwrap_or(u32::MAX);
         // SAFETY: `enter` requires arguments that io_uring_enter(2) takes: nothing is pointed to.
         let entered = unsafe {
             ring.submitter()
-                .enter::<libc::sigset_t>(queued, 0, IORING_ENTER_GETEVENTS, None)
+                .enter::<libc::sigset_t>(submitted, 0, IORING_ENTER_GETEVENTS, None)
         };
         let mut slots = self.slots.borrow_mut();
         let mut taken = 0;
@@ -229,7 +237,7 @@ impl Watches {
         }
         match entered {
             // Completions were in the way, and have been taken.
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(taken),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && taken > 0 => Ok(taken),
             outcome => outcome.map(|_| taken),
         }
     }
@@ -256,15 +264,17 @@ impl Watches {
         woken.extend(slot.waiter.take());
     }
 
-    /// Whether there is something to submit or to take; perhaps not, since the kernel may say that there
-    /// is deferred work after it ran it.
-    fn has_more(&self) -> bool {
+    /// Whether there is something to submit.
+    fn has_queued(&self) -> bool {
+        !self.queued.borrow().is_empty() || !self.ring.borrow_mut().submission().is_empty()
+    }
+
+    /// Whether there is something to take; perhaps not, since the kernel may say that there is deferred
+    /// work after it ran it.
+    fn has_arrivals(&self) -> bool {
         let mut ring = self.ring.borrow_mut();
         let (_, submission, completion) = ring.split();
-        !submission.is_empty()
-            || submission.taskrun()
-            || submission.cq_overflow()
-            || !completion.is_empty()
+        submission.taskrun() || submission.cq_overflow() || !completion.is_empty()
     }
 }
 
@@ -283,18 +293,21 @@ fn poll_drive(
     cx: &mut Context<'_>,
 ) -> Poll<()> {
     watches.driver.replace(Some(cx.waker().clone()));
-    let mut idle = false;
+    // Turns in a row that took nothing. Work need not end in a completion; but there is no more of it than
+    // watches.
+    let mut idle = 0;
     loop {
         match watches.eventfd.poll_read_ready(cx) {
             Poll::Ready(Ok(mut guard)) => guard.clear_ready(),
             Poll::Ready(Err(_)) => return Poll::Ready(()),
-            Poll::Pending if idle || !watches.has_more() => return Poll::Pending,
-            Poll::Pending => {}
+            Poll::Pending if watches.has_queued() => {}
+            Poll::Pending if watches.has_arrivals() && idle <= watches.armed() / WORK_PER_TURN => {}
+            Poll::Pending => return Poll::Pending,
         }
         let before = watches.armed();
         let turned = watches.turn(woken);
-        idle = matches!(turned, Ok(0));
-        if !idle {
+        idle = if matches!(turned, Ok(0)) { idle + 1 } else { 0 };
+        if idle == 0 {
             // It was signalled for what was taken, too, which must not end the next sleep. What came since
             // then is seen above; after a turn that took nothing the signal for it is still there.
             let _ = watches.eventfd.get_ref().read();
