@@ -654,3 +654,31 @@ fn watches_beyond_the_queues_all_tell() {
         }
     });
 }
+
+#[test]
+fn watch_behind_much_work_that_tells_nothing_still_tells() {
+    ring(async {
+        let mut pairs = Vec::new();
+        for _ in 0..64 {
+            pairs.push(pair().await);
+        }
+        let mut watches: Vec<_> = pairs.iter().map(|(fd, _)| Watch::new(fd)).collect();
+        for (watch, (client, server)) in watches.iter_mut().zip(&pairs) {
+            socket::send(server.as_fd(), b"x").unwrap();
+            assert!(tells(watch, FOREVER).await);
+            assert_eq!(take(client), 1);
+        }
+        // Nothing here waits, so the kernel comes to its work when all of it is there. An arrival that
+        // comes twice and is read before that ends in no completion.
+        let (last, read) = pairs.split_last().unwrap();
+        for (client, server) in read {
+            socket::send(server.as_fd(), b"x").unwrap();
+            socket::send(server.as_fd(), b"x").unwrap();
+            assert_eq!(take(client), 2);
+        }
+        socket::send(last.1.as_fd(), b"x").unwrap();
+        let watch = watches.last_mut().unwrap();
+        assert!(tells(watch, Duration::from_secs(5)).await);
+        assert_eq!(take(&last.0), 1);
+    });
+}
