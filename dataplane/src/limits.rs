@@ -1,7 +1,7 @@
 //! Every bound of the engine, with its reason. Limits that an operator sets are in
 //! [`seam`](crate::seam).
 
-use eyesplice_proto::tls::{PENDING_MAX, RECORD_MAX, sealed_bound};
+use eyesplice_proto::tls::{PENDING_MAX, RECORD_FULL, RECORD_MAX, RECORD_PAYLOAD, sealed_bound};
 use std::time::Duration;
 
 /// Size of a pooled buffer. One size for all uses keeps the pools simple and every large copy at
@@ -11,6 +11,10 @@ pub(crate) const BUFFER: usize = 33 * 4096;
 /// Payload that one turn of the copy loop takes from a socket: large enough that system calls do
 /// not show (0.7 s/GiB at 256 KiB against 1.6 at 8 KiB), small enough for the second-level cache.
 pub(crate) const CHUNK: usize = 128 * 1024;
+
+/// Ciphertext that one turn takes from a socket: a chunk in full records, so that those of a bulk sender
+/// end with the turn. What a turn has of a record that goes on is copied aside and back.
+pub(crate) const CIPHERTEXT: usize = CHUNK / RECORD_PAYLOAD * RECORD_FULL;
 
 /// Idle buffers that a worker keeps. Only streams that move at the same moment need one each.
 pub(crate) const BUFFERS_KEPT: usize = 32;
@@ -99,11 +103,11 @@ const _: () = assert!(
     "a buffer has room for records behind what a session inside of another, and that other, keep"
 );
 const _: () = assert!(
-    2 * RECORD_MAX <= CHUNK,
-    "a record and what was kept before it make no more payload than a chunk"
+    2 * RECORD_MAX <= CIPHERTEXT,
+    "a record and what was kept before it are no more than a turn takes"
 );
 const _: () = assert!(
-    sealed_bound(sealed_bound(CHUNK)) <= BUFFER,
-    "a chunk sealed twice (TLS inside of TLS) fits one buffer"
+    CHUNK <= CIPHERTEXT && sealed_bound(sealed_bound(CIPHERTEXT)) <= BUFFER,
+    "what a turn takes, sealed twice (TLS inside of TLS), fits one buffer"
 );
 const _: () = assert!(BULKY_READ <= CHUNK && SMALL_SPLICE < BULKY_READ);

@@ -3,7 +3,7 @@
 use super::{Leg, Next, ReadStep};
 use crate::failure::LegError;
 use crate::ktls::FromKernel;
-use crate::limits::CHUNK;
+use crate::limits::{CHUNK, CIPHERTEXT};
 use crate::pool::{Buffer, Pools};
 use eyesplice_proto::tls::{Layout, RECORD_MAX, Session, TlsError};
 use eyesplice_sys::socket;
@@ -116,7 +116,7 @@ impl Leg {
         buffer: &mut [u8],
     ) -> Result<ReadStep, LegError> {
         let kept = session.pending_len();
-        let end = CHUNK.max(kept + RECORD_MAX).min(buffer.len());
+        let end = CIPHERTEXT.max(kept + RECORD_MAX).min(buffer.len());
         let room = buffer.get_mut(kept..end).unwrap_or_default();
         if room.is_empty() {
             return Err(LegError::Tls(TlsError::PendingOverflow));

@@ -1,7 +1,6 @@
 //! Where payload stands in the buffer that it was opened in.
 
-use super::protection::SLOT;
-use super::record::{RECORD_HEADER, RECORD_PAYLOAD};
+use super::record::{RECORD_FULL, RECORD_HEADER, RECORD_PAYLOAD};
 
 /// How payload lies in a buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,7 +19,7 @@ impl Layout {
         match self {
             Self::Dense => payload,
             Self::Slots => {
-                payload / RECORD_PAYLOAD * SLOT + RECORD_HEADER + payload % RECORD_PAYLOAD
+                payload / RECORD_PAYLOAD * RECORD_FULL + RECORD_HEADER + payload % RECORD_PAYLOAD
             }
         }
     }

@@ -17,7 +17,9 @@ mod resumed;
 pub use error::{RecordFault, TlsError};
 pub use layout::Layout;
 pub use messages::{KeyUpdate, PostHandshake, UnexpectedMessage};
-pub use record::{PENDING_MAX, RECORD_HEADER, RECORD_MAX, RECORD_PAYLOAD, sealed_bound};
+pub use record::{
+    PENDING_MAX, RECORD_FULL, RECORD_HEADER, RECORD_MAX, RECORD_PAYLOAD, sealed_bound,
+};
 
 use established::{Established, Facts};
 use handshake::{Conn, Handshake};

@@ -20,7 +20,7 @@ pub(super) const DATA: u8 = 23;
 const RECORD_VERSION: [u8; 2] = [3, 3];
 
 /// Tag of all three AEADs.
-const TAG: usize = 16;
+pub(super) const TAG: usize = 16;
 
 /// The part of a TLS 1.2 AES-GCM nonce that is sent (RFC 5288 section 3).
 const EXPLICIT_NONCE: usize = 8;
@@ -28,10 +28,6 @@ const EXPLICIT_NONCE: usize = 8;
 /// Records that one AES-GCM key may protect: 2^24.5 by RFC 8446 section 5.5, rounded down. The
 /// bound for ChaCha20-Poly1305 is that of the sequence number.
 const AES_GCM_RECORDS: u64 = 1 << 24;
-
-/// Where TLS 1.3 puts the payload of records that follow one another, from one's start to the next's:
-/// header 5, payload, content type 1, tag 16.
-pub(super) const SLOT: usize = RECORD_HEADER + RECORD_PAYLOAD + 1 + TAG;
 
 /// The most that one record adds to its payload: header 5, explicit nonce 8, tag 16; TLS 1.3 adds
 /// less with its header 5, content type 1, tag 16.
@@ -166,7 +162,7 @@ impl Protection {
         Ok(len)
     }
 
-    /// Whether records of this key take payload that stands in slots of [`SLOT`] bytes.
+    /// Whether records of this key take payload that stands in [`Layout::Slots`](super::Layout::Slots).
     pub(super) fn takes_slots(&self) -> bool {
         self.scheme == Scheme::Tls13
     }

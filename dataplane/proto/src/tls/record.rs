@@ -1,13 +1,16 @@
 //! Sizes of TLS records, and where one ends.
 
 use super::messages::KEY_UPDATE_BYTES;
-use super::protection::RECORD_OVERHEAD;
+use super::protection::{RECORD_OVERHEAD, TAG};
 
 /// Bytes of a record's header.
 pub const RECORD_HEADER: usize = 5;
 
 /// Payload of a full record (RFC 8446 section 5.1).
 pub const RECORD_PAYLOAD: usize = 16 * 1024;
+
+/// A full record of TLS 1.3 on the wire: header, payload, content type, tag. Of bulk almost all are full.
+pub const RECORD_FULL: usize = RECORD_HEADER + RECORD_PAYLOAD + 1 + TAG;
 
 /// Longest record on the wire: header, payload and what TLS 1.2 may add (RFC 5246 section 6.2.3);
 /// TLS 1.3 adds less. A receive buffer must hold at least one.
