@@ -219,7 +219,8 @@ def join(authority, router, own, joined, user):
     written = (joined / "kubeconfig").read_text()
     expect("kubelet-client-current.pem" in written and router.url in written, f"kubeconfig is {written}")
     issued = [csr for csr in authority.csrs(SERVING) if csr["status"].get("certificate")]
-    same(len(issued), 1, "serving certificates")
+    told = [(csr["metadata"]["name"], csr["metadata"]["creationTimestamp"], csr["spec"]) for csr in issued]
+    expect(len(issued) == 1, f"not one serving certificate: {told}, sent: {router.sent}")
     same(issued[0]["spec"]["username"], f"system:node:{cluster.env['NODE_NAME']}", "who asked for it")
     # It was probed while it waited for its first certificate.
     approved = [c["message"] for c in issued[0]["status"]["conditions"] if c["type"] == "Approved"]
