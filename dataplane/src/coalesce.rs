@@ -54,7 +54,10 @@ impl Coalesce {
         now: Instant,
     ) -> Option<Duration> {
         self.state = match self.state {
-            _ if self.limit.is_zero() || bytes == 0 => State::Off,
+            _ if self.limit.is_zero() => State::Off,
+            // What a watch told of may have been read before: the sender need not have paused.
+            State::Off | State::Flowing { .. } if bytes == 0 => self.state,
+            State::On { .. } if bytes == 0 => State::Off,
             State::On {
                 delay,
                 worth,

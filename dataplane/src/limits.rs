@@ -47,8 +47,8 @@ pub(crate) const SMALL_SPLICES: u8 = 8;
 /// Bytes that a direction may move before it lets the other streams of its worker run.
 pub(crate) const TURN_BUDGET: usize = 2 * 1024 * 1024;
 
-/// Small reads in a row after which a direction is watched: to begin and end a watch costs more than a few
-/// polls do.
+/// Small reads in a row after which a direction is watched: one that carries a request or a head before bulk
+/// begins no watch that it ends again.
 pub(crate) const WATCHED_READS: u8 = 4;
 
 /// A read below this is small, as a line of a log is: a flow of them may be left to gather.

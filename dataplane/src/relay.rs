@@ -242,11 +242,7 @@ pub(crate) async fn pump(
                     continue;
                 }
                 let answered = cx.delivered(from.side().other());
-                let delay = match step.payload {
-                    0 if arrivals.watched() => None,
-                    payload => coalesce.saw_read(payload, answered, Instant::now()),
-                };
-                match delay {
+                match coalesce.saw_read(step.payload, answered, Instant::now()) {
                     Some(delay) => {
                         cx.counters().reads_deferred.inc();
                         arrivals.ignore();
@@ -284,11 +280,6 @@ impl Arrivals {
     fn ignore(&mut self) {
         self.small = 0;
         self.watch = None;
-    }
-
-    /// Whether a read may bring nothing although the sender did not pause.
-    fn watched(&self) -> bool {
-        self.watch.is_some()
     }
 
     /// Waits after a read that emptied the socket, or used up what a turn may take.

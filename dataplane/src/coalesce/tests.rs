@@ -47,6 +47,19 @@ fn a_steady_flow_of_lines_is_deferred_once_it_lasted_four_times_the_delay() {
 }
 
 #[test]
+fn reads_in_vain_do_not_hide_a_flow() {
+    let gap = Duration::from_millis(1);
+    let took = Reader::new(LIMIT).until_deferred(gap, 200);
+    let mut reader = Reader::new(LIMIT);
+    let begun = reader.now + gap;
+    let deferred = (0..200).any(|_| {
+        let wait = reader.read(gap, LINE, 0);
+        wait.is_some() || reader.read(Duration::ZERO, 0, 0).is_some()
+    });
+    assert_eq!(deferred.then(|| reader.now - begun), took);
+}
+
+#[test]
 fn a_slow_flow_is_never_deferred() {
     let mut reader = Reader::new(LIMIT);
     assert_eq!(
