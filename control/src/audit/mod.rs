@@ -17,7 +17,9 @@ use eyesplice_dataplane::seam::{RecordKind, StreamRecord};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::sleep;
 use writer::Writer;
 
 /// Records that the engine may have waiting here; beyond, finished streams wait in their slots.
@@ -25,6 +27,10 @@ pub const QUEUE: usize = 4096;
 
 /// Records that are written with one call.
 const BATCH: usize = 256;
+
+/// After a write, what comes within so long goes out with the next one: a write costs two hand-overs
+/// between threads, more than a short stream does otherwise.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Bytes of lines that wait for a target that does not take them. Beyond, new lines are lost, each
 /// counted and the first of them logged: a full disk must not take kubectl down.
@@ -95,6 +101,9 @@ impl Audit {
                     }
                     self.take(&mut batch);
                     self.writer.write().await;
+                    if received < BATCH {
+                        sleep(GATHER).await;
+                    }
                 }
                 () = self.reopen.0.notified() => self.writer.reopen().await,
                 () = self.writer.retry_due() => self.writer.write().await,

@@ -9,7 +9,7 @@ use eyesplice_dataplane::seam::{
 use eyesplice_proto::route::Action;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 /// A sink that takes what a test lets it take.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,7 @@ struct Scripted {
     /// Bytes that the "disk" still takes; none is unlimited.
     room: Option<usize>,
     files: Vec<Vec<u8>>,
+    writes: usize,
 }
 
 impl Script {
@@ -35,6 +36,7 @@ impl Script {
 
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut scripted = self.0.lock().unwrap();
+        scripted.writes += 1;
         let count = scripted.room.unwrap_or(usize::MAX).min(bytes.len());
         if count == 0 {
             return Err(io::ErrorKind::StorageFull.into());
@@ -242,6 +244,23 @@ fn open_names_the_path_and_the_field() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lines_that_come_one_by_one_are_written_together() {
+    let script = Script::default();
+    let (audit, metrics) = scripted(&script);
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let task = tokio::spawn(audit.run(receiver));
+    for _ in 0..50 {
+        sender.send(exec_record(RecordKind::End)).await.unwrap();
+        sleep(GATHER / 5).await;
+    }
+    drop(sender);
+    task.await.unwrap();
+    assert_eq!(metrics.audit.written.get(), 50);
+    let writes = script.0.lock().unwrap().writes;
+    assert!((2..=12).contains(&writes), "{writes} writes");
+}
+
+#[tokio::test(start_paused = true)]
 async fn full_disk_loses_nothing_and_writes_each_line_once() {
     let script = Script::with_room(1000);
     let (audit, metrics) = scripted(&script);
@@ -251,7 +270,7 @@ async fn full_disk_loses_nothing_and_writes_each_line_once() {
         sender.send(exec_record(RecordKind::End)).await.unwrap();
     }
     while metrics.audit.failed.get() < 3 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(10)).await;
     }
     script.give_room();
     drop(sender);
@@ -272,12 +291,12 @@ async fn reopen_after_a_cut_line_writes_it_whole_to_the_new_file() {
     sender.send(exec_record(RecordKind::End)).await.unwrap();
     sender.send(exec_record(RecordKind::End)).await.unwrap();
     while metrics.audit.failed.get() == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(1)).await;
     }
     script.give_room();
     reopen.request();
     while metrics.audit.written.get() < 2 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(1)).await;
     }
     drop(sender);
     task.await.unwrap();
@@ -337,7 +356,7 @@ async fn target_that_stays_full_loses_counted_lines_and_ends() {
 async fn until(condition: impl Fn() -> bool) {
     let waited = async {
         while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            sleep(Duration::from_millis(2)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), waited)
