@@ -73,7 +73,7 @@ struct Line {
 pub fn run(options: &ContestOptions) -> Result<()> {
     limits::raise_open_files().attempt("raise the limit of open files")?;
     let scenario = scenario(options)?;
-    let most = scenario.proxies.iter().map(Proxy::workers).max();
+    let most = scenario.proxies.iter().map(Proxy::cores).max();
     let places = Places::choose(&cpu::allowed()?, &options.proxy_cores, most.unwrap_or(1))?;
     cpu::pin(&places.generators)?;
     let report = runtime(places.generators.len())?.block_on(contest(&scenario, &places))?;
@@ -135,6 +135,7 @@ fn from_words(options: &ContestOptions) -> Result<Scenario> {
             far_end: FarEnd::Plain,
             pids: Vec::new(),
             workers: None,
+            cores: None,
             against: None,
             skip: Default::default(),
         })

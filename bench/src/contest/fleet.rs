@@ -36,11 +36,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a proxy of a scenario with so many workers, waits until it carries a stream, and binds all of
-    /// its threads to its cores: some bind themselves to others.
+    /// Starts a proxy of a scenario, waits until it carries a stream, and binds all of its threads to its
+    /// cores: some bind themselves to others.
     pub(crate) async fn start(
         spec: &Proxy,
-        workers: usize,
         scenario: &Scenario,
         ends: &Ends,
         places: &Places,
@@ -53,8 +52,8 @@ impl Running {
             .attempt("make a proxy's directory")?
             .keep();
         let target = ends.target(spec.far_end);
-        let cores = places.of(workers);
-        let values = values(directory, &own, &target, cores)?;
+        let cores = places.of(spec.cores());
+        let values = values(directory, &own, &target, (cores, spec.workers()))?;
         for (name, template) in &spec.files {
             let from = scenario.directory.join(template);
             let text =
@@ -170,7 +169,7 @@ fn values(
     directory: &Path,
     own: &Path,
     target: &str,
-    cores: &[usize],
+    (cores, workers): (&[usize], usize),
 ) -> Result<Vec<(&'static str, String)>> {
     let program = std::env::current_exe().attempt("find the path of this program")?;
     let eyesplice = match std::env::var("EYESPLICE") {
@@ -189,7 +188,7 @@ fn values(
         ("target_host", host.to_string()),
         ("target_port", port.to_string()),
         ("cores", names.join(",")),
-        ("workers", cores.len().to_string()),
+        ("workers", workers.to_string()),
         (
             "peers",
             std::env::var("PEERS").unwrap_or_else(|_| "/usr".into()),

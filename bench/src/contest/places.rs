@@ -6,7 +6,7 @@ use crate::{Error, Result};
 /// The cores of a contest.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Places {
-    /// Of all proxies; each gets the last of them, as many as it has workers.
+    /// Of all proxies; each gets the last of them, mostly as many as it has workers.
     proxies: Vec<usize>,
     /// Of clients and far end.
     pub(super) generators: Vec<usize>,
@@ -45,9 +45,9 @@ impl Places {
         })
     }
 
-    /// The cores of a proxy with so many workers.
-    pub(super) fn of(&self, workers: usize) -> &[usize] {
-        &self.proxies[self.proxies.len().saturating_sub(workers)..]
+    /// The cores of a proxy that has so many.
+    pub(super) fn of(&self, cores: usize) -> &[usize] {
+        &self.proxies[self.proxies.len().saturating_sub(cores)..]
     }
 }
 

@@ -232,7 +232,7 @@ impl ContestReport {
     ) -> Self {
         for cell in &mut cells {
             for (entry, proxy) in cell.proxies.iter_mut().zip(&scenario.proxies) {
-                entry.cores = places.of(proxy.workers()).to_vec();
+                entry.cores = places.of(proxy.cores()).to_vec();
             }
             cell.settle();
         }

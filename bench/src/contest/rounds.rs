@@ -161,13 +161,12 @@ impl<'a> Corner<'a> {
     }
 
     async fn start(&mut self, field: &Field<'_>) {
-        let workers = self.spec.workers();
         let Field {
             scenario,
             places,
             ends,
         } = field;
-        match Running::start(self.spec, workers, scenario, ends, places).await {
+        match Running::start(self.spec, scenario, ends, places).await {
             Ok(running) => self.running = Some(running),
             Err(error) => {
                 eprintln!("{}", error.chain());

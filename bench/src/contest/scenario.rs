@@ -62,9 +62,12 @@ pub(crate) struct Proxy {
     /// Processes to watch, if it runs already.
     #[serde(default)]
     pub(crate) pids: Vec<u32>,
-    /// Its workers, each with a core; none given: as many as --proxy-cores names, or one.
+    /// Its workers; none given: as many as --proxy-cores names, or one.
     #[serde(default)]
     pub(crate) workers: Option<usize>,
+    /// The cores that its workers share; none given: each has one.
+    #[serde(default)]
+    pub(crate) cores: Option<usize>,
     /// Another proxy of the scenario: by how much this one's figure is larger than that one's is shown.
     #[serde(default)]
     pub(crate) against: Option<String>,
@@ -87,6 +90,11 @@ impl Proxy {
     /// How many workers it has.
     pub(crate) fn workers(&self) -> usize {
         self.workers.unwrap_or(1)
+    }
+
+    /// On how many cores they run.
+    pub(crate) fn cores(&self) -> usize {
+        self.cores.unwrap_or(self.workers())
     }
 }
 
@@ -179,6 +187,12 @@ impl Scenario {
             if proxy.workers == Some(0) {
                 return Err(format!("proxy {}: workers must be 1 or more", proxy.name));
             }
+            if !(1..=proxy.workers()).contains(&proxy.cores()) {
+                return Err(format!(
+                    "proxy {}: cores must be from 1 to the number of its workers",
+                    proxy.name
+                ));
+            }
             let unknown = |name: &&String| !scenario.has_proxy(name);
             if let Some(name) = proxy.against.as_ref().filter(unknown) {
                 return Err(format!(
@@ -267,7 +281,7 @@ works:
         assert!(Scenario::parse(&SMALLEST.replace("title", "titel")).is_err());
         assert!(Scenario::parse(&format!("{SMALLEST}\nrounds: 0")).is_err());
         assert!(Scenario::parse(&format!("{SMALLEST}\nduration: 5")).is_err());
-        for wrong in ["workers: 0", "against: nobody"] {
+        for wrong in ["workers: 0", "cores: 0", "cores: 2", "against: nobody"] {
             let proxy = format!("name: direct, {wrong}");
             assert!(Scenario::parse(&SMALLEST.replace("name: direct", &proxy)).is_err());
         }
