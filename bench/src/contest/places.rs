@@ -14,9 +14,10 @@ pub(super) struct Places {
 
 impl Places {
     /// Gives proxies the cores that were `asked` for, or the last ones, one for each of the most
-    /// `workers` that any has. The generator gets the others; where none is left it shares.
+    /// `workers` that any has. The generator gets the others; where none is left it shares, but shares a
+    /// machine's only core when it was asked for alone.
     pub(super) fn choose(allowed: &[usize], asked: &[usize], workers: usize) -> Result<Self> {
-        if allowed.len() < 2 {
+        if allowed.len() < 2 && asked.is_empty() {
             return Err(cpu::one_is_too_few());
         }
         let proxies = match asked {
@@ -37,7 +38,7 @@ impl Places {
         let mut generators = allowed.to_vec();
         generators.retain(|core| !proxies.contains(core));
         if generators.is_empty() {
-            generators = allowed[..allowed.len() - 1].to_vec();
+            generators = allowed[..(allowed.len() - 1).max(1)].to_vec();
         }
         Ok(Self {
             proxies,
@@ -67,6 +68,7 @@ mod tests {
         assert_eq!(places(&[0, 1, 2, 3], &[0], 1), (vec![0], vec![1, 2, 3]));
         // Not enough: the second worker's core is the generator's too.
         assert_eq!(places(&[0, 1], &[], 2), (vec![0, 1], vec![0]));
+        assert_eq!(places(&[0], &[0], 1), (vec![0], vec![0]));
         assert_eq!(
             Places::choose(&[0, 1], &[], 2).unwrap().of(1),
             [1],
