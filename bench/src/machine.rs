@@ -71,7 +71,9 @@ fn strategy(found: &Probe) -> String {
     } else {
         ""
     };
-    format!("io_uring POLL_ADD{small} and inline splice/recv/send, TLS in user space (ring) unless configured otherwise")
+    format!(
+        "io_uring POLL_ADD{small} and inline splice/recv/send, TLS in user space (ring) unless configured otherwise"
+    )
 }
 
 /// Whether a line of /proc/stat is one processor's, and not the sum: a bound thread sees them all here.

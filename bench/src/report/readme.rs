@@ -195,7 +195,12 @@ mod tests {
     #[test]
     fn newest_of_each_kind_counts() {
         let directory = tempfile::tempdir().unwrap();
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/2026-11-22-ab.json");
+        let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+        let mut files = std::fs::read_dir(results).unwrap();
+        let ab = |path: &PathBuf| path.to_string_lossy().ends_with("-ab.json");
+        let from = files
+            .find_map(|file| Some(file.unwrap().path()).filter(ab))
+            .unwrap();
         for day in ["2026-11-22", "2027-01-01", "2026-12-31"] {
             std::fs::copy(&from, directory.path().join(format!("{day}-ab.json"))).unwrap();
         }

@@ -112,6 +112,14 @@ pub(super) const ROWS: &[Row] = &[
     )
     .of("eyesplice, splice, 2 workers"),
     row(
+        "two workers on one core, spliced, round trips",
+        "peers-workers",
+        "64 B",
+        Shown::Growth,
+        &[],
+    )
+    .of("eyesplice, splice, 2 workers on one core"),
+    row(
         "two workers, spliced, transfers",
         "peers-workers",
         "1 MiB",
@@ -119,6 +127,14 @@ pub(super) const ROWS: &[Row] = &[
         &[],
     )
     .of("eyesplice, splice, 2 workers"),
+    row(
+        "two workers on one core, spliced, transfers",
+        "peers-workers",
+        "1 MiB",
+        Shown::Growth,
+        &[],
+    )
+    .of("eyesplice, splice, 2 workers on one core"),
     row(
         "two workers, TLS to TLS, round trips",
         "peers-workers",
@@ -128,6 +144,14 @@ pub(super) const ROWS: &[Row] = &[
     )
     .of(TWO_TLS),
     row(
+        "two workers on one core, TLS to TLS, round trips",
+        "peers-workers",
+        "64 B",
+        Shown::Growth,
+        &[],
+    )
+    .of(TWO_TLS_ON_ONE),
+    row(
         "two workers, TLS to TLS, transfers",
         "peers-workers",
         "1 MiB",
@@ -135,6 +159,14 @@ pub(super) const ROWS: &[Row] = &[
         &[],
     )
     .of(TWO_TLS),
+    row(
+        "two workers on one core, TLS to TLS, transfers",
+        "peers-workers",
+        "1 MiB",
+        Shown::Growth,
+        &[],
+    )
+    .of(TWO_TLS_ON_ONE),
     row(
         "p99 beside stalled readers, spliced",
         "peers-splice",
@@ -157,6 +189,7 @@ const NGINX: &str = "nginx stream";
 const TRIPS: &str = "64 B round trips, 16 ";
 const STALLED: &str = "64 B round trips, 20 streams + stalled";
 const TWO_TLS: &str = "eyesplice, TLS on both legs, 2 workers";
+const TWO_TLS_ON_ONE: &str = "eyesplice, TLS on both legs, 2 workers on one core";
 
 const fn row(
     work: &'static str,
