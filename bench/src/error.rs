@@ -92,6 +92,9 @@ pub enum Error {
     /// A helper process ended too early, or a thread panicked.
     #[error("{0} ended too early; its error is above")]
     Ended(&'static str),
+    /// A signal came.
+    #[error("interrupted by {0}; what it had started has ended, and nothing was written")]
+    Interrupted(&'static str),
     /// This machine or its settings do not allow the measurement.
     #[error("{0}")]
     Unfit(String),

@@ -14,6 +14,7 @@ use clap::{Args, Parser};
 use eyesplice_sys::limits;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What `ab` is told.
 #[derive(Args, Clone, Debug)]
@@ -31,7 +32,12 @@ pub struct ContestOptions {
     )]
     pub proxies: Vec<String>,
     /// Without a scenario: a workload, with the options of `run`: --work '--workload rr --connections 4'
-    #[arg(long = "work", value_name = "OPTIONS", conflicts_with = "scenario")]
+    #[arg(
+        long = "work",
+        value_name = "OPTIONS",
+        allow_hyphen_values = true,
+        conflicts_with = "scenario"
+    )]
     pub works: Vec<String>,
     /// Rounds; the figures are medians over them [default: the scenario's, or 5]
     #[arg(long)]
@@ -76,7 +82,16 @@ pub fn run(options: &ContestOptions) -> Result<()> {
     let most = scenario.proxies.iter().map(Proxy::cores).max();
     let places = Places::choose(&cpu::allowed()?, &options.proxy_cores, most.unwrap_or(1))?;
     cpu::pin(&places.generators)?;
-    let report = runtime(places.generators.len())?.block_on(contest(&scenario, &places))?;
+    let report = runtime(places.generators.len())?.block_on(async {
+        // Listened for before the first proxy starts: what is dropped here ends those that run.
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut terminate = listen(SignalKind::terminate())?;
+        tokio::select! {
+            report = contest(&scenario, &places) => report,
+            _ = interrupt.recv() => Err(Error::Interrupted("SIGINT")),
+            _ = terminate.recv() => Err(Error::Interrupted("SIGTERM")),
+        }
+    })?;
     print!("{report}");
     if let Some(directory) = &options.output {
         for path in results::write(&report, &scenario.name, directory)? {
@@ -87,6 +102,10 @@ pub fn run(options: &ContestOptions) -> Result<()> {
         eprintln!("wrote {}", plot.display());
     }
     report.verdict()
+}
+
+fn listen(kind: SignalKind) -> Result<Signal> {
+    signal(kind).attempt("listen for signals")
 }
 
 fn scenario(options: &ContestOptions) -> Result<Scenario> {
