@@ -23,6 +23,7 @@ DEFAULT = [
     ("splice", "eyesplice", "bulk, 1 connection, up"),
     ("splice", "eyesplice", "bulk, 16 connections, both"),
     ("tls-both", "eyesplice", "bulk, 1 connection, down"),
+    ("tls-both", "eyesplice", "bulk, 1 connection, up"),
     ("splice", "eyesplice", "64 B round trips, 16 streams"),
     ("tls-one", "eyesplice, originate", "64 B round trips, 16 streams"),
     ("splice", "eyesplice", "connections"),
