@@ -53,7 +53,7 @@ impl Running {
             .keep();
         let target = ends.target(spec.far_end);
         let cores = places.of(spec.cores());
-        let values = values(directory, &own, &target, (cores, spec.workers()))?;
+        let values = values(directory, &own, &target, cores, spec.workers())?;
         for (name, template) in &spec.files {
             let from = scenario.directory.join(template);
             let text =
@@ -169,7 +169,8 @@ fn values(
     directory: &Path,
     own: &Path,
     target: &str,
-    (cores, workers): (&[usize], usize),
+    cores: &[usize],
+    workers: usize,
 ) -> Result<Vec<(&'static str, String)>> {
     let program = std::env::current_exe().attempt("find the path of this program")?;
     let eyesplice = match std::env::var("EYESPLICE") {

@@ -6,22 +6,22 @@ use crate::{Error, Result};
 /// The cores of a contest.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Places {
-    /// Of all proxies; each gets the last of them, mostly as many as it has workers.
+    /// Of all proxies; each gets the last of them, as many as it wants.
     proxies: Vec<usize>,
     /// Of clients and far end.
     pub(super) generators: Vec<usize>,
 }
 
 impl Places {
-    /// Gives proxies the cores that were `asked` for, or the last ones, one for each of the most
-    /// `workers` that any has. The generator gets the others; where none is left it shares, but shares a
-    /// machine's only core when it was asked for alone.
-    pub(super) fn choose(allowed: &[usize], asked: &[usize], workers: usize) -> Result<Self> {
+    /// Gives proxies the cores that were `asked` for, or the last ones, as many as the `most` that any
+    /// wants. The generator gets the others; where none is left it shares. A machine's only core is
+    /// shared when it was asked for, and not otherwise.
+    pub(super) fn choose(allowed: &[usize], asked: &[usize], most: usize) -> Result<Self> {
         if allowed.len() < 2 && asked.is_empty() {
             return Err(cpu::one_is_too_few());
         }
         let proxies = match asked {
-            [] => allowed[allowed.len().saturating_sub(workers)..].to_vec(),
+            [] => allowed[allowed.len().saturating_sub(most)..].to_vec(),
             asked => asked.to_vec(),
         };
         if let Some(core) = proxies.iter().find(|core| !allowed.contains(core)) {
@@ -29,9 +29,9 @@ impl Places {
                 "core {core} is not one of those that this process may use: {allowed:?}"
             )));
         }
-        if proxies.len() < workers {
+        if proxies.len() < most {
             return Err(Error::Unfit(format!(
-                "{workers} workers need as many cores, and proxies have {proxies:?} here; name more with \
+                "a proxy needs {most} cores, and proxies have {proxies:?} here; name more with \
                  --proxy-cores, or leave such proxies out with --among"
             )));
         }
