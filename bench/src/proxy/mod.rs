@@ -2,6 +2,7 @@
 //! bare loop a TCP port that does.
 
 pub mod bare;
+pub mod bare_copy;
 pub mod eyesplice;
 mod preamble;
 pub mod tokio_rustls;
@@ -24,6 +25,12 @@ pub enum Kind {
     EyespliceKubelet,
     /// Baseline of splice: two splice loops per stream and nothing else.
     Bare,
+    /// Baseline of copying: two copy loops per stream and nothing else.
+    BareCopy,
+    /// The same, with TLS towards the target.
+    BareOriginate,
+    /// The same, with TLS on both legs.
+    BareTerminate,
     /// Baseline of terminate: tokio-rustls on both legs.
     TokioRustls,
 }
@@ -36,6 +43,8 @@ impl Kind {
                 "eyesplice"
             }
             Self::Bare => "bare splice loop",
+            Self::BareCopy => "bare copy loop",
+            Self::BareOriginate | Self::BareTerminate => "bare record loop",
             Self::TokioRustls => "tokio-rustls, 64 KiB",
         }
     }
@@ -62,7 +71,7 @@ pub struct Spec {
     /// The cores that it is bound to; tokio-rustls has a worker for each, the others have one.
     #[arg(long, value_delimiter = ',', required = true)]
     pub core: Vec<usize>,
-    /// Of tokio-rustls.
+    /// Of tokio-rustls and of the loops that speak TLS.
     #[command(flatten)]
     pub manners: Manners,
 }
@@ -111,6 +120,14 @@ pub fn run(spec: &Spec) -> Result<()> {
         Kind::Bare => {
             let socket = Door::Unix(spec.socket.clone());
             bare::start(&spec.listen.map_or(socket, Door::Tcp))?;
+            None
+        }
+        Kind::BareCopy | Kind::BareOriginate | Kind::BareTerminate => {
+            let legs = bare_copy::Legs {
+                downstream: spec.kind == Kind::BareTerminate,
+                upstream: spec.kind != Kind::BareCopy,
+            };
+            bare_copy::start(&spec.socket, &identity, spec.manners, legs)?;
             None
         }
         Kind::TokioRustls => {
