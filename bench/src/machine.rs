@@ -1,6 +1,5 @@
 //! Describes where a measurement ran, and how quiet it was there.
 
-use eyesplice_sys::probe::{Capability, Probe, probe};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs;
@@ -46,7 +45,7 @@ impl Machine {
             congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control"),
             revision: revision().unwrap_or_else(unknown),
             command: command(),
-            strategy: strategy(&probe()),
+            strategy: STRATEGY.into(),
         }
     }
 }
@@ -64,17 +63,9 @@ impl fmt::Display for Machine {
     }
 }
 
-/// What the engine does on a kernel that was probed: see [`eyesplice_sys::ring::Watch`].
-fn strategy(found: &Probe) -> String {
-    let small = if found.has(Capability::DeferTaskrun) {
-        ", multishot for small messages,"
-    } else {
-        ""
-    };
-    format!(
-        "io_uring POLL_ADD{small} and inline splice/recv/send, TLS in user space (ring) unless configured otherwise"
-    )
-}
+/// What the engine does on every kernel that it runs on; without io_uring it does not start.
+const STRATEGY: &str = "io_uring POLL_ADD, edge-triggered epoll for small messages, inline splice/recv/send, TLS in user space \
+                        (ring) unless configured otherwise";
 
 /// Whether a line of /proc/stat is one processor's, and not the sum: a bound thread sees them all here.
 fn is_core(line: &str) -> bool {
@@ -209,28 +200,12 @@ fn busy_ticks() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eyesplice_sys::probe::{Finding, Requirement, State};
 
     #[test]
     fn machine_is_described() {
         let here = Machine::here();
         assert!(here.cores > 0 && here.memory_mib > 0);
         assert_ne!(here.kernel, "unknown");
-    }
-
-    #[test]
-    fn strategy_is_that_of_the_kernel_that_was_probed() {
-        let mut found = Probe {
-            kernel: "5.19.0".into(),
-            findings: Vec::new(),
-        };
-        assert!(strategy(&found).starts_with("io_uring POLL_ADD and inline"));
-        found.findings.push(Finding {
-            capability: Capability::DeferTaskrun,
-            requirement: Requirement::Optional,
-            state: State::Present,
-        });
-        assert!(strategy(&found).contains("multishot"));
     }
 
     #[test]

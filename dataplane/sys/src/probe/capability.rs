@@ -64,8 +64,6 @@ pub enum Capability {
     CoopTaskrun,
     /// A ring for one thread, since Linux 6.0.
     SingleIssuer,
-    /// Completions that wait until they are asked for, since Linux 6.1; see [`crate::ring::Watch`].
-    DeferTaskrun,
     /// Kernel TLS for one version, cipher and direction.
     KernelTls {
         /// The version.
@@ -97,7 +95,6 @@ impl fmt::Display for Capability {
             Capability::CancelByDescriptor => f.write_str("io_uring cancellation by descriptor"),
             Capability::CoopTaskrun => f.write_str("io_uring COOP_TASKRUN"),
             Capability::SingleIssuer => f.write_str("io_uring SINGLE_ISSUER"),
-            Capability::DeferTaskrun => f.write_str("io_uring DEFER_TASKRUN"),
             Capability::KernelTls {
                 version,
                 cipher,

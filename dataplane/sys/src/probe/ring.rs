@@ -50,16 +50,6 @@ pub(super) fn probe() -> Vec<Finding> {
                     .map(drop),
             ),
         ),
-        optional(
-            Capability::DeferTaskrun,
-            outcome(
-                <IoUring>::builder()
-                    .setup_single_issuer()
-                    .setup_defer_taskrun()
-                    .build(ENTRIES)
-                    .map(drop),
-            ),
-        ),
     ]);
     findings
 }

@@ -19,7 +19,7 @@
 //!
 //! The recommended shape of I/O is a one-shot [`poll`] and then inline calls from
 //! [`crate::socket`] and [`crate::splice`] until they say `WouldBlock`. Where messages are small and
-//! come again and again, a [`Watch`] spares arming the poll for each of them. A future that loops over
+//! come again and again, a [`Watch`] spares the poll for each of them. A future that loops over
 //! `yield_now` starves the ring: what waits must wait on an op or a timer.
 
 mod accept;

@@ -7,7 +7,7 @@
 //! and removes when tokio-uring drops or returns the op's data, which is when it removes. Every
 //! completion compares the two numbers. The mirror's length is the number of ops in flight.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::mem;
@@ -23,8 +23,6 @@ use socket2::SockAddr;
 use tokio_uring::{InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
 
 use super::fd::Fd;
-use super::run::RingConfig;
-use super::watch::{Watches, drive};
 use crate::buffer::AlignedBuf;
 
 thread_local! {
@@ -69,17 +67,11 @@ pub(super) struct Ring {
     drain_waiters: RefCell<Vec<Waker>>,
     /// Told of every change of the number of ops.
     gauge: RefCell<Option<Gauge>>,
-    /// Polls for more than one completion, where the kernel has what they need.
-    watches: OnceCell<Watches>,
 }
 
 impl Ring {
     pub(super) fn ops(&self) -> usize {
-        self.keys.borrow().len() + self.watches().map_or(0, Watches::armed)
-    }
-
-    pub(super) fn watches(&self) -> Option<&Watches> {
-        self.watches.get()
+        self.keys.borrow().len()
     }
 
     /// Takes the next key; [`Ring::changed`] comes after tokio-uring took the same.
@@ -125,7 +117,6 @@ impl Opened {
             open: Cell::new(true),
             drain_waiters: RefCell::new(Vec::new()),
             gauge: RefCell::new(None),
-            watches: OnceCell::new(),
         });
         CURRENT.set(Some(Rc::clone(&ring)));
         Opened(ring)
@@ -133,16 +124,6 @@ impl Opened {
 
     pub(super) fn ops(&self) -> usize {
         self.0.ops()
-    }
-
-    /// Begins to drive watches, where the kernel can; inside of the runtime.
-    pub(super) fn watch(&self, config: &RingConfig) -> io::Result<()> {
-        if let Some(watches) = Watches::new(config)? {
-            // The first and only time.
-            let _ = self.0.watches.set(watches);
-            tokio_uring::spawn(drive(Rc::clone(&self.0)));
-        }
-        Ok(())
     }
 }
 

@@ -23,12 +23,6 @@ impl Interest {
     pub const HANGUP: Interest = Interest(bits(libc::POLLRDHUP));
 }
 
-impl Interest {
-    pub(super) fn bits(self) -> u32 {
-        self.0
-    }
-}
-
 impl BitOr for Interest {
     type Output = Interest;
 

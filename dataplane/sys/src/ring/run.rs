@@ -50,8 +50,7 @@ pub struct Finished<T> {
 /// cancelled. Tasks that still exist then are dropped.
 ///
 /// The ring is set up with COOP_TASKRUN and SINGLE_ISSUER where the kernel knows them (5.19, 6.0).
-/// DEFER_TASKRUN hangs with this runtime, which waits in epoll rather than in the ring; watches have a
-/// ring of their own with it ([`super::Watch`]).
+/// DEFER_TASKRUN hangs with this runtime, which waits in epoll rather than in the ring.
 ///
 /// # Errors
 ///
@@ -65,12 +64,11 @@ pub fn run<F: Future>(config: &RingConfig, main: F) -> io::Result<Finished<F::Ou
     let runtime = start(config)?;
     let opened = Opened::new();
     let output = runtime.block_on(async {
-        opened.watch(config)?;
         let output = main.await;
         // An elapsed limit shows in `stray_ops`.
         let _ = timeout(DRAIN_LIMIT, drained()).await;
-        io::Result::Ok(output)
-    })?;
+        output
+    });
     Ok(Finished {
         output,
         stray_ops: opened.ops(),
