@@ -22,6 +22,8 @@ pub(crate) struct Coalesce {
 enum State {
     /// Reads are taken as they come.
     Off,
+    /// One small read came: most of those are answered, so that the clock is not asked yet.
+    First { answered: u64 },
     /// Small reads came one after the other, with nothing in the other direction.
     Flowing {
         since: Instant,
@@ -46,17 +48,18 @@ impl Coalesce {
     }
 
     /// Takes note of a read that emptied the socket, and returns for how long to put off the next
-    /// one, if at all. `answered` counts what the other direction has delivered.
+    /// one, if at all. `answered` counts what the other direction has delivered; `now` is asked only if
+    /// it matters.
     pub(crate) fn saw_read(
         &mut self,
         bytes: usize,
         answered: u64,
-        now: Instant,
+        now: impl FnOnce() -> Instant,
     ) -> Option<Duration> {
         self.state = match self.state {
             _ if self.limit.is_zero() => State::Off,
             // What a watch told of may have been read before: the sender need not have paused.
-            State::Off | State::Flowing { .. } if bytes == 0 => self.state,
+            State::Off | State::First { .. } | State::Flowing { .. } if bytes == 0 => self.state,
             State::On { .. } if bytes == 0 => State::Off,
             State::On {
                 delay,
@@ -85,13 +88,14 @@ impl Coalesce {
                 reads,
                 bytes: sum,
                 answered: before,
-            } if before == answered => self.flowing(since, reads + 1, sum + bytes, answered, now),
-            _ => State::Flowing {
-                since: now,
+            } if before == answered => self.flowing(since, reads + 1, sum + bytes, answered, now()),
+            State::First { answered: before } if before == answered => State::Flowing {
+                since: now(),
                 reads: 1,
                 bytes,
                 answered,
             },
+            _ => State::First { answered },
         };
         match self.state {
             State::On { delay, .. } => Some(delay),

@@ -4,12 +4,12 @@ use crate::counters::WorkerCounters;
 use crate::pool::Pools;
 use crate::seam::{Reason, StreamBytes, StreamId};
 use eyesplice_proto::stream::Side;
-use std::cell::Cell;
-use std::future::pending;
+use std::cell::{Cell, RefCell};
+use std::future::{pending, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
 /// The shared part of one stream; lives on one worker.
@@ -23,9 +23,9 @@ pub(crate) struct StreamContext {
     idle_timeout: Cell<Option<Duration>>,
     last_moved: Cell<Instant>,
     abort: Cell<Option<Reason>>,
-    aborted: Notify,
     draining: Cell<bool>,
-    drained: Notify,
+    /// Of the stream's task, which alone waits for an abort or a drain.
+    task: RefCell<Option<Waker>>,
 }
 
 impl StreamContext {
@@ -45,9 +45,8 @@ impl StreamContext {
             idle_timeout: Cell::new(None),
             last_moved: Cell::new(Instant::now()),
             abort: Cell::new(None),
-            aborted: Notify::new(),
             draining: Cell::new(false),
-            drained: Notify::new(),
+            task: RefCell::default(),
         })
     }
 
@@ -133,23 +132,18 @@ impl StreamContext {
         if self.abort.get().is_none() {
             self.abort.set(Some(reason));
         }
-        self.aborted.notify_one();
+        self.wake();
     }
 
-    /// Waits for [`StreamContext::abort`].
+    /// Waits for [`StreamContext::abort`]; for the stream's own task.
     pub(crate) async fn aborted(&self) -> Reason {
-        loop {
-            if let Some(reason) = self.abort.get() {
-                return reason;
-            }
-            self.aborted.notified().await;
-        }
+        poll_fn(|task| self.told(task, || self.abort.get())).await
     }
 
     /// Tells the stream that the process stops: what runs may go on, nothing new should begin.
     pub(crate) fn drain(&self) {
         self.draining.set(true);
-        self.drained.notify_one();
+        self.wake();
     }
 
     /// Whether [`StreamContext::drain`] was called.
@@ -157,10 +151,25 @@ impl StreamContext {
         self.draining.get()
     }
 
-    /// Waits for [`StreamContext::drain`].
+    /// Waits for [`StreamContext::drain`]; for the stream's own task.
     pub(crate) async fn draining(&self) {
-        while !self.draining.get() {
-            self.drained.notified().await;
+        poll_fn(|task| self.told(task, || self.draining.get().then_some(()))).await;
+    }
+
+    fn told<T>(&self, task: &mut Context<'_>, what: impl Fn() -> Option<T>) -> Poll<T> {
+        if let Some(what) = what() {
+            return Poll::Ready(what);
+        }
+        match &mut *self.task.borrow_mut() {
+            Some(known) => known.clone_from(task.waker()),
+            nobody => *nobody = Some(task.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn wake(&self) {
+        if let Some(task) = self.task.take() {
+            task.wake();
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What each worker counts while streams are alive. Totals per finished stream travel in
 //! [`StreamRecord`](crate::seam::StreamRecord)s instead.
 //!
-//! A worker alone writes its counters, so an increment is an uncontended relaxed add; readers sum
-//! over the workers and may see values of slightly different moments.
+//! A worker alone writes its counters, so an increment is a load and a store, without a locked
+//! instruction; readers sum over the workers and may see values of slightly different moments.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -93,14 +93,14 @@ counters! {
     exhausted,
 }
 
-/// One cell, written by one worker.
+/// One cell, written by one thread: of two that add at once, one would be lost.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
     /// Adds `n`.
     pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
+        self.set(self.value().wrapping_add(n));
     }
 
     /// Adds one.
@@ -110,7 +110,7 @@ impl Counter {
 
     /// Takes one off (gauges only).
     pub fn dec(&self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.set(self.value().wrapping_sub(1));
     }
 
     /// Sets the value (gauges only).

@@ -211,13 +211,15 @@ pub(crate) async fn pump(
             budget = budget.saturating_sub(payload);
         }
         if payload > 0 {
-            let wire = to
+            let mut wire = to
                 .seal(cx.pools(), buffer, payload, step.layout)
                 .map_err(writing)?;
-            let write = pin!(to.send(&wire));
-            unless_gone(from, &mut sender, phase, write)
-                .await?
-                .map_err(writing)?;
+            if !to.send_now(&mut wire).map_err(writing)? {
+                let write = pin!(to.send(&wire));
+                unless_gone(from, &mut sender, phase, write)
+                    .await?
+                    .map_err(writing)?;
+            }
             cx.moved(from.side(), payload, false);
         } else {
             drop(buffer);
@@ -242,7 +244,7 @@ pub(crate) async fn pump(
                     continue;
                 }
                 let answered = cx.delivered(from.side().other());
-                match coalesce.saw_read(step.payload, answered, Instant::now()) {
+                match coalesce.saw_read(step.payload, answered, Instant::now) {
                     Some(delay) => {
                         cx.counters().reads_deferred.inc();
                         arrivals.ignore();

@@ -71,6 +71,19 @@ pub(crate) enum Next {
 pub(crate) struct Wire {
     buffer: Buffer,
     len: usize,
+    /// What the socket took of them.
+    sent: usize,
+}
+
+impl Wire {
+    fn new(buffer: Buffer, len: usize) -> Self {
+        let sent = 0;
+        Self { buffer, len, sent }
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.buffer.get(self.sent..self.len).unwrap_or_default()
+    }
 }
 
 impl ReadStep {

@@ -28,25 +28,35 @@ impl Leg {
             && let Some(len) = top.seal_slots(payload, &mut buffer)?
         {
             // Only a leg with this one layer asks for slots.
-            return Ok(Wire { buffer, len });
+            return Ok(Wire::new(buffer, len));
         }
-        let mut wire = Wire {
-            buffer,
-            len: payload,
-        };
+        let mut wire = Wire::new(buffer, payload);
         for session in layers.iter_mut().rev() {
             let mut sealed = pools.buffer();
-            let plaintext = wire.buffer.get(..wire.len).unwrap_or_default();
-            let len = session.seal(plaintext, &mut sealed)?;
-            wire = Wire {
-                buffer: sealed,
-                len,
-            };
+            let len = session.seal(wire.rest(), &mut sealed)?;
+            wire = Wire::new(sealed, len);
         }
         Ok(wire)
     }
 
-    /// Sends all of `wire`, waiting as often as the socket is full.
+    /// Sends what the socket takes of `wire` at once; returns whether that was all. Otherwise
+    /// [`Leg::send`] sends the rest.
+    pub(crate) fn send_now(&self, wire: &mut Wire) -> Result<bool, LegError> {
+        if !self.owed.borrow().is_empty() {
+            return Ok(false);
+        }
+        match socket::send(self.fd.as_fd(), wire.rest()) {
+            Ok(sent) => {
+                wire.sent += sent;
+                self.count_sealed(sent)?;
+                Ok(wire.rest().is_empty())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(LegError::Gone(error)),
+        }
+    }
+
+    /// Sends all of `wire` that [`Leg::send_now`] did not, waiting as often as the socket is full.
     ///
     /// What is owed was sealed before `wire` or, when it comes up meanwhile, after it: it goes out
     /// around `wire`, never inside of a record.
@@ -58,10 +68,11 @@ impl Leg {
     }
 
     pub(super) async fn send_in_order(&self, wire: &Wire) -> Result<(), LegError> {
-        let ahead = std::mem::take(&mut *self.owed.borrow_mut());
-        self.send_all(&ahead).await?;
-        self.send_all(wire.buffer.get(..wire.len).unwrap_or_default())
-            .await?;
+        if wire.sent == 0 {
+            let ahead = std::mem::take(&mut *self.owed.borrow_mut());
+            self.send_all(&ahead).await?;
+        }
+        self.send_all(wire.rest()).await?;
         self.send_owed().await
     }
 
