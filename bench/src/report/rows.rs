@@ -30,9 +30,9 @@ pub(super) const ROWS: &[Row] = &[
         "peers-tls-one",
         "bulk",
         Shown::CpuPerGib,
-        &["haproxy", NGINX, "hitch", "stunnel4"],
+        ORIGINATORS,
     )
-    .of("eyesplice, originate"),
+    .of(ORIGINATE),
     row(
         "TLS to TLS, bulk",
         "peers-tls-both",
@@ -68,6 +68,22 @@ pub(super) const ROWS: &[Row] = &[
         Shown::P99,
         SPLICERS,
     ),
+    row(
+        "64 B round trips, 16 streams, one TLS leg",
+        "peers-tls-one",
+        TRIPS,
+        Shown::CpuPerOperation,
+        ORIGINATORS,
+    )
+    .of(ORIGINATE),
+    row(
+        "64 B round trips, 16 streams, one TLS leg",
+        "peers-tls-one",
+        TRIPS,
+        Shown::P99,
+        ORIGINATORS,
+    )
+    .of(ORIGINATE),
     row(
         "64 B round trips, 16 streams, TLS to TLS",
         "peers-tls-both",
@@ -183,8 +199,16 @@ pub(super) const ROWS: &[Row] = &[
     ),
 ];
 
-const SPLICERS: &[&str] = &["haproxy, splice", NGINX, "bare splice loop"];
-const TERMINATORS: &[&str] = &["haproxy", NGINX, "tokio-rustls, 64 KiB"];
+const SPLICERS: &[&str] = &[
+    "haproxy, splice",
+    NGINX,
+    "bare splice loop",
+    "bare copy loop",
+];
+const ORIGINATORS: &[&str] = &["haproxy", NGINX, "hitch", "stunnel4", RECORDS];
+const TERMINATORS: &[&str] = &["haproxy", NGINX, "tokio-rustls, 64 KiB", RECORDS];
+const RECORDS: &str = "bare record loop";
+const ORIGINATE: &str = "eyesplice, originate";
 const NGINX: &str = "nginx stream";
 const TRIPS: &str = "64 B round trips, 16 ";
 const STALLED: &str = "64 B round trips, 20 streams + stalled";
