@@ -1,7 +1,7 @@
 """Says where a proxy's CPU time goes: perf's samples of its core in cells of bench/peers, and its system calls.
 
-Each cell is two turns of `eyesplice-load ab`: in one perf samples the proxy's core once the proxy works, in the
-other it counts the proxy's system calls. Writes bench/results/DATE-profile.md.
+Each cell has turns of `eyesplice-load ab`: in three of them, a while apart, perf samples the proxy's core once the proxy
+works, in one more it counts the proxy's system calls. Writes bench/results/DATE-profile.md.
 """
 
 import collections
@@ -10,11 +10,13 @@ import json
 import os
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,11 +26,15 @@ DEFAULT = [
     ("splice", "eyesplice", "bulk, 16 connections, both"),
     ("tls-both", "eyesplice", "bulk, 1 connection, down"),
     ("tls-both", "eyesplice", "bulk, 1 connection, up"),
+    ("tls-both", "bare record loop", "bulk, 1 connection, up"),
     ("splice", "eyesplice", "64 B round trips, 16 streams"),
     ("tls-one", "eyesplice, originate", "64 B round trips, 16 streams"),
+    ("tls-one", "bare record loop", "64 B round trips, 16 streams"),
     ("splice", "eyesplice", "connections"),
 ]
 
+# Sampling turns of each cell, all cells in turn: a machine's speed changes with time.
+ROUNDS = 3
 HERTZ = 4000
 # What perf does begins in the warm-up or soon after it, and is over before the turn is.
 SAMPLES_S, SAMPLES_TURN_S = 3, 4
@@ -54,6 +60,7 @@ PURPOSES = [
     ("copies inside the kernel", r"__pi_mem|memcpy_orig|memset_orig|clear_page"),
     ("copies in user space", r"__mem(move|cpy|set)|memmove|memcpy"),
     ("wake-ups of other threads", r"try_to_wake_up|__wake_up|sock_def_readable|sock_def_write_space|unix_write_space"),
+    ("epoll", r"ep_|epoll_|do_epoll|__x64_sys_epoll"),
     ("io_uring: polls and their task work", r"io_|__io_|tctx_task_work|task_work_run|__x64_sys_io_uring"),
     ("acknowledgements", r"tcp_ack|__tcp_ack|tcp_clean_rtx|tcp_cleanup_rbuf|tcp_send_ack|__tcp_send_ack|tcp_event_data"),
     ("TCP, received (both ends of loopback)", r"tcp_v[46]_rcv|tcp_v[46]_do_rcv|tcp_rcv|ip6?_(rcv|local|protocol)|net_rx|__netif|process_backlog"),
@@ -198,21 +205,40 @@ def purpose(frames):
         for name, pattern in PURPOSES:
             if pattern.match(frame):
                 return name
-    return "eyesplice and its libraries, else"
+    return "the proxy and its libraries, else"
 
 
-def figures(report):
-    """What the harness measured in the turn: text, operations or MiB in a second, and what these are."""
+class Figure(NamedTuple):
+    """What the harness measured in a turn."""
+
+    cost: float
+    """CPU time of a unit: seconds of a GiB, or microseconds of an operation."""
+    unit: str
+    rate: float
+    """Operations or MiB in a second."""
+    per: str
+
+    def text(self):
+        """Cost and rate in words."""
+        if self.per == "MiB":
+            return f"{self.cost:.3f} {self.unit}, {self.rate / 1024:.2f} GiB/s"
+        return f"{self.cost:.1f} {self.unit}, {self.rate:.0f} operations/s"
+
+    def part(self, share):
+        """What a share of the CPU time costs."""
+        return f"{self.cost * share:.4f}" if self.per == "MiB" else f"{self.cost * share:.2f}"
+
+
+def figure(report):
+    """What the harness measured in the turn."""
     (cell,) = report["cells"]
     (entry,) = cell["proxies"]
     (done,) = entry["rounds"]
     if entry["failures"]:
         sys.exit(f"{cell['name']}: {entry['failures'][0]}")
     if cell["figure"] == "cpu_per_gib":
-        text = f"{done['cpu_per_gib']:.3f} CPU s/GiB, {done['gib_per_second']:.2f} GiB/s"
-        return text, done["gib_per_second"] * 1024, "MiB"
-    text = f"{done['cpu_us_per_operation']:.1f} CPU µs/operation, {done['operations_per_second']:.0f} operations/s"
-    return text, done["operations_per_second"], "operation"
+        return Figure(done["cpu_per_gib"], "CPU s/GiB", done["gib_per_second"] * 1024, "MiB")
+    return Figure(done["cpu_us_per_operation"], "CPU µs/operation", done["operations_per_second"], "operation")
 
 
 def table(heads, rows):
@@ -221,49 +247,69 @@ def table(heads, rows):
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
 
 
-def section(tool, core, cell, scratch):
-    """Measures one cell; returns its part of the report, and the harness's report."""
-    scenario, proxy, name = cell
-    report, pids, _ = turn(tool, core, cell, scratch, SAMPLES_TURN_S, lambda _: sample(core, scratch))
-    text, _, _ = figures(report)
-    counted_report, _, counted = turn(tool, core, cell, scratch, CALLS_TURN_S, count)
-    _, rate, unit = figures(counted_report)
-    symbols, purposes = collections.Counter(), collections.Counter()
-    kernel = others = 0
-    for pid, in_kernel, frames in samples(scratch):
-        if pid in pids:
-            kernel += in_kernel
-            symbols[(short(frames[0]), in_kernel)] += 1
-            purposes[purpose(frames)] += 1
-        elif pid != 0:
-            others += 1
-    total = purposes.total()
-    if total == 0:
-        sys.exit(f"{name}: perf took no sample of the proxy")
+class Cell:
+    """What was seen of one cell so far."""
 
-    def percent(part, of=total):
-        return f"{100 * part / of:.1f} %"
+    def __init__(self, names):
+        self.names = names
+        self.figures, self.symbols, self.purposes = [], collections.Counter(), collections.Counter()
+        self.kernel = self.others = 0
+        self.calls = ""
+        self.machine = None
 
-    whole = HERTZ * SAMPLES_S
-    noise = " (**too many: do not trust this cell**)" if others > NOISY * whole else ""
-    purposes = [(what, percent(part)) for what, part in purposes.most_common() if part >= LEAST * total]
-    top = [(key, part) for key, part in symbols.most_common(MOST) if part >= LEAST * total]
-    top = [(f"`{symbol}`", "kernel" if where else "user", percent(part)) for (symbol, where), part in top]
-    per = [f"{call} {made / rate:.2f}" for call, made in counted.most_common() if made / rate >= 0.005]
-    parts = [
-        f"## {scenario}: {name}\n",
-        f"{proxy}: {text} while sampled. The proxy had its core for {percent(total, whole)} of the time, others for "
-        f"{percent(others, whole)}{noise}. Of its {total} samples {percent(kernel)} are in the kernel.\n",
-        table(["for", "share"], purposes),
-        table(["symbol", "in", "share"], top),
-        f"System calls per {unit}: {', '.join(per)}.\n",
-    ]
-    return "\n".join(parts), report
+    def measure(self, tool, core, scratch):
+        """One sampling turn more; the first time the system calls, too."""
+        report, pids, _ = turn(tool, core, self.names, scratch, SAMPLES_TURN_S, lambda _: sample(core, scratch))
+        self.machine = report["machine"]
+        self.figures.append(figure(report))
+        for pid, in_kernel, frames in samples(scratch):
+            if pid in pids:
+                self.kernel += in_kernel
+                self.symbols[(short(frames[0]), in_kernel)] += 1
+                self.purposes[purpose(frames)] += 1
+            elif pid != 0:
+                self.others += 1
+        if not self.purposes:
+            sys.exit(f"{self.names[2]}: perf took no sample of the proxy")
+        if not self.calls:
+            report, _, counted = turn(tool, core, self.names, scratch, CALLS_TURN_S, count)
+            done = figure(report)
+            per = [f"{call} {made / done.rate:.2f}" for call, made in counted.most_common() if made / done.rate >= 0.005]
+            self.calls = f"System calls per {done.per}: {', '.join(per)}.\n"
+
+    def section(self):
+        """Its part of the report."""
+        scenario, proxy, name = self.names
+        total = self.purposes.total()
+        whole = HERTZ * SAMPLES_S * len(self.figures)
+        middle = statistics.median_low(self.figures)
+        costs = ", ".join(f"{one.cost:.3g}" for one in self.figures)
+        noise = " (**too many: do not trust this cell**)" if self.others > NOISY * whole else ""
+
+        def percent(part, of=total):
+            return f"{100 * part / of:.1f} %"
+
+        purposes = [
+            (what, percent(part), middle.part(part / total))
+            for what, part in self.purposes.most_common()
+            if part >= LEAST * total
+        ]
+        top = [(key, part) for key, part in self.symbols.most_common(MOST) if part >= LEAST * total]
+        top = [(f"`{symbol}`", "kernel" if where else "user", percent(part)) for (symbol, where), part in top]
+        parts = [
+            f"## {scenario}, {proxy}: {name}\n",
+            f"{middle.text()} while sampled, the median of {costs}. The proxy had its core for {percent(total, whole)} of the "
+            f"time, others for {percent(self.others, whole)}{noise}. Of its {total} samples {percent(self.kernel)} are in the "
+            "kernel.\n",
+            table(["for", "share", middle.unit], purposes),
+            table(["symbol", "in", "share"], top),
+            self.calls,
+        ]
+        return "\n".join(parts)
 
 
-def head(reports, arguments):
+def head(machine, arguments):
     """The top of the file."""
-    machine = reports[0]["machine"]
     perf = run(["perf", "--version"]).stdout.split()[-1]
     command = shlex.join(["scripts/bench", "profile", *arguments])
     return "\n".join(
@@ -273,11 +319,11 @@ def head(reports, arguments):
             f"- command: `{command}`",
             f"- machine: {machine['cores']} cores of {machine['cpu']}, {machine['memory_mib']} MiB, Linux {machine['kernel']}, "
             f"TCP congestion control {machine['congestion_control']}",
-            f"- samples: perf {perf}, `perf record -e cpu-clock -F {HERTZ} -g` of the proxy's core for {SAMPLES_S} s; "
-            f"system calls: `perf stat -e 'syscalls:sys_enter_*'` of the proxy for {CALLS_S} s of another turn",
+            f"- samples: perf {perf}, `perf record -e cpu-clock -F {HERTZ} -g` of the proxy's core for {ROUNDS} times {SAMPLES_S} s, "
+            f"all cells in turn; system calls: `perf stat -e 'syscalls:sys_enter_*'` of the proxy for {CALLS_S} s of another turn",
             "- work: every byte checked; figures include what perf costs, and do not compare with those of other results\n",
             "*For*: the innermost function of a sample's call chain that one of the tool's purposes names "
-            "(`scripts/bench.d/profile.py`); each sample counts once. Symbols and purposes below 1 % are left out, "
+            "(`scripts/bench.d/profile.py`); each sample counts once, and its part of the median turn's CPU time. Symbols and purposes below 1 % are left out, "
             f"and symbols after the first {MOST}.\n\n",
         ]
     )
@@ -286,17 +332,15 @@ def head(reports, arguments):
 def main():
     """Profiles the cells that are named after the path of eyesplice-load, three words each, or the usual ones."""
     tool, *words = sys.argv[1:]
-    cells = [tuple(words[at : at + 3]) for at in range(0, len(words), 3)] or DEFAULT
+    cells = [Cell(tuple(words[at : at + 3])) for at in range(0, len(words), 3)] or [Cell(names) for names in DEFAULT]
     core = max(os.sched_getaffinity(0))
-    reports, sections = [], []
-    for cell in cells:
-        print(": ".join(cell), file=sys.stderr)
-        with tempfile.TemporaryDirectory() as scratch:
-            text, report = section(tool, core, cell, scratch)
-            sections.append(text)
-            reports.append(report)
+    for number in range(1, ROUNDS + 1):
+        for cell in cells:
+            print(f"{number}: {': '.join(cell.names)}", file=sys.stderr)
+            with tempfile.TemporaryDirectory() as scratch:
+                cell.measure(tool, core, scratch)
     path = ROOT / "bench" / "results" / f"{datetime.datetime.now(datetime.UTC).date()}-profile.md"
-    path.write_text(head(reports, words) + "\n".join(sections))
+    path.write_text(head(cells[0].machine, words) + "\n".join(cell.section() for cell in cells))
     print(f"wrote {path.relative_to(ROOT)}", file=sys.stderr)
 
 
