@@ -247,3 +247,6 @@ impl Leg {
         self.layers.borrow_mut().pop()
     }
 }
+
+#[cfg(test)]
+mod tests;

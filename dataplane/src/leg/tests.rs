@@ -1,0 +1,60 @@
+use super::*;
+use crate::pool::Pools;
+use eyesplice_sys::ring::RingConfig;
+use socket2::SockRef;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+/// A plain leg, its peer, and pools.
+fn leg() -> (Leg, UnixStream, Rc<Pools>) {
+    let (ours, peer) = UnixStream::pair().unwrap();
+    let leg = Leg::new(Fd::from(OwnedFd::from(ours)), Side::Downstream);
+    (leg, peer, Pools::new(0, Arc::default()))
+}
+
+fn wire(leg: &Leg, pools: &Rc<Pools>, payload: &[u8]) -> Wire {
+    let mut buffer = pools.buffer();
+    buffer[..payload.len()].copy_from_slice(payload);
+    leg.seal(pools, buffer, payload.len(), Layout::Dense)
+        .unwrap()
+}
+
+#[test]
+fn what_is_owed_goes_out_ahead() {
+    let (leg, mut peer, pools) = leg();
+    leg.owed.borrow_mut().extend_from_slice(b"alert, ");
+    let mut wire = wire(&leg, &pools, b"payload");
+    assert!(!leg.send_now(&mut wire).unwrap());
+    finish(leg, wire);
+    let mut got = String::new();
+    peer.read_to_string(&mut got).unwrap();
+    assert_eq!(got, "alert, payload");
+}
+
+#[test]
+fn what_the_socket_took_at_once_is_not_sent_again() {
+    let (leg, mut peer, pools) = leg();
+    let payload: Vec<u8> = (0..100_000u32).map(|at| (at % 251) as u8).collect();
+    SockRef::from(&leg.fd).set_send_buffer_size(4096).unwrap();
+    let mut wire = wire(&leg, &pools, &payload);
+    assert!(!leg.send_now(&mut wire).unwrap());
+    assert!(wire.sent > 0, "it takes a part");
+    let reader = thread::spawn(move || {
+        let mut got = Vec::new();
+        peer.read_to_end(&mut got).unwrap();
+        got
+    });
+    finish(leg, wire);
+    assert!(reader.join().unwrap() == payload);
+}
+
+/// Sends what is left, and closes.
+fn finish(leg: Leg, wire: Wire) {
+    let sending = async { leg.send(&wire).await.unwrap() };
+    let finished = ring::run(&RingConfig::default(), sending).unwrap();
+    assert_eq!(finished.stray_ops, 0);
+}
