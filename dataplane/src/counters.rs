@@ -75,6 +75,8 @@ counters! {
     pipe_shortages,
     /// Reads of steady one-way flows that were put off to take more at once.
     reads_deferred,
+    /// Directions of small messages that poll for each of them, since the kernel registers no watch more.
+    watches_refused,
     /// Gauge: pipes lent to streams.
     pipes_in_use,
     /// Gauge: pipes alive, lent or pooled.

@@ -6,6 +6,7 @@
 
 use crate::coalesce::Coalesce;
 use crate::context::StreamContext;
+use crate::counters::WorkerCounters;
 use crate::failure::{Failure, LegError};
 use crate::leg::{Leg, Next};
 use crate::limits::{
@@ -251,7 +252,7 @@ pub(crate) async fn pump(
                         Box::pin(sleep(delay)).await;
                     }
                     None => arrivals
-                        .wait(from, step.next)
+                        .wait(cx.counters(), from, step.next)
                         .await
                         .map_err(|error| reading(error.into()))?,
                 }
@@ -267,7 +268,8 @@ pub(crate) async fn pump(
 #[derive(Default)]
 struct Arrivals {
     small: u8,
-    watch: Option<Watch>,
+    /// Since the last bulky read; an error is the kernel's refusal.
+    watch: Option<io::Result<Watch>>,
 }
 
 impl Arrivals {
@@ -285,13 +287,20 @@ impl Arrivals {
     }
 
     /// Waits after a read that emptied the socket, or used up what a turn may take.
-    async fn wait(&mut self, from: &Leg, next: Next) -> io::Result<()> {
+    async fn wait(&mut self, counters: &WorkerCounters, from: &Leg, next: Next) -> io::Result<()> {
         if next == Next::Wait && self.small >= WATCHED_READS {
-            let watch = self.watch.get_or_insert_with(|| from.watch());
-            watch.readable().await
-        } else {
-            from.readable().await.map(drop)
+            let watch = self.watch.get_or_insert_with(|| {
+                let watch = from.watch();
+                if watch.is_err() {
+                    counters.watches_refused.inc();
+                }
+                watch
+            });
+            if let Ok(watch) = watch {
+                return watch.readable().await;
+            }
         }
+        from.readable().await.map(drop)
     }
 }
 
@@ -468,3 +477,6 @@ async fn unless_gone<T>(
         failure = sender.gone(from, phase) => Err(failure),
     }
 }
+
+#[cfg(test)]
+mod tests;

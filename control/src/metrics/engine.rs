@@ -43,7 +43,7 @@ struct Split {
     values: [(&'static str, Value); 2],
 }
 
-const COUNTERS: [Single; 12] = [
+const COUNTERS: [Single; 13] = [
     Single {
         name: "connections_accepted",
         help: "Connections accepted",
@@ -98,6 +98,11 @@ const COUNTERS: [Single; 12] = [
         name: "reads_deferred",
         help: "Reads of steady one-way flows that were put off to take more at once",
         value: |t| t.reads_deferred,
+    },
+    Single {
+        name: "watches_refused",
+        help: "Times a direction of small messages had to poll for each of them, at fs.epoll.max_user_watches",
+        value: |t| t.watches_refused,
     },
     Single {
         name: "exhausted",

@@ -230,7 +230,7 @@ impl Leg {
     }
 
     /// Waits for what comes after a read that emptied the socket, again and again.
-    pub(crate) fn watch(&self) -> Watch {
+    pub(crate) fn watch(&self) -> io::Result<Watch> {
         Watch::new(&self.fd)
     }
 

@@ -571,7 +571,7 @@ async fn tells(watch: &mut Watch, limit: Duration) -> bool {
 fn watch_tells_of_each_arrival_without_an_op() {
     ring(async {
         let (client, server) = pair().await;
-        let mut watch = Watch::new(&client);
+        let mut watch = Watch::new(&client).unwrap();
         for round in 1..=1000 {
             socket::send(server.as_fd(), b"x").unwrap();
             assert!(tells(&mut watch, FOREVER).await, "round {round}");
@@ -587,7 +587,7 @@ fn watch_tells_of_what_came_before_its_first_wait_and_between_two() {
     ring(async {
         let (client, server) = pair().await;
         socket::send(server.as_fd(), b"before").unwrap();
-        let mut watch = Watch::new(&client);
+        let mut watch = Watch::new(&client).unwrap();
         assert!(tells(&mut watch, FOREVER).await);
         assert_eq!(take(&client), 6);
         socket::send(server.as_fd(), b"between").unwrap();
@@ -602,7 +602,7 @@ fn watch_tells_of_what_came_before_its_first_wait_and_between_two() {
 fn watch_tells_of_an_end_for_as_long_as_it_is_there() {
     ring(async {
         let (client, server) = pair().await;
-        let mut watch = Watch::new(&client);
+        let mut watch = Watch::new(&client).unwrap();
         socket::send(server.as_fd(), b"last").unwrap();
         socket::shutdown(server.as_fd(), Shutdown::Write).unwrap();
         // A read that brings less than there is room for hides the end behind the bytes.
@@ -618,7 +618,7 @@ fn watch_tells_of_an_end_for_as_long_as_it_is_there() {
 fn watch_that_is_dropped_while_it_waits_gives_its_descriptor_back() {
     ring(async {
         let (client, _server) = pair().await;
-        let mut watch = Watch::new(&client);
+        let mut watch = Watch::new(&client).unwrap();
         assert!(!tells(&mut watch, SHORT).await);
         drop(watch);
         assert!(client.try_into_owned().is_ok());
@@ -630,7 +630,7 @@ fn watch_of_a_descriptor_that_was_watched_before_tells() {
     ring(async {
         let (client, server) = pair().await;
         for _ in 0..3 {
-            let mut watch = Watch::new(&client);
+            let mut watch = Watch::new(&client).unwrap();
             assert!(!tells(&mut watch, SHORT).await);
             socket::send(server.as_fd(), b"x").unwrap();
             assert!(tells(&mut watch, FOREVER).await);
@@ -640,20 +640,18 @@ fn watch_of_a_descriptor_that_was_watched_before_tells() {
 }
 
 #[test]
-fn watch_that_the_kernel_does_not_register_polls() {
+fn watch_that_the_kernel_refuses_is_an_error_and_leaves_the_first() {
     ring(async {
         let (client, server) = pair().await;
-        let mut first = Watch::new(&client);
+        let mut first = Watch::new(&client).unwrap();
         assert!(!tells(&mut first, SHORT).await);
-        let mut second = Watch::new(&client);
-        assert!(!tells(&mut second, SHORT).await);
-        drained().await;
-        for _ in 0..3 {
-            socket::send(server.as_fd(), b"x").unwrap();
-            assert!(tells(&mut second, FOREVER).await);
-            assert!(tells(&mut first, FOREVER).await);
-            assert_eq!(take(&client), 1);
-        }
+        let refused = Watch::new(&client).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+        socket::send(server.as_fd(), b"x").unwrap();
+        assert!(tells(&mut first, FOREVER).await);
+        assert_eq!(take(&client), 1);
+        drop(first);
+        assert!(client.try_into_owned().is_ok());
     });
 }
 
@@ -664,7 +662,10 @@ fn many_watches_all_tell() {
         for _ in 0..64 {
             pairs.push(pair().await);
         }
-        let mut watches: Vec<_> = pairs.iter().map(|(fd, _)| Watch::new(fd)).collect();
+        let mut watches: Vec<_> = pairs
+            .iter()
+            .map(|(fd, _)| Watch::new(fd).unwrap())
+            .collect();
         for _ in 0..3 {
             for (_, server) in &pairs {
                 socket::send(server.as_fd(), b"x").unwrap();

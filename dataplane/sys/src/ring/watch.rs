@@ -8,34 +8,20 @@ use tokio::io::Interest as Events;
 use tokio::io::unix::AsyncFd;
 
 use super::fd::Fd;
-use super::poll::{Interest, poll};
 
 /// Waits again and again for bytes, an end or an error at one descriptor.
 ///
-/// Unlike [`poll`] it is not armed for each wait: the descriptor is registered once, edge-triggered, with
+/// Unlike [`super::poll`] it is not armed for each wait: the descriptor is registered once, edge-triggered, with
 /// the epoll that this thread sleeps in anyway, so an arrival costs no work of the ring. A wait ends when
 /// something **arrived** since the last one ended, and after an end or an error at once. So wait only
 /// after a read that took all there was: one that said `WouldBlock`, or brought less than it had room
 /// for. (A read also stops before urgent data of TCP: what is behind comes with the next arrival.) What
 /// arrived may have been read already, so the next read may bring nothing.
 ///
-/// Nothing is lost when a wait is dropped. There may be one watch of a descriptor. Where the kernel
-/// registers no more (fs.epoll.max_user_watches) each wait is a [`poll`].
+/// Nothing is lost when a wait is dropped. There may be one watch of a descriptor.
 #[derive(Debug)]
 #[must_use = "dropping a watch ends it"]
-pub struct Watch {
-    fd: Fd,
-    at: Registered,
-}
-
-#[derive(Debug)]
-enum Registered {
-    /// It begins with the first wait.
-    NotYet,
-    With(AsyncFd<Held>),
-    /// The kernel refused.
-    Not,
-}
+pub struct Watch(AsyncFd<Held>);
 
 /// Keeps a descriptor open while it is registered.
 #[derive(Debug)]
@@ -48,37 +34,30 @@ impl AsRawFd for Held {
 }
 
 impl Watch {
-    /// Watches `fd`; begins with the first wait.
-    pub fn new(fd: &Fd) -> Watch {
-        Watch {
-            fd: fd.clone(),
-            at: Registered::NotYet,
-        }
-    }
-
-    /// Waits for the next arrival, inside of [`super::run`].
+    /// Watches `fd`, inside of [`super::run`].
     ///
     /// # Errors
     ///
-    /// The poll's, which the next read would tell too.
+    /// The kernel's, which leave a [`super::poll`] as the way to wait: `ENOSPC` where this user has
+    /// fs.epoll.max_user_watches, `EEXIST` for a descriptor that is watched already, `ENOMEM`.
+    pub fn new(fd: &Fd) -> io::Result<Watch> {
+        let held = Held(fd.clone());
+        // SAFETY: `register_with_interest` requires that the descriptor stays open and the same until it is
+        // dropped: a `Held` keeps its `Fd`, whose number never changes.
+        let registered = unsafe { AsyncFd::register_with_interest(held, Events::READABLE) };
+        Ok(Watch(registered?))
+    }
+
+    /// Waits for the next arrival.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime ends.
     pub async fn readable(&mut self) -> io::Result<()> {
-        if matches!(self.at, Registered::NotYet) {
-            self.at = register(&self.fd);
-        }
-        match &self.at {
-            Registered::With(at) => {
-                // Ends stay set.
-                poll_fn(|cx| at.poll_read_ready(cx)).await?.clear_ready();
-            }
-            Registered::NotYet | Registered::Not => drop(poll(&self.fd, Interest::READ).await?),
-        }
+        // Ends stay set.
+        poll_fn(|cx| self.0.poll_read_ready(cx))
+            .await?
+            .clear_ready();
         Ok(())
     }
-}
-
-fn register(fd: &Fd) -> Registered {
-    // SAFETY: `register_with_interest` requires that the descriptor stays open and the same until it is
-    // dropped: a `Held` keeps its `Fd`, whose number never changes.
-    let registered = unsafe { AsyncFd::register_with_interest(Held(fd.clone()), Events::READABLE) };
-    registered.map_or(Registered::Not, Registered::With)
 }
