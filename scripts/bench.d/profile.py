@@ -148,8 +148,8 @@ def fail(load, said):
 
 
 def sample(core, scratch):
-    """Samples a core."""
-    record = ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(HERTZ), "-g", "-C", str(core), "-o", f"{scratch}/perf.data"]
+    """Samples a core, without a copy of each program that ran in perf's own cache."""
+    record = ["perf", "record", "-q", "-N", "-e", "cpu-clock", "-F", str(HERTZ), "-g", "-C", str(core), "-o", f"{scratch}/perf.data"]
     run([*record, "--", "sleep", str(SAMPLES_S)])
 
 
