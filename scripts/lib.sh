@@ -17,3 +17,13 @@ need() {
     DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 \
         install -y --no-install-recommends "$2" >/dev/null
 }
+
+# room MIB: ends unless the build directory can grow to MIB. A full disk makes every later step fail by itself.
+room() {
+    local target=${CARGO_TARGET_DIR:-$ROOT/target} free held
+    mkdir -p "$target"
+    free=$(df --output=avail -BM "$target" | tail -n 1 | tr -cd 0-9)
+    held=$(du -smx "$target" | cut -f 1)
+    [ $((free + held)) -ge "$1" ] ||
+        die "$target needs $1 MiB: it has $held, and $free are free on its file system; make room or set CARGO_TARGET_DIR"
+}
