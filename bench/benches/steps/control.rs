@@ -168,7 +168,8 @@ fn tokens() -> Vec<Step> {
         service_account("token/verify_es256", &es256),
         service_account("token/verify_rs256", &rsa()),
     ];
-    let token = BootstrapToken::generate().expect("a token");
+    // Not a generated one: a letter costs other instructions than a digit.
+    let token: BootstrapToken = "abcdef.0123456789abcdef".parse().expect("a token");
     let record = Record {
         token: token.clone(),
         expiry: Expiry::Never,
