@@ -1,4 +1,4 @@
-//! The TLS record pump without sockets: seal, open, and many small inputs in one record.
+//! TLS without sockets: seal, open, many small inputs in one record, and full handshakes.
 #![forbid(unsafe_code)]
 
 #[path = "steps/pair.rs"]
@@ -7,7 +7,9 @@ mod pair;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use eyesplice_proto::tls::{Session, sealed_bound};
 use eyesplice_sys::buffer::AlignedBuf;
-use pair::Pair;
+use pair::{Pair, ends};
+use rustls::crypto::ring::kx_group;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Payload of one call: a line of a log, a burst of a terminal, one record, a full turn of the relay.
@@ -96,5 +98,17 @@ fn coalesce(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, seal, open, coalesce);
+/// Both ends of a full handshake in which each shows a certificate (P-256), by key exchange.
+fn handshake(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("tls_handshake");
+    for exchange in [kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1] {
+        let (client, server) = ends(exchange);
+        group.bench_function(format!("{:?}", exchange.name()), |bencher| {
+            bencher.iter(|| Pair::shaken(Arc::clone(&client), Arc::clone(&server)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, seal, open, coalesce, handshake);
 criterion_main!(benches);

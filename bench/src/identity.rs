@@ -33,7 +33,7 @@ const BUNDLE: &str = "leaf.pem";
 /// TLS 1.3 tickets that a server gives where it gives any: rustls' own default.
 const TICKETS: usize = 2;
 
-/// The one cipher suite of a run; the key exchange is X25519.
+/// The one cipher suite of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Suite {
     /// TLS_AES_128_GCM_SHA256.
@@ -67,6 +67,7 @@ impl Manners {
 pub struct Identity {
     directory: PathBuf,
     suite: Suite,
+    exchange: &'static dyn SupportedKxGroup,
 }
 
 impl Identity {
@@ -120,7 +121,13 @@ impl Identity {
         Self {
             directory: directory.to_path_buf(),
             suite,
+            exchange: ring::kx_group::X25519,
         }
+    }
+
+    /// The same with another key exchange than X25519.
+    pub fn exchanging(self, exchange: &'static dyn SupportedKxGroup) -> Self {
+        Self { exchange, ..self }
     }
 
     /// A server that demands a client certificate of the CA.
@@ -219,7 +226,7 @@ impl Identity {
                     cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
                 ],
             },
-            kx_groups: vec![ring::kx_group::X25519 as &dyn SupportedKxGroup],
+            kx_groups: vec![self.exchange],
             ..default_provider()
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Step;
 use super::heads::{CONNECT, EXEC, parsed, rewritten};
-use super::pair::Pair;
+use super::pair::{Pair, ends};
 use eyesplice_proto::connect::parse_connect;
 use eyesplice_proto::head::Target;
 use eyesplice_proto::parse::{HeadLimits, Progress};
@@ -10,8 +10,10 @@ use eyesplice_proto::route::route;
 use eyesplice_proto::stream::{End, Event, Stream};
 use eyesplice_proto::tls::sealed_bound;
 use eyesplice_sys::buffer::AlignedBuf;
+use rustls::crypto::ring::kx_group;
 use std::collections::VecDeque;
 use std::hint::black_box;
+use std::sync::Arc;
 
 /// Payload of a keystroke's or a line's record, and of a full one.
 const SMALL: usize = 64;
@@ -33,6 +35,7 @@ pub(crate) fn steps(rounds: usize) -> Vec<Step> {
         steps.push(seal(seals, size));
         steps.push(open(opens, size, rounds));
     }
+    steps.push(handshake());
     steps
 }
 
@@ -65,6 +68,14 @@ fn seal(name: &'static str, size: usize) -> Step {
     Step::new(name, move || {
         let sealed = pair.client.seal(black_box(&payload), &mut out);
         black_box(sealed.expect("a record"));
+    })
+}
+
+/// Both ends of a full handshake with a certificate each.
+fn handshake() -> Step {
+    let (client, server) = ends(kx_group::X25519);
+    Step::new("tls/handshake", move || {
+        black_box(Pair::shaken(Arc::clone(&client), Arc::clone(&server)));
     })
 }
 

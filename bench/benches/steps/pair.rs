@@ -2,6 +2,10 @@
 
 use eyesplice_bench::identity::{Identity, Suite};
 use eyesplice_proto::tls::Session;
+use rustls::crypto::SupportedKxGroup;
+use rustls::crypto::ring::kx_group;
+use rustls::{ClientConfig, ServerConfig};
+use std::sync::Arc;
 
 /// Two sessions that have shaken hands.
 pub(crate) struct Pair {
@@ -12,10 +16,12 @@ pub(crate) struct Pair {
 impl Pair {
     /// Makes them, with certificates of their own.
     pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let identity = Identity::create(directory.path(), Suite::Aes128).expect("certificates");
-        let client = identity.client().expect("a client");
-        let server = identity.server().expect("a server");
+        let (client, server) = ends(kx_group::X25519);
+        Self::shaken(client, server)
+    }
+
+    /// A full handshake, both ends of it.
+    pub(crate) fn shaken(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Self {
         let mut pair = Self {
             client: Session::client(client, Identity::name()).expect("a session"),
             server: Session::server(server).expect("a session"),
@@ -27,6 +33,17 @@ impl Pair {
         }
         pair
     }
+}
+
+/// A client and a server that know one CA, and the certificates (P-256) that they show each other.
+pub(crate) fn ends(
+    exchange: &'static dyn SupportedKxGroup,
+) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let identity = Identity::create(directory.path(), Suite::Aes128).expect("certificates");
+    let identity = identity.exchanging(exchange);
+    let client = identity.client().expect("a client");
+    (client, identity.server().expect("a server"))
 }
 
 fn pass(from: &mut Session, to: &mut Session) {
