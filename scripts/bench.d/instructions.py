@@ -106,4 +106,5 @@ def main():
         sys.exit("a step became slower or faster: find out why, then `scripts/bench instructions --bless`")
 
 
-main()
+if __name__ == "__main__":
+    main()

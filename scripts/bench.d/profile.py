@@ -1,10 +1,12 @@
-"""Says where a proxy's CPU time goes: perf's samples of its core in cells of bench/peers, and its system calls.
+"""Says where a proxy's CPU time goes: perf's samples of its core in cells of bench/peers, its system calls and allocations.
 
 Each cell has turns of `eyesplice-load ab`: in three of them, a while apart, perf samples the proxy's core once the proxy
-works, in one more it counts the proxy's system calls. Writes bench/results/DATE-profile.md.
+works, in two more it counts the proxy's system calls and what it asks the C library's allocator for. Writes
+DATE-profile.md.
 """
 
 import collections
+import contextlib
 import datetime
 import json
 import os
@@ -31,6 +33,7 @@ DEFAULT = [
     ("tls-one", "eyesplice, originate", "64 B round trips, 16 streams"),
     ("tls-one", "bare record loop", "64 B round trips, 16 streams"),
     ("splice", "eyesplice", "connections"),
+    ("tls-both", "eyesplice", "full handshakes"),
 ]
 
 # Sampling turns of each cell, all cells in turn: a machine's speed changes with time.
@@ -40,6 +43,8 @@ HERTZ = 4000
 SAMPLES_S, SAMPLES_TURN_S = 3, 4
 # Most of the turn: counting costs time, and the rate of operations is the whole turn's.
 CALLS_S, CALLS_TURN_S = 2, 2.5
+# What gives memory in the C library, where Rust's allocator and C's programs both get theirs.
+ALLOCATORS = ("malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc")
 # CPU time that a proxy cannot have used before the load began, so that it works now.
 WORKING_S = 0.3
 # What is waited for at most until then.
@@ -153,11 +158,36 @@ def sample(core, scratch):
     run([*record, "--", "sleep", str(SAMPLES_S)])
 
 
-def count(pids):
-    """System calls of processes in a second, by name."""
+def script(scratch):
+    """What was sampled, in perf's words."""
+    return run(["perf", "script", "--no-inline", "-i", f"{scratch}/perf.data", "-F", "pid,ip,sym,dso"]).stdout
+
+
+def count(pids, events):
+    """What perf says of events of processes, which it counts for a while."""
     names = ",".join(map(str, pids))
-    stat = run(["perf", "stat", "-x", ";", "-e", "syscalls:sys_enter_*", "-p", names, "--", "sleep", str(CALLS_S)])
-    return calls(stat.stderr)
+    return run(["perf", "stat", "-x", ";", "-e", events, "-p", names, "--", "sleep", str(CALLS_S)]).stderr
+
+
+@contextlib.contextmanager
+def probes():
+    """Probes in the C library's allocator, as events of perf, which are there inside of the `with` only."""
+    group = f"eyesplice_{os.getpid()}"
+    named = [word for function in ALLOCATORS for word in ("-a", f"{group}:{function}={function}")]
+    run(["perf", "probe", "-q", "-x", library(Path("/proc/self/maps").read_text()), *named])
+    try:
+        yield f"{group}:*"
+    finally:
+        run(["perf", "probe", "-q", "-d", f"{group}:*"])
+
+
+def library(maps):
+    """The C library's path in a process's table of mappings."""
+    for line in maps.splitlines():
+        path = line.split(maxsplit=5)[-1]
+        if path.endswith("/libc.so.6"):
+            return path
+    sys.exit("no C library in the table of mappings: nothing to count allocations in")
 
 
 def run(command):
@@ -168,20 +198,25 @@ def run(command):
     return done
 
 
-def calls(text):
-    """System calls in a second, by name, out of `perf stat -x ;`."""
+def rates(text):
+    """Events in a second by their names, out of `perf stat -x ;`."""
     found = collections.Counter()
     for line in text.splitlines():
         fields = line.split(";")
-        if len(fields) > 2 and fields[0].isdigit() and "sys_enter_" in fields[2]:
-            found[fields[2].split("sys_enter_", 1)[1]] += int(fields[0]) / CALLS_S
+        if len(fields) > 2 and fields[0].isdigit() and ":" in fields[2]:
+            found[fields[2].split(":", 1)[1].removeprefix("sys_enter_")] += int(fields[0]) / CALLS_S
     return found
 
 
-def samples(scratch):
-    """Yields process, whether the kernel ran, and the call chain of each sample, innermost first."""
-    script = ["perf", "script", "--no-inline", "-i", f"{scratch}/perf.data", "-F", "pid,ip,sym,dso"]
-    for block in run(script).stdout.split("\n\n"):
+def each(events, done):
+    """Events of a piece of work, the most frequent first; those that hardly occur are left out."""
+    named = [f"{name} {rate / done.rate:.2f}" for name, rate in events.most_common() if rate / done.rate >= 0.005]
+    return ", ".join(named) or "none"
+
+
+def samples(text):
+    """Yields process, whether the kernel ran, and the call chain of each sample of `perf script`, innermost first."""
+    for block in text.split("\n\n"):
         lines = [line.strip() for line in block.splitlines() if line.strip()]
         if len(lines) < 2:
             continue
@@ -254,15 +289,15 @@ class Cell:
         self.names = names
         self.figures, self.symbols, self.purposes = [], collections.Counter(), collections.Counter()
         self.kernel = self.others = 0
-        self.calls = ""
+        self.counts = ""
         self.machine = None
 
     def measure(self, tool, core, scratch):
-        """One sampling turn more; the first time the system calls, too."""
+        """One sampling turn more; the first time the counts, too."""
         report, pids, _ = turn(tool, core, self.names, scratch, SAMPLES_TURN_S, lambda _: sample(core, scratch))
         self.machine = report["machine"]
         self.figures.append(figure(report))
-        for pid, in_kernel, frames in samples(scratch):
+        for pid, in_kernel, frames in samples(script(scratch)):
             if pid in pids:
                 self.kernel += in_kernel
                 self.symbols[(short(frames[0]), in_kernel)] += 1
@@ -271,11 +306,14 @@ class Cell:
                 self.others += 1
         if not self.purposes:
             sys.exit(f"{self.names[2]}: perf took no sample of the proxy")
-        if not self.calls:
-            report, _, counted = turn(tool, core, self.names, scratch, CALLS_TURN_S, count)
+        if not self.counts:
+            report, _, text = turn(tool, core, self.names, scratch, CALLS_TURN_S, lambda pids: count(pids, "syscalls:sys_enter_*"))
             done = figure(report)
-            per = [f"{call} {made / done.rate:.2f}" for call, made in counted.most_common() if made / done.rate >= 0.005]
-            self.calls = f"System calls per {done.per}: {', '.join(per)}.\n"
+            self.counts = f"System calls per {done.per}: {each(rates(text), done)}.\n"
+            with probes() as events:
+                report, _, text = turn(tool, core, self.names, scratch, CALLS_TURN_S, lambda pids: count(pids, events))
+            done = figure(report)
+            self.counts += f"\nAllocations per {done.per}: {each(rates(text), done)}.\n"
 
     def section(self):
         """Its part of the report."""
@@ -303,7 +341,7 @@ class Cell:
             "kernel.\n",
             table(["for", "share", middle.unit], purposes),
             table(["symbol", "in", "share"], top),
-            self.calls,
+            self.counts,
         ]
         return "\n".join(parts)
 
@@ -320,7 +358,8 @@ def head(machine, arguments):
             f"- machine: {machine['cores']} cores of {machine['cpu']}, {machine['memory_mib']} MiB, Linux {machine['kernel']}, "
             f"TCP congestion control {machine['congestion_control']}",
             f"- samples: perf {perf}, `perf record -e cpu-clock -F {HERTZ} -g` of the proxy's core for {ROUNDS} times {SAMPLES_S} s, "
-            f"all cells in turn; system calls: `perf stat -e 'syscalls:sys_enter_*'` of the proxy for {CALLS_S} s of another turn",
+            f"all cells in turn; system calls: `perf stat -e 'syscalls:sys_enter_*'` of the proxy for {CALLS_S} s of another turn; "
+            f"allocations: so, too, with a probe in each of the C library's {', '.join(ALLOCATORS)}",
             "- work: every byte checked; figures include what perf costs, and do not compare with those of other results\n",
             "*For*: the innermost function of a sample's call chain that one of the tool's purposes names "
             "(`scripts/bench.d/profile.py`); each sample counts once, and its part of the median turn's CPU time. Symbols and purposes below 1 % are left out, "
@@ -330,8 +369,8 @@ def head(machine, arguments):
 
 
 def main():
-    """Profiles the cells that are named after the path of eyesplice-load, three words each, or the usual ones."""
-    tool, *words = sys.argv[1:]
+    """Profiles cells into a directory with an eyesplice-load: those that are named after these two, three words each, or the usual ones."""
+    results, tool, *words = sys.argv[1:]
     cells = [Cell(tuple(words[at : at + 3])) for at in range(0, len(words), 3)] or [Cell(names) for names in DEFAULT]
     core = max(os.sched_getaffinity(0))
     for number in range(1, ROUNDS + 1):
@@ -339,9 +378,10 @@ def main():
             print(f"{number}: {': '.join(cell.names)}", file=sys.stderr)
             with tempfile.TemporaryDirectory() as scratch:
                 cell.measure(tool, core, scratch)
-    path = ROOT / "bench" / "results" / f"{datetime.datetime.now(datetime.UTC).date()}-profile.md"
+    path = Path(results) / f"{datetime.datetime.now(datetime.UTC).date()}-profile.md"
     path.write_text(head(cells[0].machine, words) + "\n".join(cell.section() for cell in cells))
-    print(f"wrote {path.relative_to(ROOT)}", file=sys.stderr)
+    print(f"wrote {path}", file=sys.stderr)
 
 
-main()
+if __name__ == "__main__":
+    main()
