@@ -60,7 +60,7 @@ NOISY = 0.1
 # What a function is there for. The innermost one of a sample's call chain that is here decides, so that
 # the copy in a send is a copy, and the peer's receive path that runs inside of it is that.
 PURPOSES = [
-    ("cryptography", r"(ring_core_[0-9_]+)?(aes_|gcm_|ghash|sha(1|256|512)_|x25519|p256|p384|ecp_nistz|bn_(mul|sqr|from)|fiat_|chacha|poly1305)"),
+    ("cryptography", r"(ring_core_[0-9_]+)?_*(aes_|aesni_|vaes_|ossl_(aes|vaes|gcm)|gcm_|ghash|sha(1|256|512)_|x25519|fe4?_|ge_|p256|p384|ecp_nistz|bn_(mul|sqr|from)|fiat_|chacha|poly1305)"),
     ("copies between user and kernel", r"(raw_)?_?copy_(to|from)_(iter|user)|rep_movs|copy_user|copy_page_(to|from)_iter"),
     ("copies inside the kernel", r"__pi_mem|memcpy_orig|memset_orig|clear_page"),
     ("copies in user space", r"__mem(move|cpy|set)|memmove|memcpy"),

@@ -57,6 +57,8 @@ class Purpose(unittest.TestCase):
     def test_ring_with_its_version_is_cryptography(self):
         self.assertEqual(profile.purpose(["ring_core_0_17_14__aes_gcm_enc_update_vaes_avx2"]), "cryptography")
         self.assertEqual(profile.purpose(["ring_core_0_17_14__x25519_fe_mul"]), "cryptography")
+        self.assertEqual(profile.purpose(["__ecp_nistz256_mul_montx", "eyesplice::relay::pump"]), "cryptography")
+        self.assertEqual(profile.purpose(["fe_loose_invert"]), "cryptography")
 
     def test_a_name_counts_from_its_beginning(self):
         self.assertEqual(profile.purpose(["my_tcp_ack"]), "the proxy and its libraries, else")
