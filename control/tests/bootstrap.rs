@@ -6,8 +6,8 @@ mod child;
 
 use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use tokio::net::TcpSocket;
 
 #[test]
 fn keep_without_a_server_tries_on_and_ends_cleanly_on_sigterm() {
@@ -21,9 +21,10 @@ fn keep_without_a_server_tries_on_and_ends_cleanly_on_sigterm() {
     assert!(made.unwrap().success());
     let token = dir.path().join("token");
     std::fs::write(&token, "abcdef.0123456789abcdef").unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound, so that nobody else gets the port, and not listening.
+    let port = TcpSocket::new_v4().unwrap();
+    port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = port.local_addr().unwrap();
     let node = dir.path().join("node");
     let mut keep = Command::new(child::EYESPLICE)
         .args(["bootstrap", "--keep", "--log-format", "json"])

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -202,6 +202,8 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) store: Arc<Store>,
     tasks: [JoinHandle<()>; 2],
+    /// Keeps the port from others when the server has left it.
+    _port: TcpSocket,
     _stop: watch::Sender<bool>,
 }
 
@@ -221,8 +223,9 @@ impl Served {
             metrics: Arc::clone(&metrics),
             stopping,
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let port = reusable("127.0.0.1:0".parse().unwrap());
+        let address = port.local_addr().unwrap();
+        let listener = reusable(address).listen(128).unwrap();
         let controller = Controller::new(Arc::clone(&store), material, None, metrics);
         Self {
             address,
@@ -231,12 +234,30 @@ impl Served {
                 tokio::spawn(serve(server, listener)),
                 tokio::spawn(controller.run()),
             ],
+            _port: port,
             _stop: stop,
         }
     }
 }
 
+/// A socket at an address that another of these may have, too.
+fn reusable(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
+}
+
 impl Served {
+    /// Ends the server. Who connects from then on is refused, and nobody else gets its port.
+    pub(crate) async fn leave(&mut self) {
+        for task in &mut self.tasks {
+            task.abort();
+            // An error is that it was aborted.
+            drop(task.await);
+        }
+    }
+
     /// Who asked, and what for.
     pub(crate) fn asked(&self) -> Vec<(String, String)> {
         let objects = self.store.list().objects;

@@ -148,9 +148,9 @@ async fn serving_certificate_follows_the_names_that_are_configured() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_certificate_stays_while_the_authority_is_away() {
-    let (site, served, identity) = bench().await;
+    let (site, mut served, identity) = bench().await;
     put_gateway_client(&site, 95);
-    drop(served);
+    served.leave().await;
     let want = want(&identity, Signer::GatewayClient, &[]);
     let before = fs::read(&want.file).unwrap();
     let Lack { error, old_until } = lack(&identity, &want).await;

@@ -127,13 +127,13 @@ async fn leaf_that_is_due_serves_on_while_the_next_one_comes() {
 async fn leaf_is_kept_to_its_end_while_the_authority_is_away() {
     let Bench {
         site,
-        served,
+        mut served,
         store,
         requests,
     } = Bench::new().await;
     let (now, host) = (SystemTime::now(), "10.0.0.7".parse().unwrap());
     let first = store.find(&requests, &host, now, LONG).await.unwrap();
-    drop(served);
+    served.leave().await;
     let due = now + Duration::from_secs(2500);
     let same = store.find(&requests, &host, due, LONG).await.unwrap();
     assert!(Arc::ptr_eq(&first, &same));

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::buffer::AlignedBuf;
 use crate::socket::{self, Address, listen_tcp, local_address, new_tcp};
+use socket2::{Domain, Socket, Type};
 
 /// A wait that nothing but the thing waited for should end.
 const FOREVER: Duration = Duration::from_secs(60);
@@ -308,8 +309,11 @@ fn connect_to_a_listener_succeeds_on_a_non_blocking_socket() {
 #[test]
 fn connect_to_a_closed_port_is_refused() {
     ring(async {
-        let (listener, address) = listener();
-        drop(listener);
+        // Bound, so that nobody else gets the port, and not listening.
+        let held = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        held.bind(&any.into()).unwrap();
+        let address = held.local_addr().unwrap().as_socket().unwrap();
         let socket = Fd::from(new_tcp(address).unwrap());
         let error = until(connect(&socket, address), late()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
