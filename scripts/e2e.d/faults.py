@@ -114,7 +114,7 @@ class Faults:
 
     def action_denied(self):
         """A rule denies exec; logs still pass."""
-        rule = "kubelet:\n  actions: {rules: [{name: no-shells, actions: [exec, attach], effect: deny}]}\n"
+        rule = "kubelet:\n  actions: {rules: [{name: no-shells, actions: [shell], effect: deny}]}\n"
 
         def body():
             mark = self.gateway.audit.mark()

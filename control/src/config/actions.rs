@@ -17,6 +17,12 @@ enum Effect {
 
 const EFFECTS: [(&str, Effect); 2] = [("allow", Effect::Allow), ("deny", Effect::Deny)];
 
+/// What gives a process in a container to whoever asks: a policy that means shells means all of them.
+const SHELL: &[Action] = &[Action::Exec, Action::Attach, Action::Run];
+
+/// Names of several actions at once.
+const GROUPS: [(&str, &[Action]); 1] = [("shell", SHELL)];
+
 /// The name that audit and refusals show where no rule names an action.
 const DEFAULT_NAME: &str = "default";
 
@@ -59,21 +65,42 @@ pub(super) fn read(parent: &mut Section<'_>, report: &mut Report) -> Arc<ActionP
         }
         rules.push(rule);
     }
+    let (path, at) = (section.path().to_owned(), section.at());
     section.finish(report);
-    Arc::new(compile(&rules, default))
+    let policy = compile(&rules, default);
+    if let Some(problem) = open_shell(&policy) {
+        report.warn(&path, at, problem);
+    }
+    Arc::new(policy)
+}
+
+/// Finds what is left of a shell where exec is denied.
+fn open_shell(policy: &ActionPolicy) -> Option<Problem> {
+    policy.denies(Action::Exec)?;
+    let open: Vec<&str> = SHELL
+        .iter()
+        .filter(|action| policy.denies(**action).is_none())
+        .map(|action| action.as_str())
+        .collect();
+    let open = (!open.is_empty()).then(|| open.join(" and "))?;
+    let what = format!("denies exec and allows {open}, which reaches a container's processes too");
+    Some(Problem::new(
+        what,
+        "deny `shell`, which is exec, attach and run",
+    ))
 }
 
 fn rule(mut section: Section<'_>, report: &mut Report) -> Option<ActionRule> {
     let name = section.required("name", "no-run", value::name, report);
-    let words: Vec<(&str, Action)> = Action::ALL
-        .iter()
-        .map(|action| (action.as_str(), *action))
-        .collect();
+    let single = Action::ALL.iter();
+    let single = single.map(|action| (action.as_str(), std::slice::from_ref(action)));
+    let words: Vec<(&str, &[Action])> = single.chain(GROUPS).collect();
     let action = |node: &Node| value::word(node, &words);
     if !section.has("actions") {
-        section.missing("actions", "[run, checkpoint]", report);
+        section.missing("actions", "[shell, checkpoint]", report);
     }
     let actions = section.list("actions", bounds::RULE_ENTRIES, action, report);
+    let actions = actions.concat();
     let effect = |node: &Node| value::word(node, &EFFECTS);
     let effect = section.required("effect", "deny", effect, report);
     section.finish(report);

@@ -187,6 +187,63 @@ fn parse_actions_first_rule_decides_and_default_takes_the_rest() {
 }
 
 #[test]
+fn parse_actions_shell_is_every_way_to_a_process() {
+    let text = format!(
+        "{HEAD}{UDS}{KUBELET}{CA}{TRUST}, actions: {{rules: [\
+         {{name: no-shell, actions: [shell, checkpoint], effect: deny}}]}}}}\n"
+    );
+    let loaded = parse(&text).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let actions = loaded.config.kubelet.unwrap().actions;
+    let denied: Vec<_> = Action::ALL
+        .iter()
+        .filter(|action| actions.denies(**action).is_some())
+        .collect();
+    let want = [
+        Action::Exec,
+        Action::Attach,
+        Action::Run,
+        Action::Checkpoint,
+    ];
+    assert_eq!(denied, want.iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn warnings_tell_of_a_shell_that_is_left_open() {
+    let of = |actions: &str| {
+        warnings(&format!(
+            "{HEAD}{UDS}{KUBELET}{CA}{TRUST}, actions: {{{actions}}}}}\n"
+        ))
+    };
+    let rule =
+        |actions: &str| format!("rules: [{{name: no-exec, actions: [{actions}], effect: deny}}]");
+    for (actions, open) in [
+        ("exec", "attach and run"),
+        ("exec, attach", "run"),
+        ("exec, run, portForward", "attach"),
+    ] {
+        let found = of(&rule(actions));
+        let words = format!("denies exec and allows {open}, ");
+        assert!(
+            found.len() == 1
+                && found[0].starts_with("kubelet.actions (")
+                && found[0].contains(&words),
+            "{actions}: {found:?}"
+        );
+    }
+    let let_in = "default: deny, rules: [{name: a, actions: [run, logs], effect: allow}]";
+    assert!(of(let_in)[0].contains("allows run,"));
+    for whole in [
+        rule("shell"),
+        rule("exec, attach, run"),
+        rule("run"),
+        "default: deny".to_owned(),
+    ] {
+        assert_eq!(of(&whole), Vec::<String>::new(), "{whole}");
+    }
+}
+
+#[test]
 fn parse_duration_reads_what_go_reads() {
     let seconds = |s: f64| Some(Duration::from_secs_f64(s));
     for (text, want) in [
