@@ -17,10 +17,13 @@ mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod gateway;
+mod guests;
 pub mod identity;
 pub mod inventory;
 pub mod kubeconfig;
 pub mod leaf;
+mod linger;
+mod listen;
 pub mod log;
 pub mod material;
 #[cfg(feature = "bench")]

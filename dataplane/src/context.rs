@@ -156,6 +156,16 @@ impl StreamContext {
         poll_fn(|task| self.told(task, || self.draining.get().then_some(()))).await;
     }
 
+    /// Lets the stream's task look again at what it waits for with [`StreamContext::until`].
+    pub(crate) fn nudge(&self) {
+        self.wake();
+    }
+
+    /// Waits until something holds that changes only before a nudge; for the stream's own task.
+    pub(crate) async fn until(&self, holds: impl Fn() -> bool) {
+        poll_fn(|task| self.told(task, || holds().then_some(()))).await;
+    }
+
     fn told<T>(&self, task: &mut Context<'_>, what: impl Fn() -> Option<T>) -> Poll<T> {
         if let Some(what) = what() {
             return Poll::Ready(what);

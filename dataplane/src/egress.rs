@@ -8,6 +8,7 @@ use crate::dial::{Dialled, Liveness, dial};
 use crate::failure::{Failure, LegError};
 use crate::handshake::{self, TlsParty};
 use crate::leg::{Leg, Next};
+use crate::relay::linger;
 use crate::seam::{
     ActionPolicy, Connect, Inside, Mode, PeerVerification, Phase, Reason, Refusal, Side, Snapshot,
     StreamMode, StreamRequest, UpstreamTls, Verdict, VerificationResult,
@@ -198,7 +199,7 @@ pub(crate) fn words(error: &dyn std::error::Error) -> String {
 }
 
 /// Runs `work`, and stops it when the downstream leaves meanwhile.
-async fn watched<T>(
+pub(crate) async fn watched<T>(
     cx: &StreamContext,
     downstream: &Leg,
     work: impl Future<Output = Result<T, Failure>>,
@@ -215,7 +216,7 @@ async fn watched<T>(
     }
 }
 
-async fn ask(
+pub(crate) async fn ask(
     worker: &Rc<Worker>,
     cx: &StreamContext,
     facts: &mut Facts,
@@ -269,7 +270,7 @@ async fn ask(
 }
 
 /// Dials the target and, where the plan says so, speaks verified TLS to it.
-async fn reach(
+pub(crate) async fn reach(
     worker: &Rc<Worker>,
     cx: &StreamContext,
     facts: &mut Facts,
@@ -423,8 +424,11 @@ async fn answer(
     connect::write_refusal(failure.status, reason, &mut head);
     facts.status = Some(failure.status);
     // Should it not get through, the failure stands as it is.
-    if downstream.write(cx.pools(), &head).await.is_ok() {
-        let _ = downstream.shut_write(cx.pools()).await;
+    if downstream.write(cx.pools(), &head).await.is_ok()
+        && downstream.shut_write(cx.pools()).await.is_ok()
+    {
+        // Who sent more behind its CONNECT would lose the answer to a reset.
+        linger(cx, downstream).await;
     }
     failure
 }

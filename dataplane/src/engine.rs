@@ -1,17 +1,17 @@
 //! The engine's outside: start the workers, watch their counters, drain, stop.
 
+pub use crate::listeners::Listeners;
+
 use crate::counters::{CounterTotals, WorkerCounters};
 use crate::dial::Liveness;
 use crate::ktls::{Ktls, supported_ciphers};
-use crate::limits::BACKLOG;
 use crate::placement::Placement;
 use crate::seam::{Control, ListenerName, SnapshotCell, StreamRecord};
 use crate::worker::{Command, Worker, WorkerParts};
 use eyesplice_sys::ring::{self, RingConfig};
-use eyesplice_sys::socket::{self, Address, Ownership, SocketFile};
+use eyesplice_sys::socket::SocketFile;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -105,6 +105,17 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Another process listens there.
+    #[error(
+        "listener {name} cannot listen on {address}: another process does; stop it, or configure \
+         another address (`ss -ltnp` names it)"
+    )]
+    InUse {
+        /// The listener.
+        name: ListenerName,
+        /// Its address.
+        address: SocketAddr,
+    },
     /// A worker could not make its ring.
     #[error("worker {worker} cannot create its io_uring; run `eyesplice probe` for the remedy")]
     Ring {
@@ -129,8 +140,24 @@ impl Engine {
         snapshots: Arc<SnapshotCell>,
         records: mpsc::Sender<StreamRecord>,
     ) -> Result<Self, StartError> {
+        let listeners = Listeners::bind(&config)?;
+        Self::start_on(listeners, config, control, snapshots, records)
+    }
+
+    /// As [`Engine::start`], on listeners that are bound already, of the same configuration.
+    ///
+    /// # Errors
+    /// The first worker that cannot start; nothing stays behind.
+    pub fn start_on(
+        listeners: Listeners,
+        config: EngineConfig,
+        control: Arc<dyn Control>,
+        snapshots: Arc<SnapshotCell>,
+        records: mpsc::Sender<StreamRecord>,
+    ) -> Result<Self, StartError> {
         let workers = config.workers.max(1);
-        let mut bound = bind(&config, workers)?;
+        let mut bound = listeners;
+        bound.per_worker.resize_with(workers, Vec::new);
         let ktls = Ktls::new(config.ktls, supported_ciphers(config.ktls));
         let (command, _) = watch::channel(Command::Run);
         let mut engine = Self {
@@ -312,63 +339,6 @@ impl AbortHandle {
     pub fn abort(&self) {
         raise(&self.command, Command::Abort);
     }
-}
-
-#[derive(Default)]
-struct Bound {
-    /// Each worker's listening sockets.
-    per_worker: Vec<Vec<(ListenerName, OwnedFd)>>,
-    tcp_addresses: Vec<(ListenerName, SocketAddr)>,
-    socket_files: Vec<SocketFile>,
-}
-
-fn bind(config: &EngineConfig, workers: usize) -> Result<Bound, StartError> {
-    let mut bound = Bound::default();
-    bound.per_worker.resize_with(workers, Vec::new);
-    for listener in &config.listeners {
-        let name = &listener.name;
-        let failed = |address: String| {
-            move |source: io::Error| StartError::Bind {
-                name: Arc::clone(name),
-                address,
-                source,
-            }
-        };
-        match &listener.bind {
-            Bind::Tcp(asked) => {
-                let mut address = *asked;
-                for sockets in &mut bound.per_worker {
-                    let fd = socket::listen_tcp(address, true, BACKLOG)
-                        .map_err(failed(address.to_string()))?;
-                    if let Ok(Address::Ip(local)) = socket::local_address(fd.as_fd()) {
-                        // The first socket picks the port where 0 was asked, the others share it.
-                        address = local;
-                    }
-                    sockets.push((Arc::clone(name), fd));
-                }
-                bound.tcp_addresses.push((Arc::clone(name), address));
-            }
-            Bind::Unix {
-                path,
-                mode,
-                uid,
-                gid,
-            } => {
-                let shown = path.display().to_string();
-                let owner = Ownership {
-                    uid: *uid,
-                    gid: *gid,
-                };
-                let (fd, file) = socket::listen_unix(path, *mode, owner, BACKLOG)
-                    .map_err(|error| failed(shown.clone())(io::Error::other(error)))?;
-                // One worker takes them for all: were it all of them, each connection would wake them all.
-                let taker = bound.socket_files.len() % workers;
-                bound.per_worker[taker].push((Arc::clone(name), fd));
-                bound.socket_files.push(file);
-            }
-        }
-    }
-    Ok(bound)
 }
 
 #[cfg(test)]

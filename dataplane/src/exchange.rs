@@ -11,8 +11,10 @@ use crate::leg::{Leg, Next};
 use crate::limits::LINGER;
 use crate::refusal::{self, Body};
 use crate::relay::{linger, pump};
+use crate::renew::{self, Renewed};
 use crate::seam::{
-    ActionPolicy, ExchangeLabels, Phase, Reason, RecordKind, Side, StreamBytes, StreamRecord,
+    ActionPolicy, ExchangeLabels, Phase, Reason, RecordKind, Side, Snapshot, StreamBytes,
+    StreamRecord,
 };
 use crate::stream::{Facts, until_aborted};
 use crate::worker::Worker;
@@ -119,38 +121,43 @@ struct Conversation<'a> {
     cx: &'a StreamContext,
     downstream: &'a Leg,
     upstream: &'a Leg,
-    policy: &'a ActionPolicy,
-    /// What the connection was made with.
+    terms: &'a Terms,
+    /// What the connection was made with, or renewed.
     generation: u64,
-    head_timeout: Duration,
 }
 
-/// Serves requests until the connection ends or is upgraded.
+/// What a verdict says of the requests of a connection.
+pub(crate) struct Terms {
+    pub(crate) policy: Arc<ActionPolicy>,
+    pub(crate) head_timeout: Duration,
+}
+
+/// Serves requests until the connection ends or is upgraded. Each is judged by the configuration in
+/// force when it comes: after a reload the connection is renewed for it.
 pub(crate) async fn serve(
     worker: &Rc<Worker>,
     cx: &StreamContext,
     facts: &mut Facts,
+    snapshot: &mut Arc<Snapshot>,
     downstream: &Leg,
-    upstream: &Leg,
-    policy: &ActionPolicy,
-    head_timeout: Duration,
+    upstream: &mut Box<Leg>,
+    mut terms: Terms,
 ) -> Served {
-    let talk = Conversation {
-        worker,
-        cx,
-        downstream,
-        upstream,
-        policy,
-        generation: facts.generation,
-        head_timeout,
-    };
     loop {
         let first = facts.exchanges == 0;
+        let mut talk = Conversation {
+            worker,
+            cx,
+            downstream,
+            upstream: &*upstream,
+            terms: &terms,
+            generation: facts.generation,
+        };
         let next = {
             let next = pin!(talk.next_request(first));
             until_aborted(cx, Phase::Exchange, next).await
         };
-        let head = match next {
+        let mut head = match next {
             Ok(Some(head)) => head,
             Ok(None) => return Served::Closed(talk.close(Upstream::Done).await, None),
             Err(failure) if failure.status == 0 => return Served::Closed(failure, None),
@@ -162,6 +169,47 @@ pub(crate) async fn serve(
                 return Served::Closed(failure, Some(exchange));
             }
         };
+        if !talk.is_current() {
+            let renewed = {
+                let work = pin!(renew::renew(worker, cx, downstream, facts, &head.head));
+                until_aborted(cx, Phase::Exchange, work).await
+            };
+            match renewed {
+                Ok(Renewed {
+                    upstream: next,
+                    terms: new,
+                    snapshot: in_force,
+                }) => {
+                    // It has had all that was its own.
+                    drop(timeout(LINGER, upstream.shut_write(cx.pools())).await);
+                    *upstream = next;
+                    terms = new;
+                    *snapshot = in_force;
+                    // Of the connection before.
+                    head.broken = None;
+                    talk = Conversation {
+                        worker,
+                        cx,
+                        downstream,
+                        upstream: &*upstream,
+                        terms: &terms,
+                        generation: facts.generation,
+                    };
+                }
+                Err(failure) => {
+                    facts.exchanges += 1;
+                    let mut exchange = talk.begin(facts.exchanges);
+                    let route = route(&head.head.target).ok();
+                    exchange.labels = route.map(|route| labels(&route, None));
+                    if failure.status != 0 {
+                        exchange.status = Some(failure.status);
+                        let upgrade = head.head.headers.contains("upgrade");
+                        talk.refuse(&failure, upgrade).await;
+                    }
+                    return Served::Closed(failure, Some(exchange));
+                }
+            }
+        }
         facts.exchanges += 1;
         let mut exchange = talk.begin(facts.exchanges);
         let result = {
@@ -227,7 +275,7 @@ impl Conversation<'_> {
                 Err(failure) => return Err(failure),
             };
             if !head.is_empty() {
-                deadline.get_or_insert_with(|| Instant::now() + self.head_timeout);
+                deadline.get_or_insert_with(|| Instant::now() + self.terms.head_timeout);
                 match parse_request(&head, &mut progress, &HeadLimits::REQUEST) {
                     Ok(Parsed::Complete {
                         head: parsed,
@@ -257,7 +305,11 @@ impl Conversation<'_> {
                     ));
                 }
                 // What came before the drain is served, and whoever has just connected will ask.
-                Next::Wait if head.is_empty() && !first && self.cx.is_draining() => {
+                Next::Wait
+                    if head.is_empty()
+                        && !first
+                        && (self.cx.is_draining() || !self.is_current()) =>
+                {
                     return Ok(None);
                 }
                 Next::Wait if head.is_empty() => {
@@ -266,6 +318,7 @@ impl Conversation<'_> {
                             ready.map_err(|error| failed(error.into(), Side::Downstream))?;
                         }
                         () = self.cx.draining(), if !first => {}
+                        () = self.cx.until(|| !self.is_current()), if !first => {}
                         ready = self.upstream.readable(), if broken.is_none() => {
                             ready.map_err(|error| failed(error.into(), Side::Upstream))?;
                             match self.upstream_left() {
@@ -325,6 +378,7 @@ impl Conversation<'_> {
         let framing = request_framing(&head).map_err(|error| self.hostile(400, words(&error)))?;
         let route = route(&head.target).map_err(|error| self.hostile(400, words(&error)))?;
         let asked = upgrade::asked(&head, framing)
+            .map(|asked| asked.filter(|_| route.action.may_upgrade()))
             .map_err(|error| self.hostile(error.status(), words(&error)));
         exchange.labels = Some(labels(&route, asked.as_ref().ok().and_then(Option::as_ref)));
         let asked = asked?;
@@ -379,15 +433,7 @@ impl Conversation<'_> {
     }
 
     fn authorise(&self, facts: &Facts, action: Action) -> Result<(), Failure> {
-        let Some(rule) = self.policy.denies(action) else {
-            return Ok(());
-        };
-        let node = facts.node.as_deref().unwrap_or("this node");
-        Err(Failure::new(Reason::Denied, Side::Local, Phase::Exchange)
-            .status(403)
-            .detail(format!(
-                "{action} on {node} is denied by the gateway's rule {rule} (kubelet.actions)"
-            )))
+        authorise(&self.terms.policy, facts, action)
     }
 
     /// Sends the request's body, then watches for the downstream to leave. Never ends well.
@@ -418,7 +464,7 @@ impl Conversation<'_> {
 
     /// Whether a connection that is made now would be made as this one was. A kubelet judges each
     /// request by the certificate that its connection began with, and an API server never ends one
-    /// that it uses: the last certificate must not live on there.
+    /// that it uses: neither the last certificate nor the last policy must live on there.
     fn is_current(&self) -> bool {
         self.worker.generation() <= self.generation
     }
@@ -432,7 +478,7 @@ impl Conversation<'_> {
         asked: Option<&Upgrade>,
         keep_alive: Option<&Cell<bool>>,
     ) -> Result<Then, Failure> {
-        let deadline = asked.map(|_| Instant::now() + self.head_timeout);
+        let deadline = asked.map(|_| Instant::now() + self.terms.head_timeout);
         for _ in 0..=INTERIM_REPLIES {
             let mut head = self.reply_head(exchange, deadline).await?;
             let (judged, framing) = judge_reply(asked, method, &head);
@@ -558,7 +604,7 @@ impl Conversation<'_> {
                                 failure.status(504).detail(format!(
                                     "kubelet did not answer the upgrade within {} s; see \
                                  timeouts.requestHead",
-                                    self.head_timeout.as_secs()
+                                    self.terms.head_timeout.as_secs()
                                 ))
                             } else {
                                 failure.status(502)
@@ -609,6 +655,23 @@ impl Conversation<'_> {
             linger(self.cx, leg).await;
         }
     }
+}
+
+/// Holds an action against a policy.
+pub(crate) fn authorise(
+    policy: &ActionPolicy,
+    facts: &Facts,
+    action: Action,
+) -> Result<(), Failure> {
+    let Some(rule) = policy.denies(action) else {
+        return Ok(());
+    };
+    let node = facts.node.as_deref().unwrap_or("this node");
+    Err(Failure::new(Reason::Denied, Side::Local, Phase::Exchange)
+        .status(403)
+        .detail(format!(
+            "{action} on {node} is denied by the gateway's rule {rule} (kubelet.actions)"
+        )))
 }
 
 fn talks_out_of_turn() -> Failure {

@@ -83,6 +83,16 @@ pub(crate) const ARRIVALS: usize = 64;
 /// Listen backlog; the kernel cuts it to net.core.somaxconn.
 pub(crate) const BACKLOG: u32 = 4096;
 
+/// How long an address or path that is in use may take to come free: io_uring lets go of the sockets of
+/// a killed process some time after its death, seconds on a busy machine.
+pub(crate) const RELEASED_WITHIN: Duration = Duration::from_secs(2);
+
+/// The first pause between two looks whether it is free; each is twice as long as the last.
+pub(crate) const RELEASE_LOOK_FIRST: Duration = Duration::from_millis(5);
+
+/// The longest of these pauses.
+pub(crate) const RELEASE_LOOK: Duration = Duration::from_millis(320);
+
 /// Streams above the limit that still get a readable refusal instead of a closed connection.
 pub(crate) const POLITE_REFUSALS: usize = 64;
 

@@ -105,7 +105,7 @@ impl Facts {
 pub(crate) async fn run(
     worker: Rc<Worker>,
     cx: Rc<StreamContext>,
-    snapshot: Arc<Snapshot>,
+    mut snapshot: Arc<Snapshot>,
     downstream: Box<Leg>,
     mut facts: Box<Facts>,
 ) {
@@ -116,7 +116,7 @@ pub(crate) async fn run(
     let failure = match result {
         Err(failure) => failure,
         Ok(Established {
-            upstream,
+            mut upstream,
             carry,
             head_timeout,
         }) => {
@@ -128,10 +128,13 @@ pub(crate) async fn run(
                         &worker,
                         &cx,
                         &mut facts,
+                        &mut snapshot,
                         &downstream,
-                        &upstream,
-                        &policy,
-                        head_timeout,
+                        &mut upstream,
+                        exchange::Terms {
+                            policy,
+                            head_timeout,
+                        },
                     ));
                     match serve.await {
                         Served::Closed(failure, last) => {

@@ -140,8 +140,14 @@ impl Worker {
         // The engine waits for this; if it has given up, the command says so at once.
         let _ = ready.send(());
         let mut arrivals = parts.arrivals;
+        let mut published = worker.snapshots.published();
         loop {
             tokio::select! {
+                Ok(()) = published.changed() => {
+                    for stream in worker.live.borrow().values() {
+                        stream.nudge();
+                    }
+                }
                 // A dropped sender means that the engine is gone: drain what is left.
                 _ = command.wait_for(|command| *command >= Command::Drain) => break,
                 Some(arrival) = arrivals.recv() => admit(&worker, arrival),
@@ -188,7 +194,12 @@ impl Worker {
 
     /// The configuration that streams begin with now.
     pub(crate) fn generation(&self) -> u64 {
-        self.snapshots.load().generation
+        self.snapshot().generation
+    }
+
+    /// What control published last.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.load()
     }
 
     pub(crate) fn liveness(&self) -> Liveness {
@@ -341,6 +352,16 @@ fn admit(worker: &Rc<Worker>, arrival: Arrival) {
     spawn(worker, &name, &snapshot, fd, peer, (key, place), None);
 }
 
+/// Why a UNIX peer may not use a listener, if it may not.
+pub(crate) fn unwelcome(snapshot: &Snapshot, name: &ListenerName, peer: &Peer) -> Option<String> {
+    let Peer::Unix { uid, .. } = peer else {
+        return None;
+    };
+    let allowed = snapshot.allowed_uids.get(name)?;
+    (!allowed.is_empty() && !allowed.contains(uid))
+        .then(|| format!("uid {uid} may not use listener {name}; see listeners.unix.allowedUIDs"))
+}
+
 /// Why a connection is over a limit, if it is.
 fn limited(
     worker: &Worker,
@@ -349,15 +370,8 @@ fn limited(
     peer: &Peer,
     key: PeerKey,
 ) -> Option<(u16, String)> {
-    if let Peer::Unix { uid, .. } = peer
-        && let Some(allowed) = snapshot.allowed_uids.get(name)
-        && !allowed.is_empty()
-        && !allowed.contains(uid)
-    {
-        return Some((
-            403,
-            format!("uid {uid} may not use listener {name}; see listeners.unix.allowedUIDs"),
-        ));
+    if let Some(why) = unwelcome(snapshot, name, peer) {
+        return Some((403, why));
     }
     let limits = &snapshot.admission;
     if worker.live.borrow().len() >= worker.share(limits.max_streams) {

@@ -6,6 +6,7 @@
 use eyesplice_dataplane::seam::{Reason, StreamRecord};
 use eyesplice_tests::api_server::{Request, exec, name_of};
 use eyesplice_tests::conn::{Conn, Ending};
+use eyesplice_tests::http::read_reply;
 use eyesplice_tests::kubelet::{self, Kubelet};
 use eyesplice_tests::matrix;
 use eyesplice_tests::pki::{Pki, Presented};
@@ -13,12 +14,19 @@ use eyesplice_tests::stack::{Settings, Stack};
 use eyesplice_tests::tls;
 use eyesplice_tests::variant::Variant;
 use eyesplice_tests::wait::eventually;
-use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 
 matrix! { transports:
     reload_under_live_streams_drops_none_and_rules_the_next,
     reload_that_fails_changes_nothing,
-    kept_connection_ends_with_the_first_reply_after_a_reload,
+    reply_that_began_before_a_reload_ends_its_connection,
+    idle_kept_connection_ends_at_a_reload,
+    request_after_a_reload_is_judged_by_the_actions_in_force,
+    request_after_a_reload_is_judged_by_the_rules_in_force,
+    request_after_a_reload_is_judged_by_the_verification_in_force,
+    request_after_a_reload_that_changes_nothing_is_served_over_a_new_connection,
+    client_whose_authority_went_asks_in_vain,
 }
 
 /// Streams that live through all of it.
@@ -175,7 +183,40 @@ fn reload_that_fails_changes_nothing(variant: Variant) {
 
 /// A kubelet judges requests by the certificate that their connection began with, and an API server
 /// never ends a connection that it uses.
-fn kept_connection_ends_with_the_first_reply_after_a_reload(variant: Variant) {
+fn reply_that_began_before_a_reload_ends_its_connection(variant: Variant) {
+    let pki = Pki::new();
+    let settings = Settings::default();
+    let stack = Stack::start(variant, &pki, &settings);
+    let identity = Presented::Good.identity(&pki);
+    let config = tls::server(&identity, &pki.clients, variant.tls);
+    let (asked, was_asked) = channel();
+    let (answer, may_answer) = channel();
+    let may_answer = Mutex::new(may_answer);
+    let kubelet = Kubelet::with(Some(config), move |conn, log| {
+        kubelet::request(conn, log);
+        asked.send(()).unwrap();
+        may_answer.lock().unwrap().recv().unwrap();
+        conn.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .unwrap();
+        conn.read_to_end();
+    });
+    let mut conn = stack.api_server(&pki).open(&kubelet.target());
+    Request::get("/healthz").send(&mut conn);
+    was_asked.recv().unwrap();
+    stack.reload(&pki, &settings).unwrap();
+    answer.send(()).unwrap();
+    let reply = read_reply(&mut conn, "GET").unwrap();
+    assert_eq!(reply.text(), "ok");
+    let connection = reply.head.get("connection");
+    assert_eq!(connection, Some("close"), "{}", reply.head.raw);
+    assert_eq!(conn.read_to_end(), (Vec::new(), Ending::Clean));
+    let record = stack.ended();
+    assert_eq!((record.reason, record.generation), (Reason::Completed, 1));
+    kubelet.finish();
+    stack.assert_nothing_held();
+}
+
+fn idle_kept_connection_ends_at_a_reload(variant: Variant) {
     let pki = Pki::new();
     let settings = Settings::default();
     let stack = Stack::start(variant, &pki, &settings);
@@ -186,18 +227,119 @@ fn kept_connection_ends_with_the_first_reply_after_a_reload(variant: Variant) {
         assert_eq!(reply.head.get("connection"), None, "{}", reply.head.raw);
     }
     stack.reload(&pki, &settings).unwrap();
-    let reply = Request::get("/healthz").ask(&mut conn);
-    assert_eq!(reply.text(), "ok");
-    assert_eq!(
-        reply.head.get("connection"),
-        Some("close"),
-        "{}",
-        reply.head.raw
-    );
     assert_eq!(conn.read_to_end(), (Vec::new(), Ending::Clean));
-    for record in records(&stack, 3) {
+    for record in records(&stack, 2) {
         assert_eq!((record.reason, record.generation), (Reason::Completed, 1));
     }
+    drop(conn);
+    kubelet.finish();
+    stack.assert_nothing_held();
+}
+
+/// Opens a connection, reloads, and only then asks; tells the status and the reason of the refusal.
+fn asked_after(
+    stack: &Stack,
+    (pki, next): (&Pki, &Pki),
+    settings: &Settings,
+    kubelet: &Kubelet,
+    request: &Request,
+) -> (u16, StreamRecord) {
+    let mut conn = stack.api_server(pki).open(&kubelet.target());
+    stack.reload(next, settings).unwrap();
+    let reply = request.ask(&mut conn);
+    assert_eq!(conn.read_to_end(), (Vec::new(), Ending::Clean), "{reply:?}");
+    drop(conn);
+    (reply.head.status(), stack.ended())
+}
+
+fn request_after_a_reload_is_judged_by_the_actions_in_force(variant: Variant) {
+    let pki = Pki::new();
+    let mut settings = Settings::default();
+    let stack = Stack::start(variant, &pki, &settings);
+    let kubelet = kubelet_of(&pki, variant);
+    settings.actions = vec!["{name: no-shell, actions: [shell], effect: deny}".into()];
+    let exec = Request::exec_spdy();
+    let (status, record) = asked_after(&stack, (&pki, &pki), &settings, &kubelet, &exec);
+    assert_eq!((status, record.reason), (403, Reason::Denied), "{record:?}");
+    assert_eq!(record.generation, 2);
+    assert!(kubelet.heads().is_empty());
+    kubelet.finish();
+    stack.assert_nothing_held();
+}
+
+fn request_after_a_reload_is_judged_by_the_rules_in_force(variant: Variant) {
+    let pki = Pki::new();
+    let mut settings = Settings::default();
+    let stack = Stack::start(variant, &pki, &settings);
+    let kubelet = kubelet_of(&pki, variant);
+    let deny = "{name: no-kubelets, cidrs: [127.0.0.0/8], action: deny}";
+    settings.rules.insert(0, deny.into());
+    // A rule that terminates is wanted by the kubelet section.
+    settings.rules[1] = "{name: kubelets, cidrs: [10.0.0.0/8], action: terminate}".into();
+    let get = Request::get("/pods");
+    let (status, record) = asked_after(&stack, (&pki, &pki), &settings, &kubelet, &get);
+    assert_eq!((status, record.reason), (403, Reason::Denied), "{record:?}");
+    assert_eq!(record.rule.as_deref(), Some("no-kubelets"));
+    assert!(kubelet.heads().is_empty());
+    kubelet.finish();
+    stack.assert_nothing_held();
+}
+
+fn request_after_a_reload_is_judged_by_the_verification_in_force(variant: Variant) {
+    let (pki, other) = (Pki::new(), Pki::new());
+    let mut settings = Settings {
+        verification: "observe",
+        ..Settings::default()
+    };
+    let stack = Stack::start(variant, &pki, &settings);
+    let identity = Presented::Good.identity(&other);
+    let config = tls::server(&identity, &pki.clients, variant.tls);
+    let impostor = Kubelet::with(Some(config), kubelet::serve);
+    settings.verification = "enforce";
+    let exec = Request::exec_spdy();
+    let (status, record) = asked_after(&stack, (&pki, &pki), &settings, &impostor, &exec);
+    assert_eq!(
+        (status, record.reason),
+        (502, Reason::Unverified),
+        "{record:?}"
+    );
+    assert!(impostor.heads().is_empty());
+    impostor.finish();
+    stack.assert_nothing_held();
+}
+
+fn request_after_a_reload_that_changes_nothing_is_served_over_a_new_connection(variant: Variant) {
+    let pki = Pki::new();
+    let settings = Settings::default();
+    let stack = Stack::start(variant, &pki, &settings);
+    let kubelet = kubelet_of(&pki, variant);
+    let mut conn = stack.api_server(&pki).open(&kubelet.target());
+    stack.reload(&pki, &settings).unwrap();
+    for _ in 0..2 {
+        let reply = Request::get("/healthz").ask(&mut conn);
+        assert_eq!(reply.text(), "ok");
+        assert_eq!(reply.head.get("connection"), None, "{}", reply.head.raw);
+    }
+    assert_eq!(kubelet.connections(), 2);
+    conn.shut().unwrap();
+    conn.read_to_end();
+    for record in records(&stack, 2) {
+        assert_eq!((record.reason, record.generation), (Reason::Completed, 2));
+    }
+    kubelet.finish();
+    stack.assert_nothing_held();
+}
+
+/// The certificate of the API server is the last authority's, and so is not enough any more.
+fn client_whose_authority_went_asks_in_vain(variant: Variant) {
+    let (pki, next) = (Pki::new(), Pki::new());
+    let settings = Settings::default();
+    let stack = Stack::start(variant, &pki, &settings);
+    let kubelet = kubelet_of(&pki, variant);
+    let get = Request::get("/pods");
+    let (status, record) = asked_after(&stack, (&pki, &next), &settings, &kubelet, &get);
+    assert_eq!((status, record.reason), (401, Reason::Denied), "{record:?}");
+    assert!(kubelet.heads().is_empty());
     kubelet.finish();
     stack.assert_nothing_held();
 }

@@ -8,6 +8,7 @@ use eyesplice_dataplane::seam::{Reason, StreamMode, VerificationResult};
 use eyesplice_tests::api_server::{Request, name_of};
 use eyesplice_tests::conn::{Conn, Ending};
 use eyesplice_tests::duplex::{Pace, converse};
+use eyesplice_tests::http::read_head;
 use eyesplice_tests::kubelet::{self, Kubelet};
 use eyesplice_tests::matrix;
 use eyesplice_tests::pki::{Identity, Leaf, NODE, Presented, pki};
@@ -26,6 +27,7 @@ matrix! {
     other_identities_of_the_api_server_ca_are_refused,
     denied_action_is_refused_by_its_rule,
     loopback_is_denied_unless_it_is_lifted,
+    refusal_of_a_connect_is_read_behind_all_that_its_client_sends,
 }
 
 fn kubelet_with(identity: &Identity, variant: Variant) -> Kubelet {
@@ -285,5 +287,20 @@ fn loopback_is_denied_unless_it_is_lifted(variant: Variant) {
     }
     assert_eq!((pod.connections(), stack.totals().dials), (0, 0));
     pod.finish();
+    stack.assert_nothing_held();
+}
+
+fn refusal_of_a_connect_is_read_behind_all_that_its_client_sends(variant: Variant) {
+    // Far more than the sockets between the two hold.
+    const BEHIND: usize = 4 << 20;
+    let stack = Stack::start(variant, pki(), &Settings::default());
+    let mut conn = stack.api_server(pki()).reach();
+    conn.write_all(b"CONNECT 10.9.9.9:10250 HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    conn.write_all_patiently(&vec![0; BEHIND]).unwrap();
+    let head = read_head(&mut conn).unwrap();
+    assert_eq!(head.status(), 403, "{}", head.raw);
+    leave(conn);
+    assert_eq!(stack.ended().reason, Reason::Denied);
     stack.assert_nothing_held();
 }

@@ -1,12 +1,16 @@
 //! Health and metrics over plain HTTP on loopback: `/livez`, `/readyz`, `/healthz`, `/metrics`.
 //!
-//! Only GET and HEAD; no request body is read. A connection that is slow or idle is closed, and at
-//! most `MAX_CONNECTIONS` are served at a time: the next one waits in the listener's backlog.
+//! Only GET and HEAD; no request body is read. A connection that is slow or idle is closed. The next one
+//! is always taken, for it may be the probe that decides whether the process may live: where there are
+//! too many, the one that has been silent longest is closed for it.
 
 mod readiness;
 
 pub use readiness::Readiness;
 
+use crate::guests::{Bounds, Guest, Guests, Trouble, While};
+use crate::linger::lingering;
+use crate::listen;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use http_body_util::Full;
 use hyper::body::{Body, Bytes};
@@ -14,7 +18,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE as CONTENT_TYPE_HEADER, H
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use readiness::Checks;
 use std::convert::Infallible;
 use std::io;
@@ -22,11 +26,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-/// Connections served at a time: a few scrapers and probes.
-const MAX_CONNECTIONS: usize = 32;
+/// Connections held at a time: a few scrapers and probes, and room so that none of them ever meets a
+/// crowd. All are strangers here, for nobody shows a credential.
+const BOUNDS: Bounds = Bounds {
+    all: 64,
+    strangers: 64,
+    strangers_per_source: 48,
+    handshakes_per_second: 0,
+};
 
 /// From the first moment of a connection, or the end of a response, to the end of a request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,9 +46,6 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Bytes of one request head: what a probe or scraper sends is a few hundred.
 const MAX_HEAD: usize = 16 << 10;
-
-/// The wait after accept failed for want of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The endpoint could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +68,8 @@ impl Admin {
     /// # Errors
     /// An address that is in use or not of this machine.
     pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
-        let error = |source| BindError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(error)?;
-        let address = listener.local_addr().map_err(error)?;
+        let bound = listen::tcp(address).await;
+        let (listener, address) = bound.map_err(|source| BindError { address, source })?;
         Ok(Self { listener, address })
     }
 
@@ -75,39 +80,46 @@ impl Admin {
 
     /// Serves until the task is dropped.
     pub async fn serve(self, metrics: Arc<Metrics>, readiness: Arc<Readiness>) {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let guests = Guests::new("admin", BOUNDS, metrics.servers.clone());
+        let mut trouble = Trouble::default();
         loop {
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-                return;
-            };
             match self.listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
+                    // One that finds no place is closed: everybody here is served at this moment.
+                    let Some(guest) = guests.enter(peer.ip()) else {
+                        continue;
+                    };
                     let metrics = Arc::clone(&metrics);
                     let readiness = Arc::clone(&readiness);
                     tokio::spawn(async move {
-                        serve_connection(stream, metrics, readiness).await;
-                        drop(slot);
+                        tokio::select! {
+                            () = guest.sent_away() => {}
+                            () = serve_connection(stream, &guest, metrics, readiness) => {}
+                        }
                     });
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "admin endpoint cannot accept");
-                    sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => trouble.wait(&guests, &error).await,
             }
         }
     }
 }
 
-async fn serve_connection(stream: TcpStream, metrics: Arc<Metrics>, readiness: Arc<Readiness>) {
+async fn serve_connection(
+    stream: TcpStream,
+    guest: &Arc<Guest>,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+) {
     let service = service_fn(move |request| {
+        let busy = guest.busy();
         let response = respond(&request, &metrics, &readiness);
-        async move { Ok::<_, Infallible>(response) }
+        async move { Ok::<_, Infallible>(response.map(|body| While::new(body, busy))) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(lingering(stream), service);
     match timeout(CONNECTION_TIMEOUT, connection).await {
         Ok(Ok(())) | Err(_) => {}
         Ok(Err(error)) => tracing::debug!(%error, "admin connection ended"),

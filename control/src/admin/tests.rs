@@ -155,3 +155,39 @@ async fn silent_connection_is_closed() {
     // Time is paused: it jumps to the timeout as soon as every task waits.
     assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
 }
+
+fn is_open(stream: &TcpStream) -> bool {
+    let nothing = stream.try_read(&mut [0; 1]);
+    nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+#[tokio::test]
+async fn crowd_of_idle_connections_keeps_no_probe_out() {
+    let server = Server::start().await;
+    let scraper = TcpStream::connect(server.address).await.unwrap();
+    let mut scraper = tokio::io::BufStream::new(scraper);
+    let mut idle = Vec::new();
+    for round in 0..200 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        if round % 2 == 0 {
+            stream.write_all(b"G").await.unwrap();
+        }
+        idle.push(stream);
+        if round == 20 {
+            let scrape = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
+            scraper.write_all(scrape).await.unwrap();
+            scraper.flush().await.unwrap();
+            let mut answer = [0; 12];
+            scraper.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+        }
+    }
+    for path in ["/livez", "/metrics"] {
+        assert_eq!(server.get(path).await.status, 200, "{path}");
+    }
+    // The latest still have their places: nobody had to wait until they were over.
+    assert!(idle[160..].iter().all(is_open));
+    // The first have none; what they find is an end, or a reset for the byte that nobody read.
+    assert!(!idle[0].read(&mut [0; 1]).await.is_ok_and(|read| read > 0));
+    assert!(is_open(scraper.get_ref()), "who has asked goes later");
+}

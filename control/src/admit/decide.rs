@@ -87,9 +87,12 @@ fn lookup_deadline(verdict: Duration) -> Duration {
     verdict * 9 / 10
 }
 
-/// Tells whether an address is this host's: the kernel would use it as its own source towards it.
-/// Connecting a datagram socket sends nothing.
+/// Tells whether an address is this host's: the kernel would use it as its own source towards it, but for
+/// loopback, where it uses the first address for all. Connecting a datagram socket sends nothing.
 fn is_local(address: IpAddr) -> bool {
+    if address.is_loopback() {
+        return true;
+    }
     let any = match address {
         IpAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
         IpAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
@@ -244,6 +247,7 @@ mod tests {
     #[test]
     fn is_local_knows_this_host_from_others() {
         assert!(is_local("127.0.0.1".parse().unwrap()));
+        assert!(is_local("127.8.8.8".parse().unwrap()));
         assert!(!is_local("192.0.2.1".parse().unwrap()));
     }
 }

@@ -20,6 +20,7 @@ use eyesplice_dataplane::seam::{Control, Snapshot, SnapshotCell, StreamRequest, 
 use rustls::pki_types::CertificateDer;
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
@@ -38,8 +39,8 @@ pub struct State {
 }
 
 impl State {
-    fn new(generation: u64, config: Config, material: Material) -> Self {
-        let policy = Policy::new(&config);
+    fn new(generation: u64, config: Config, material: Material, listening: &[SocketAddr]) -> Self {
+        let policy = Policy::new(&config, listening);
         Self {
             generation,
             config,
@@ -67,6 +68,8 @@ pub struct Gatekeeper {
     runtime: Handle,
     /// What the engine, the admin endpoint and the audit log were started with.
     started: Config,
+    /// Where this process listens, whatever is configured by now: no target.
+    listening: Vec<SocketAddr>,
     /// Generations are numbered one after the other.
     publishing: Mutex<()>,
 }
@@ -83,7 +86,19 @@ impl fmt::Debug for Gatekeeper {
 impl Gatekeeper {
     /// Puts a first configuration in force, as generation 1. Decisions run on `runtime`.
     pub fn new(config: Config, material: Material, runtime: Handle) -> Self {
-        Self::with_lookup(config, material, runtime, Arc::new(SystemLookup))
+        Self::listening(config, material, runtime, Vec::new())
+    }
+
+    /// As [`new`](Self::new), in a process that listens on these addresses beside those of the
+    /// configuration: streams to them are denied.
+    pub fn listening(
+        config: Config,
+        material: Material,
+        runtime: Handle,
+        listening: Vec<SocketAddr>,
+    ) -> Self {
+        let lookup = Arc::new(SystemLookup);
+        Self::build(config, material, runtime, lookup, listening)
     }
 
     /// As [`new`](Self::new), with names from elsewhere than the system.
@@ -93,8 +108,18 @@ impl Gatekeeper {
         runtime: Handle,
         lookup: Arc<dyn Lookup>,
     ) -> Self {
+        Self::build(config, material, runtime, lookup, Vec::new())
+    }
+
+    fn build(
+        config: Config,
+        material: Material,
+        runtime: Handle,
+        lookup: Arc<dyn Lookup>,
+        listening: Vec<SocketAddr>,
+    ) -> Self {
         let started = config.clone();
-        let state = State::new(1, config, material);
+        let state = State::new(1, config, material, &listening);
         let snapshots = Arc::new(SnapshotCell::new(snapshot(&state, None)));
         Self {
             state: ArcSwap::from_pointee(state),
@@ -103,6 +128,7 @@ impl Gatekeeper {
             leaves: Arc::default(),
             runtime,
             started,
+            listening,
             publishing: Mutex::new(()),
         }
     }
@@ -131,7 +157,7 @@ impl Gatekeeper {
             .unwrap_or_else(PoisonError::into_inner);
         let restart_required = self.started.restart_required(&config);
         let generation = self.state.load().generation + 1;
-        let state = State::new(generation, config, material);
+        let state = State::new(generation, config, material, &self.listening);
         let next = snapshot(&state, Some(&self.snapshots.load()));
         // Decisions first: a stream accepted under the new snapshot must not meet the old policy.
         self.state.store(Arc::new(state));

@@ -35,14 +35,25 @@ pub(super) const CERTIFICATE_PEM: usize = 64 << 10;
 /// Connections served at a time: each node waits for its certificate on one.
 pub(super) const CONNECTIONS: usize = 4096;
 
-/// Connections in their TLS handshake at a time: these cost the most and prove nothing.
-pub(super) const HANDSHAKES: usize = 64;
+/// Connections that have shown no good credential: handshakes, and those who ask what anybody may. A
+/// whole cluster that boots at once needs a moment of each.
+pub(super) const STRANGERS: usize = 1024;
+
+/// Of these, connections of one source address.
+pub(super) const STRANGERS_PER_SOURCE: usize = 256;
+
+/// TLS handshakes of one source address that may begin in a second: each costs a signature. A cluster
+/// behind one address may need many at once, and clients try again.
+pub(super) const HANDSHAKES_PER_SECOND: u32 = 200;
 
 /// One TLS handshake.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One request head, from the end of the previous response.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// From accept to the first whole request.
+pub(super) const FIRST_REQUEST: Duration = Duration::from_secs(20);
 
 /// One request head in bytes: a bearer token of 32 KiB fits twice.
 pub(super) const HEAD: usize = 64 << 10;
@@ -94,5 +105,6 @@ pub(super) const LOOKUP: Duration = Duration::from_secs(5);
 pub(super) const RATED_IDENTITIES: usize = 4096;
 
 const _: () = assert!(REQUEST_PEM * 4 / 3 < BODY);
-const _: () = assert!(HANDSHAKES < CONNECTIONS);
+const _: () = assert!(STRANGERS_PER_SOURCE < STRANGERS && STRANGERS < CONNECTIONS);
+const _: () = assert!(HANDSHAKE_TIMEOUT.as_secs() < FIRST_REQUEST.as_secs());
 const _: () = assert!(CHECK_INTERVAL.as_secs() < LONGEST_CHECK_PAUSE.as_secs());

@@ -14,6 +14,7 @@ use crate::config::{AuthorityConfig, Form, LoadedAuthority, form};
 use crate::expiry::{self, Reminders};
 use crate::gateway::signals::{Request, Signals};
 use crate::gateway::systemd;
+use crate::listen;
 use crate::metrics::{ConfigMetrics, Metrics, certificate_rows};
 use crate::reload::{Loaded, Published, Reloader, Seen, Source, Timing, load_settled};
 use arc_swap::ArcSwap;
@@ -107,7 +108,7 @@ pub fn run(options: Options) -> Result<(), AuthorityError> {
 
 async fn supervise(options: Options) -> Result<(), AuthorityError> {
     let mut signals = Signals::catch().map_err(AuthorityError::Signals)?;
-    let metrics = Metrics::new();
+    let metrics = Metrics::of_authority();
     let host = Host {
         reloads: metrics.config.clone(),
         metrics: Arc::clone(&metrics),
@@ -193,7 +194,7 @@ impl Prepared {
             },
         } = self;
         let store = open_store(&config).await?;
-        let listener = bind(config.address).await?;
+        let (listener, address) = bind(config.address).await?;
         if let Some(group) = &group {
             tracing::warn!(
                 group,
@@ -217,6 +218,7 @@ impl Prepared {
         let timing = Timing::default();
         let reloader = Reloader::new(source, seen, Arc::clone(&hangup), timing, reloads);
         Ok(Running {
+            address,
             stop,
             hangup,
             controller: tokio::spawn(controller.run()),
@@ -229,6 +231,7 @@ impl Prepared {
 
 /// An authority that serves, approves, signs and reloads.
 pub(crate) struct Running {
+    address: SocketAddr,
     stop: watch::Sender<bool>,
     hangup: Arc<Notify>,
     controller: JoinHandle<()>,
@@ -238,6 +241,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Reads all files anew.
     pub(crate) fn reload(&self) {
         self.hangup.notify_one();
@@ -281,12 +289,11 @@ async fn open_store(config: &AuthorityConfig) -> Result<Arc<Store>, AuthorityErr
     Ok(Arc::new(store))
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, AuthorityError> {
-    let failed = |source| AuthorityError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AuthorityError> {
+    let bound = listen::tcp(address).await;
+    let (listener, bound) = bound.map_err(|source| AuthorityError::Bind { address, source })?;
     tracing::info!(address = %bound, "authority listens");
-    Ok(listener)
+    Ok((listener, bound))
 }
 
 /// What was loaded together.

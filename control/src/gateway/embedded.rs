@@ -8,6 +8,7 @@ use super::GatewayError;
 use crate::authority::{AuthorityError, Host, Options, Prepared, Running};
 use crate::cli::chain;
 use crate::metrics::Metrics;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 
 /// An authority that runs beside the engine.
 pub(super) struct Embedded {
+    address: SocketAddr,
     task: JoinHandle<()>,
     reload: Arc<Notify>,
     stop: watch::Sender<bool>,
@@ -44,9 +46,20 @@ impl Embedded {
             AuthorityError::Config(lines) => GatewayError::Config(lines),
             error => GatewayError::Authority(error),
         })?;
+        let address = running.address();
         let (reload, (stop, stopping)) = (Arc::new(Notify::new()), watch::channel(false));
         let task = tokio::spawn(keep(running, Arc::clone(&reload), stopping));
-        Ok(Self { task, reload, stop })
+        Ok(Self {
+            address,
+            task,
+            reload,
+            stop,
+        })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Reads its files anew.

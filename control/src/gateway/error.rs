@@ -53,7 +53,7 @@ impl GatewayError {
             | Self::Signals(_)
             | Self::Audit(_)
             | Self::Admin(_)
-            | Self::Engine(StartError::Bind { .. })
+            | Self::Engine(StartError::Bind { .. } | StartError::InUse { .. })
             | Self::Authority(_)
             | Self::TaskEnded(_)
             | Self::WorkerDied => Exit::Failure,

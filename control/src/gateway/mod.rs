@@ -25,7 +25,7 @@ use crate::expiry::watch;
 use crate::metrics::Metrics;
 use crate::reload::{Reloader, Seen, Timing, load_settled};
 use embedded::Embedded;
-use eyesplice_dataplane::engine::Engine;
+use eyesplice_dataplane::engine::{Engine, Listeners};
 use eyesplice_dataplane::seam::{Control, StreamRecord};
 use files::{Files, State};
 use signals::{Request, Signals};
@@ -71,6 +71,7 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
         config.map_err(|_| GatewayError::TaskEnded("the first look at the configuration"))?;
     let config = config.map_err(GatewayError::Config)?;
     let admin = Admin::bind(config.admin.address).await?;
+    let mut listening = vec![admin.address()];
     tracing::info!(address = %admin.address(), "admin endpoint listens");
     let readiness = Arc::new(Readiness::default());
     tokio::spawn(admin.serve(Arc::clone(&metrics), Arc::clone(&readiness)));
@@ -78,6 +79,7 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
         Some(file) => Some(Embedded::start(file.clone(), &metrics).await?),
         None => None,
     };
+    listening.extend(authority.as_ref().map(Embedded::address));
     let enrolled = first::certificates(&files, &mut signals, &readiness, &metrics).await;
     if !enrolled {
         return Ok(());
@@ -87,7 +89,10 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
     startup::log_config(&config, &state.warnings);
     let audit = Audit::open(&config.audit.sink, Arc::clone(&metrics))?;
     startup::log_audit(&config.audit.sink);
-    let source = FileSource::start(files, state, Arc::clone(&metrics));
+    // Before a first verdict, so that no stream ever leads back here; who connects has to wait a moment.
+    let listeners = bind(&config).await?;
+    listening.extend(listeners.tcp_addresses());
+    let source = FileSource::start(files, state, Arc::clone(&metrics), listening);
     let gatekeeper = source.gatekeeper();
     let expiry = source.expiry();
     readiness.material_loaded();
@@ -95,7 +100,7 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
     let reopen = audit.reopen();
     let (records, received) = mpsc::channel(audit::QUEUE);
     let audit = tokio::spawn(audit.run(received));
-    let engine = start_engine(&config, &gatekeeper, records).await?;
+    let engine = start_engine(&config, listeners, &gatekeeper, records).await?;
     metrics.engine.attach(engine.workers());
     metrics.strategy.replace(startup::strategy(&config));
     startup::log_engine(&config, &engine, source.generation());
@@ -144,15 +149,24 @@ async fn load(files: Files) -> Result<(State, Seen), GatewayError> {
         .map_err(GatewayError::Config)
 }
 
+async fn bind(config: &Config) -> Result<Listeners, GatewayError> {
+    let config = startup::engine_config(config);
+    let bound = spawn_blocking(move || Listeners::bind(&config)).await;
+    Ok(bound.map_err(|_| GatewayError::TaskEnded("the binding of the listeners"))??)
+}
+
 async fn start_engine(
     config: &Config,
+    listeners: Listeners,
     gatekeeper: &Arc<Gatekeeper>,
     records: mpsc::Sender<StreamRecord>,
 ) -> Result<Engine, GatewayError> {
     let config = startup::engine_config(config);
     let snapshots = gatekeeper.snapshot_cell();
     let control: Arc<dyn Control> = Arc::clone(gatekeeper) as _;
-    let started = spawn_blocking(move || Engine::start(config, control, snapshots, records)).await;
+    let started =
+        spawn_blocking(move || Engine::start_on(listeners, config, control, snapshots, records));
+    let started = started.await;
     Ok(started.map_err(|_| GatewayError::TaskEnded("the start of the engine"))??)
 }
 

@@ -7,6 +7,7 @@ use crate::admit::{Gatekeeper, Publication};
 use crate::leaf::LeafStore;
 use crate::metrics::Metrics;
 use crate::reload::{Loaded, Published, Source};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::runtime::Handle;
@@ -21,13 +22,19 @@ pub(super) struct FileSource {
 }
 
 impl FileSource {
-    /// Puts the first state in force. Needs a runtime, on which verdicts are made from now on.
-    pub(super) fn start(files: Files, state: State, metrics: Arc<Metrics>) -> Self {
+    /// Puts the first state in force. Needs a runtime, on which verdicts are made from now on. `listening`
+    /// is where this process listens.
+    pub(super) fn start(
+        files: Files,
+        state: State,
+        metrics: Arc<Metrics>,
+        listening: Vec<SocketAddr>,
+    ) -> Self {
         let State {
             config, material, ..
         } = state;
         let leaves = LeafStore::new(metrics.enrolment.clone());
-        let gatekeeper = Gatekeeper::new(config, material, Handle::current());
+        let gatekeeper = Gatekeeper::listening(config, material, Handle::current(), listening);
         let gatekeeper = Arc::new(gatekeeper.with_leaves(Arc::clone(&leaves)));
         let expiry = Expiry::new(Arc::clone(&gatekeeper), leaves, Arc::clone(&metrics));
         expiry.look(SystemTime::now());

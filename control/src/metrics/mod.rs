@@ -13,6 +13,7 @@ mod engine;
 mod enrolment;
 mod generations;
 mod process;
+mod server;
 mod streams;
 mod table;
 
@@ -24,6 +25,7 @@ pub use config::ConfigMetrics;
 pub use engine::EngineMetrics;
 pub use enrolment::EnrolmentMetrics;
 pub use generations::Generations;
+pub use server::ServerMetrics;
 pub use streams::StreamMetrics;
 pub use table::{Row, Table};
 
@@ -51,9 +53,11 @@ pub struct Metrics {
     pub enrolment: EnrolmentMetrics,
     /// How it stands with the API server of a cluster.
     pub cluster: Arc<ClusterMetrics>,
+    /// Connections of the admin endpoint and the authority.
+    pub servers: ServerMetrics,
     /// Configuration and reloads.
     pub config: ConfigMetrics,
-    /// The same of an authority inside of a gateway.
+    /// The same of an authority inside of a gateway; in an authority's own process both are one.
     pub authority_config: ConfigMetrics,
     /// The workers' live counters.
     pub engine: Arc<EngineMetrics>,
@@ -70,6 +74,15 @@ pub struct Metrics {
 impl Metrics {
     /// Registers every metric, all at zero.
     pub fn new() -> Arc<Self> {
+        Self::of(false)
+    }
+
+    /// The same for the process of an authority, whose configuration has an authority's name as well.
+    pub fn of_authority() -> Arc<Self> {
+        Self::of(true)
+    }
+
+    fn of(authority_process: bool) -> Arc<Self> {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(process::Process::new()));
         let own = registry.sub_registry_with_prefix("eyesplice");
@@ -80,8 +93,13 @@ impl Metrics {
         let enrolment = EnrolmentMetrics::register(own);
         let cluster = Arc::new(ClusterMetrics::default());
         cluster.register(own);
+        let servers = ServerMetrics::register(own);
         let config = ConfigMetrics::register(own);
-        let authority_config = ConfigMetrics::register_embedded(own);
+        let authority_config = if authority_process {
+            config.register_as_authority(own)
+        } else {
+            ConfigMetrics::register_embedded(own)
+        };
         let engine = Arc::new(EngineMetrics::default());
         own.register_collector(Box::new(Arc::clone(&engine)));
         let generations = Arc::new(Generations::default());
@@ -107,6 +125,7 @@ impl Metrics {
             authority,
             enrolment,
             cluster,
+            servers,
             config,
             authority_config,
             engine,

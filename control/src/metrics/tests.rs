@@ -76,6 +76,29 @@ fn record(reason: Reason, side: Side, verification: VerificationResult) -> Strea
 }
 
 #[test]
+fn configuration_of_an_authority_is_shown_where_there_is_one_and_never_lies() {
+    let name = "eyesplice_authority_config_last_reload_successful";
+    let shown = |metrics: &Metrics| parse(&metrics.render().unwrap()).get(name).copied();
+    let gateway = Metrics::new();
+    assert_eq!(shown(&gateway), None);
+    gateway.authority_config.loaded(1, SystemTime::UNIX_EPOCH);
+    assert_eq!(shown(&gateway), Some(1.0));
+    gateway.authority_config.reload_failed();
+    assert_eq!(shown(&gateway), Some(0.0));
+
+    let own = Metrics::of_authority();
+    own.config.loaded(1, SystemTime::UNIX_EPOCH);
+    assert_eq!(shown(&own), Some(1.0));
+    own.config.reload_failed();
+    assert_eq!(shown(&own), Some(0.0));
+    let series = parse(&own.render().unwrap());
+    for config in ["eyesplice_config", "eyesplice_authority_config"] {
+        let failures = format!("{config}_reloads_total{{result=\"failure\"}}");
+        assert_eq!(series[&failures], 1.0);
+    }
+}
+
+#[test]
 fn render_at_the_start_is_well_formed() {
     let series = parse(&Metrics::new().render().unwrap());
     assert_eq!(series["eyesplice_config_last_reload_successful"], 0.0);

@@ -60,10 +60,16 @@ const METADATA_V4: [Ipv4Addr; 4] = [
     Ipv4Addr::new(192, 0, 0, 192),
 ];
 
-/// AWS (IMDS over IPv6), GCP.
-const METADATA_V6: [Ipv6Addr; 2] = [
-    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
-    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+/// Networks of metadata and host services over IPv6, outside of link-local: AWS (IMDS at `::254`, EKS Pod
+/// Identity at `::23`, name server and clock beside them), GCP, Oracle, Scaleway, Akamai, Alibaba. AWS
+/// gives each host service an address in its network, so all of it counts.
+const METADATA_V6: [(Ipv6Addr, u8); 6] = [
+    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32),
+    (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128),
+    (Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe), 128),
+    (Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42), 128),
+    (Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1), 128),
+    (Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200), 128),
 ];
 
 /// Says why an address is denied, looking into IPv6 addresses that carry an IPv4 address.
@@ -101,7 +107,12 @@ fn classify_v4(address: Ipv4Addr) -> Option<BuiltinDenial> {
 }
 
 fn classify_v6(address: Ipv6Addr) -> Option<BuiltinDenial> {
-    if METADATA_V6.contains(&address) {
+    let within = |(network, bits): &(Ipv6Addr, u8)| {
+        (network.to_bits() ^ address.to_bits())
+            .checked_shr(u32::from(128 - bits))
+            .is_some_and(|differs| differs == 0)
+    };
+    if METADATA_V6.iter().any(within) {
         Some(BuiltinDenial::Metadata)
     } else if address.is_loopback() {
         Some(BuiltinDenial::Loopback)
@@ -118,28 +129,37 @@ fn classify_v6(address: Ipv6Addr) -> Option<BuiltinDenial> {
 
 /// The IPv4 addresses that a router or translator may read out of an IPv6 address.
 ///
-/// Mapped and compatible (RFC 4291), translated (RFC 2765), NAT64 of the well-known prefix and of
-/// /96 prefixes within the local one (RFC 6052, RFC 8215), 6to4 (RFC 3056) and ISATAP (RFC 5214).
-/// NAT64 prefixes of a network's own cannot be known: deny them by rule.
+/// Mapped and compatible (RFC 4291), translated (RFC 2765), NAT64 of the well-known prefix and of the
+/// local one (RFC 6052, RFC 8215; prefixes of 64 and of 96 bits within it, for the embedded parts of
+/// shorter ones end in zeros, which read as an unspecified address), 6to4 (RFC 3056), Teredo's server and
+/// client (RFC 4380) and ISATAP (RFC 5214). NAT64 prefixes of a network's own and 6rd cannot be known:
+/// deny them by rule.
 pub fn embedded_v4(address: Ipv6Addr) -> Vec<Ipv4Addr> {
     let s = address.segments();
-    let join = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        Ipv4Addr::new(a, b, c, d)
-    };
+    let join = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
     let mut found = Vec::new();
     let low = join(s[6], s[7]);
     let zero = |range: std::ops::Range<usize>| s[range].iter().all(|&part| part == 0);
     let mapped = zero(0..5) && s[5] == 0xffff;
     let compatible = zero(0..6) && (s[6] != 0 || s[7] > 1);
     let translated = zero(0..4) && s[4] == 0xffff && s[5] == 0;
-    let nat64 = s[0] == 0x64 && s[1] == 0xff9b && (zero(2..6) || s[2] == 1);
+    let local_nat64 = s[0] == 0x64 && s[1] == 0xff9b && s[2] == 1;
+    let nat64 = s[0] == 0x64 && s[1] == 0xff9b && zero(2..6) || local_nat64;
     let isatap = (s[4] & !0x0200) == 0 && s[5] == 0x5efe;
     if mapped || compatible || translated || nat64 || isatap {
         found.push(low);
     }
+    // Behind 64 bits of prefix and 8 of zeros, with zeros behind it.
+    if local_nat64 && s[4] >> 8 == 0 && s[6] & 0xff == 0 && s[7] == 0 {
+        found.push(join(s[4] << 8 | s[5] >> 8, s[5] << 8 | s[6] >> 8));
+    }
     if s[0] == 0x2002 {
         found.push(join(s[1], s[2]));
+    }
+    if s[0] == 0x2001 && s[1] == 0 {
+        found.push(join(s[2], s[3]));
+        // The client's is written with every bit turned over.
+        found.push(join(!s[6], !s[7]));
     }
     found
 }
@@ -163,7 +183,14 @@ mod tests {
             ("100.100.100.200", Metadata),
             ("192.0.0.192", Metadata),
             ("fd00:ec2::254", Metadata),
+            ("fd00:ec2::23", Metadata),
+            ("fd00:ec2::253", Metadata),
             ("fd20:ce::254", Metadata),
+            ("fd00:c1::a9fe:a9fe", Metadata),
+            ("fd00:42::42", Metadata),
+            ("fd00:a9fe:a9fe::1", Metadata),
+            ("fd00:100::100:200", Metadata),
+            ("169.254.170.23", LinkLocal),
             ("224.0.0.1", Multicast),
             ("239.255.255.255", Multicast),
             ("ff02::1", Multicast),
@@ -183,7 +210,13 @@ mod tests {
                 format!("64:ff9b::{v4}"),
                 format!("64:ff9b:1::{v4}"),
                 format!("64:ff9b:1:2:3:4:{v4}"),
+                format!("64:ff9b:1:2:{a:02x}:{b:02x}{c:02x}:{d:02x}00:0"),
                 format!("2002:{a:02x}{b:02x}:{c:02x}{d:02x}::1"),
+                format!("2001:0:{a:02x}{b:02x}:{c:02x}{d:02x}:0:1234:f5ff:fffe"),
+                format!(
+                    "2001:0:a00:1:8000:1234:{:02x}{:02x}:{:02x}{:02x}",
+                    !a, !b, !c, !d
+                ),
                 format!("fd00::5efe:{v4}"),
                 format!("fd00::200:5efe:{v4}"),
             ] {
@@ -206,6 +239,11 @@ mod tests {
             "fd00::1",
             "2001:db8::1",
             "64:ff9b::a00:1",
+            "64:ff9b:1:2:a:0:100:0",
+            "2001:0:a00:1:8000:1234:f5ff:fffe",
+            "2001:db8:7f00:1::1",
+            "fd20:ce::253",
+            "fd00:ec3::254",
             "::ffff:10.0.0.1",
             "2002:a00:1::1",
             "100.100.100.201",

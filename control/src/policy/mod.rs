@@ -75,8 +75,10 @@ impl fmt::Display for Cause {
 }
 
 impl Policy {
-    /// Compiles the rules of a configuration; its own listeners and admin endpoint are denied.
-    pub fn new(config: &Config) -> Self {
+    /// Compiles the rules of a configuration. Its listeners and admin endpoint are denied, and so is
+    /// what this process listens on in fact: port 0 is another one there, an embedded authority has its
+    /// own configuration, and an address that a reload changed stays the old one until a restart.
+    pub fn new(config: &Config, listening: &[SocketAddr]) -> Self {
         let tcp = config
             .listeners
             .iter()
@@ -84,7 +86,9 @@ impl Policy {
                 Transport::Tcp(tcp) => Some(tcp.address),
                 Transport::Unix(_) => None,
             });
-        Self::compile(&config.egress, tcp.chain([config.admin.address]).collect())
+        let own = tcp.chain([config.admin.address]);
+        let own = own.chain(listening.iter().copied());
+        Self::compile(&config.egress, own.collect())
     }
 
     /// Compiles rules; `own` are the endpoints of this process.

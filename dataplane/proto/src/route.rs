@@ -68,6 +68,13 @@ impl Action {
         }
     }
 
+    /// Says whether a kubelet turns connections of it into raw streams; on all others it reads over an
+    /// `Upgrade` header, as RFC 9110 section 7.8 allows.
+    #[must_use]
+    pub const fn may_upgrade(self) -> bool {
+        matches!(self, Self::Exec | Self::Attach | Self::PortForward)
+    }
+
     /// Says whether requests of it may not have a body: kubelets read options of these also from a
     /// form in the body, past everything that looked at the query (wire-facts A4, hazard F8).
     #[must_use]

@@ -148,6 +148,18 @@ impl Leg {
         }
     }
 
+    /// The certificate chain that the peer of the session next to the socket presented.
+    pub(crate) fn outer_chain(&self) -> Option<Vec<CertificateDer<'static>>> {
+        match self.kernel.borrow().as_ref() {
+            Some(kernel) => kernel.peer_certificates(),
+            None => {
+                let layers = self.layers.borrow();
+                let chain = layers.first().and_then(Session::peer_certificates);
+                chain.map(<[_]>::to_vec)
+            }
+        }
+    }
+
     /// Puts a session below all layers that the kernel carries.
     pub(crate) fn set_kernel(&self, kernel: KernelTls) {
         *self.kernel.borrow_mut() = Some(Box::new(kernel));

@@ -7,6 +7,7 @@ use rustls::server::danger::ClientCertVerifier;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// The configuration in force for streams that begin now.
 #[derive(Clone, Debug)]
@@ -63,21 +64,37 @@ pub struct AdmissionLimits {
 
 /// The atomic swap that workers read on every accept.
 #[derive(Debug)]
-pub struct SnapshotCell(ArcSwap<Snapshot>);
+pub struct SnapshotCell {
+    current: ArcSwap<Snapshot>,
+    /// Tells the workers of a new one: connections that wait for a request end.
+    published: watch::Sender<u64>,
+}
 
 impl SnapshotCell {
     /// Starts with a first snapshot.
     pub fn new(first: Snapshot) -> Self {
-        Self(ArcSwap::from_pointee(first))
+        let (published, _) = watch::channel(first.generation);
+        Self {
+            current: ArcSwap::from_pointee(first),
+            published,
+        }
     }
 
-    /// Puts a new snapshot in force for the streams that begin from now on.
+    /// Puts a new snapshot in force for the streams that begin from now on, and for the next request of
+    /// those that carry requests.
     pub fn publish(&self, next: Snapshot) {
-        self.0.store(Arc::new(next));
+        let generation = next.generation;
+        self.current.store(Arc::new(next));
+        self.published.send_replace(generation);
     }
 
     /// The snapshot in force.
     pub fn load(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        self.current.load_full()
+    }
+
+    /// Changes with every snapshot that is published.
+    pub(crate) fn published(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
     }
 }

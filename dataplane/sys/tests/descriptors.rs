@@ -12,7 +12,7 @@ use eyesplice_sys::socket::{Address, listen_tcp, local_address};
 fn accept_without_descriptors_fails_and_the_connection_stays_queued() {
     let finished = ring::run(&RingConfig::default(), async {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listener = Fd::from(listen_tcp(any, false, 16).unwrap());
+        let listener = Fd::from(listen_tcp(any, 16).unwrap());
         let Address::Ip(address) = local_address(listener.as_fd()).unwrap() else {
             panic!("a TCP address")
         };

@@ -33,6 +33,7 @@ matrix! {
     kubelet_that_ends_first_leaves_the_other_direction_open,
     end_of_the_outer_session_does_not_destroy_the_rest,
     one_byte_at_a_time_is_enough,
+    upgrade_of_what_no_kubelet_upgrades_is_read_over,
 }
 
 /// Asks for an exec of a kubelet that answers with these bytes.
@@ -432,5 +433,53 @@ fn one_byte_at_a_time_is_enough(variant: Variant) {
     kubelet.finish();
     assert_eq!(gateway.ended().exchange, 1);
     assert_eq!(gateway.ended().exchange, 2);
+    gateway.assert_nothing_held();
+}
+
+/// A kubelet reads over an `Upgrade` on these paths, and one that would not is no kubelet.
+fn upgrade_of_what_no_kubelet_upgrades_is_read_over(variant: Variant) {
+    let gateway = Gateway::start(variant);
+    let kubelet = Kubelet::start(variant, |conn, log| {
+        let head = request(conn, log);
+        assert_eq!(head.get("upgrade"), None, "{}", head.raw);
+        assert_eq!(head.get("connection"), None, "{}", head.raw);
+        let answer = match head.target() {
+            "/pods" => {
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n"
+            }
+            _ => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        };
+        conn.write_all(answer.as_bytes()).unwrap();
+        conn.read_to_end();
+    });
+    for target in [
+        "/containerLogs/default/web/app",
+        "/metrics",
+        "/run/default/web/app?cmd=id",
+        "/configz",
+    ] {
+        let mut conn = gateway.api_server().open(&kubelet.target());
+        let upgrade = Request::get(target)
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "SPDY/3.1");
+        let reply = upgrade.ask(&mut conn);
+        assert_eq!(
+            (reply.head.status(), &*reply.text()),
+            (200, "ok"),
+            "{target}"
+        );
+        conn.shut().unwrap();
+        conn.read_to_end();
+        let record = gateway.ended();
+        assert_eq!(record.exchange_labels.unwrap().protocol, None, "{target}");
+    }
+    let mut conn = gateway.api_server().open(&kubelet.target());
+    let upgrade = Request::get("/pods")
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "SPDY/3.1");
+    assert_eq!(upgrade.ask(&mut conn).head.status(), 502);
+    drop(conn);
+    assert_eq!(gateway.ended().reason, Reason::Protocol);
+    kubelet.finish();
     gateway.assert_nothing_held();
 }

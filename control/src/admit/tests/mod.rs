@@ -131,6 +131,33 @@ async fn admit_has_decided_when_it_returns_unless_a_name_or_a_leaf_is_to_be_foun
 }
 
 #[tokio::test]
+async fn admit_own_listeners_are_denied_where_they_are_in_fact() {
+    let dir = site(CONFIG);
+    let (config, material) = load(dir.path());
+    // What port 0 became, the authority in this process, and what listens on all addresses.
+    let listening = ["10.0.0.1:40000", "10.0.0.1:40001", "0.0.0.0:40002"];
+    let listening = listening.map(|address| address.parse().unwrap());
+    let material = material.unwrap();
+    let handle = Handle::current();
+    let gatekeeper = Gatekeeper::listening(config, material, handle, listening.into());
+    let refused = async |target: &str| {
+        let refusal = refusal(&gatekeeper, target).await;
+        assert!(
+            refusal.reason.contains("a listener of eyesplice itself"),
+            "{refusal:?}"
+        );
+    };
+    refused("10.0.0.1:40000").await;
+    refused("10.0.0.1:40001").await;
+    connect(&gatekeeper, "10.0.0.1:40003").await;
+    connect(&gatekeeper, "10.0.0.1:40002").await;
+    // A reload that configures other addresses lets go of none of these.
+    let (config, material) = load(dir.path());
+    gatekeeper.publish(config, material.unwrap());
+    refused("10.0.0.1:40000").await;
+}
+
+#[tokio::test]
 async fn admit_kubelet_is_terminated_with_its_node_and_leaf() {
     let dir = site(CONFIG);
     let gatekeeper = gatekeeper(dir.path());

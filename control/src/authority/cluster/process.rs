@@ -36,7 +36,7 @@ const IDENTITY_BYTES: usize = 8;
 /// Runs until a signal stopped it.
 pub(in super::super) async fn supervise(options: Options) -> Result<(), AuthorityError> {
     let mut signals = Signals::catch().map_err(AuthorityError::Signals)?;
-    let metrics = Metrics::new();
+    let metrics = Metrics::of_authority();
     let files = Files {
         config: options.config,
         kubeconfig: options.kubeconfig,

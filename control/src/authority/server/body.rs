@@ -5,7 +5,7 @@ use crate::authority::limits;
 use crate::authority::object::{self, CertificateSigningRequest, DeleteOptions, Review};
 use crate::protobuf::MEDIA_TYPE;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -64,6 +64,10 @@ impl hyper::body::Body for Body {
 
 /// Reads a whole request body.
 pub(super) async fn read(body: Incoming) -> Result<Bytes, ApiError> {
+    // A length that is announced is refused before the body is asked for (Expect: 100-continue).
+    if body.size_hint().lower() > limits::BODY as u64 {
+        return Err(ApiError::too_large(limits::BODY));
+    }
     let limited = Limited::new(body, limits::BODY).collect();
     match timeout(limits::BODY_TIMEOUT, limited).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),

@@ -1,38 +1,37 @@
 //! One connection: TLS, whose it is, then request after request.
 
-use super::body::Body;
 use super::route::{self, Call};
 use crate::authn::Authenticator;
 use crate::authority::creation::Rates;
 use crate::authority::limits;
 use crate::authority::material::AuthorityMaterial;
 use crate::authority::store::Store;
+use crate::guests::{Bounds, Guest, Guests, Trouble, While};
+use crate::linger::lingering;
 use crate::metrics::Metrics;
 use arc_swap::ArcSwap;
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{Acceptor, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
-
-/// The wait after accept failed for want of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What every request needs.
 #[derive(Debug)]
@@ -46,44 +45,72 @@ pub(in crate::authority) struct Server {
     pub(in crate::authority) stopping: watch::Receiver<bool>,
 }
 
+/// How many connections there are, and of whom.
+const BOUNDS: Bounds = Bounds {
+    all: limits::CONNECTIONS,
+    strangers: limits::STRANGERS,
+    strangers_per_source: limits::STRANGERS_PER_SOURCE,
+    handshakes_per_second: limits::HANDSHAKES_PER_SECOND,
+};
+
 /// Accepts until the process stops, then lets live requests end.
 pub(in crate::authority) async fn serve(server: Arc<Server>, listener: TcpListener) {
-    let slots = Arc::new(Semaphore::new(limits::CONNECTIONS));
-    let handshakes = Arc::new(Semaphore::new(limits::HANDSHAKES));
+    let guests = Guests::new("authority", BOUNDS, server.metrics.servers.clone());
+    let mut trouble = Trouble::default();
     let mut stopping = server.stopping.clone();
+    // Each connection holds one; all are gone when the last has ended.
+    let (alive, mut gone) = mpsc::channel::<Infallible>(1);
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return;
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopped(&mut stopping) => break,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let server = Arc::clone(&server);
-                let handshakes = Arc::clone(&handshakes);
+                // Everybody here is known and served; who comes now may come again.
+                let Some(guest) = guests.enter(peer.ip()) else {
+                    continue;
+                };
+                let (server, guests) = (Arc::clone(&server), Arc::clone(&guests));
+                let alive = alive.clone();
                 tokio::spawn(async move {
-                    if let Some(connection) = handshake(&server, &handshakes, stream).await {
-                        requests(server, connection, peer.to_string()).await;
+                    tokio::select! {
+                        () = guest.sent_away() => {}
+                        () = overdue(&guest) => {}
+                        () = connection(server, &guests, &guest, stream, peer) => {}
                     }
-                    drop(slot);
+                    drop(alive);
                 });
             }
-            Err(error) => {
-                tracing::warn!(%error, "authority cannot accept");
-                sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => trouble.wait(&guests, &error).await,
         }
     }
-    drop(listener);
-    let all = u32::try_from(limits::CONNECTIONS).unwrap_or(u32::MAX);
-    if timeout(limits::STOP, slots.acquire_many(all))
-        .await
-        .is_err()
-    {
-        let live = limits::CONNECTIONS - slots.available_permits();
-        tracing::warn!(live, "stopping with live connections");
+    drop((listener, alive));
+    if timeout(limits::STOP, gone.recv()).await.is_err() {
+        tracing::warn!(live = guests.len(), "stopping with live connections");
+    }
+}
+
+/// Waits until the time for a first request is over, and for ever once one has come.
+async fn overdue(guest: &Guest) {
+    sleep(limits::FIRST_REQUEST).await;
+    if !guest.is_silent() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn connection(
+    server: Arc<Server>,
+    guests: &Guests,
+    guest: &Arc<Guest>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    if let Some(connection) = handshake(&server, guests, stream, peer).await {
+        if connection.chain.is_some() {
+            guest.is_known();
+        }
+        requests(server, connection, guest, peer.to_string()).await;
     }
 }
 
@@ -99,23 +126,26 @@ struct Connection {
     chain: Option<Vec<CertificateDer<'static>>>,
 }
 
+/// Charged when the ClientHello has come: a connection that sends nothing costs nobody a handshake.
 async fn handshake(
     server: &Server,
-    handshakes: &Semaphore,
+    guests: &Guests,
     stream: TcpStream,
+    peer: SocketAddr,
 ) -> Option<Connection> {
     // Small answers: nothing to gain from waiting for more.
     let _ = stream.set_nodelay(true);
     let material = server.material.load_full();
-    let config = tls_config(&material)
-        .inspect_err(|error| tracing::error!(%error, "TLS cannot be set up; this is a bug"))
-        .ok()?;
     let shaken = timeout(limits::HANDSHAKE_TIMEOUT, async {
-        let _turn = handshakes.acquire().await;
-        TlsAcceptor::from(Arc::new(config)).accept(stream).await
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        if !guests.may_handshake(peer.ip()) {
+            return Ok(None);
+        }
+        let config = tls_config(&material).map_err(io::Error::other)?;
+        hello.into_stream(Arc::new(config)).await.map(Some)
     });
     let stream = match shaken.await {
-        Ok(Ok(stream)) => stream,
+        Ok(Ok(stream)) => stream?,
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake failed");
             return None;
@@ -148,7 +178,7 @@ fn verified(
     }
 }
 
-async fn requests(server: Arc<Server>, connection: Connection, peer: String) {
+async fn requests(server: Arc<Server>, connection: Connection, guest: &Arc<Guest>, peer: String) {
     let Connection { stream, chain } = connection;
     let chain: Option<Arc<[CertificateDer<'static>]>> = chain.map(Into::into);
     let mut stopping = server.stopping.clone();
@@ -157,14 +187,19 @@ async fn requests(server: Arc<Server>, connection: Connection, peer: String) {
             server: Arc::clone(&server),
             chain: chain.clone(),
             peer: peer.clone(),
+            guest: Arc::clone(guest),
         };
-        async move { Ok::<Response<Body>, Infallible>(route::answer(call, request).await) }
+        let busy = guest.busy();
+        async move {
+            let response = route::answer(call, request).await;
+            Ok::<_, Infallible>(response.map(|body| While::new(body, busy)))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HEAD_TIMEOUT)
         .max_buf_size(limits::HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(lingering(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

@@ -14,6 +14,7 @@ use crate::authority::error::ApiError;
 use crate::authority::limits;
 use crate::authority::material::AuthorityMaterial;
 use crate::authority::object::RESOURCE;
+use crate::guests::Guest;
 use crate::token::review;
 use crate::token::serviceaccount::{DISCOVERY_PATH, JWKS_PATH};
 use hyper::body::Incoming;
@@ -29,6 +30,7 @@ pub(super) struct Call {
     pub(super) server: Arc<Server>,
     pub(super) chain: Option<Arc<[CertificateDer<'static>]>>,
     pub(super) peer: String,
+    pub(super) guest: Arc<Guest>,
 }
 
 /// What a path is.
@@ -195,6 +197,7 @@ async fn handle(
     }
     let uri = head.uri;
     let user = authenticate(&call, &head.headers).await?;
+    call.guest.is_known();
     *who = Some(user.clone());
     let asked = Asked {
         material: call.server.material.load_full(),

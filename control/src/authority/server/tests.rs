@@ -1,6 +1,7 @@
 //! The server over real TLS connections.
 
 mod access;
+mod crowd;
 mod disk;
 mod tokens;
 

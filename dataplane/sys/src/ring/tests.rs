@@ -31,7 +31,7 @@ fn ring_of<F: Future>(config: &RingConfig, main: F) -> F::Output {
 }
 
 fn listener() -> (Fd, SocketAddr) {
-    let fd = listen_tcp("127.0.0.1:0".parse().unwrap(), false, 128).unwrap();
+    let fd = listen_tcp("127.0.0.1:0".parse().unwrap(), 128).unwrap();
     let Address::Ip(address) = local_address(fd.as_fd()).unwrap() else {
         panic!("TCP")
     };
@@ -322,7 +322,7 @@ fn connect_to_a_closed_port_is_refused() {
 
 /// A listener whose accept queue is full: the kernel drops further SYNs.
 fn full_listener() -> (OwnedFd, SocketAddr, Vec<OwnedFd>) {
-    let fd = listen_tcp("127.0.0.1:0".parse().unwrap(), false, 0).unwrap();
+    let fd = listen_tcp("127.0.0.1:0".parse().unwrap(), 0).unwrap();
     let Address::Ip(address) = local_address(fd.as_fd()).unwrap() else {
         panic!("TCP")
     };

@@ -17,16 +17,47 @@ pub fn new_tcp(peer: SocketAddr) -> io::Result<OwnedFd> {
     Ok(tcp_socket(peer)?.into())
 }
 
-/// Listens on `address`, non-blocking and close-on-exec, with SO_REUSEADDR.
+/// Listens on `address` alone, non-blocking and close-on-exec, with SO_REUSEADDR.
 ///
-/// `reuse_port` lets each worker have its own listener on the same address; the kernel spreads
-/// connections over them. `backlog` is cut to `net.core.somaxconn`. `[::]` takes IPv4 too, whatever
-/// the sysctl says, as Go's listeners do.
+/// `backlog` is cut to `net.core.somaxconn`. `[::]` takes IPv4 too, whatever the sysctl says, as Go's
+/// listeners do.
 ///
 /// # Errors
 ///
-/// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES` (port under 1024) and those of [`new_tcp`].
-pub fn listen_tcp(address: SocketAddr, reuse_port: bool, backlog: u32) -> io::Result<OwnedFd> {
+/// `EADDRINUSE` while any other socket listens there, also one that would share; `EADDRNOTAVAIL`,
+/// `EACCES` (port under 1024) and those of [`new_tcp`].
+pub fn listen_tcp(address: SocketAddr, backlog: u32) -> io::Result<OwnedFd> {
+    Ok(listening(address, false, backlog)?.into())
+}
+
+/// Listens on `address` with `count` sockets, at least one, over which the kernel spreads connections
+/// (SO_REUSEPORT): one for each worker. The first picks the port where 0 was asked.
+///
+/// The first one listens alone before it lets others in, so a second process, which would begin in the
+/// same way, never joins: SO_REUSEPORT by itself would let in any process of the same user.
+///
+/// # Errors
+///
+/// As [`listen_tcp`].
+pub fn listen_tcp_group(
+    address: SocketAddr,
+    count: usize,
+    backlog: u32,
+) -> io::Result<Vec<OwnedFd>> {
+    let first = listening(address, false, backlog)?;
+    let mut group = Vec::with_capacity(count.max(1));
+    if count > 1 {
+        first.set_reuse_port(true)?;
+    }
+    let bound = first.local_addr()?.as_socket().unwrap_or(address);
+    group.push(OwnedFd::from(first));
+    for _ in 1..count {
+        group.push(listening(bound, true, backlog)?.into());
+    }
+    Ok(group)
+}
+
+fn listening(address: SocketAddr, reuse_port: bool, backlog: u32) -> io::Result<Socket> {
     let socket = tcp_socket(address)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
@@ -35,7 +66,7 @@ pub fn listen_tcp(address: SocketAddr, reuse_port: bool, backlog: u32) -> io::Re
     }
     socket.bind(&address.into())?;
     socket.listen(backlog_argument(backlog))?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {

@@ -9,7 +9,7 @@ mod transfer;
 mod unix;
 
 pub use address::{Address, local_address, peer_address};
-pub use listen::{Accepted, accept, listen_tcp, new_tcp};
+pub use listen::{Accepted, accept, listen_tcp, listen_tcp_group, new_tcp};
 pub use option::{
     Keepalive, PeerCredentials, keepalive, linger_zero, nodelay, peer_credentials, take_error,
     user_timeout, widen_unix,

@@ -158,25 +158,57 @@ fn impossible_keepalive_is_refused() {
 }
 
 #[test]
-fn listeners_with_reuse_port_share_an_address_and_others_do_not() {
+fn group_shares_its_address_and_takes_connections_on_each_socket() {
+    let group = listen_tcp_group("127.0.0.1:0".parse().unwrap(), 3, 128).unwrap();
+    let addresses: Vec<_> = group
+        .iter()
+        .map(|socket| ip(local_address(socket.as_fd()).unwrap()))
+        .collect();
+    assert!(addresses.iter().all(|address| *address == addresses[0]));
+    let mut idle: Vec<_> = group.iter().collect();
+    let mut clients = Vec::new();
+    // Which socket a connection goes to is a hash; each has its turn soon.
+    while !idle.is_empty() {
+        assert!(clients.len() < 2000, "{} sockets take nothing", idle.len());
+        clients.push(TcpStream::connect(addresses[0]).unwrap());
+        idle.retain(|socket| accept(socket.as_fd()).is_err());
+    }
+}
+
+#[test]
+fn address_of_a_listener_has_no_second_owner() {
     let any = "127.0.0.1:0".parse().unwrap();
-    let first = listen_tcp(any, true, 16).unwrap();
-    let address = ip(local_address(first.as_fd()).unwrap());
-    let _second = listen_tcp(address, true, 16).unwrap();
-    let error = listen_tcp(address, false, 16).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    for owners in [1, 2] {
+        let group = listen_tcp_group(any, owners, 16).unwrap();
+        let address = ip(local_address(group[0].as_fd()).unwrap());
+        let wildcard = (Ipv4Addr::UNSPECIFIED, address.port()).into();
+        for other in [address, wildcard] {
+            for count in [1, 2] {
+                let error = listen_tcp_group(other, count, 16).unwrap_err();
+                assert_eq!(
+                    error.kind(),
+                    ErrorKind::AddrInUse,
+                    "{owners} {other} {count}"
+                );
+            }
+            let error = listen_tcp(other, 16).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        }
+        drop(group);
+        listen_tcp_group(address, 2, 16).unwrap();
+    }
 }
 
 #[test]
 fn accept_without_a_connection_would_block() {
-    let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), false, 16).unwrap();
+    let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 16).unwrap();
     let error = accept(listener.as_fd()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
 fn dual_stack_listener_names_an_ipv4_peer_by_its_own_address() {
-    let listener = match listen_tcp("[::]:0".parse().unwrap(), false, 16) {
+    let listener = match listen_tcp("[::]:0".parse().unwrap(), 16) {
         Ok(listener) => listener,
         Err(error) => {
             assert_eq!(

@@ -1,9 +1,11 @@
 //! Listens on a UNIX socket whose file only the intended user can ever open.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,6 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
 use super::listen::backlog_argument;
+use super::option::{PeerCredentials, peer_credentials};
 
 /// Whom a socket file belongs to; `None` leaves this process's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,8 +29,16 @@ pub struct Ownership {
 #[derive(Debug, Error)]
 pub enum ListenUnixError {
     /// Another process accepts there.
-    #[error("another process listens on {path}; stop it or configure another path")]
+    #[error("{} listens on {path}; stop it or configure another path", Who(.owner.as_ref()))]
     InUse {
+        /// The configured path.
+        path: PathBuf,
+        /// Who listens, if it took a connection.
+        owner: Option<PeerCredentials>,
+    },
+    /// Another process is about to listen there.
+    #[error("another process is just about to listen on {path}; start one of them")]
+    Contended {
         /// The configured path.
         path: PathBuf,
     },
@@ -55,6 +66,24 @@ pub enum ListenUnixError {
     },
 }
 
+/// Names the process that has a socket.
+struct Who<'a>(Option<&'a PeerCredentials>);
+
+impl fmt::Display for Who<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            // The number of a process that this one cannot see, or of none that still runs.
+            Some(PeerCredentials { pid: 0, uid, .. }) => {
+                write!(f, "another process (uid {uid}, of another PID namespace)")
+            }
+            Some(PeerCredentials { pid, uid, .. }) => {
+                write!(f, "another process (pid {pid}, uid {uid})")
+            }
+            None => f.write_str("another process"),
+        }
+    }
+}
+
 /// Removes a socket file when dropped, unless another file has its name by then.
 #[derive(Debug)]
 pub struct SocketFile {
@@ -79,8 +108,9 @@ impl Drop for SocketFile {
 /// The socket is made under a temporary name next to `path`, gets its mode and owner there, and is
 /// renamed when it listens: nobody can connect who may not, not for a moment, and a client never
 /// meets a socket that refuses. A stale socket (nobody accepts on it) is replaced; anything else at
-/// `path` is left alone. The directory must exist. Share the descriptor between workers by cloning
-/// it.
+/// `path` is left alone. Of two processes that start at the same moment one has the path: the look and
+/// the rename are made under a lock beside it. The directory must exist. Share the descriptor between
+/// workers by cloning it.
 ///
 /// # Errors
 ///
@@ -101,8 +131,21 @@ pub fn listen_unix(
     };
     // The temporary name is short; clients need the real one to fit too.
     let real = SockAddr::unix(path).map_err(refused("cannot use the socket path", path))?;
-    require_free(path, &real)?;
     let temporary = temporary_name(path)?;
+    let lock = match Lock::beside(path) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => {
+            return Err(ListenUnixError::Contended {
+                path: path.to_owned(),
+            });
+        }
+        // The bind would fail for the same reason, and says it better.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(refused("cannot bind", &temporary)(error));
+        }
+        Err(error) => return Err(refused("cannot make a lock file beside", path)(error)),
+    };
+    require_free(path, &real)?;
     let address =
         SockAddr::unix(&temporary).map_err(refused("cannot use the socket path", &temporary))?;
     let socket = Socket::new_raw(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)
@@ -132,7 +175,49 @@ pub fn listen_unix(
         .map_err(refused("cannot listen on", &file.path))?;
     fs::rename(&file.path, path).map_err(refused("cannot rename a socket to", path))?;
     path.clone_into(&mut file.path);
+    drop(lock);
     Ok((socket.into(), file))
+}
+
+/// Keeps others from replacing a socket between the look at it and the rename; gone when dropped.
+struct Lock {
+    path: PathBuf,
+    /// The kernel takes the lock off when this is closed, however the process ends.
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock beside a socket; `None`: another process has it.
+    fn beside(path: &Path) -> io::Result<Option<Self>> {
+        let mut name = OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(".lock");
+        let path = path.with_file_name(name);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Who had it before removed the file, perhaps between our two calls: then this locks nothing.
+        let opened = file.metadata()?;
+        let current = fs::symlink_metadata(&path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (opened.dev(), opened.ino()));
+        Ok(current.then_some(Self { path, _file: file }))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Before the lock itself goes; one that is left behind is taken like a new one.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// Makes sure that `path` is not there, or is a socket on which nobody accepts.
@@ -155,20 +240,20 @@ fn require_free(path: &Path, address: &SockAddr) -> Result<(), ListenUnixError> 
         }
         Ok(_) => {}
     }
-    let attempt = Socket::new_raw(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)
-        .and_then(|socket| socket.connect(address));
-    match attempt {
+    let socket = Socket::new_raw(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)
+        .map_err(refused("cannot make a socket to look at"))?;
+    let in_use = |owner| ListenUnixError::InUse {
+        path: path.to_owned(),
+        owner,
+    };
+    match socket.connect(address) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         // Removed between the two looks.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // Listens, with a full backlog.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(ListenUnixError::InUse {
-            path: path.to_owned(),
-        }),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(in_use(None)),
         Err(error) => Err(refused("cannot find out who listens on")(error)),
-        Ok(()) => Err(ListenUnixError::InUse {
-            path: path.to_owned(),
-        }),
+        Ok(()) => Err(in_use(peer_credentials(socket.as_fd()).ok())),
     }
 }
 

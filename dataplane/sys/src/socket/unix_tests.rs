@@ -89,8 +89,55 @@ fn socket_that_somebody_accepts_on_is_left_alone() {
     let other = UnixListener::bind(&path).unwrap();
     let error = listen_unix(&path, 0o600, MINE, 16).unwrap_err();
     assert!(matches!(error, ListenUnixError::InUse { .. }), "{error}");
+    let (pid, uid) = (std::process::id(), nix::unistd::geteuid());
+    let named = format!("another process (pid {pid}, uid {uid}) listens on ");
+    assert!(error.to_string().starts_with(&named), "{error}");
     assert_eq!(names(directory.path()), ["s"]);
     drop(other);
+}
+
+#[test]
+fn path_has_one_owner_when_many_start_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    for _ in 0..50 {
+        // Each of them sees the same stale socket.
+        let _ = fs::remove_file(&path);
+        drop(UnixListener::bind(&path).unwrap());
+        let listened: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| listen_unix(&path, 0o600, MINE, 16)))
+                .collect();
+            starts
+                .into_iter()
+                .map(|start| start.join().unwrap())
+                .collect()
+        });
+        assert_eq!(listened.iter().filter(|it| it.is_ok()).count(), 1);
+        let refused = |error: &ListenUnixError| {
+            matches!(
+                error,
+                ListenUnixError::InUse { .. } | ListenUnixError::Contended { .. }
+            )
+        };
+        assert!(
+            listened
+                .iter()
+                .flat_map(|it| it.as_ref().err())
+                .all(refused)
+        );
+        drop(listened);
+    }
+    assert!(names(directory.path()).is_empty());
+}
+
+#[test]
+fn lock_of_a_start_that_was_killed_is_no_hindrance() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    fs::write(directory.path().join(".s.lock"), "").unwrap();
+    let (_listener, _file) = listen_unix(&path, 0o600, MINE, 16).unwrap();
+    assert_eq!(names(directory.path()), ["s"]);
 }
 
 #[test]

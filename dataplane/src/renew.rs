@@ -1,0 +1,137 @@
+//! Makes a kubelet connection again under the configuration in force, for the next request on it.
+//!
+//! An API server keeps its connections for as long as it likes. What was decided when one began, its
+//! rule, its action policy, who may use the listener, whom we take for the kubelet, must not outlive a
+//! reload there: the request that comes next is judged as on a new connection, and only the bytes of
+//! its client stay where they are.
+
+use crate::context::StreamContext;
+use crate::egress::{ask, reach, watched};
+use crate::exchange::{Terms, authorise};
+use crate::failure::Failure;
+use crate::leg::Leg;
+use crate::seam::{Inside, Mode, Phase, Reason, Side, Snapshot};
+use crate::stream::Facts;
+use crate::worker::{Worker, unwelcome};
+use eyesplice_proto::head::RequestHead;
+use eyesplice_proto::route::route;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What takes the place of what the connection was made with.
+pub(crate) struct Renewed {
+    pub(crate) upstream: Box<Leg>,
+    pub(crate) terms: Terms,
+    pub(crate) snapshot: Arc<Snapshot>,
+}
+
+/// Asks for a verdict on the connection's target again, holds client, action and kubelet against it,
+/// and dials. A refusal has a status for the answer to the request.
+pub(crate) async fn renew(
+    worker: &Rc<Worker>,
+    cx: &StreamContext,
+    downstream: &Leg,
+    facts: &mut Facts,
+    head: &RequestHead,
+) -> Result<Renewed, Failure> {
+    let phase = facts.phase;
+    let work = watched(cx, downstream, judged(worker, cx, downstream, facts, head));
+    let result = work.await.map_err(|failure| Failure {
+        phase: Phase::Exchange,
+        ..failure
+    });
+    facts.phase = phase;
+    result
+}
+
+async fn judged(
+    worker: &Rc<Worker>,
+    cx: &StreamContext,
+    downstream: &Leg,
+    facts: &mut Facts,
+    head: &RequestHead,
+) -> Result<Renewed, Failure> {
+    let snapshot = worker.snapshot();
+    if let Some(why) = unwelcome(&snapshot, &facts.listener, &facts.peer) {
+        return Err(refused(403, why));
+    }
+    if let Some(tls) = snapshot.listener_tls.get(&facts.listener) {
+        client(downstream.outer_chain(), tls.clients.as_deref())?;
+    }
+    let Some(target) = facts.target.clone() else {
+        return Err(refused(503, "the connection has no target".into()));
+    };
+    let limits = &snapshot.admission;
+    let _pending = worker.pending(limits).ok_or_else(|| {
+        let words = format!(
+            "gateway is at its limit of {} pending dials; retry, or raise limits.maxPendingDials",
+            limits.max_pending
+        );
+        Failure::new(Reason::Limit, Side::Local, Phase::Exchange)
+            .status(503)
+            .detail(words)
+    })?;
+    let plan = ask(worker, cx, facts, target, limits.admit_timeout).await?;
+    let Mode::Terminate(terminate) = &plan.mode else {
+        return Err(reconnect(facts));
+    };
+    let Inside::Kubelet(policy) = &terminate.inside else {
+        return Err(reconnect(facts));
+    };
+    let policy = Arc::clone(policy);
+    client(
+        downstream.peer_chain(),
+        terminate.downstream.clients.as_deref(),
+    )?;
+    // Before anybody is dialled; what is no path is for the exchange to refuse.
+    if let Ok(route) = route(&head.target) {
+        authorise(&policy, facts, route.action)?;
+    }
+    let head_timeout = plan.limits.head_timeout;
+    let (upstream, plan) = reach(worker, cx, facts, plan).await?;
+    cx.set_idle_timeout(plan.limits.idle_timeout);
+    Ok(Renewed {
+        upstream: Box::new(upstream),
+        terms: Terms {
+            policy,
+            head_timeout,
+        },
+        snapshot,
+    })
+}
+
+/// Holds the certificate of a client against whoever judges clients now.
+fn client(
+    chain: Option<Vec<CertificateDer<'static>>>,
+    clients: Option<&dyn ClientCertVerifier>,
+) -> Result<(), Failure> {
+    let Some(clients) = clients else {
+        return Ok(());
+    };
+    let verified = match chain.as_deref() {
+        Some([leaf, intermediates @ ..]) => clients
+            .verify_client_cert(leaf, intermediates, UnixTime::now())
+            .map(drop)
+            .map_err(|error| format!("the client's certificate is not accepted any more: {error}")),
+        Some([]) | None if clients.client_auth_mandatory() => {
+            Err("the connection was made without a client certificate".to_owned())
+        }
+        Some([]) | None => Ok(()),
+    };
+    verified.map_err(|why| refused(401, why))
+}
+
+/// The bytes of the client can only go on as they are.
+fn reconnect(facts: &Facts) -> Failure {
+    let rule = facts.rule.as_deref().unwrap_or_default();
+    let words = format!("rule {rule} carries this target in another way now; connect again");
+    refused(503, words)
+}
+
+fn refused(status: u16, why: String) -> Failure {
+    Failure::new(Reason::Denied, Side::Local, Phase::Exchange)
+        .status(status)
+        .detail(why)
+}
