@@ -36,7 +36,7 @@ pub use process::{AuthorityError, Options, run};
 pub(crate) use process::{Host, Prepared, Running};
 #[cfg(feature = "bench")]
 pub use rehearsal::Rehearsal;
-pub use report::{AuthorityCheckError, AuthorityReport, check};
+pub use report::{AuthorityReport, check};
 pub use roles::{Binding, Role};
 pub use x509::Signer;
 pub(crate) use x509::{GATEWAY_GROUP, GATEWAY_PREFIX, SIGNERS};

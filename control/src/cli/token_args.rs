@@ -424,7 +424,7 @@ Stages, each of which may be repeated if it was cut off:
   switch   sign with it; then restart or reload what signs. With --jwks, refuses while the key set
            that an API server publishes lacks the next key
   drop     trust the old key no more, once its last token has expired; then restart or reload again
-  undo     one step back
+  undo     one step back; a key that has signed stays trusted until it is switched to again or dropped
   status   say where the rotation stands
 
 Examples:

@@ -82,6 +82,11 @@ impl ClusterConfig {
         Self::parse(&document::read_file(file)?, file)
     }
 
+    /// Reads what can be read of a file.
+    pub(crate) fn partly(file: &Path) -> Result<document::Partly<Self>, ConfigErrors> {
+        document::parse_partly(file, KIND, |root, report| read(root, file, report))
+    }
+
     /// Validates the text of a file; `file` names it in errors and is the base of relative paths.
     ///
     /// # Errors

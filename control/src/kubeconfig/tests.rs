@@ -55,7 +55,7 @@ impl Site {
     /// Checks a text; gives `severity: message` of each flaw.
     fn check(&self, text: &str) -> Vec<String> {
         let path = self.write("config", text);
-        lines(&check(&path, &CheckOptions { now: now() }).flaws)
+        lines(&check(&path, &CheckOptions::at(now())).flaws)
     }
 }
 
@@ -149,7 +149,7 @@ fn document_that_is_no_kubeconfig_says_where() {
         );
         assert!(flaws.iter().any(|flaw| flaw.starts_with("error")), "{text}");
     }
-    let absent = check(&site.path("absent"), &CheckOptions { now: now() });
+    let absent = check(&site.path("absent"), &CheckOptions::at(now()));
     assert!(lines(&absent.flaws)[0].contains("cannot read the file"));
 }
 
@@ -418,7 +418,7 @@ fn file_that_others_may_read_says_so() {
     let site = Site::new();
     let path = site.write("config", &site.good().render());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    let checked = check(&path, &CheckOptions { now: now() });
+    let checked = check(&path, &CheckOptions::at(now()));
     assert_eq!(
         lines(&checked.flaws),
         ["error: may be read by others (mode 0640); set it to 0600"]
@@ -446,7 +446,7 @@ fn tree(dir: &Path) -> PathBuf {
     let options = InitOptions {
         apiserver: Vec::new(),
         server: None,
-        service_ip: crate::pki::DEFAULT_SERVICE_IP,
+        service_ips: vec![crate::pki::DEFAULT_SERVICE_IP],
         nodes: vec!["worker-1=10.0.0.7".parse().unwrap()],
         gateway: Vec::new(),
     };
@@ -490,9 +490,7 @@ fn create_from_a_tree_is_good_for_every_client() {
             };
             let text = create(&request).unwrap().render();
             let path = site.write("made", &text);
-            let options = CheckOptions {
-                now: std::time::SystemTime::now(),
-            };
+            let options = CheckOptions::at(std::time::SystemTime::now());
             assert_eq!(
                 lines(&check(&path, &options).flaws),
                 [] as [String; 0],
@@ -617,7 +615,7 @@ fn connect_verifies_what_the_server_shows() {
         site.write("ca.crt", &ca.certificate.pem());
         let cluster = format!("server: 'https://{address}', certificate-authority: ca.crt{change}");
         let path = site.write("config", &document(&cluster, "token: abc"));
-        let checked = check(&path, &CheckOptions { now: now() });
+        let checked = check(&path, &CheckOptions::at(now()));
         connect(&checked.target.unwrap()).map_err(|flaw| flaw.to_string())
     };
     assert_eq!(ask(&site.ca, ""), Ok(()));
