@@ -235,6 +235,8 @@ PARTS = {
         "cluster a list": "clusters:\n- {name: c, cluster: []}\n", "twice the list": "clusters: []\nclusters:\n- {name: c, cluster: {<cluster>}}\n",
         "unknown field": "clusters:\n- {name: c, colour: red, cluster: {<cluster>}}\n", "fields beside": "clusters:\n- {name: c, server: '@URL@', <authority>}\n",
         "block": "clusters:\n- cluster:\n    certificate-authority-data: @CA@\n    server: @URL@\n  name: c\n",
+        "base64 over lines": "clusters:\n- cluster:\n    certificate-authority-data: |\n      @CA lines@\n    server: @URL@\n  name: c\n",
+        "base64 over folded lines": "clusters:\n- cluster:\n    certificate-authority-data: >\n      @CA lines@\n    server: @URL@\n  name: c\n",
         "indented": "clusters:\n  - name: c\n    cluster:\n      server: @URL@\n      certificate-authority-data: @CA@\n",
         "name twice, same": "clusters:\n- {name: c, cluster: {<cluster>}}\n- {name: c, cluster: {<cluster>}}\n",
     },

@@ -67,7 +67,7 @@ egress:
   rules:
   - {name: k, cidrs: [10.0.0.0/8], action: terminate}
   - name: o
-    cidrs: [10.1.0.0/16]
+    cidrs: [11.1.0.0/16]
     action: originate
     upstream: {caFile: none.crt}
 egressCA: {certFile: e.crt, keyFile: e.key}
@@ -102,7 +102,10 @@ limits: {maxStreams: many}
         "line 16, column 24: ",
         "(egress.rules[1].upstream.caFile): does not exist",
     );
-    has("line 17, column 10: ", "egressCA");
+    has(
+        "line 17, column 11: ",
+        "(egressCA.certFile): does not exist",
+    );
     has(
         "line 19, column 11: ",
         "(kubelet.caFile): holds no CERTIFICATE block",
@@ -128,7 +131,7 @@ fn check_tells_the_mistakes_of_the_authority_beside_those_of_the_gateway() {
     let authority = "apiVersion: eyesplice.dev/v1alpha1
 kind: AuthorityConfig
 listen: {address: '127.0.0.1:0', tlsCertFile: s.crt, tlsPrivateKeyFile: s.key}
-store: {file: a.redb}
+store: {path: a.redb}
 authentication: {clientCAFile: c.crt}
 signers:
 - {signerName: kubernetes.io/kubelet-serving, certFile: x.crt, keyFile: x.key}
