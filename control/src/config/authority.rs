@@ -8,9 +8,11 @@ use super::tree::Node;
 use super::{ConfigErrors, Finding, bounds, document, process, value};
 use crate::authn::Settings;
 use crate::authority::{
-    Binding, BootstrapNodes, DnsUse, Gateways, ProbeSettings, Role, SIGNERS, Signer,
+    Binding, BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal, ProbeSettings, Role, SIGNERS,
+    Signer,
 };
 use crate::inventory::HostAddress;
+use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,19 +21,24 @@ use std::time::Duration;
 /// The kind of document.
 pub(super) const KIND: &str = "AuthorityConfig";
 
-const ROLES: [(&str, Role); 6] = [
+const ROLES: [(&str, Role); 8] = [
     ("admin", Role::Admin),
     ("approver", Role::Approver),
     ("signer", Role::Signer),
     ("requester", Role::Requester),
     ("viewer", Role::Viewer),
     ("reviewer", Role::Reviewer),
+    ("node-bootstrapper", Role::Bootstrapper),
+    ("gateway-bootstrapper", Role::GatewayBootstrapper),
 ];
 
 const BOOTSTRAP_NODES: [(&str, BootstrapNodes); 2] = [
     ("any", BootstrapNodes::Any),
     ("inventory", BootstrapNodes::Inventory),
 ];
+
+const ON_REFUSAL: [(&str, OnRefusal); 2] =
+    [("deny", OnRefusal::Deny), ("leave", OnRefusal::Leave)];
 
 const DNS: [(&str, DnsUse); 3] = [
     ("ignore", DnsUse::Ignore),
@@ -107,8 +114,18 @@ pub struct SignerSettings {
 pub struct ApprovalSettings {
     /// Which node has which address; without it, serving certificates wait for a person.
     pub inventory_file: Option<PathBuf>,
-    /// For which nodes a bootstrap token is good.
+    /// For which nodes a bootstrap token is good; those of the inventory if there is one.
     pub bootstrap_nodes: BootstrapNodes,
+    /// Which names nodes may have, where no inventory lists them.
+    pub node_names: Vec<NamePattern>,
+    /// Within which networks the addresses of Node objects count.
+    pub node_addresses: Vec<IpNet>,
+    /// For how long after it was added to the inventory a node may ask for its first certificate.
+    pub window: Option<Duration>,
+    /// How many more first certificates one requester may wait for than there are nodes.
+    pub max_pending: Option<usize>,
+    /// What becomes of a CSR that something is against.
+    pub on_refusal: OnRefusal,
     /// The gateways, and at which addresses each serves.
     pub gateways: Gateways,
     /// What DNS is asked for about kubelets' serving certificates.
@@ -124,6 +141,8 @@ pub struct AuthorityLimits {
     pub max_csrs: usize,
     /// Of one user.
     pub max_csrs_per_user: usize,
+    /// Of one bootstrap token, with the nodes that it brought and no inventory lists.
+    pub max_csrs_per_token: usize,
     /// New ones of one user in a minute.
     pub max_creates_per_minute: u32,
 }
@@ -135,6 +154,8 @@ impl Default for AuthorityLimits {
             max_csrs: 10_000,
             // A kubelet has two at a time; all nodes that join by one bootstrap token share a user.
             max_csrs_per_user: 1_000,
+            // Each node that it brings asks for a serving certificate, too.
+            max_csrs_per_token: 2_000,
             max_creates_per_minute: 300,
         }
     }
@@ -209,6 +230,13 @@ fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Auth
     let serving = signers
         .iter()
         .any(|each| each.signer == Signer::KubeletServing);
+    if !approval.node_addresses.is_empty() {
+        let problem = Problem::new(
+            "is about the addresses of Node objects, of which there are none without a cluster",
+            "list the nodes in approval.inventoryFile",
+        );
+        report.error("approval.nodeAddresses", root.at(), problem);
+    }
     if serving && approval.inventory_file.is_none() {
         let problem = Problem::new(
             "is missing: every kubelet-serving CSR waits for a person",
@@ -296,7 +324,16 @@ fn read_roles(root: &mut Section<'_>, report: &mut Report) -> Vec<Binding> {
         let role = |node: &Node| value::word(node, &ROLES);
         let role = section.required("role", "approver", role, report);
         let signers = section.list("signers", bounds::RULE_ENTRIES, value::text, report);
-        let unbound = matches!(role, Some(Role::Admin | Role::Viewer | Role::Reviewer));
+        let unbound = matches!(
+            role,
+            Some(
+                Role::Admin
+                    | Role::Viewer
+                    | Role::Reviewer
+                    | Role::Bootstrapper
+                    | Role::GatewayBootstrapper
+            )
+        );
         if unbound && section.has("signers") {
             let problem = Problem::new(
                 "has no effect: this role is for all signers",
@@ -385,12 +422,39 @@ pub(super) fn read_approval(
     let file = |node: &Node| value::path(node, base);
     let inventory_file = section.optional("inventoryFile", file, report);
     let nodes = |node: &Node| value::word(node, &BOOTSTRAP_NODES);
-    let bootstrap_nodes = section
-        .optional("bootstrapNodes", nodes, report)
-        .unwrap_or_default();
-    if bootstrap_nodes == BootstrapNodes::Inventory && !section.has("inventoryFile") {
+    let bootstrap_nodes = section.optional("bootstrapNodes", nodes, report);
+    if bootstrap_nodes == Some(BootstrapNodes::Inventory) && !section.has("inventoryFile") {
         section.missing("inventoryFile", "inventory.yaml", report);
     }
+    let bootstrap_nodes = bootstrap_nodes.unwrap_or(if section.has("inventoryFile") {
+        BootstrapNodes::Inventory
+    } else {
+        BootstrapNodes::Any
+    });
+    let node_names = section.list("nodeNames", bounds::RULE_ENTRIES, pattern, report);
+    let node_addresses =
+        section.list("nodeAddresses", bounds::RULE_ENTRIES, value::cidr, report);
+    for (field, given) in [
+        ("nodeNames", bootstrap_nodes == BootstrapNodes::Inventory && !node_names.is_empty()),
+        ("nodeAddresses", section.has("inventoryFile") && !node_addresses.is_empty()),
+    ] {
+        if given {
+            let problem = Problem::new(
+                "does not go with an inventory file, which lists every node with its addresses",
+                "leave it out, or `inventoryFile`",
+            );
+            report.error(&section.path_of(field), section.place_of(field), problem);
+        }
+    }
+    let window = |node: &Node| value::duration(node, &bounds::JOIN_WINDOW);
+    let window = section.optional("window", window, report);
+    if window.is_some() && !section.has("inventoryFile") {
+        section.missing("inventoryFile", "inventory.yaml", report);
+    }
+    let most = |node: &Node| value::integer::<usize>(node, &bounds::CSRS);
+    let max_pending = section.optional("maxPending", most, report);
+    let refusal = |node: &Node| value::word(node, &ON_REFUSAL);
+    let on_refusal = section.optional("onRefusal", refusal, report);
     let gateways = read_gateways(&mut section, report);
     let dns = read_dns(&mut section, report);
     let probe = read_probe(&mut section, report);
@@ -398,10 +462,21 @@ pub(super) fn read_approval(
     ApprovalSettings {
         inventory_file,
         bootstrap_nodes,
+        node_names,
+        node_addresses,
+        window,
+        max_pending,
+        on_refusal: on_refusal.unwrap_or_default(),
         gateways,
         dns,
         probe,
     }
+}
+
+fn pattern(node: &Node) -> Result<NamePattern, Problem> {
+    let text = value::text(node)?;
+    NamePattern::new(&text)
+        .map_err(|what| Problem::new(format!("{text:?} {what}"), "write it like \"worker-*\""))
 }
 
 fn read_dns(section: &mut Section<'_>, report: &mut Report) -> DnsUse {
@@ -467,6 +542,7 @@ fn read_limits(root: &mut Section<'_>, report: &mut Report) -> AuthorityLimits {
     let count = |node: &Node| value::integer::<usize>(node, &bounds::CSRS);
     let max_csrs = section.optional("maxCSRs", count, report);
     let per_user = section.optional("maxCSRsPerUser", count, report);
+    let per_token = section.optional("maxCSRsPerToken", count, report);
     let rate = |node: &Node| value::integer::<u32>(node, &bounds::CSRS);
     let rate = section.optional("maxCreatesPerMinute", rate, report);
     section.finish(report);
@@ -474,6 +550,9 @@ fn read_limits(root: &mut Section<'_>, report: &mut Report) -> AuthorityLimits {
     AuthorityLimits {
         max_csrs,
         max_csrs_per_user: per_user.unwrap_or(default.max_csrs_per_user.min(max_csrs)),
+        // One of two tokens leaves the other its part.
+        max_csrs_per_token: per_token
+            .unwrap_or(default.max_csrs_per_token.min((max_csrs / 2).max(1))),
         max_creates_per_minute: rate.unwrap_or(default.max_creates_per_minute),
     }
 }
@@ -504,7 +583,7 @@ approval: {inventoryFile: inventory.yaml}
         assert_eq!(config.limits, AuthorityLimits::default());
         assert_eq!(config.store, Path::new("/etc/e/a.redb"));
         assert_eq!(config.signers[0].duration, Duration::from_secs(86_400));
-        assert_eq!(config.approval.bootstrap_nodes, BootstrapNodes::Any);
+        assert_eq!(config.approval.bootstrap_nodes, BootstrapNodes::Inventory);
         let files = config.files();
         for file in [
             "authority.yaml",
@@ -526,7 +605,7 @@ approval: {inventoryFile: inventory.yaml}
         let LoadedAuthority { config, warnings } = parse(text).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         assert_eq!(config.signers.len(), 6);
-        assert_eq!(config.roles.len(), 2);
+        assert_eq!(config.roles.len(), 3);
         let tokens = &config.authentication.tokens;
         assert!(tokens.bootstrap_token_dir.is_some() && tokens.service_accounts.is_some());
     }
@@ -597,6 +676,52 @@ colour: red
         let alone = GOOD.replace("inventoryFile: inventory.yaml", "dns: allow");
         let errors = parse(&alone).unwrap_err().to_string();
         assert!(errors.contains("approval.inventoryFile"), "{errors}");
+    }
+
+    #[test]
+    fn parse_who_may_join() {
+        let with = |fields: &str| {
+            let listed = "inventoryFile: inventory.yaml";
+            parse(&GOOD.replace(listed, &format!("{listed}, {fields}")))
+        };
+        let any = with("bootstrapNodes: any, nodeNames: [\"w-*\"]").unwrap().config.approval;
+        assert_eq!(any.bootstrap_nodes, BootstrapNodes::Any);
+        assert_eq!(any.node_names, [NamePattern::new("w-*").unwrap()]);
+        let set = with("window: 2h, maxPending: 5, onRefusal: leave").unwrap().config.approval;
+        assert_eq!(set.window, Some(Duration::from_secs(7200)));
+        assert_eq!((set.max_pending, set.on_refusal), (Some(5), OnRefusal::Leave));
+        let plain = parse(GOOD).unwrap().config.approval;
+        assert_eq!((plain.window, plain.max_pending), (None, None));
+        assert_eq!(plain.on_refusal, OnRefusal::Deny);
+        let without = parse(&GOOD.replace("approval: {inventoryFile: inventory.yaml}\n", ""));
+        let without = without.unwrap().config.approval;
+        assert_eq!(without.bootstrap_nodes, BootstrapNodes::Any);
+        for (fields, words) in [
+            ("nodeNames: [\"w-*\"]", "approval.nodeNames"),
+            ("bootstrapNodes: any, nodeNames: [W]", "small letters"),
+            ("nodeAddresses: [10.0.0.0/8]", "approval.nodeAddresses"),
+            ("window: 1s", "approval.window"),
+            ("maxPending: 0", "approval.maxPending"),
+            ("onRefusal: drop", "approval.onRefusal"),
+        ] {
+            let told = with(fields).unwrap_err().to_string();
+            assert!(told.contains(words), "{words}: {told}");
+        }
+        let alone = GOOD.replace("inventoryFile: inventory.yaml", "window: 2h");
+        let told = parse(&alone).unwrap_err().to_string();
+        assert!(told.contains("approval.inventoryFile"), "{told}");
+        let limits = GOOD.to_owned() + "limits: {maxCSRs: 100}\n";
+        let limits = parse(&limits).unwrap().config.limits;
+        assert_eq!((limits.max_csrs_per_user, limits.max_csrs_per_token), (100, 50));
+    }
+
+    #[test]
+    fn parse_roles_of_bootstrappers() {
+        let roles = "roles:\n- {group: \"system:bootstrappers:rack-7\", role: node-bootstrapper}\n\
+                     - {group: \"system:bootstrappers:gw\", role: gateway-bootstrapper}\n";
+        let config = parse(&(GOOD.to_owned() + roles)).unwrap().config;
+        let read: Vec<Role> = config.roles.iter().map(|binding| binding.role).collect();
+        assert_eq!(read, [Role::Bootstrapper, Role::GatewayBootstrapper]);
     }
 
     #[test]

@@ -13,8 +13,10 @@ mod query;
 mod respond;
 mod route;
 mod selector;
+mod strict;
 mod table;
 mod watch;
+mod whoami;
 
 pub(super) use connection::{Server, serve};
 

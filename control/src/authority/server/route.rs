@@ -9,6 +9,8 @@ use super::object::{self as handlers, Part};
 use super::openapi;
 use super::query::{self, Query};
 use super::respond;
+use super::strict::{self, Operation};
+use super::whoami;
 use crate::authn::{AuthnError, UserInfo};
 use crate::authority::error::ApiError;
 use crate::authority::limits;
@@ -34,7 +36,7 @@ pub(super) struct Call {
 /// What a path is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Target {
-    Health,
+    Health(Probe),
     Version,
     /// Whom to trust, for those who know a pin of it.
     ClusterInfo,
@@ -44,6 +46,8 @@ enum Target {
     TokenReview,
     /// What may its asker do?
     Access(Question),
+    /// Who is its asker, in this version?
+    WhoAmI(&'static str),
     /// Issuer and keys of service-account tokens.
     Issuer,
     /// `kubectl describe` asks for them; there are none.
@@ -53,17 +57,24 @@ enum Target {
 }
 
 impl Target {
+    /// Upstream takes every path with a slash at its end, too.
     fn of(path: &str) -> Result<Self, ApiError> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        if let Some(probe) = Probe::of(path) {
+            return Ok(Self::Health(probe));
+        }
         Ok(match path {
-            "/healthz" | "/livez" | "/readyz" => Self::Health,
             "/version" => Self::Version,
             "/api/v1/namespaces/kube-public/configmaps/cluster-info" => Self::ClusterInfo,
             "/api/v1/events" => Self::Events,
-            review::PATH => Self::TokenReview,
+            path if review::is_path(path) => Self::TokenReview,
             DISCOVERY_PATH | JWKS_PATH => Self::Issuer,
             _ => {
                 if let Some(question) = Question::of(path) {
                     return Ok(Self::Access(question));
+                }
+                if let Some(version) = whoami::version_of(path) {
+                    return Ok(Self::WhoAmI(version));
                 }
                 if let Some(document) = discovery::Document::of(path) {
                     return Ok(Self::Discovery(document));
@@ -98,7 +109,37 @@ impl Target {
     }
 
     fn is_public(&self) -> bool {
-        matches!(self, Self::Health | Self::Version | Self::ClusterInfo)
+        matches!(self, Self::Health(_) | Self::Version | Self::ClusterInfo)
+    }
+}
+
+/// What is asked of a process's health; it answers, so it is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Probe {
+    /// By its path.
+    name: &'static str,
+    /// One check alone.
+    ping: bool,
+}
+
+impl Probe {
+    fn of(path: &str) -> Option<Self> {
+        let path = path.strip_prefix('/')?;
+        let (name, check) = path.split_once('/').unwrap_or((path, ""));
+        let name = ["healthz", "livez", "readyz"]
+            .into_iter()
+            .find(|known| *known == name)?;
+        let ping = check == "ping";
+        (ping || check.is_empty()).then_some(Self { name, ping })
+    }
+
+    /// What `kubectl get --raw /livez?verbose` prints.
+    fn text(self, query: &str) -> String {
+        let mut keys = query.split('&').map(|pair| pair.split('=').next());
+        if self.ping || !keys.any(|key| key == Some("verbose")) {
+            return "ok".to_owned();
+        }
+        format!("[+]ping ok\n{} check passed\n", self.name)
     }
 }
 
@@ -121,6 +162,23 @@ fn verb(method: &Method, target: Option<&Target>, query: &str) -> &'static str {
         Method::PATCH => "patch",
         Method::DELETE => "delete",
         _ => "other",
+    }
+}
+
+/// What a request does to CSRs, as far as its parameters are concerned.
+fn operation(target: &Target, method: &Method, query: &str) -> Option<Operation> {
+    match (target, verb(method, Some(target), query)) {
+        (Target::Collection | Target::Object(..), verb) => match verb {
+            "get" => Some(Operation::Get),
+            "list" => Some(Operation::List),
+            "watch" => Some(Operation::Watch),
+            "create" | "update" | "patch" => Some(Operation::Write),
+            "delete" => Some(Operation::Delete),
+            _ => None,
+        },
+        (Target::Access(_) | Target::TokenReview | Target::WhoAmI(_), "create") => Some(Operation::Write),
+        (Target::Events, "read") => Some(Operation::List),
+        _ => None,
     }
 }
 
@@ -178,6 +236,7 @@ async fn handle(
     let method = head.method;
     let reads = matches!(method, Method::GET | Method::HEAD);
     if target.is_public() {
+        strict::headers(&method, &head.headers)?;
         return match (reads, target) {
             (false, _) => Err(ApiError::method()),
             (true, Target::ClusterInfo) => {
@@ -190,22 +249,39 @@ async fn handle(
                 ))
             }
             (true, Target::Version) => Ok(respond::json(StatusCode::OK, &discovery::version())),
-            (true, _) => Ok(respond::text(StatusCode::OK, "ok")),
+            (true, Target::Health(probe)) => {
+                let text = probe.text(head.uri.query().unwrap_or_default());
+                Ok(respond::text(StatusCode::OK, text))
+            }
+            (true, _) => Err(ApiError::no_such_path()),
         };
     }
     let uri = head.uri;
     let user = authenticate(&call, &head.headers).await?;
     *who = Some(user.clone());
+    strict::headers(&method, &head.headers)?;
+    let query = uri.query().unwrap_or_default();
+    if let Some(operation) = operation(&target, &method, query) {
+        strict::parameters(operation, query)?;
+    }
     let asked = Asked {
         material: call.server.material.load_full(),
         server: call.server,
         user,
-        query: Query::parse(uri.query().unwrap_or_default())?,
+        query: Query::parse(query)?,
         headers: head.headers,
+    };
+    // Its answer goes without its body; a watch is nothing else.
+    let method = match method {
+        Method::HEAD if !asked.query.watch => Method::GET,
+        other => other,
     };
     match (target, method) {
         (Target::Discovery(document), Method::GET) => Ok(discovery::answer(document)),
         (Target::OpenApi(document), Method::GET) => openapi::answer(document, &asked.headers),
+        (Target::Events, Method::GET) if asked.query.watch => Err(ApiError::bad_request(
+            "watch: there are no events here, and there will be none",
+        )),
         (Target::Events, Method::GET) => Ok(respond::json(StatusCode::OK, &discovery::no_events())),
         (Target::TokenReview, method) => {
             let review = asked.material.roles.may_review(&asked.user);
@@ -223,6 +299,10 @@ async fn handle(
         (Target::Access(question), Method::POST) => {
             let body = body::read(body).await?;
             access::answer(&asked, question, &body)
+        }
+        (Target::WhoAmI(version), Method::POST) => {
+            let body = body::read(body).await?;
+            whoami::answer(&asked, version, &body)
         }
         (Target::Issuer, method) => {
             let discovery = asked.server.authenticator.discovery();
@@ -325,10 +405,20 @@ mod tests {
             at("/a/status"),
             Ok(Target::Object("a".to_owned(), Part::Status))
         );
-        for rest in ["x", "/a/b", "/a/status/", "/a/approval/b"] {
+        assert_eq!(at("/"), Ok(Target::Collection));
+        assert_eq!(
+            at("/a/status/"),
+            Ok(Target::Object("a".to_owned(), Part::Status))
+        );
+        for rest in ["x", "/a/b", "/a/status//", "/a/approval/b"] {
             assert_eq!(at(rest), Err(404), "{rest}");
         }
-        assert_eq!(Target::of("/version").ok(), Some(Target::Version));
+        for path in ["/version", "/version/"] {
+            assert_eq!(Target::of(path).ok(), Some(Target::Version));
+        }
+        for path in ["/livez", "/readyz/", "/healthz/ping"] {
+            assert!(matches!(Target::of(path), Ok(Target::Health(_))), "{path}");
+        }
         assert_eq!(Target::of(review::PATH).ok(), Some(Target::TokenReview));
         let base = "/apis/authorization.k8s.io/v1";
         let rules = Target::of(&format!("{base}/selfsubjectrulesreviews"));
@@ -342,13 +432,21 @@ mod tests {
                 let target = Target::of(&format!("/apis/{group}{rest}"));
                 assert!(matches!(target, Ok(Target::Discovery(_))), "{group}{rest}");
             }
-            assert!(Target::of(&format!("/apis/{group}/v1beta1")).is_err());
+            let beta = Target::of(&format!("/apis/{group}/v1beta1"));
+            assert_eq!(beta.is_ok(), group == whoami::GROUP, "{group}");
+            assert!(Target::of(&format!("/apis/{group}/v1alpha1")).is_err());
+        }
+        for version in ["v1", "v1beta1"] {
+            let at = |rest| Target::of(&format!("/apis/authentication.k8s.io/{version}/{rest}"));
+            assert_eq!(at("tokenreviews").ok(), Some(Target::TokenReview));
+            assert_eq!(at("selfsubjectreviews").ok(), Some(Target::WhoAmI(version)));
+            assert!(at("other").is_err());
         }
         assert!(Target::of(&format!("{base}/subjectaccessreviews")).is_err());
         for path in [DISCOVERY_PATH, JWKS_PATH] {
             assert_eq!(Target::of(path).ok(), Some(Target::Issuer));
         }
-        for path in ["/", "/apis/apps/v1", "/api/v1/nodes", "//healthz", ""] {
+        for path in ["/", "/apis/apps/v1", "/api/v1/nodes", "//healthz", "/livez/other", ""] {
             assert!(Target::of(path).is_err(), "{path}");
         }
     }

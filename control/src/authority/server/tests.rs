@@ -2,6 +2,7 @@
 
 mod access;
 mod disk;
+mod strict;
 mod tokens;
 
 use super::super::controller::Controller;
@@ -478,7 +479,7 @@ async fn flood_of_one_user_stops_at_its_limit_and_others_go_on() {
     let bench = Bench::new().await;
     let flooder = bench
         .site
-        .user("system:bootstrap:aaaaaa", vec!["system:bootstrappers"]);
+        .user("system:bootstrap:aaaaaa", vec!["system:bootstrappers:kubeadm:default-node-token"]);
     let pem = kubelet_client("w").pem();
     let mut codes = Vec::new();
     for index in 0..105 {
