@@ -10,25 +10,24 @@ use super::held::Held;
 use super::limits;
 use super::material::AuthorityMaterial;
 use super::object::{APPROVED, CertificateSigningRequest, Condition, DENIED, FAILED, Timestamp};
+use super::pending::{Pending, label};
+use super::say;
 use super::sign::{SignError, sign};
-use super::standing::{Standing, say_braked};
+use super::standing::Standing;
 use super::store::{Change, Object, Store, StoreError};
 use super::x509::{CertificateRequest, Signer};
 use crate::cli::chain;
 use crate::inventory::Inventory;
-use crate::metrics::{Metrics, Row};
+use crate::metrics::Metrics;
 use crate::resolve::{Lookup, SystemLookup};
 use crate::token::bootstrap::Bound;
 use arc_swap::ArcSwap;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 use time::OffsetDateTime;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
-
-/// The label of signers that are not ours.
-const OTHER: &str = "other";
 
 /// Approves, signs and cleans.
 #[derive(Debug)]
@@ -219,13 +218,13 @@ impl Controller {
         let (kind, word, reason, message) = match decision {
             Decision::Approve { reason, message } => (APPROVED, "approved", reason, message),
             Decision::Deny { message, .. } if approval.on_refusal == OnRefusal::Leave => {
-                say_refused(&object.metadata.name, &object.spec.username, &message);
+                say::refused(&object.metadata.name, &object.spec.username, &message);
                 self.memory.left.insert(uid.clone(), Left::Refused);
                 return self.leave(object, Left::Refused, turn);
             }
             Decision::Deny { reason, message } => (DENIED, "denied", reason, message),
             Decision::Leave(left) => {
-                say_left(object, left);
+                say::left(object, left);
                 if !left.is_check() {
                     self.memory.left.insert(uid.clone(), left);
                 }
@@ -248,7 +247,7 @@ impl Controller {
                 turn.standing.grants(object);
             }
             self.metrics.authority.decision(label(object), word);
-            log_decision(object, word, &condition);
+            say::decided(object, word, &condition);
         }
         Ok(())
     }
@@ -276,7 +275,7 @@ impl Controller {
             return None;
         }
         if self.memory.braked.insert(object.spec.username.clone()) {
-            say_braked(object, most);
+            say::braked(object, most);
         }
         Some(Left::Brake)
     }
@@ -413,94 +412,6 @@ pub(super) fn is_first(object: &CertificateSigningRequest, request: &Certificate
     let signer = Signer::by_name(&object.spec.signer_name);
     matches!(signer, Some(Signer::KubeletClient | Signer::GatewayClient))
         && request.common_names() != [object.spec.username.as_str()]
-}
-
-fn say_left(object: &Object, left: Left) {
-    let (csr, user) = (&object.metadata.name, &object.spec.username);
-    match left {
-        Left::UnknownNode => tracing::warn!(
-            csr,
-            user,
-            "CSR waits: the inventory does not know its node; add it to approval.inventoryFile, or \
-             decide with kubectl certificate approve|deny"
-        ),
-        Left::UnknownGateway => tracing::warn!(
-            csr,
-            user,
-            "CSR waits: its gateway is not known; add it to approval.gateways, or decide with kubectl \
-             certificate approve|deny"
-        ),
-        // A check tells of itself.
-        _ => {}
-    }
-}
-
-/// Says what is against a CSR that is left to people nevertheless.
-pub(super) fn say_refused(csr: &str, user: &str, why: &str) {
-    tracing::warn!(
-        csr,
-        user,
-        why,
-        "CSR waits: something is against it (approval.onRefusal: leave); decide with kubectl \
-         certificate approve|deny"
-    );
-}
-
-fn label(object: &CertificateSigningRequest) -> &'static str {
-    Signer::by_name(&object.spec.signer_name).map_or(OTHER, Signer::name)
-}
-
-fn log_decision(object: &Object, word: &str, condition: &Condition) {
-    let (csr, signer) = (&object.metadata.name, &object.spec.signer_name);
-    let (user, why) = (&object.spec.username, &condition.message);
-    if condition.reason == "InsecureAutoApproved" {
-        tracing::warn!(
-            csr,
-            signer,
-            user,
-            why,
-            "CSR approved without any check of its requester"
-        );
-    } else {
-        tracing::info!(csr, signer, user, why, decision = word, "CSR decided");
-    }
-}
-
-/// What nobody decided about, for metrics.
-#[derive(Debug, Default)]
-pub(super) struct Pending(BTreeMap<(&'static str, Left), (i64, i64)>);
-
-impl Pending {
-    pub(super) fn add(
-        &mut self,
-        object: &CertificateSigningRequest,
-        left: Left,
-        now: OffsetDateTime,
-    ) {
-        let created = object.metadata.creation_timestamp;
-        let age = created.map_or(0, |created| (now - created.time()).whole_seconds().max(0));
-        let (count, oldest) = self.0.entry((label(object), left)).or_default();
-        *count += 1;
-        *oldest = age.max(*oldest);
-    }
-
-    pub(super) fn show(self, metrics: &Metrics) {
-        let rows = |value: fn(&(i64, i64)) -> i64| {
-            let row = |((signer, left), values): (&(&'static str, Left), &(i64, i64))| Row {
-                labels: vec![
-                    ("signer", (*signer).to_owned()),
-                    ("reason", left.as_str().to_owned()),
-                ],
-                value: value(values),
-            };
-            self.0.iter().map(row).collect()
-        };
-        metrics.authority.pending.replace(rows(|(count, _)| *count));
-        metrics
-            .authority
-            .pending_age
-            .replace(rows(|(_, oldest)| *oldest));
-    }
 }
 
 #[cfg(test)]

@@ -17,12 +17,14 @@ mod held;
 mod limits;
 mod material;
 mod object;
+mod pending;
 mod process;
 #[cfg(feature = "bench")]
 mod rehearsal;
 mod report;
 mod roles;
 mod rules;
+mod say;
 mod server;
 mod share;
 mod sign;

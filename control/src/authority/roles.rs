@@ -140,6 +140,8 @@ impl Roles {
             ));
         }
         let bound = Bound::of_extra(&user.extra);
+        // It says more than that another role of the user is for another signer.
+        let mut refused = None;
         for binding in self.of(user) {
             match binding.role {
                 Role::Admin => return Ok(()),
@@ -147,7 +149,7 @@ impl Roles {
                 Role::Bootstrapper if signer == Signer::KubeletClient.name() => {
                     match of_bound(&bound, &bound.nodes, NODE_PREFIX, request) {
                         Ok(()) => return Ok(()),
-                        Err(refusal) => why = refusal,
+                        Err(refusal) => refused = Some(refusal),
                     }
                 }
                 Role::Bootstrapper => {
@@ -160,7 +162,7 @@ impl Roles {
                 Role::GatewayBootstrapper if signer == Signer::GatewayClient.name() => {
                     match of_bound(&bound, &bound.gateways, GATEWAY_PREFIX, request) {
                         Ok(()) => return Ok(()),
-                        Err(refusal) => why = refusal,
+                        Err(refusal) => refused = Some(refusal),
                     }
                 }
                 Role::GatewayBootstrapper => {
@@ -182,7 +184,7 @@ impl Roles {
                 }
             }
         }
-        Err(why)
+        Err(refused.unwrap_or(why))
     }
 
     /// Says whether `user` may approve and deny for a signer.

@@ -155,7 +155,11 @@ impl Asker {
         let reserve = (limits.max_csrs / limits::RESERVE).max(1);
         // An authority for one CSR has no room to keep free.
         let open = (limits.max_csrs - reserve).max(1);
-        let own = || view.objects.values().filter(|o| o.spec.username == self.user);
+        let own = || {
+            view.objects
+                .values()
+                .filter(|o| o.spec.username == self.user)
+        };
         match self.right {
             Right::Admin => limits.max_csrs,
             Right::Known if own().count() < limits::RESERVED_EACH => limits.max_csrs,

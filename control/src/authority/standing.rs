@@ -2,7 +2,6 @@
 //!
 //! It is found out when the first of them is looked at: most turns have none.
 
-use super::approve::Left;
 use super::held::{Held, Holders, unsigned_until};
 use super::object::CertificateSigningRequest;
 use super::roles::Roles;
@@ -79,20 +78,6 @@ pub(super) fn is_first_of_node(object: &CertificateSigningRequest, roles: &Roles
     spec.signer_name == Signer::KubeletClient.name()
         && !spec.username.starts_with(NODE_PREFIX)
         && roles.bootstraps_nodes(&spec.groups)
-}
-
-/// Says aloud that a requester is braked.
-pub(super) fn say_braked(object: &CertificateSigningRequest, most: usize) {
-    tracing::warn!(
-        csr = object.metadata.name,
-        user = object.spec.username,
-        most,
-        reason = Left::Brake.as_str(),
-        "nothing more is approved for this requester: it waits for more first certificates of nodes \
-         than there are nodes and approval.maxPending; look at its CSRs, delete those that nobody \
-         needs and the bootstrap token if it is in wrong hands, or decide with kubectl certificate \
-         approve|deny"
-    );
 }
 
 fn grant(object: &CertificateSigningRequest) -> Option<(String, Arc<Held>)> {

@@ -30,8 +30,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::path::Path;
 use std::sync::Arc;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 const SHAPE: Shape = Shape {
     kind: "NodeInventory",
@@ -174,12 +174,16 @@ struct Reader {
 impl Reader {
     fn add(&mut self, text: Option<&Located>, path: &str, node: &Arc<str>) {
         let Some(text) = text else { return };
-        match OffsetDateTime::parse(&text.value, &Rfc3339) {
-            Ok(at) => {
+        let read = OffsetDateTime::parse(&text.value, &Rfc3339).ok();
+        match read.and_then(|at| at.checked_to_offset(UtcOffset::UTC)) {
+            Some(at) => {
                 self.added.insert(Arc::clone(node), at);
             }
-            Err(_) => {
-                let what = format!("{:?} is no time; write it like 2026-11-30T10:00:00Z", text.value);
+            None => {
+                let what = format!(
+                    "{:?} is no time; write it like 2026-11-30T10:00:00Z",
+                    text.value
+                );
                 let line = text.referenced.line();
                 self.problems.add(line, format!("{path}.added"), what);
             }

@@ -142,7 +142,10 @@ pub(super) fn weigh(
         }
         (Some(held), None) => match added {
             Some(added) if added > held.issued.time() => {
-                format!("a machine that was added to the inventory at {}", instant(added))
+                format!(
+                    "a machine that was added to the inventory at {}",
+                    instant(added)
+                )
             }
             _ => return Err(deny(taken(kind, name, held))),
         },

@@ -44,7 +44,9 @@ pub(super) fn client(
         return approve("the gateway renews its own client certificate".to_owned());
     }
     match first::weigh(Kind::Gateway, name, request, policy) {
-        Ok(seen) => approve(format!("first client certificate of gateway {name}, {seen}")),
+        Ok(seen) => approve(format!(
+            "first client certificate of gateway {name}, {seen}"
+        )),
         Err(against) => against,
     }
 }

@@ -4,9 +4,9 @@
 
 use super::super::approve::Left;
 use super::super::checks::Checker;
-use super::super::controller::Pending;
 use super::super::object::{APPROVED, DENIED, FAILED};
-use super::super::standing::say_braked;
+use super::super::pending::Pending;
+use super::super::say;
 use super::super::x509::Signer;
 use super::fair;
 use super::foreign::is_ours;
@@ -233,7 +233,7 @@ impl Controller {
                 && self.memory.braked.insert(user.to_owned())
                 && let Ok(object) = read(object)
             {
-                say_braked(&object, most);
+                say::braked(&object, most);
             }
         }
         self.memory.braked = over;

@@ -66,7 +66,10 @@ mod tests {
     fn names(picked: &[Arc<ApiCsr>]) -> Vec<&str> {
         let name = |object: &Arc<ApiCsr>| object.metadata.name.clone().unwrap();
         let names: Vec<String> = picked.iter().map(name).collect();
-        names.into_iter().map(|n| &*Box::leak(n.into_boxed_str())).collect()
+        names
+            .into_iter()
+            .map(|n| &*Box::leak(n.into_boxed_str()))
+            .collect()
     }
 
     #[test]

@@ -51,7 +51,9 @@ impl Standing {
             let entry = self.read.entry(uid(object).to_owned());
             let entry = entry.or_insert_with(|| signed(object, pem));
             if let Some((name, held)) = entry {
-                let newest = holders.entry(name.clone()).or_insert_with(|| Arc::clone(held));
+                let newest = holders
+                    .entry(name.clone())
+                    .or_insert_with(|| Arc::clone(held));
                 if newest.not_after < held.not_after {
                     *newest = Arc::clone(held);
                 }
@@ -66,14 +68,18 @@ impl Standing {
 
     /// Another replica, or a person, has approved it.
     fn approved(&self, object: &ApiCsr, signer: Signer) {
-        if lock(&self.claims).values().any(|(claimant, _)| claimant == uid(object)) {
+        if lock(&self.claims)
+            .values()
+            .any(|(claimant, _)| claimant == uid(object))
+        {
             return;
         }
         let Ok(csr) = read(object) else { return };
         let Ok(request) = CertificateRequest::read(&csr.spec.request.0) else {
             return;
         };
-        if let Some((name, held)) = claim(&csr.metadata.name, &csr.spec.username, signer, &request) {
+        if let Some((name, held)) = claim(&csr.metadata.name, &csr.spec.username, signer, &request)
+        {
             lock(&self.claims)
                 .entry(name)
                 .or_insert_with(|| (uid(object).to_owned(), Arc::new(held)));
@@ -123,14 +129,22 @@ fn claim(
 ) -> Option<(String, Held)> {
     let now = time::OffsetDateTime::now_utc();
     // Its end is not known before it is signed.
-    Held::of(signer, request, csr, user, now, super::super::held::unsigned_until())
+    Held::of(
+        signer,
+        request,
+        csr,
+        user,
+        now,
+        super::super::held::unsigned_until(),
+    )
 }
 
 fn signed(object: &ApiCsr, pem: &[u8]) -> Option<(String, Arc<Held>)> {
     let leaf = CertificateDer::pem_slice_iter(pem).next()?.ok()?;
     let facts = CertificateFacts::read(&leaf).ok()?;
     let issued = object.metadata.creation_timestamp.as_ref();
-    let issued = issued.and_then(|at| time::OffsetDateTime::from_unix_timestamp(at.0.as_second()).ok());
+    let issued =
+        issued.and_then(|at| time::OffsetDateTime::from_unix_timestamp(at.0.as_second()).ok());
     let held = Held {
         issued: super::super::object::Timestamp::new(issued.unwrap_or(facts.not_before)),
         not_after: super::super::object::Timestamp::new(facts.not_after),

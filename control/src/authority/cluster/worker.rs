@@ -6,11 +6,12 @@
 
 use super::super::approve::{Decision, First, Left, OnRefusal, Policy, decide};
 use super::super::checks::{Checker, Subject};
-use super::super::controller::{is_first, say_refused};
+use super::super::controller::is_first;
 use super::super::held::{Held, unsigned_until};
 use super::super::object::{
     APPROVED, CertificateSigningRequest, Condition, DENIED, FAILED, Timestamp,
 };
+use super::super::say;
 use super::super::sign::{SignError, sign};
 use super::super::store::Change;
 use super::super::x509::{CertificateRequest, NODE_PREFIX, Signer};
@@ -202,7 +203,7 @@ impl Worker {
         let (kind, word, reason, message) = match decision {
             Decision::Approve { reason, message } => (APPROVED, "approved", reason, message),
             Decision::Deny { message, .. } if self.leaves_refused() => {
-                say_refused(name(object), &csr.spec.username, &message);
+                say::refused(name(object), &csr.spec.username, &message);
                 return Ok(Step::Left(Left::Refused));
             }
             Decision::Deny { reason, message } => (DENIED, "denied", reason, message),

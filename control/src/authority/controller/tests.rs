@@ -248,7 +248,13 @@ fn old_requests_are_removed() {
 
 fn first(name: &str, token: &str, node: &str) -> CertificateSigningRequest {
     let user = format!("system:bootstrap:{token}");
-    csr(name, Signer::KubeletClient, &user, BOOT.1, kubelet_client(node))
+    csr(
+        name,
+        Signer::KubeletClient,
+        &user,
+        BOOT.1,
+        kubelet_client(node),
+    )
 }
 
 fn told(object: &Object) -> &str {
@@ -268,20 +274,36 @@ fn name_that_is_taken_is_denied_while_its_certificate_lasts() {
     let signed = bench.get("a");
     assert!(!signed.status.certificate.is_empty());
     // Nothing is left of the CSR, and the process was started anew.
-    bench.store.update("a", |_| Ok::<_, StoreError>(Change::Delete)).unwrap();
+    bench
+        .store
+        .update("a", |_| Ok::<_, StoreError>(Change::Delete))
+        .unwrap();
     let held = bench.store.holder("system:node:w").unwrap();
     assert_eq!(held.brought_by, BOOT.0);
     bench.add(first("c", "other1", "w"));
     bench.turn();
     assert!(told(&bench.get("c")).contains("(CSR a)"));
     // The node renews by itself, and is still known by who brought it.
-    bench.add(csr("d", Signer::KubeletClient, NODE.0, NODE.1, kubelet_client("w")));
+    bench.add(csr(
+        "d",
+        Signer::KubeletClient,
+        NODE.0,
+        NODE.1,
+        kubelet_client("w"),
+    ));
     bench.turn();
     bench.turn();
     let renewed = bench.store.holder("system:node:w").unwrap();
-    assert_eq!((renewed.brought_by.as_str(), renewed.seen.as_str()), (BOOT.0, "CSR d"));
+    assert_eq!(
+        (renewed.brought_by.as_str(), renewed.seen.as_str()),
+        (BOOT.0, "CSR d")
+    );
     let mut bound = first("e", "abcdef", "w");
-    bound.spec.extra = Bound { nodes: vec!["w".to_owned()], gateways: Vec::new() }.extra();
+    bound.spec.extra = Bound {
+        nodes: vec!["w".to_owned()],
+        gateways: Vec::new(),
+    }
+    .extra();
     bench.add(bound);
     bench.turn();
     assert!(bench.get("e").has(APPROVED));
@@ -295,7 +317,12 @@ fn holders_survive_a_restart_and_end_with_their_certificates() {
     bench.turn();
     let held = bench.store.holder("system:node:w").unwrap();
     let site = {
-        let Bench { site, store, controller, .. } = bench;
+        let Bench {
+            site,
+            store,
+            controller,
+            ..
+        } = bench;
         drop((store, controller));
         site
     };
@@ -316,9 +343,15 @@ fn node_that_nobody_lists_waits_a_short_time() {
     bench.controller.turn(now).unwrap();
     assert!(bench.get("a").is_pending());
     let life = limits::STRANGER;
-    bench.controller.turn(now + life - Duration::from_secs(2)).unwrap();
+    bench
+        .controller
+        .turn(now + life - Duration::from_secs(2))
+        .unwrap();
     assert!(bench.get("a").is_pending());
-    bench.controller.turn(now + life + Duration::from_secs(2)).unwrap();
+    bench
+        .controller
+        .turn(now + life + Duration::from_secs(2))
+        .unwrap();
     assert!(bench.store.find("a").is_none());
     let text = bench.metrics.render().unwrap();
     let line = "eyesplice_authority_csrs_cleaned_total{reason=\"unknown\"} 1";
@@ -331,7 +364,9 @@ fn requester_that_waits_for_too_many_is_braked_alone_and_refusals_can_be_left() 
     let text = std::fs::read_to_string(bench.site.path("authority.yaml")).unwrap();
     let listed = "  inventoryFile: inventory.yaml\n";
     let more = format!("{listed}  maxPending: 1\n  onRefusal: leave\n");
-    bench.site.write("authority.yaml", &text.replace(listed, &more));
+    bench
+        .site
+        .write("authority.yaml", &text.replace(listed, &more));
     bench.material.store(Arc::new(bench.site.material()));
     // One node is known, one more may wait.
     for index in 0..3 {
@@ -352,9 +387,15 @@ fn requester_that_waits_for_too_many_is_braked_alone_and_refusals_can_be_left() 
     assert_eq!(pending(&bench, "too-many-pending"), 4);
     // Somebody deletes what nobody needs; what is left is judged, and `w` is taken.
     for name in ["x0", "x1"] {
-        bench.store.update(name, |_| Ok::<_, StoreError>(Change::Delete)).unwrap();
+        bench
+            .store
+            .update(name, |_| Ok::<_, StoreError>(Change::Delete))
+            .unwrap();
     }
     bench.turn();
     assert!(bench.get("y").is_pending());
-    assert_eq!((pending(&bench, "refused"), pending(&bench, "unknown-node")), (1, 1));
+    assert_eq!(
+        (pending(&bench, "refused"), pending(&bench, "unknown-node")),
+        (1, 1)
+    );
 }

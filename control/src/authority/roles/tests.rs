@@ -186,7 +186,11 @@ fn token_without_a_kind_is_told_how_to_get_one() {
     let request = CertificateRequest::read(&kubelet_client("w").pem()).unwrap();
     let client = Signer::KubeletClient.name();
     let refused = table().may_create(&plain, client, &request).unwrap_err();
-    for words in [NODE_BOOTSTRAPPERS, GATEWAY_BOOTSTRAPPERS, "node-bootstrapper"] {
+    for words in [
+        NODE_BOOTSTRAPPERS,
+        GATEWAY_BOOTSTRAPPERS,
+        "node-bootstrapper",
+    ] {
         assert!(refused.contains(words), "{refused}");
     }
     assert_eq!(table().sight(&plain), Sight::Nothing);
@@ -195,7 +199,11 @@ fn token_without_a_kind_is_told_how_to_get_one() {
         role: Role::Bootstrapper,
         signers: Vec::new(),
     }];
-    assert!(Roles::new(&more).may_create(&plain, client, &request).is_ok());
+    assert!(
+        Roles::new(&more)
+            .may_create(&plain, client, &request)
+            .is_ok()
+    );
 }
 
 #[test]
@@ -225,8 +233,16 @@ fn token_that_is_bound_is_for_those_names_alone() {
         (bound(&[], &["gw"]), false, true),
     ] {
         let may = |signer: Signer, request| table().may_create(&who, signer.name(), request);
-        let (one, other) = (may(Signer::KubeletClient, &node), may(Signer::GatewayClient, &gateway));
-        assert_eq!((one.is_ok(), other.is_ok()), (of_node, of_gateway), "{:?}", who.extra);
+        let (one, other) = (
+            may(Signer::KubeletClient, &node),
+            may(Signer::GatewayClient, &gateway),
+        );
+        assert_eq!(
+            (one.is_ok(), other.is_ok()),
+            (of_node, of_gateway),
+            "{:?}",
+            who.extra
+        );
         for refused in [one, other].into_iter().filter_map(Result::err) {
             assert!(refused.contains("is bound to nodes"), "{refused}");
         }

@@ -194,7 +194,8 @@ pub(super) fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<DeleteO
         return Err(ApiError::bad_request(message));
     }
     if options.ignore_store_read_error == Some(true) {
-        let message = "ignoreStoreReadErrorWithClusterBreakingPotential: is not supported; leave it out";
+        let message =
+            "ignoreStoreReadErrorWithClusterBreakingPotential: is not supported; leave it out";
         return Err(ApiError::bad_request(message));
     }
     let deletion = Deletion {
@@ -230,7 +231,9 @@ fn directive(patch: &Value) -> Option<&str> {
     match patch {
         Value::Object(fields) => fields.iter().find_map(|(key, value)| {
             let instructs = key.starts_with('$');
-            instructs.then_some(key.as_str()).or_else(|| directive(value))
+            instructs
+                .then_some(key.as_str())
+                .or_else(|| directive(value))
         }),
         Value::Array(entries) => entries.iter().find_map(directive),
         _ => None,

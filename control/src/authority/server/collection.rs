@@ -78,7 +78,11 @@ pub(super) async fn create(asked: Asked, bytes: &[u8]) -> Result<Response<Body>,
     } = asked;
     // Before anything that costs: a signature is verified for each request.
     let held = server.store.holder(&user.username);
-    let asker = Asker::of(&material, &user, held.as_ref().map(|held| held.brought_by.as_str()));
+    let asker = Asker::of(
+        &material,
+        &user,
+        held.as_ref().map(|held| held.brought_by.as_str()),
+    );
     for payer in asker.payers() {
         let rate = material.config.limits.max_creates_per_minute;
         let taken = server.rates.take(payer, rate, Instant::now());

@@ -44,7 +44,7 @@ pub(super) fn kinds(group: &str) -> &'static [(&'static str, &'static str)] {
     match group {
         GROUP => &[(RESOURCE, KIND)],
         access::GROUP => &[access::ACCESS, access::RULES],
-        _ => &[whoami::WHOAMI, ("tokenreviews", "TokenReview")],
+        _ => &[("tokenreviews", "TokenReview"), whoami::WHOAMI],
     }
 }
 

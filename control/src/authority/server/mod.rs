@@ -15,6 +15,7 @@ mod route;
 mod selector;
 mod strict;
 mod table;
+mod target;
 mod watch;
 mod whoami;
 

@@ -46,7 +46,11 @@ fn weight(clause: &str) -> u16 {
         .filter(|weight| (0.0..=1.0).contains(weight));
     let thousandths = weight.unwrap_or(1.0) * 1000.0;
     // From 0 to 1000 by the filter above.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is in range"
+    )]
     let thousandths = thousandths as u16;
     thousandths
 }

@@ -67,9 +67,7 @@ pub(super) fn answer(document: Document, headers: &HeaderMap) -> Result<Response
         _ if !json_too => Err(ApiError::not_acceptable("application/json")),
         Document::V2 => Ok(respond::json(StatusCode::OK, &v2())),
         Document::V3Index => Ok(respond::json(StatusCode::OK, &v3_index())),
-        Document::V3(group, version) => {
-            Ok(respond::json(StatusCode::OK, &v3(group, version)))
-        }
+        Document::V3(group, version) => Ok(respond::json(StatusCode::OK, &v3(group, version))),
     }
 }
 

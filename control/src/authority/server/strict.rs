@@ -129,7 +129,9 @@ pub(super) fn parameters(operation: Operation, query: &str) -> Result<(), ApiErr
             }
         }
         // Go takes the first one, others take the last.
-        let other = seen.iter().find(|(name, was)| *name == key && *was != value);
+        let other = seen
+            .iter()
+            .find(|(name, was)| *name == key && *was != value);
         if let (true, Some((name, _))) = (key != "fieldSelector" && key != "labelSelector", other) {
             let message = format!("{name}: is given twice, with different values");
             return Err(ApiError::bad_request(message));
@@ -180,9 +182,8 @@ mod tests {
 
     #[test]
     fn parameters_that_an_operation_does_not_obey_are_refused() {
-        let of = |operation, query| {
-            parameters(operation, query).map_err(|error| error.code.as_u16())
-        };
+        let of =
+            |operation, query| parameters(operation, query).map_err(|error| error.code.as_u16());
         for (operation, query) in [
             (Get, "watch=true"),
             (Get, "labelSelector=a%3Db"),
@@ -197,14 +198,20 @@ mod tests {
             (Write, "resourceVersion=1"),
             (Write, "colour=red"),
             (Delete, "fieldSelector=metadata.name%3Da"),
-            (Delete, "ignoreStoreReadErrorWithClusterBreakingPotential=true"),
+            (
+                Delete,
+                "ignoreStoreReadErrorWithClusterBreakingPotential=true",
+            ),
         ] {
             assert_eq!(of(operation, query), Err(400), "{operation:?} {query}");
         }
         for (operation, query) in [
             (Get, "timeout=32s&colour=red"),
             (List, "limit=500&fieldSelector=a%3Db&fieldSelector=c%3Dd"),
-            (Write, "fieldManager=kubectl-create&fieldValidation=Strict&dryRun=All&force="),
+            (
+                Write,
+                "fieldManager=kubectl-create&fieldValidation=Strict&dryRun=All&force=",
+            ),
             (Delete, "propagationPolicy=Background&gracePeriodSeconds=0"),
         ] {
             assert_eq!(of(operation, query), Ok(()), "{operation:?} {query}");

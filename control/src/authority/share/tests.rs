@@ -200,5 +200,8 @@ fn payers_are_the_user_and_the_token_behind_it() {
         payers("system:node:x", nodes, Some(TOKEN)),
         [TOKEN, "system:node:x"]
     );
-    assert_eq!(payers("system:node:w", nodes, Some(TOKEN)), ["system:node:w"]);
+    assert_eq!(
+        payers("system:node:w", nodes, Some(TOKEN)),
+        ["system:node:w"]
+    );
 }

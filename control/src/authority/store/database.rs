@@ -193,7 +193,9 @@ impl Database {
             name: name.to_owned(),
             source,
         })?;
-        let held = write.holder.map(|(name, held)| Ok((name, serde_json::to_vec(held)?)));
+        let held = write
+            .holder
+            .map(|(name, held)| Ok((name, serde_json::to_vec(held)?)));
         let held = held.transpose().map_err(|source| StoreError::Encode {
             name: name.to_owned(),
             source,

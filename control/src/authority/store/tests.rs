@@ -229,7 +229,9 @@ fn compaction_gives_back_what_deleted_objects_took() {
     };
     for index in 0..60 {
         store
-            .create(big(&format!("n{index}")), |_| Ok::<_, StoreError>(Vec::new()))
+            .create(big(&format!("n{index}")), |_| {
+                Ok::<_, StoreError>(Vec::new())
+            })
             .unwrap();
     }
     for index in 0..60 {

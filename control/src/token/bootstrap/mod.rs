@@ -16,7 +16,8 @@ pub use bound::Bound;
 pub(crate) use format::check_any as check_any_token;
 pub use format::{BootstrapToken, FormatError, TokenId, TokenSecret};
 pub use record::{
-    DEFAULT_GROUP, Expiry, Record, RecordProblem, Refusal, SECRET_TYPE, USER_PREFIX, Usages, secret_name,
+    DEFAULT_GROUP, Expiry, Record, RecordProblem, Refusal, SECRET_TYPE, USER_PREFIX, Usages,
+    secret_name,
 };
 pub use secrets::{Secrets, SecretsError};
 #[cfg(any(test, feature = "fuzzing"))]

@@ -174,13 +174,22 @@ fn token_that_is_bound_says_whom_it_is_for_wherever_it_goes() {
     assert_eq!(later.bound, record.bound);
     let user = kept.authenticate(&token(), now()).unwrap();
     assert_eq!(Bound::of_extra(&user.extra), record.bound);
-    for (name, words) in [("Worker-7", "which is no name"), ("a b", "which is no name")] {
+    for (name, words) in [
+        ("Worker-7", "which is no name"),
+        ("a b", "which is no name"),
+    ] {
         record.bound.nodes = vec![name.to_owned()];
         let problem = record.check().unwrap_err().to_string();
         assert!(problem.contains(words), "{problem}");
     }
     record.bound.nodes = vec!["a".to_owned(); 101];
-    assert!(record.check().unwrap_err().to_string().contains("more than 100"));
+    assert!(
+        record
+            .check()
+            .unwrap_err()
+            .to_string()
+            .contains("more than 100")
+    );
 }
 
 #[test]

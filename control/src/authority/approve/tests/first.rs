@@ -81,7 +81,11 @@ fn name_that_is_taken_is_denied_with_evidence_and_remedy() {
         held: Some(&held),
         ..First::unknown(NOW)
     };
-    let why = denied(first(client(BOOT, kubelet_client("w")), &inventory(), known));
+    let why = denied(first(
+        client(BOOT, kubelet_client("w")),
+        &inventory(),
+        known,
+    ));
     for words in [
         "node w holds a client certificate already",
         "CSR csr-1",
@@ -91,12 +95,20 @@ fn name_that_is_taken_is_denied_with_evidence_and_remedy() {
         assert!(why.contains(words), "{words}: {why}");
     }
     // Itself it renews.
-    assert!(approved(&first(client(NODE, kubelet_client("w")), &inventory(), known)));
+    assert!(approved(&first(
+        client(NODE, kubelet_client("w")),
+        &inventory(),
+        known
+    )));
     let over = First {
         now: NOW + Duration::days(2),
         ..known
     };
-    assert!(approved(&first(client(BOOT, kubelet_client("w")), &inventory(), over)));
+    assert!(approved(&first(
+        client(BOOT, kubelet_client("w")),
+        &inventory(),
+        over
+    )));
 }
 
 #[test]
@@ -110,7 +122,13 @@ fn name_that_is_taken_is_given_to_its_own_key_again() {
         held: Some(&held),
         ..First::unknown(NOW)
     };
-    assert!(approved(&weigh(&object, &request, &inventory(), known, &[])));
+    assert!(approved(&weigh(
+        &object,
+        &request,
+        &inventory(),
+        known,
+        &[]
+    )));
 }
 
 #[test]
@@ -143,7 +161,10 @@ fn token_that_is_bound_is_the_operators_word_for_these_names_alone() {
     let node = || client(BOOT, kubelet_client("w"));
     assert!(approved(&with(&bound(&["v", "w"], &[]), node())));
     let why = denied(with(&bound(&["v"], &[]), node()));
-    assert!(why.contains("bound to node v") && why.contains("--node w"), "{why}");
+    assert!(
+        why.contains("bound to node v") && why.contains("--node w"),
+        "{why}"
+    );
     let why = denied(with(&bound(&[], &["w"]), node()));
     assert!(why.contains("for no node"), "{why}");
     let of_gateway = || Case {
@@ -205,9 +226,18 @@ fn address_outside_of_the_prefixes_is_denied() {
     let within = |prefix: &str| {
         let (object, request) = parts(serving(NODE, kubelet_serving("w", vec![ip("10.0.0.7")])));
         let prefixes = [prefix.parse().unwrap()];
-        weigh(&object, &request, &inventory(), First::unknown(NOW), &prefixes)
+        weigh(
+            &object,
+            &request,
+            &inventory(),
+            First::unknown(NOW),
+            &prefixes,
+        )
     };
     assert!(approved(&within("10.0.0.0/24")));
     let why = denied(within("10.1.0.0/16"));
-    assert!(why.contains("10.0.0.7 of node w is in none of approval.nodeAddresses"), "{why}");
+    assert!(
+        why.contains("10.0.0.7 of node w is in none of approval.nodeAddresses"),
+        "{why}"
+    );
 }

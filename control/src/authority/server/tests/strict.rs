@@ -34,8 +34,14 @@ async fn nobody_acts_as_somebody_else_and_nothing_is_done() {
             ("GET", PATH.to_owned()),
             ("GET", "/apis".to_owned()),
             ("GET", "/version".to_owned()),
-            ("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews".to_owned()),
-            ("POST", "/apis/authentication.k8s.io/v1/tokenreviews".to_owned()),
+            (
+                "POST",
+                "/apis/authentication.k8s.io/v1/selfsubjectreviews".to_owned(),
+            ),
+            (
+                "POST",
+                "/apis/authentication.k8s.io/v1/tokenreviews".to_owned(),
+            ),
         ];
         for (method, path) in paths {
             let head = format!("{method} {path} HTTP/1.1\r\n{header}\r\n");
@@ -62,9 +68,15 @@ async fn options_that_are_not_obeyed_delete_nothing() {
         ("", json!({"dryrun": ["All"]})),
         ("", json!({"preconditions": {"uuid": "x"}})),
         ("", json!({"propagationPolicy": "Never"})),
-        ("", json!({"propagationPolicy": "Orphan", "orphanDependents": false})),
+        (
+            "",
+            json!({"propagationPolicy": "Orphan", "orphanDependents": false}),
+        ),
         ("", json!({"gracePeriodSeconds": -1})),
-        ("", json!({"ignoreStoreReadErrorWithClusterBreakingPotential": true})),
+        (
+            "",
+            json!({"ignoreStoreReadErrorWithClusterBreakingPotential": true}),
+        ),
         ("", json!({"kind": "Pod", "apiVersion": "v1"})),
         ("?dryRun=Some", Value::Null),
         ("?dryrun=All", Value::Null),
@@ -72,7 +84,9 @@ async fn options_that_are_not_obeyed_delete_nothing() {
         ("?labelSelector=a%3Db", Value::Null),
         ("?resourceVersion=1", Value::Null),
     ] {
-        let answer = bench.ask(&admin, "DELETE", &format!("/a{rest}"), options.clone()).await;
+        let answer = bench
+            .ask(&admin, "DELETE", &format!("/a{rest}"), options.clone())
+            .await;
         assert_eq!(answer.code, 400, "{rest} {options}: {}", answer.body);
     }
     let head = format!("DELETE {PATH}/a HTTP/1.1\r\nif-match: \"1\"\r\n");
@@ -97,27 +111,61 @@ async fn writes_that_are_not_obeyed_change_nothing() {
     let merge = "application/merge-patch+json";
     let patches = [
         ("", "application/json-patch+json", json!([]), 415),
-        ("?force=true", "application/apply-patch+yaml", json!({}), 400),
+        (
+            "?force=true",
+            "application/apply-patch+yaml",
+            json!({}),
+            400,
+        ),
         ("", "application/apply-patch+yaml", json!({}), 415),
-        ("", strategic, json!({"metadata": {"labels": {"$patch": "replace"}}}), 400),
+        (
+            "",
+            strategic,
+            json!({"metadata": {"labels": {"$patch": "replace"}}}),
+            400,
+        ),
         ("", strategic, json!({"$retainKeys": ["metadata"]}), 400),
-        ("?fieldValidation=Strict", merge, json!({"metadata": {"lables": {"a": "b"}}}), 400),
-        ("", merge, json!({"metadata": {"finalizers": ["example.com/keep"]}}), 422),
-        ("", merge, json!({"metadata": {"ownerReferences": [{"name": "x"}]}}), 422),
+        (
+            "?fieldValidation=Strict",
+            merge,
+            json!({"metadata": {"lables": {"a": "b"}}}),
+            400,
+        ),
+        (
+            "",
+            merge,
+            json!({"metadata": {"finalizers": ["example.com/keep"]}}),
+            422,
+        ),
+        (
+            "",
+            merge,
+            json!({"metadata": {"ownerReferences": [{"name": "x"}]}}),
+            422,
+        ),
     ];
     for (rest, kind, patch, code) in patches {
         let head = format!("PATCH {PATH}/a{rest} HTTP/1.1\r\ncontent-type: {kind}\r\n");
-        let answer = bench.send(Some(&admin), &head, patch.to_string().as_bytes()).await;
+        let answer = bench
+            .send(Some(&admin), &head, patch.to_string().as_bytes())
+            .await;
         assert_eq!(answer.code, code, "{rest} {kind} {patch}: {}", answer.body);
     }
     let coded = format!("POST {PATH} HTTP/1.1\r\n{JSON}content-encoding: gzip\r\n");
-    let answer = bench.send(Some(&admin), &coded, serving("b").to_string().as_bytes()).await;
+    let answer = bench
+        .send(Some(&admin), &coded, serving("b").to_string().as_bytes())
+        .await;
     assert_eq!(answer.code, 415, "{}", answer.body);
     let mut kept = serving("b");
     kept["metadata"]["finalizers"] = json!(["example.com/keep"]);
     let answer = bench.ask(&admin, "POST", "", kept).await;
     assert_eq!(answer.code, 422, "{}", answer.body);
-    assert!(answer.body["message"].as_str().unwrap().contains("metadata.finalizers"));
+    assert!(
+        answer.body["message"]
+            .as_str()
+            .unwrap()
+            .contains("metadata.finalizers")
+    );
     for rest in ["?dryrun=All", "?colour=red", "?limit=1"] {
         let answer = bench.ask(&admin, "POST", rest, serving("b")).await;
         assert_eq!(answer.code, 400, "{rest}: {}", answer.body);
@@ -145,17 +193,28 @@ async fn generic_clients_find_what_they_look_for() {
         ("/apis/", "APIGroupList"),
         ("/apis/authentication.k8s.io/v1beta1", "selfsubjectreviews"),
         ("/openapi/v3", "apis/authentication.k8s.io/v1beta1"),
-        ("/openapi/v3/apis/authorization.k8s.io/v1", "SelfSubjectAccessReview"),
+        (
+            "/openapi/v3/apis/authorization.k8s.io/v1",
+            "SelfSubjectAccessReview",
+        ),
     ] {
         let head = format!("GET {path} HTTP/1.1\r\n");
         let answer = bench.send(Some(&admin), &head, b"").await;
         assert_eq!(answer.code, 200, "{path}");
-        assert!(answer.body.to_string().contains(words), "{path}: {}", answer.body);
+        assert!(
+            answer.body.to_string().contains(words),
+            "{path}: {}",
+            answer.body
+        );
         let head = format!("HEAD {path} HTTP/1.1\r\n");
         let answer = bench.send(Some(&admin), &head, b"").await;
         assert_eq!((answer.code, answer.body), (200, Value::Null), "{path}");
         let head = format!("OPTIONS {path} HTTP/1.1\r\n");
-        assert_eq!(bench.send(Some(&admin), &head, b"").await.code, 405, "{path}");
+        assert_eq!(
+            bench.send(Some(&admin), &head, b"").await.code,
+            405,
+            "{path}"
+        );
     }
     for path in ["/healthz?verbose", "/livez/ping", "/readyz/"] {
         let head = format!("GET {path} HTTP/1.1\r\n");
@@ -175,7 +234,9 @@ async fn everybody_learns_who_it_is() {
         let head = format!("POST {path}?fieldManager=kubectl-create HTTP/1.1\r\n{JSON}");
         let question = json!({"kind": "SelfSubjectReview", "apiVersion": own,
             "metadata": {"creationTimestamp": null}, "status": {"userInfo": {}}});
-        let answer = bench.send(Some(&eve), &head, question.to_string().as_bytes()).await;
+        let answer = bench
+            .send(Some(&eve), &head, question.to_string().as_bytes())
+            .await;
         assert_eq!(answer.code, 201, "{}", answer.body);
         assert_eq!(answer.body["apiVersion"], own);
         let user = &answer.body["status"]["userInfo"];
@@ -183,10 +244,14 @@ async fn everybody_learns_who_it_is() {
         assert_eq!(user["groups"], json!(["others", "system:authenticated"]));
         assert!(user["extra"]["authentication.kubernetes.io/credential-id"].is_array());
         let other = json!({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v2"});
-        let answer = bench.send(Some(&eve), &head, other.to_string().as_bytes()).await;
+        let answer = bench
+            .send(Some(&eve), &head, other.to_string().as_bytes())
+            .await;
         assert_eq!(answer.code, 400, "{}", answer.body);
         let head = format!("POST {path} HTTP/1.1\r\n{JSON}accept: {MEDIA_TYPE}\r\n");
-        let answer = bench.send(Some(&eve), &head, question.to_string().as_bytes()).await;
+        let answer = bench
+            .send(Some(&eve), &head, question.to_string().as_bytes())
+            .await;
         assert_eq!(answer.code, 406, "{}", answer.body);
         let of = crate::protobuf::TypeMeta {
             api_version: own.clone(),
@@ -216,9 +281,19 @@ async fn finalizers_in_protobuf_are_refused_as_well() {
     let sealed = crate::protobuf::seal(of, csr);
     let head = format!("POST {PATH} HTTP/1.1\r\ncontent-type: {MEDIA_TYPE}\r\n");
     let answer = bench.send(Some(&bench.admin()), &head, &sealed).await;
-    assert!(answer.body["message"].as_str().unwrap().contains("metadata.finalizers"));
+    assert!(
+        answer.body["message"]
+            .as_str()
+            .unwrap()
+            .contains("metadata.finalizers")
+    );
     let answer = bench.send(Some(&bench.admin()), &head, &plain).await;
-    assert!(!answer.body["message"].as_str().unwrap().contains("metadata.finalizers"));
+    assert!(
+        !answer.body["message"]
+            .as_str()
+            .unwrap()
+            .contains("metadata.finalizers")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -228,7 +303,9 @@ async fn flood_of_a_token_leaves_room_for_renewals_and_for_administrators() {
         .iter()
         .map(|id| {
             let group = "system:bootstrappers:kubeadm:default-node-token";
-            bench.site.user(&format!("system:bootstrap:{id}"), vec![group])
+            bench
+                .site
+                .user(&format!("system:bootstrap:{id}"), vec![group])
         })
         .collect();
     let mut refused = 0;
@@ -249,7 +326,11 @@ async fn flood_of_a_token_leaves_room_for_renewals_and_for_administrators() {
     assert_eq!(admin.code, 201, "{}", admin.body);
     bench.turn();
     let renewed = bench.get(&node, "/r").await;
-    assert!(renewed.body["status"]["certificate"].is_string(), "{}", renewed.body);
+    assert!(
+        renewed.body["status"]["certificate"].is_string(),
+        "{}",
+        renewed.body
+    );
     // What was decided makes room for others.
     let late = body("late", Signer::KubeletClient, &kubelet_client("w").pem());
     assert_eq!(bench.ask(&tokens[0], "POST", "", late).await.code, 429);
@@ -264,7 +345,9 @@ async fn flood_of_a_token_leaves_room_for_renewals_and_for_administrators() {
         let written = bench.store.update(&name, |current| {
             let mut object = current.clone();
             object.status.conditions.push(denied.clone());
-            Ok::<_, crate::authority::store::StoreError>(crate::authority::store::Change::Put(object))
+            Ok::<_, crate::authority::store::StoreError>(crate::authority::store::Change::Put(
+                object,
+            ))
         });
         written.unwrap();
     }

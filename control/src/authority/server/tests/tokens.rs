@@ -73,7 +73,9 @@ async fn token_is_reviewed_for_those_who_may_ask() {
         let own = format!("authentication.k8s.io/{version}");
         let question = question.replace("authentication.k8s.io/v1", &own);
         let head = format!("POST {path} HTTP/1.1\r\ncontent-type: application/json\r\n");
-        let answer = bench.send(Some(&bench.admin()), &head, question.as_bytes()).await;
+        let answer = bench
+            .send(Some(&bench.admin()), &head, question.as_bytes())
+            .await;
         assert_eq!(answer.code, 201, "{}", answer.body);
         assert_eq!(answer.body["apiVersion"], own);
         assert_eq!(answer.body["status"]["audiences"], json!([ISSUER]));
