@@ -241,10 +241,32 @@ def join(authority, router, own, joined, user):
         until(lambda arguments=arguments: answers(cluster, arguments), DECISION_S, f"{verb} answers")
     # It asks the authority whose a token is, under the certificate that it got. The user of the token
     # file may do nothing at the API server, hence 403; a token that nobody knows is 401.
-    statuses = {authority.tokens["joiner"]: 403, os.urandom(16).hex(): 401}
-    for token, expected in statuses.items():
-        same(kubelet_status(cluster, token), expected, "the kubelet's answer to a token")
+    known = authority.tokens["joiner"]
+    until(lambda: lets_in(cluster, router, known), DECISION_S, lambda: f"403 of the kubelet: {doubts(cluster)}")
+    same(kubelet_status(cluster, os.urandom(16).hex()), 401, "the kubelet's answer to a token that nobody knows")
     expect((REVIEWS, PROTOBUF) in router.sent, f"the kubelet sent {router.sent}")
+
+
+def lets_in(cluster, router, token):
+    """Returns whether the kubelet knows whose a token is: it answers 403, for the user may do nothing.
+
+    It answers 401 as well when it could not ask, as when it closed the connection with the review in flight
+    because it got a certificate. Then its log says so, and it is asked again; else the 401 is a verdict.
+    """
+    before, asked = doubts(cluster), len(router.reviews)
+    status = kubelet_status(cluster, token)
+    if status == 401:
+        why = doubts(cluster)[len(before) :]
+        expect(why, f"401 from the kubelet without an error of its own; reviews were answered by {router.reviews[asked:]}")
+        return False
+    same(status, 403, "the kubelet's answer to a token")
+    return True
+
+
+def doubts(cluster):
+    """Returns what the kubelet logged of requests that it could not authenticate for an error."""
+    log = (Path(cluster.env["LOG_DIR"]) / "kubelet.log").read_text(errors="replace")
+    return [line for line in log.splitlines() if "Unable to authenticate the request" in line]
 
 
 def kubelet_status(cluster, token):
