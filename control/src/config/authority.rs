@@ -8,12 +8,7 @@ use super::section::Section;
 use super::tree::Node;
 use super::{ConfigErrors, Finding, bounds, document, process, value};
 use crate::authn::Settings;
-use crate::authority::{
-    Binding, BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal, ProbeSettings, Role,
-    SIGNERS, Signer,
-};
-use crate::inventory::HostAddress;
-use ipnet::IpNet;
+use crate::authority::{Binding, Role, SIGNERS, Signer};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

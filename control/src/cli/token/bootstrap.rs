@@ -218,6 +218,8 @@ fn as_json(record: &Record, now: SystemTime) -> Value {
         "expired": record.expiry.is_over(now),
         "usages": usages(record.usages),
         "groups": record.groups,
+        "nodes": record.bound.nodes,
+        "gateways": record.bound.gateways,
         "description": record.description,
     })
 }
