@@ -26,6 +26,7 @@ const SHAPE: Shape = Shape {
     list: "pins",
     name: "node",
     values: "spkiSHA256",
+    more: None,
 };
 
 /// Pins of one node; more than a rotation needs is a mistake.

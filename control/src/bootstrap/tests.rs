@@ -15,7 +15,8 @@ fn put_token(site: &Site) {
         "tokens/bootstrap-token-abcdef.yaml",
         "apiVersion: v1\nkind: Secret\nmetadata: {name: bootstrap-token-abcdef, namespace: \
          kube-system}\ntype: bootstrap.kubernetes.io/token\nstringData: {token-id: abcdef, \
-         token-secret: 0123456789abcdef, usage-bootstrap-authentication: \"true\"}\n",
+         token-secret: 0123456789abcdef, usage-bootstrap-authentication: \"true\", \
+         auth-extra-groups: \"system:bootstrappers:kubeadm:default-node-token\"}\n",
     );
     site.write("token", &format!("{TOKEN}\n"));
 }

@@ -2,7 +2,8 @@
 //!
 //! What the API server does there, it says nothing about: listening, logins, roles, the store.
 
-use super::authority::{ApprovalSettings, KIND, SignerSettings, read_approval, read_signers};
+use super::approval::{ApprovalSettings, read_approval};
+use super::authority::{KIND, SignerSettings, read_signers};
 use super::model::Admin;
 use super::report::{Problem, Report};
 use super::section::Section;

@@ -5,6 +5,7 @@
 //! typed, complete, and read by nobody else again. `docs/config.md` is the reference for operators.
 
 mod actions;
+mod approval;
 mod authentication;
 mod authority;
 mod bounds;
@@ -28,10 +29,10 @@ mod shadow;
 mod tree;
 pub(crate) mod value;
 
+pub use approval::ApprovalSettings;
 pub use authentication::AuthenticationConfig;
 pub use authority::{
-    ApprovalSettings, Authentication, AuthorityConfig, AuthorityLimits, ClusterInfo,
-    LoadedAuthority, SignerSettings,
+    Authentication, AuthorityConfig, AuthorityLimits, ClusterInfo, LoadedAuthority, SignerSettings,
 };
 pub use check::{CheckErrors, CheckReport, check};
 pub use cluster::{ClusterConfig, ElectionSettings, LoadedCluster};
