@@ -83,7 +83,7 @@ fn site() -> TempDir {
     let options = InitOptions {
         apiserver: Vec::new(),
         server: None,
-        service_ip: DEFAULT_SERVICE_IP,
+        service_ips: vec![DEFAULT_SERVICE_IP],
         nodes: vec![format!("{NODE}={NODE_IP}").parse().expect("a node")],
         gateway: Vec::new(),
     };
