@@ -46,10 +46,8 @@ fn server(text: &str) -> Option<Server> {
 fn bad_escape(path: &str) -> bool {
     let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let bytes = path.as_bytes();
-    let percents = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%');
-    percents
-        .into_iter()
-        .any(|(at, _)| !is_hex(bytes.get(at + 1)) || !is_hex(bytes.get(at + 2)))
+    let mut percents = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%');
+    percents.any(|(at, _)| !is_hex(bytes.get(at + 1)) || !is_hex(bytes.get(at + 2)))
 }
 
 impl Checker {

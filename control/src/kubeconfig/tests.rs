@@ -204,7 +204,7 @@ fn references_between_entries_are_followed() {
     }
     let flaws = site.check(&text("a", "- {name: c, cluster: {server: 'https://y'}}\n"));
     assert!(
-        flaws[0].contains("clusters[1].name (line 8") && flaws[0].contains("is there twice"),
+        flaws[0].contains("clusters[1].name (line 9") && flaws[0].contains("is there twice"),
         "{flaws:#?}"
     );
     let flaws = site.check("apiVersion: v1\nkind: Config\n");
@@ -222,7 +222,7 @@ fn other_context_is_judged_when_it_is_asked_for() {
         "server: 'https://x', certificate-authority: ca.crt",
         "token: abc",
     );
-    let other = "- {name: y, context: {cluster: c, user: v}}\nclusters:";
+    let other = "- {name: other, context: {cluster: c, user: v}}\nclusters:";
     let path = site.write("config", &text.replace("clusters:", other));
     let by = |context: Option<&str>| {
         let options = CheckOptions {
@@ -231,11 +231,11 @@ fn other_context_is_judged_when_it_is_asked_for() {
         };
         lines(&check(&path, &options).flaws)
     };
-    let missing = "context \"y\" names user \"v\", which is not there; add it";
+    let missing = "context \"other\" names user \"v\", which is not there; add it";
     let aside = format!("warning: {missing} (not of the current context)");
     assert_eq!(by(None), [aside.clone()]);
     assert_eq!(by(Some("x")), [aside]);
-    assert_eq!(by(Some("y")), [format!("error: {missing}")]);
+    assert_eq!(by(Some("other")), [format!("error: {missing}")]);
     assert!(by(Some("z"))[0].contains("current-context \"z\" is not among"));
 }
 

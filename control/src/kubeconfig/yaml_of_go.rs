@@ -1,6 +1,6 @@
 //! Reads YAML as client-go does: words of version 1.1, the last of two equal keys, one document.
 
-use crate::config::{ConfigErrors, Node, Problem, Report, Value, document};
+use crate::config::{ConfigError, ConfigErrors, Node, Problem, Report, Value, document};
 use crate::yaml;
 use data_encoding::BASE64;
 use std::path::Path;
@@ -33,6 +33,17 @@ impl Root {
 pub(super) fn parse(text: &str, file: &Path) -> Result<Root, ConfigErrors> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (text, cut) = first_document(text);
+    // Go's parser takes no line of white space that begins with a tab; ours does.
+    let tab = |line: &str| line.starts_with('\t') && line.trim().is_empty();
+    if let Some(index) = text.lines().position(tab) {
+        let at = crate::config::At {
+            line: index as u64 + 1,
+            column: 1,
+        };
+        let message = "a line begins with a tab".to_owned();
+        let error = ConfigError::Syntax { at, message };
+        return Err(ConfigErrors::new(file, vec![error]));
+    }
     let mut node = document::parse_tree(text, file, yaml::options_of_go())?;
     if matches!(node.value, Value::Null) {
         node.value = Value::Map(Vec::new());

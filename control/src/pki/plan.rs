@@ -126,9 +126,9 @@ pub(super) fn conflicts(spec: &Spec) -> Vec<Conflict> {
     shared_addresses(&spec.nodes, &mut conflicts);
     let mut families: [Option<IpAddr>; 2] = [None; 2];
     for ip in &spec.cluster.service_ips {
-        match families[usize::from(ip.is_ipv6())].replace(*ip) {
-            Some(first) => conflicts.push(Conflict::ServiceFamily { first, second: *ip }),
-            None => {}
+        if let Some(first) = families[usize::from(ip.is_ipv6())].replace(*ip) {
+            let second = *ip;
+            conflicts.push(Conflict::ServiceFamily { first, second });
         }
     }
     let plan = Plan::new(without_repeated_names(spec));

@@ -89,12 +89,13 @@ fn how(profile: &Profile) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki::document;
     use crate::pki::files::File;
     use crate::pki::profile::profiles;
 
     #[test]
     fn reloads_tell_holders_from_those_who_trust() {
-        let (spec, _) = crate::pki::document::parse(
+        let (spec, _) = document::parse(
             "apiVersion: eyesplice.dev/v1alpha1\nkind: PKIConfig\n",
             std::path::Path::new("/pki.yaml"),
         )
@@ -139,7 +140,7 @@ mod tests {
         }
         let others = files(&["apiserver.crt", "eyesplice-kubelet-client.crt", "ca.crt"]);
         assert_eq!(notice(&others), None);
-        let (spec, _) = crate::pki::document::parse(
+        let (spec, _) = document::parse(
             "apiVersion: eyesplice.dev/v1alpha1\nkind: PKIConfig\n",
             std::path::Path::new("/pki.yaml"),
         )

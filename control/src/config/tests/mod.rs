@@ -146,9 +146,9 @@ signers:
     for words in [
         "gateway.yaml has 1 error",
         "limits.maxStreams (line 6",
-        "line 3, column 48: ",
+        "line 3, column 47: ",
         "s.crt (listen.tlsCertFile): does not exist",
-        "line 7, column ",
+        "line 7, column 3: ",
         "signers[kubernetes.io/kubelet-serving]",
     ] {
         assert!(text.contains(words), "{words}: {text}");
