@@ -20,6 +20,7 @@ mod leg;
 mod limits;
 mod placement;
 mod pool;
+mod records;
 mod refusal;
 mod relay;
 pub mod seam;

@@ -38,8 +38,8 @@ pub use check::{CheckErrors, CheckReport, check};
 pub use cluster::{ClusterConfig, ElectionSettings, LoadedCluster};
 pub use model::{
     Admin, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Identity, Kubelet,
-    LeafSigner, Limits, Listener, PortRange, Rule, RuleAction, TcpTransport, Timeouts, Transport,
-    UnixTransport, Upstream, Verification,
+    LeafSigner, Limits, Listener, OnFailure, PortRange, Rule, RuleAction, TcpTransport, Timeouts,
+    Transport, UnixTransport, Upstream, Verification,
 };
 pub use report::{ConfigError, ConfigErrors, Finding};
 pub(crate) use shadow::is_below;

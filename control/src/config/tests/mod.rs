@@ -163,6 +163,7 @@ fn parse_minimal_configuration_fills_in_the_defaults() {
     assert_eq!(config.timeouts, Timeouts::default());
     assert_eq!(config.admin.address, "127.0.0.1:9464".parse().unwrap());
     assert_eq!(config.audit.sink, AuditSink::Stdout);
+    assert_eq!(config.audit.on_failure, OnFailure::Drop);
     assert_eq!(config.engine.ktls, KtlsPolicy::Off);
     let engine = config.engine_config(3);
     assert_eq!(engine.workers, 3);
@@ -338,7 +339,7 @@ fn restart_required_names_what_a_reload_cannot_do() {
     assert_eq!(old.restart_required(&old), Vec::<String>::new());
     let new = load(with(
         "limits: {maxStreams: 5, maxPipesPerWorker: 1}\ntimeouts: {dial: 1s, tcpKeepalive: 1s}\n\
-         engine: {workers: 2}\nadmin: {address: '127.0.0.1:1'}\naudit: {path: /a}",
+         engine: {workers: 2}\nadmin: {address: '127.0.0.1:1'}\naudit: {path: /a, onFailure: block}",
     ));
     let want = [
         "limits.maxPipesPerWorker",
@@ -346,6 +347,7 @@ fn restart_required_names_what_a_reload_cannot_do() {
         "engine.workers",
         "admin.address",
         "audit.path",
+        "audit.onFailure",
     ];
     assert_eq!(old.restart_required(&new), want);
     let moved = load(format!(
