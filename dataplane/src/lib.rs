@@ -21,6 +21,7 @@ mod limits;
 mod listeners;
 mod placement;
 mod pool;
+mod records;
 mod refusal;
 mod relay;
 mod renew;

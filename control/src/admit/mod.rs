@@ -9,6 +9,7 @@ mod decide;
 mod node;
 mod refusal;
 
+use crate::audit::Gate;
 use crate::config::{Config, Transport};
 use crate::identity;
 use crate::leaf::LeafStore;
@@ -16,12 +17,14 @@ use crate::material::Material;
 use crate::policy::Policy;
 use crate::resolve::{Lookup, Resolver, SystemLookup};
 use arc_swap::ArcSwap;
-use eyesplice_dataplane::seam::{Control, Snapshot, SnapshotCell, StreamRequest, Verdict};
+use eyesplice_dataplane::seam::{
+    Control, RecordKind, Snapshot, SnapshotCell, StreamRequest, Verdict,
+};
 use rustls::pki_types::CertificateDer;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -66,6 +69,7 @@ pub struct Gatekeeper {
     resolver: Arc<Resolver>,
     leaves: Arc<LeafStore>,
     runtime: Handle,
+    audit: OnceLock<Gate>,
     /// What the engine, the admin endpoint and the audit log were started with.
     started: Config,
     /// Where this process listens, whatever is configured by now: no target.
@@ -127,6 +131,7 @@ impl Gatekeeper {
             resolver: Arc::new(Resolver::new(lookup)),
             leaves: Arc::default(),
             runtime,
+            audit: OnceLock::new(),
             started,
             listening,
             publishing: Mutex::new(()),
@@ -137,6 +142,11 @@ impl Gatekeeper {
     #[must_use]
     pub fn with_leaves(self, leaves: Arc<LeafStore>) -> Self {
         Self { leaves, ..self }
+    }
+
+    /// Lets streams begin as this gate does, from now on; only the first call counts.
+    pub fn audits(&self, gate: Gate) {
+        self.audit.get_or_init(|| gate);
     }
 
     /// What the workers read.
@@ -195,6 +205,10 @@ impl Control for Gatekeeper {
             })),
         }
         receiver
+    }
+
+    fn unrecorded(&self, kind: RecordKind) -> Option<String> {
+        self.audit.get()?.refusal(kind)
     }
 
     fn identify(&self, chain: &[CertificateDer<'_>]) -> Arc<str> {
