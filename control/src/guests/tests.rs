@@ -121,7 +121,7 @@ fn handshakes_are_charged_to_their_source() {
     assert!((0..3).all(|_| may(1, now)));
     assert!(!may(1, now));
     assert!(may(2, now));
-    assert!(may(1, now + Duration::from_secs(1)));
+    assert!(may(1, now + Duration::from_secs(2)));
 }
 
 #[test]

@@ -135,7 +135,7 @@ async fn admit_own_listeners_are_denied_where_they_are_in_fact() {
     let dir = site(CONFIG);
     let (config, material) = load(dir.path());
     // What port 0 became, the authority in this process, and what listens on all addresses.
-    let listening = ["10.0.0.1:40000", "10.0.0.1:40001", "0.0.0.0:40002"];
+    let listening = ["10.0.0.1:1234", "10.0.0.2:443", "0.0.0.0:80"];
     let listening = listening.map(|address| address.parse().unwrap());
     let material = material.unwrap();
     let handle = Handle::current();
@@ -147,14 +147,14 @@ async fn admit_own_listeners_are_denied_where_they_are_in_fact() {
             "{refusal:?}"
         );
     };
-    refused("10.0.0.1:40000").await;
-    refused("10.0.0.1:40001").await;
-    connect(&gatekeeper, "10.0.0.1:40003").await;
-    connect(&gatekeeper, "10.0.0.1:40002").await;
+    refused("10.0.0.1:1234").await;
+    refused("10.0.0.2:443").await;
+    connect(&gatekeeper, "10.0.0.3:1234").await;
+    connect(&gatekeeper, "10.0.0.1:80").await;
     // A reload that configures other addresses lets go of none of these.
     let (config, material) = load(dir.path());
     gatekeeper.publish(config, material.unwrap());
-    refused("10.0.0.1:40000").await;
+    refused("10.0.0.1:1234").await;
 }
 
 #[tokio::test]
