@@ -182,6 +182,9 @@ pub(crate) async fn serve(
                         .status(504)
                         .detail("nothing moved for timeouts.idle");
                 }
+                if (failure.reason, failure.side) == (Reason::PeerLost, Side::Upstream) {
+                    failure = failure.status(504);
+                }
                 if failure.status != 0 && exchange.status.is_none() {
                     exchange.status = Some(failure.status);
                     talk.refuse(&failure, exchange.is_upgrade()).await;
@@ -583,9 +586,10 @@ impl Conversation<'_> {
         let mut bytes = Vec::new();
         write_response(&head, &mut bytes);
         bytes.extend_from_slice(text.as_bytes());
-        // The client may be gone; the failure stands either way.
-        if self.downstream.write(self.cx.pools(), &bytes).await.is_ok() {
-            self.part_from(self.downstream).await;
+        // The client may be gone, or stall; the failure stands either way.
+        let written = self.on_downstream(self.downstream.write(self.cx.pools(), &bytes));
+        if written.await {
+            self.part_from_downstream().await;
         }
     }
 
@@ -597,17 +601,23 @@ impl Conversation<'_> {
             Upstream::Done => drop(timeout(LINGER, self.upstream.shut_write(pools)).await),
             Upstream::Unfinished => self.upstream.cut(),
         }
-        self.part_from(self.downstream).await;
+        self.part_from_downstream().await;
         Failure::new(Reason::Completed, Side::Downstream, Phase::Exchange)
     }
 
-    /// Ends a leg cleanly, and lets its peer take what is on its way; not for longer than it takes a
-    /// peer that is there.
-    async fn part_from(&self, leg: &Leg) {
-        let shut = timeout(LINGER, leg.shut_write(self.cx.pools())).await;
-        if let Ok(Ok(())) = shut {
-            linger(self.cx, leg).await;
+    /// Ends the downstream leg cleanly, and lets its peer take what is on its way.
+    async fn part_from_downstream(&self) {
+        let shut = self.on_downstream(self.downstream.shut_write(self.cx.pools()));
+        if shut.await {
+            linger(self.cx, self.downstream).await;
         }
+    }
+
+    /// Runs a write of last words, for as long as the stream may last: a reader that stalls is owed
+    /// them when it reads on. Returns whether they went out.
+    async fn on_downstream(&self, write: impl Future<Output = Result<(), LegError>>) -> bool {
+        let write = pin!(async { write.await.map_err(|error| failed(error, Side::Downstream)) });
+        until_aborted(self.cx, Phase::Exchange, write).await.is_ok()
     }
 }
 

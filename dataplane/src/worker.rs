@@ -2,12 +2,12 @@
 
 use crate::context::StreamContext;
 use crate::counters::WorkerCounters;
-use crate::dial::Liveness;
 use crate::egress::refuse_politely;
 use crate::failure::exhausted;
 use crate::ktls::Ktls;
 use crate::leg::Leg;
 use crate::limits::{ACCEPT_BATCH, ACCEPT_PAUSE, POLITE_REFUSALS};
+use crate::liveness::{Liveness, Sweep};
 use crate::placement::{Arrival, Place, Placement};
 use crate::pool::Pools;
 use crate::seam::{
@@ -69,6 +69,7 @@ pub(crate) struct Worker {
     pools: Rc<Pools>,
     coalesce: Duration,
     liveness: Liveness,
+    sweep: Rc<Sweep>,
     ktls: Ktls,
     sequence: Cell<u64>,
     live: RefCell<HashMap<StreamId, Rc<StreamContext>>>,
@@ -119,6 +120,7 @@ impl Worker {
             snapshots: parts.snapshots,
             records: parts.records,
             pools: Pools::new(parts.max_pipes, Arc::clone(&parts.counters)),
+            sweep: Sweep::new(parts.liveness, Arc::clone(&parts.counters)),
             counters: parts.counters,
             coalesce: parts.coalesce,
             liveness: parts.liveness,
@@ -132,6 +134,7 @@ impl Worker {
         });
         let counters = Arc::clone(&worker.counters);
         ring::watch_ops(move |ops| counters.ops_in_flight.set(ops as u64));
+        let sweep = ring::spawn(Rc::clone(&worker.sweep).run());
         let listeners: Vec<_> = parts
             .listeners
             .into_iter()
@@ -178,6 +181,7 @@ impl Worker {
                 }
             }
         }
+        sweep.abort();
         worker.pools.clear();
         aborted
     }
@@ -193,6 +197,11 @@ impl Worker {
 
     pub(crate) fn liveness(&self) -> Liveness {
         self.liveness
+    }
+
+    /// Watches for peers that die.
+    pub(crate) fn sweep(&self) -> &Rc<Sweep> {
+        &self.sweep
     }
 
     pub(crate) fn ktls(&self) -> &Ktls {

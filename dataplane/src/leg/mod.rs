@@ -5,12 +5,14 @@
 //! only waits are [`Leg::readable`] and [`Leg::writable`], during which the leg holds no buffer.
 
 mod handshake;
+mod peer;
 mod read;
 mod write;
 
 use crate::failure::LegError;
 use crate::ktls::KernelTls;
 use crate::limits::UNIX_SEND;
+use crate::liveness::Pulse;
 use crate::pool::Buffer;
 use eyesplice_proto::stream::Side;
 use eyesplice_proto::tls::{Layout, Session};
@@ -18,10 +20,11 @@ use eyesplice_sys::ring::{self, Fd, Interest, Op, Readiness, Watch};
 use eyesplice_sys::socket;
 use rustls::pki_types::CertificateDer;
 use smallvec::SmallVec;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
 /// One leg of a stream.
 pub(crate) struct Leg {
@@ -43,6 +46,8 @@ pub(crate) struct Leg {
     wide: Cell<bool>,
     /// The peer ended cleanly; the FIN that follows a close_notify is no truncation.
     ended: Cell<bool>,
+    /// Watches a TCP peer of an established stream.
+    pulse: OnceCell<Rc<Pulse>>,
 }
 
 /// What one read brought.
@@ -115,6 +120,7 @@ impl Leg {
             shut: Cell::new(false),
             wide: Cell::new(false),
             ended: Cell::new(false),
+            pulse: OnceCell::new(),
         }
     }
 
@@ -210,6 +216,7 @@ impl Leg {
         self.shut.set(true);
         // A peer that is gone needs no telling.
         let _ = socket::shutdown(self.fd.as_fd(), Shutdown::Write);
+        self.sent();
     }
 
     /// Prepares for bulk towards this leg: what a write would otherwise wait for, again and again.

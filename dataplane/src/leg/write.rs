@@ -92,8 +92,10 @@ impl Leg {
         Ok(())
     }
 
-    /// Counts what the kernel sealed, if it does.
+    /// Takes note of what went out: for the watch over the peer, and for the key of a session in the
+    /// kernel.
     pub(crate) fn count_sealed(&self, bytes: usize) -> Result<(), LegError> {
+        self.sent();
         self.kernel
             .borrow()
             .as_ref()
@@ -133,6 +135,7 @@ impl Leg {
             // or write meets them too.
             if let Ok(sent) = socket::send(self.fd.as_fd(), &owed) {
                 owed.drain(..sent);
+                self.sent();
             }
         }
     }
@@ -167,7 +170,7 @@ impl Leg {
                 socket::send(self.fd.as_fd(), &owed).map(|sent| drop(owed.drain(..sent)))
             };
             match result {
-                Ok(()) => {}
+                Ok(()) => self.sent(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.writable().await?;
                 }
@@ -201,7 +204,10 @@ impl Leg {
         }
         self.shut.set(true);
         match socket::shutdown(self.fd.as_fd(), Shutdown::Write) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.sent();
+                Ok(())
+            }
             // The peer is gone already; the other direction will say so.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             Err(error) => Err(LegError::Gone(error)),

@@ -151,4 +151,7 @@ pub struct StreamLimits {
     pub head_timeout: Duration,
     /// How long an established stream may move no byte; `None`: for ever.
     pub idle_timeout: Option<Duration>,
+    /// How long the open direction of a half-closed stream may bring nothing, once all that was sent
+    /// before has arrived; `None`: for ever.
+    pub half_closed_timeout: Option<Duration>,
 }
