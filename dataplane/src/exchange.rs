@@ -515,6 +515,7 @@ impl Conversation<'_> {
     ) -> Result<ResponseHead, Failure> {
         let mut head = Vec::new();
         let mut progress = Progress::default();
+        let mut complete_by = None;
         // A kubelet may close an idle connection just when the next request arrives. The client
         // repeats such a request by itself if it sees the same: a close without an answer.
         let status = if exchange.number > 1 { 0 } else { 502 };
@@ -523,6 +524,9 @@ impl Conversation<'_> {
                 let status = if head.is_empty() { status } else { 502 };
                 failure.status(status)
             })?;
+            if !head.is_empty() {
+                complete_by.get_or_insert_with(|| Instant::now() + self.head_timeout);
+            }
             match parse_response(&head, &mut progress, &HeadLimits::RESPONSE) {
                 Ok(Parsed::Complete {
                     head: parsed,
@@ -552,24 +556,31 @@ impl Conversation<'_> {
                     );
                 }
                 Next::Wait => {
+                    let deadline = deadline.into_iter().chain(complete_by).min();
                     ring::until(self.upstream.readable(), deadline)
                         .await
-                        .map_err(|error| {
-                            let timed_out = error.kind() == io::ErrorKind::TimedOut;
-                            let failure = failed(error.into(), Side::Upstream);
-                            if timed_out {
-                                failure.status(504).detail(format!(
-                                    "kubelet did not answer the upgrade within {} s; see \
-                                 timeouts.requestHead",
-                                    self.head_timeout.as_secs()
-                                ))
-                            } else {
-                                failure.status(502)
-                            }
-                        })?;
+                        .map_err(|error| self.no_reply(error, !head.is_empty()))?;
                 }
             }
         }
+    }
+
+    /// A kubelet may take its time to begin a reply, unless it is to an upgrade: a command may run for
+    /// long before it says anything. A reply that has begun costs memory until its head is complete.
+    fn no_reply(&self, error: io::Error, begun: bool) -> Failure {
+        let timed_out = error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none();
+        let failure = failed(error.into(), Side::Upstream);
+        if !timed_out {
+            return failure.status(502);
+        }
+        let missing = match begun {
+            true => "finish the head of its reply",
+            false => "answer the upgrade",
+        };
+        failure.status(504).detail(format!(
+            "kubelet did not {missing} within {} s; see timeouts.requestHead",
+            self.head_timeout.as_secs_f64()
+        ))
     }
 
     /// Answers a request that does not reach the kubelet, or whose reply does not reach the client.

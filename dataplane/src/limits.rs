@@ -38,6 +38,11 @@ pub(crate) const BULKY_READS: u8 = 2;
 /// 0.162 (bench/results/2026-11-22-against-1cf3f72-splice.md). Capped by net.core.wmem_max.
 pub(crate) const UNIX_SEND: usize = PIPE;
 
+/// What a reader that stalls leaves of a turn is copied out of its buffer up to here, so that a line of a
+/// log does not hold [`BUFFER`] bytes for as long as its pager is paused. The copy of more would gain
+/// little, and cost a bulk stream time.
+pub(crate) const SETTLED: usize = 32 * 1024;
+
 /// A spliced turn below this is small.
 pub(crate) const SMALL_SPLICE: usize = 8 * 1024;
 

@@ -232,7 +232,7 @@ pub(crate) async fn pump(
                 .seal(cx.pools(), buffer, payload, step.layout)
                 .map_err(writing)?;
             if !to.send_now(&mut wire).map_err(writing)? {
-                let write = pin!(to.send(&wire));
+                let write = pin!(to.send(&mut wire));
                 unless_gone(from, &mut sender, phase, write)
                     .await?
                     .map_err(writing)?;

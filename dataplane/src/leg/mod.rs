@@ -11,7 +11,7 @@ mod write;
 
 use crate::failure::LegError;
 use crate::ktls::KernelTls;
-use crate::limits::UNIX_SEND;
+use crate::limits::{SETTLED, UNIX_SEND};
 use crate::liveness::Pulse;
 use crate::pool::Buffer;
 use eyesplice_proto::stream::Side;
@@ -74,20 +74,43 @@ pub(crate) enum Next {
 
 /// Sealed bytes on their way out.
 pub(crate) struct Wire {
-    buffer: Buffer,
+    held: Held,
     len: usize,
     /// What the socket took of them.
     sent: usize,
 }
 
+/// Where bytes on their way out wait.
+enum Held {
+    /// In what sealed them.
+    Pooled(Buffer),
+    /// The little that was left, so that a reader that stalls holds no more.
+    Rest(Box<[u8]>),
+}
+
 impl Wire {
     fn new(buffer: Buffer, len: usize) -> Self {
         let sent = 0;
-        Self { buffer, len, sent }
+        let held = Held::Pooled(buffer);
+        Self { held, len, sent }
     }
 
     fn rest(&self) -> &[u8] {
-        self.buffer.get(self.sent..self.len).unwrap_or_default()
+        let bytes: &[u8] = match &self.held {
+            Held::Pooled(buffer) => buffer,
+            Held::Rest(rest) => rest,
+        };
+        bytes.get(self.sent..self.len).unwrap_or_default()
+    }
+
+    /// Before a wait of unknown length: gives the buffer back if little is left in it.
+    fn settle(&mut self) {
+        let rest = self.rest();
+        if matches!(self.held, Held::Pooled(_)) && rest.len() <= SETTLED {
+            let rest: Box<[u8]> = rest.into();
+            (self.len, self.sent) = (rest.len(), 0);
+            self.held = Held::Rest(rest);
+        }
     }
 }
 
