@@ -10,8 +10,8 @@ use crate::handshake::{self, TlsParty};
 use crate::leg::{Leg, Next};
 use crate::liveness::Liveness;
 use crate::seam::{
-    ActionPolicy, Connect, Inside, Mode, PeerVerification, Phase, Reason, Refusal, Side, Snapshot,
-    StreamMode, StreamRequest, UpstreamTls, Verdict, VerificationResult,
+    ActionPolicy, Connect, Inside, Mode, PeerVerification, Phase, Reason, RecordKind, Refusal,
+    Side, Snapshot, StreamMode, StreamRequest, UpstreamTls, Verdict, VerificationResult,
 };
 use crate::stream::{Established, Facts};
 use crate::worker::Worker;
@@ -124,7 +124,7 @@ pub(crate) async fn refuse_politely(
         },
         reason = cx.aborted() => Failure::new(reason, Side::Local, Phase::Request),
     };
-    worker.emit(facts.record(&cx, &failure)).await;
+    worker.emit(facts.record(&cx, &failure));
 }
 
 async fn read_connect(
@@ -224,6 +224,7 @@ async fn ask(
     limit: Duration,
 ) -> Result<Box<Connect>, Failure> {
     facts.phase = Phase::Verdict;
+    worker.recordable(RecordKind::End, Phase::Verdict)?;
     let request = StreamRequest {
         id: cx.id(),
         listener: Arc::clone(&facts.listener),

@@ -23,6 +23,7 @@ mod liveness;
 mod parting;
 mod placement;
 mod pool;
+mod records;
 mod refusal;
 mod relay;
 pub mod seam;

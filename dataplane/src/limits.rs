@@ -140,6 +140,13 @@ pub(crate) const GRACE_SHARE: u32 = 4;
 /// (net.ipv4.tcp_invalid_ratelimit), and the first ones come faster. The next one comes within this.
 pub(crate) const GRACE_MIN: Duration = Duration::from_secs(2);
 
+/// Records that a worker keeps while control is behind with those in its channel: half a second of the 8,000 streams
+/// a second that were measured, 2 MB. Beyond, they are lost and counted; no stream waits for control.
+pub(crate) const RECORDS_KEPT: usize = 4096;
+
+/// How long a worker that ends waits for control to take its last records.
+pub(crate) const LAST_RECORDS: Duration = Duration::from_secs(5);
+
 /// Bytes of an error body that we write ourselves.
 pub(crate) const ERROR_BODY: usize = 1024;
 

@@ -3,16 +3,17 @@
 use crate::context::StreamContext;
 use crate::counters::WorkerCounters;
 use crate::egress::refuse_politely;
-use crate::failure::exhausted;
+use crate::failure::{Failure, exhausted};
 use crate::ktls::Ktls;
 use crate::leg::Leg;
-use crate::limits::{ACCEPT_BATCH, ACCEPT_PAUSE, POLITE_REFUSALS};
+use crate::limits::{ACCEPT_BATCH, ACCEPT_PAUSE, LAST_RECORDS, POLITE_REFUSALS};
 use crate::liveness::{Liveness, Sweep};
 use crate::placement::{Arrival, Place, Placement};
 use crate::pool::Pools;
+use crate::records::Records;
 use crate::seam::{
-    AdmissionLimits, Control, ListenerName, Peer, Reason, Snapshot, SnapshotCell, StreamId,
-    StreamRecord,
+    self, AdmissionLimits, Control, ListenerName, Peer, Phase, Reason, RecordKind, Snapshot,
+    SnapshotCell, StreamId, StreamRecord,
 };
 use crate::stream::{self, Facts};
 use eyesplice_proto::stream::Side;
@@ -64,7 +65,7 @@ pub(crate) struct Worker {
     placement: Arc<Placement>,
     control: Arc<dyn Control>,
     snapshots: Arc<SnapshotCell>,
-    records: mpsc::Sender<StreamRecord>,
+    records: Records,
     counters: Arc<WorkerCounters>,
     pools: Rc<Pools>,
     coalesce: Duration,
@@ -118,7 +119,7 @@ impl Worker {
             placement: parts.placement,
             control: parts.control,
             snapshots: parts.snapshots,
-            records: parts.records,
+            records: Records::new(parts.records),
             pools: Pools::new(parts.max_pipes, Arc::clone(&parts.counters)),
             sweep: Sweep::new(parts.liveness, Arc::clone(&parts.counters)),
             counters: parts.counters,
@@ -140,6 +141,10 @@ impl Worker {
             .into_iter()
             .map(|(name, fd)| ring::spawn(accept_loop(Rc::clone(&worker), name, Fd::from(fd))))
             .collect();
+        let forwarding = {
+            let worker = Rc::clone(&worker);
+            ring::spawn(async move { worker.records.forward().await })
+        };
         // The engine waits for this; if it has given up, the command says so at once.
         let _ = ready.send(());
         let mut arrivals = parts.arrivals;
@@ -182,6 +187,11 @@ impl Worker {
             }
         }
         sweep.abort();
+        forwarding.abort();
+        // It was aborted.
+        let _ = forwarding.await;
+        let lost = &worker.counters.records_lost;
+        worker.records.finish(LAST_RECORDS, lost).await;
         worker.pools.clear();
         aborted
     }
@@ -208,10 +218,18 @@ impl Worker {
         &self.ktls
     }
 
-    /// Hands a record to control. Waits while control is behind, so that no record is lost; if
-    /// control is gone there is nobody to tell.
-    pub(crate) async fn emit(&self, record: StreamRecord) {
-        let _ = self.records.send(record).await;
+    /// Hands a record to control, without waiting for it.
+    pub(crate) fn emit(&self, record: StreamRecord) {
+        self.records.push(record, &self.counters.records_lost);
+    }
+
+    /// Fails where control can keep no record of what is about to begin.
+    pub(crate) fn recordable(&self, kind: RecordKind, phase: Phase) -> Result<(), Failure> {
+        let Some(words) = self.control.unrecorded(kind) else {
+            return Ok(());
+        };
+        let failure = Failure::new(Reason::Unaudited, seam::Side::Local, phase);
+        Err(failure.status(503).detail(words))
     }
 
     /// Takes a place among the pending dials, if one is free.

@@ -66,6 +66,8 @@ fn level(reason: Reason, side: Side) -> Level {
         (Reason::Truncated, Side::Upstream) => Level::INFO,
         (Reason::Idle | Reason::HalfClosed | Reason::Drained, _) => Level::INFO,
         (Reason::Truncated, _) => Level::DEBUG,
+        // The audit log's own trouble is told once, not for each stream that it keeps out.
+        (Reason::Unaudited, _) => Level::DEBUG,
         (Reason::Completed | Reason::Reset | Reason::Cancelled, _) => Level::DEBUG,
     }
 }
@@ -87,6 +89,7 @@ mod tests {
             (Reason::Unverified, Side::Downstream, Level::WARN),
             (Reason::Protocol, Side::Downstream, Level::INFO),
             (Reason::Protocol, Side::Upstream, Level::WARN),
+            (Reason::Unaudited, Side::Local, Level::DEBUG),
             (Reason::Drained, Side::Local, Level::INFO),
             (Reason::HalfClosed, Side::Local, Level::INFO),
             (Reason::PeerLost, Side::Downstream, Level::INFO),

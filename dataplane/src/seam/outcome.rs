@@ -116,6 +116,8 @@ pub enum Reason {
     BadUpgrade,
     /// An admission limit was reached.
     Limit,
+    /// Control can keep no record of it (`audit.onFailure: block`).
+    Unaudited,
     /// The process is draining and its deadline passed.
     Drained,
     /// The machine ran out of something (descriptors, memory, buffers).
@@ -126,7 +128,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that are exported from zero.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Completed,
         Self::Reset,
         Self::Truncated,
@@ -142,6 +144,7 @@ impl Reason {
         Self::Protocol,
         Self::BadUpgrade,
         Self::Limit,
+        Self::Unaudited,
         Self::Drained,
         Self::Exhausted,
         Self::Internal,
@@ -165,6 +168,7 @@ impl Reason {
             Self::Protocol => "protocol",
             Self::BadUpgrade => "bad_upgrade",
             Self::Limit => "limit",
+            Self::Unaudited => "unaudited",
             Self::Drained => "drained",
             Self::Exhausted => "exhausted",
             Self::Internal => "internal",
