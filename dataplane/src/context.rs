@@ -1,8 +1,9 @@
 //! What every part of one stream shares: its worker's pools and counters, its idle clock, its abort.
 
 use crate::counters::WorkerCounters;
+use crate::liveness::Loss;
 use crate::pool::Pools;
-use crate::seam::{Reason, StreamBytes, StreamId};
+use crate::seam::{Reason, StreamBytes, StreamId, StreamLimits};
 use eyesplice_proto::stream::Side;
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
@@ -21,8 +22,11 @@ pub(crate) struct StreamContext {
     bytes_up: Cell<u64>,
     bytes_down: Cell<u64>,
     idle_timeout: Cell<Option<Duration>>,
+    half_closed_timeout: Cell<Option<Duration>>,
     last_moved: Cell<Instant>,
     abort: Cell<Option<Reason>>,
+    /// The peer whose death aborts it.
+    lost: Cell<Option<Loss>>,
     draining: Cell<bool>,
     /// Of the stream's task, which alone waits for an abort or a drain.
     task: RefCell<Option<Waker>>,
@@ -43,8 +47,10 @@ impl StreamContext {
             bytes_up: Cell::new(0),
             bytes_down: Cell::new(0),
             idle_timeout: Cell::new(None),
+            half_closed_timeout: Cell::new(None),
             last_moved: Cell::new(Instant::now()),
             abort: Cell::new(None),
+            lost: Cell::new(None),
             draining: Cell::new(false),
             task: RefCell::default(),
         })
@@ -67,9 +73,16 @@ impl StreamContext {
         self.coalesce
     }
 
-    pub(crate) fn set_idle_timeout(&self, limit: Option<Duration>) {
-        self.idle_timeout.set(limit);
+    /// Puts the limits of an established stream in force.
+    pub(crate) fn set_limits(&self, limits: &StreamLimits) {
+        self.idle_timeout.set(limits.idle_timeout);
+        self.half_closed_timeout.set(limits.half_closed_timeout);
         self.last_moved.set(Instant::now());
+    }
+
+    /// How long the open direction of a half-closed stream may bring nothing.
+    pub(crate) fn half_closed_timeout(&self) -> Option<Duration> {
+        self.half_closed_timeout.get()
     }
 
     /// Counts payload that was delivered to the other leg.
@@ -133,6 +146,17 @@ impl StreamContext {
             self.abort.set(Some(reason));
         }
         self.wake();
+    }
+
+    /// Ends the stream because one of its peers is dead.
+    pub(crate) fn lose(&self, loss: Loss) {
+        self.lost.set(Some(loss));
+        self.abort(Reason::PeerLost);
+    }
+
+    /// The peer whose death ended the stream.
+    pub(crate) fn lost(&self) -> Option<Loss> {
+        self.lost.get()
     }
 
     /// Waits for [`StreamContext::abort`]; for the stream's own task.

@@ -77,6 +77,10 @@ counters! {
     reads_deferred,
     /// Directions of small messages that poll for each of them, since the kernel registers no watch more.
     watches_refused,
+    /// Looks at TCP legs whose peers had not acknowledged all that was sent.
+    liveness_sweeps,
+    /// Peers that died while something was on its way to them, as those looks found.
+    peers_lost,
     /// Gauge: pipes lent to streams.
     pipes_in_use,
     /// Gauge: pipes alive, lent or pooled.

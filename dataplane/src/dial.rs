@@ -2,41 +2,19 @@
 
 use crate::context::StreamContext;
 use crate::failure::{Failure, exhausted};
-use crate::limits::{ATTEMPT_DELAY, KEEPALIVE_COUNT, KEEPALIVE_INTERVAL};
+use crate::limits::ATTEMPT_DELAY;
+use crate::liveness::Liveness;
 use crate::seam::{Phase, Reason, Side};
 use eyesplice_sys::ring::{self, Fd, Op};
-use eyesplice_sys::socket::{self, Keepalive};
+use eyesplice_sys::socket;
 use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
-
-/// How sockets of both legs are watched for dead peers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Liveness {
-    pub(crate) keepalive_idle: Duration,
-    pub(crate) user_timeout: Duration,
-}
-
-impl Liveness {
-    /// Sets the options on a TCP socket. Failures are not the stream's: it works without them, and
-    /// the only cause is a socket that is not TCP.
-    pub(crate) fn apply(self, fd: &Fd) {
-        let keepalive = Keepalive {
-            idle: self.keepalive_idle,
-            interval: KEEPALIVE_INTERVAL,
-            count: KEEPALIVE_COUNT,
-        };
-        let _ = socket::nodelay(fd.as_fd());
-        let _ = socket::keepalive(fd.as_fd(), keepalive);
-        let _ = socket::user_timeout(fd.as_fd(), self.user_timeout);
-    }
-}
 
 /// A connected socket and where it leads.
 pub(crate) struct Dialled {

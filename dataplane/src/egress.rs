@@ -4,10 +4,11 @@
 //! that answer is the only thing that reaches the kubectl user.
 
 use crate::context::StreamContext;
-use crate::dial::{Dialled, Liveness, dial};
+use crate::dial::{Dialled, dial};
 use crate::failure::{Failure, LegError};
 use crate::handshake::{self, TlsParty};
 use crate::leg::{Leg, Next};
+use crate::liveness::Liveness;
 use crate::relay::linger;
 use crate::seam::{
     ActionPolicy, Connect, Inside, Mode, PeerVerification, Phase, Reason, RecordKind, Refusal,
@@ -86,7 +87,7 @@ pub(crate) async fn establish(
             }
         }
     };
-    cx.set_idle_timeout(plan.limits.idle_timeout);
+    cx.set_limits(&plan.limits);
     Ok(Established {
         upstream: Box::new(upstream),
         carry,

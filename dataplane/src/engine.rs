@@ -3,8 +3,8 @@
 pub use crate::listeners::Listeners;
 
 use crate::counters::{CounterTotals, WorkerCounters};
-use crate::dial::Liveness;
 use crate::ktls::{Ktls, supported_ciphers};
+use crate::liveness::Liveness;
 use crate::placement::Placement;
 use crate::seam::{Control, ListenerName, SnapshotCell, StreamRecord};
 use crate::worker::{Command, Worker, WorkerParts};
@@ -77,7 +77,8 @@ pub struct EngineConfig {
     pub coalesce: Duration,
     /// TCP keepalive on both legs: idle time before the first probe.
     pub keepalive_idle: Duration,
-    /// TCP_USER_TIMEOUT on both legs: unacknowledged data for so long ends the connection.
+    /// A TCP peer of either leg that owes an answer, be it with its window shut, and says nothing for so
+    /// long is dead. One that answers is not, however long it takes no byte.
     pub user_timeout: Duration,
 }
 

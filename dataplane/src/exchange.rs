@@ -230,6 +230,9 @@ pub(crate) async fn serve(
                         .status(504)
                         .detail("nothing moved for timeouts.idle");
                 }
+                if (failure.reason, failure.side) == (Reason::PeerLost, Side::Upstream) {
+                    failure = failure.status(504);
+                }
                 if failure.status != 0 && exchange.status.is_none() {
                     exchange.status = Some(failure.status);
                     talk.refuse(&failure, exchange.is_upgrade()).await;
@@ -563,6 +566,7 @@ impl Conversation<'_> {
     ) -> Result<ResponseHead, Failure> {
         let mut head = Vec::new();
         let mut progress = Progress::default();
+        let mut complete_by = None;
         // A kubelet may close an idle connection just when the next request arrives. The client
         // repeats such a request by itself if it sees the same: a close without an answer.
         let status = if exchange.number > 1 { 0 } else { 502 };
@@ -571,6 +575,9 @@ impl Conversation<'_> {
                 let status = if head.is_empty() { status } else { 502 };
                 failure.status(status)
             })?;
+            if !head.is_empty() {
+                complete_by.get_or_insert_with(|| Instant::now() + self.terms.head_timeout);
+            }
             match parse_response(&head, &mut progress, &HeadLimits::RESPONSE) {
                 Ok(Parsed::Complete {
                     head: parsed,
@@ -600,24 +607,31 @@ impl Conversation<'_> {
                     );
                 }
                 Next::Wait => {
+                    let deadline = deadline.into_iter().chain(complete_by).min();
                     ring::until(self.upstream.readable(), deadline)
                         .await
-                        .map_err(|error| {
-                            let timed_out = error.kind() == io::ErrorKind::TimedOut;
-                            let failure = failed(error.into(), Side::Upstream);
-                            if timed_out {
-                                failure.status(504).detail(format!(
-                                    "kubelet did not answer the upgrade within {} s; see \
-                                 timeouts.requestHead",
-                                    self.terms.head_timeout.as_secs()
-                                ))
-                            } else {
-                                failure.status(502)
-                            }
-                        })?;
+                        .map_err(|error| self.no_reply(error, !head.is_empty()))?;
                 }
             }
         }
+    }
+
+    /// A kubelet may take its time to begin a reply, unless it is to an upgrade: a command may run for
+    /// long before it says anything. A reply that has begun costs memory until its head is complete.
+    fn no_reply(&self, error: io::Error, begun: bool) -> Failure {
+        let timed_out = error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none();
+        let failure = failed(error.into(), Side::Upstream);
+        if !timed_out {
+            return failure.status(502);
+        }
+        let missing = match begun {
+            true => "finish the head of its reply",
+            false => "answer the upgrade",
+        };
+        failure.status(504).detail(format!(
+            "kubelet did not {missing} within {} s; see timeouts.requestHead",
+            self.terms.head_timeout.as_secs_f64()
+        ))
     }
 
     /// Answers a request that does not reach the kubelet, or whose reply does not reach the client.
@@ -634,9 +648,10 @@ impl Conversation<'_> {
         let mut bytes = Vec::new();
         write_response(&head, &mut bytes);
         bytes.extend_from_slice(text.as_bytes());
-        // The client may be gone; the failure stands either way.
-        if self.downstream.write(self.cx.pools(), &bytes).await.is_ok() {
-            self.part_from(self.downstream).await;
+        // The client may be gone, or stall; the failure stands either way.
+        let written = self.on_downstream(self.downstream.write(self.cx.pools(), &bytes));
+        if written.await {
+            self.part_from_downstream().await;
         }
     }
 
@@ -648,17 +663,23 @@ impl Conversation<'_> {
             Upstream::Done => drop(timeout(LINGER, self.upstream.shut_write(pools)).await),
             Upstream::Unfinished => self.upstream.cut(),
         }
-        self.part_from(self.downstream).await;
+        self.part_from_downstream().await;
         Failure::new(Reason::Completed, Side::Downstream, Phase::Exchange)
     }
 
-    /// Ends a leg cleanly, and lets its peer take what is on its way; not for longer than it takes a
-    /// peer that is there.
-    async fn part_from(&self, leg: &Leg) {
-        let shut = timeout(LINGER, leg.shut_write(self.cx.pools())).await;
-        if let Ok(Ok(())) = shut {
-            linger(self.cx, leg).await;
+    /// Ends the downstream leg cleanly, and lets its peer take what is on its way.
+    async fn part_from_downstream(&self) {
+        let shut = self.on_downstream(self.downstream.shut_write(self.cx.pools()));
+        if shut.await {
+            linger(self.cx, self.downstream).await;
         }
+    }
+
+    /// Runs a write of last words, for as long as the stream may last: a reader that stalls is owed
+    /// them when it reads on. Returns whether they went out.
+    async fn on_downstream(&self, write: impl Future<Output = Result<(), LegError>>) -> bool {
+        let write = pin!(async { write.await.map_err(|error| failed(error, Side::Downstream)) });
+        until_aborted(self.cx, Phase::Exchange, write).await.is_ok()
     }
 }
 

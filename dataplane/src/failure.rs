@@ -64,6 +64,10 @@ impl LegError {
             Self::Gone(error) if exhausted(&error) => {
                 Failure::new(Reason::Exhausted, Side::Local, phase).detail(error.to_string())
             }
+            Self::Gone(error) if lost(&error) => Failure::new(Reason::PeerLost, side, phase)
+                .detail(format!(
+                    "{error}: it did not answer for timeouts.tcpUserTimeout"
+                )),
             Self::Gone(error) => {
                 let mut failure =
                     Failure::new(Reason::Reset, side, phase).detail(error.to_string());
@@ -105,6 +109,12 @@ impl From<eyesplice_proto::tls::TlsError> for LegError {
     fn from(error: eyesplice_proto::tls::TlsError) -> Self {
         Self::Tls(error)
     }
+}
+
+/// Whether the kernel gave up on the peer: no answer to keepalive, or no way to it.
+fn lost(error: &io::Error) -> bool {
+    // ETIMEDOUT, EHOSTUNREACH, ENETUNREACH on Linux.
+    matches!(error.raw_os_error(), Some(110 | 113 | 101))
 }
 
 /// Whether the machine, not the peer, is at the end of its means.

@@ -38,6 +38,11 @@ pub(crate) const BULKY_READS: u8 = 2;
 /// 0.162 (bench/results/2026-11-22-against-1cf3f72-splice.md). Capped by net.core.wmem_max.
 pub(crate) const UNIX_SEND: usize = PIPE;
 
+/// What a reader that stalls leaves of a turn is copied out of its buffer up to here, so that a line of a
+/// log does not hold [`BUFFER`] bytes for as long as its pager is paused. The copy of more would gain
+/// little, and cost a bulk stream time.
+pub(crate) const SETTLED: usize = 32 * 1024;
+
 /// A spliced turn below this is small.
 pub(crate) const SMALL_SPLICE: usize = 8 * 1024;
 
@@ -71,6 +76,21 @@ pub(crate) const COALESCE_LEAST: Duration = Duration::from_millis(1);
 /// the socket is closed: long enough for the last bytes to cross a bad network.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
+/// Looks at a half-closed stream in one `timeouts.halfClosed`: it ends so much late at most.
+pub(crate) const HALF_CLOSED_LOOKS: u32 = 8;
+
+/// A look costs a timer and three system calls.
+pub(crate) const HALF_CLOSED_LOOK_MIN: Duration = Duration::from_millis(10);
+
+/// How late a UNIX peer that closed for good is noticed behind a silent target.
+pub(crate) const HALF_CLOSED_LOOK_MAX: Duration = Duration::from_secs(5);
+
+/// The first look at a leg that is over and has unsent bytes: a round trip in a data centre.
+pub(crate) const PARTING_LOOK_MIN: Duration = Duration::from_millis(2);
+
+/// Later looks: the stream costs two system calls a second until its reader goes on.
+pub(crate) const PARTING_LOOK_MAX: Duration = Duration::from_secs(1);
+
 /// Pause after accept(2) found no descriptor or memory: the connection stays queued meanwhile.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -102,8 +122,33 @@ pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// Keepalive probes after the idle time, and between them.
 pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Unanswered keepalive probes that end a connection.
-pub(crate) const KEEPALIVE_COUNT: u32 = 6;
+/// Unanswered keepalive probes that the kernel can wait for (MAX_TCP_KEEPCNT).
+pub(crate) const KEEPALIVE_COUNT_MAX: u32 = 127;
+
+/// Questions to a silent peer in one user timeout: two may be lost before it counts as dead.
+pub(crate) const ASKS: u32 = 3;
+
+/// What the kernel takes for the longest pause between two of them (TCP_RTO_MAX_MS).
+pub(crate) const ASK_MIN: Duration = Duration::from_secs(1);
+
+/// The kernel's own longest pause.
+pub(crate) const ASK_MAX: Duration = Duration::from_secs(120);
+
+/// Looks at the legs that owe an acknowledgement in one user timeout.
+pub(crate) const SWEEPS: u32 = 16;
+
+/// No need to look more often: a dead peer is looked at when it is due.
+pub(crate) const SWEEP_MIN: Duration = Duration::from_millis(50);
+
+/// A leg that owed nothing any more is taken off the list so soon.
+pub(crate) const SWEEP_MAX: Duration = Duration::from_secs(5);
+
+/// The part of the user timeout that a peer has at least to answer a question that a look has seen.
+pub(crate) const GRACE_SHARE: u32 = 4;
+
+/// And no less than this: Linux answers no two probes of a shut window within half a second
+/// (net.ipv4.tcp_invalid_ratelimit), and the first ones come faster. The next one comes within this.
+pub(crate) const GRACE_MIN: Duration = Duration::from_secs(2);
 
 /// Records that a worker keeps while control is behind with those in its channel: half a second of the 8,000 streams
 /// a second that were measured, 2 MB. Beyond, they are lost and counted; no stream waits for control.

@@ -8,6 +8,7 @@ use crate::coalesce::Coalesce;
 use crate::context::StreamContext;
 use crate::counters::WorkerCounters;
 use crate::failure::{Failure, LegError};
+use crate::half_closed;
 use crate::leg::{Leg, Next};
 use crate::limits::{
     BULKY_READ, BULKY_READS, LINGER, SMALL_SPLICE, SMALL_SPLICES, TURN_BUDGET, WATCHED_READS,
@@ -44,6 +45,7 @@ pub(crate) async fn relay(cx: &StreamContext, downstream: &Leg, upstream: &Leg) 
     let (mut up, mut down) = (pin!(up), pin!(down));
     let mut state = stream::Stream::new();
     let (mut up_open, mut down_open) = (true, true);
+    let mut half: Option<HalfClosed<'_>> = None;
     loop {
         let ended = poll_fn(|task| {
             if up_open && let Poll::Ready(result) = Pin::new(&mut up).poll(task) {
@@ -53,6 +55,11 @@ pub(crate) async fn relay(cx: &StreamContext, downstream: &Leg, upstream: &Leg) 
             if down_open && let Poll::Ready(result) = Pin::new(&mut down).poll(task) {
                 down_open = false;
                 return Poll::Ready((stream::Side::Upstream, result));
+            }
+            if let Some((open, over)) = &mut half
+                && let Poll::Ready(failure) = over.as_mut().poll(task)
+            {
+                return Poll::Ready((*open, Err(failure)));
             }
             Poll::Pending
         })
@@ -69,6 +76,11 @@ pub(crate) async fn relay(cx: &StreamContext, downstream: &Leg, upstream: &Leg) 
                 if finished {
                     return Failure::new(Reason::Completed, side(from), Phase::Relay);
                 }
+                let (ended, open) = match from {
+                    stream::Side::Downstream => (downstream, upstream),
+                    stream::Side::Upstream => (upstream, downstream),
+                };
+                half = Some((from.other(), Box::pin(half_closed::over(cx, ended, open))));
             }
             (from, Err(failure)) => {
                 // Who closed for good after it had ended cleanly has not cut anything: it does not
@@ -99,12 +111,16 @@ pub(crate) async fn relay(cx: &StreamContext, downstream: &Leg, upstream: &Leg) 
                     stream::Side::Upstream => upstream,
                 };
                 Box::pin(linger(cx, leg)).await;
+                leg.abandon();
                 return Failure::new(Reason::Completed, failure.side, Phase::Relay)
                     .detail("closed without reading what was still on its way");
             }
         }
     }
 }
+
+/// The side that may still send, and what ends the stream if it does not.
+type HalfClosed<'a> = (stream::Side, Pin<Box<dyn Future<Output = Failure> + 'a>>);
 
 fn side(leg: stream::Side) -> Side {
     match leg {
@@ -216,7 +232,7 @@ pub(crate) async fn pump(
                 .seal(cx.pools(), buffer, payload, step.layout)
                 .map_err(writing)?;
             if !to.send_now(&mut wire).map_err(writing)? {
-                let write = pin!(to.send(&wire));
+                let write = pin!(to.send(&mut wire));
                 unless_gone(from, &mut sender, phase, write)
                     .await?
                     .map_err(writing)?;

@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::handshake::{self, TlsParty};
 use crate::leg::Leg;
 use crate::limits::LINGER;
+use crate::parting;
 use crate::relay;
 use crate::seam::{
     ListenerName, Peer, Phase, Reason, RecordKind, Side, Snapshot, StreamBytes, StreamMode,
@@ -113,7 +114,7 @@ pub(crate) async fn run(
     let result = until_aborted(&cx, Phase::Accept, setup.as_mut()).await;
     drop(setup);
     let mut exchange = None;
-    let failure = match result {
+    let mut failure = match result {
         Err(failure) => failure,
         Ok(Established {
             mut upstream,
@@ -121,7 +122,9 @@ pub(crate) async fn run(
             head_timeout,
         }) => {
             let _established = worker.established();
-            let failure = match carry {
+            worker.sweep().watch(&cx, &downstream);
+            worker.sweep().watch(&cx, &upstream);
+            let mut failure = match carry {
                 Carry::Relay => relayed(&cx, &downstream, &upstream).await,
                 Carry::Kubelet(policy) => {
                     let serve = Box::pin(exchange::serve(
@@ -149,6 +152,7 @@ pub(crate) async fn run(
                 }
             };
             end(&failure, &downstream, &upstream);
+            failure = Box::pin(parting::part(&cx, failure, &upstream)).await;
             if (failure.reason, failure.side) == (Reason::Truncated, Side::Downstream) {
                 Box::pin(lingered(&cx, &upstream)).await;
             }
@@ -158,6 +162,7 @@ pub(crate) async fn run(
     if (failure.reason, failure.side) == (Reason::Truncated, Side::Upstream) {
         Box::pin(lingered(&cx, &downstream)).await;
     }
+    failure = Box::pin(parting::part(&cx, failure, &downstream)).await;
     if downstream.is_shut() {
         // A peer that stays is closed on all the same.
         let drained = timeout(LINGER, downstream.drain(cx.pools()));
@@ -246,7 +251,10 @@ pub(crate) async fn until_aborted<T>(
     tokio::select! {
         biased;
         result = work => result,
-        reason = cx.aborted() => Err(Failure::new(reason, Side::Local, phase)),
+        reason = cx.aborted() => Err(cx.lost().map_or_else(
+            || Failure::new(reason, Side::Local, phase),
+            |loss| loss.at(phase),
+        )),
         () = cx.idle() => Err(Failure::new(Reason::Idle, Side::Local, phase)),
     }
 }
@@ -255,6 +263,11 @@ pub(crate) async fn until_aborted<T>(
 fn end(failure: &Failure, downstream: &Leg, upstream: &Leg) {
     match (failure.reason, failure.side) {
         (Reason::Completed, _) => {}
+        // Both have all that was sent, so a reset destroys nothing and tells who waits.
+        (Reason::HalfClosed, _) => {
+            upstream.abandon();
+            downstream.abandon();
+        }
         // Who broke the protocol was told by an alert or an answer, which a reset would destroy.
         (Reason::Protocol | Reason::BadUpgrade | Reason::HandshakeFailed, Side::Downstream) => {
             upstream.cut();

@@ -2,12 +2,12 @@
 
 use crate::context::StreamContext;
 use crate::counters::WorkerCounters;
-use crate::dial::Liveness;
 use crate::egress::refuse_politely;
 use crate::failure::{Failure, exhausted};
 use crate::ktls::Ktls;
 use crate::leg::Leg;
 use crate::limits::{ACCEPT_BATCH, ACCEPT_PAUSE, LAST_RECORDS, POLITE_REFUSALS};
+use crate::liveness::{Liveness, Sweep};
 use crate::placement::{Arrival, Place, Placement};
 use crate::pool::Pools;
 use crate::records::Records;
@@ -70,6 +70,7 @@ pub(crate) struct Worker {
     pools: Rc<Pools>,
     coalesce: Duration,
     liveness: Liveness,
+    sweep: Rc<Sweep>,
     ktls: Ktls,
     sequence: Cell<u64>,
     live: RefCell<HashMap<StreamId, Rc<StreamContext>>>,
@@ -120,6 +121,7 @@ impl Worker {
             snapshots: parts.snapshots,
             records: Records::new(parts.records),
             pools: Pools::new(parts.max_pipes, Arc::clone(&parts.counters)),
+            sweep: Sweep::new(parts.liveness, Arc::clone(&parts.counters)),
             counters: parts.counters,
             coalesce: parts.coalesce,
             liveness: parts.liveness,
@@ -133,6 +135,7 @@ impl Worker {
         });
         let counters = Arc::clone(&worker.counters);
         ring::watch_ops(move |ops| counters.ops_in_flight.set(ops as u64));
+        let sweep = ring::spawn(Rc::clone(&worker.sweep).run());
         let listeners: Vec<_> = parts
             .listeners
             .into_iter()
@@ -189,6 +192,7 @@ impl Worker {
                 }
             }
         }
+        sweep.abort();
         forwarding.abort();
         // It was aborted.
         let _ = forwarding.await;
@@ -214,6 +218,11 @@ impl Worker {
 
     pub(crate) fn liveness(&self) -> Liveness {
         self.liveness
+    }
+
+    /// Watches for peers that die.
+    pub(crate) fn sweep(&self) -> &Rc<Sweep> {
+        &self.sweep
     }
 
     pub(crate) fn ktls(&self) -> &Ktls {

@@ -351,19 +351,24 @@ impl Conn {
     }
 
     /// Writes again and again until nothing is taken any more: every buffer on the way is full.
+    /// Returns how much was taken.
     ///
     /// # Panics
     /// If the connection is gone.
-    pub fn write_until_full(&mut self, payload: &[u8]) {
+    pub fn write_until_full(&mut self, payload: &[u8]) -> usize {
         let mut refused = 0;
+        let mut taken = 0;
         while refused < REFUSALS {
-            if self.try_write(payload).unwrap() > 0 {
+            let wrote = self.try_write(payload).unwrap();
+            taken += wrote;
+            if wrote > 0 {
                 refused = 0;
             } else {
                 refused += 1;
                 std::thread::park_timeout(LOOK);
             }
         }
+        taken
     }
 
     /// Ends this side cleanly: close_notify of every session, then FIN.

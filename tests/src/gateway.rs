@@ -19,6 +19,7 @@ use rustls::crypto::ring::Ticketer;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
 use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -44,6 +45,12 @@ pub struct Setup {
     pub verification: Verification,
     /// Records that may wait for control.
     pub record_queue: usize,
+    /// How long a TCP peer that was asked may say nothing.
+    pub user_timeout: Duration,
+    /// Idle time before keepalive asks.
+    pub keepalive_idle: Duration,
+    /// The address of a TCP listener.
+    pub listen: IpAddr,
     /// A TCP listener without TLS, to have bare legs on both sides.
     pub bare: bool,
     /// The TCP listener gives session tickets, under kernel TLS as well.
@@ -61,6 +68,7 @@ impl Default for Setup {
                 handshake_timeout: PATIENCE,
                 head_timeout: PATIENCE,
                 idle_timeout: None,
+                half_closed_timeout: None,
             },
             admission: AdmissionLimits {
                 max_streams: 10_000,
@@ -75,6 +83,9 @@ impl Default for Setup {
             denied: Vec::new(),
             verification: Verification::Enforce,
             record_queue: 1024,
+            user_timeout: PATIENCE,
+            keepalive_idle: KEEPALIVE_IDLE,
+            listen: Ipv4Addr::LOCALHOST.into(),
             bare: false,
             tickets: false,
         }
@@ -119,6 +130,9 @@ impl Gateway {
             workers: setup.workers,
             max_pipes: setup.max_pipes,
             record_queue: setup.record_queue,
+            user_timeout: setup.user_timeout,
+            keepalive_idle: setup.keepalive_idle,
+            listen: setup.listen,
         };
         let shared: Arc<dyn Control> = Arc::clone(&control) as _;
         let running = Running::start(&plan, shared, snapshots, directory);
@@ -243,7 +257,16 @@ pub struct Plan {
     pub max_pipes: usize,
     /// Records that may wait for control.
     pub record_queue: usize,
+    /// How long a TCP peer that was asked may say nothing.
+    pub user_timeout: Duration,
+    /// Idle time before keepalive asks.
+    pub keepalive_idle: Duration,
+    /// The address of a TCP listener.
+    pub listen: IpAddr,
 }
+
+/// Of a test that does not mean it.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
 /// An engine with whatever control, and what it told.
 #[derive(Debug)]
@@ -271,7 +294,7 @@ impl Running {
                 uid: None,
                 gid: None,
             },
-            Transport::Tcp => Bind::Tcp(([127, 0, 0, 1], 0).into()),
+            Transport::Tcp => Bind::Tcp((plan.listen, 0).into()),
         };
         let config = EngineConfig {
             workers: plan.workers,
@@ -282,8 +305,8 @@ impl Running {
             ktls: ktls_policy(),
             max_pipes_per_worker: plan.max_pipes,
             coalesce: COALESCE,
-            keepalive_idle: Duration::from_secs(30),
-            user_timeout: PATIENCE,
+            keepalive_idle: plan.keepalive_idle,
+            user_timeout: plan.user_timeout,
         };
         Self::of(config, control, snapshots, directory, plan.record_queue)
     }

@@ -11,6 +11,7 @@
 )]
 
 pub mod api_server;
+pub mod cable;
 pub mod conn;
 pub mod duplex;
 pub mod gateway;

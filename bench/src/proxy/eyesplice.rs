@@ -193,6 +193,7 @@ impl Scripted {
                 handshake_timeout: Duration::from_secs(30),
                 head_timeout: Duration::from_secs(30),
                 idle_timeout: None,
+                half_closed_timeout: None,
             },
         }))
     }

@@ -56,13 +56,15 @@ fn level(reason: Reason, side: Side) -> Level {
         (Reason::DialFailed | Reason::BadUpgrade, _) => Level::WARN,
         // A scanner at the listener is not news; a kubelet that breaks its protocol is.
         (
-            Reason::HandshakeFailed | Reason::Timeout | Reason::Protocol,
+            Reason::HandshakeFailed | Reason::Timeout | Reason::PeerLost | Reason::Protocol,
             Side::Upstream | Side::Local,
         ) => Level::WARN,
-        (Reason::HandshakeFailed | Reason::Timeout | Reason::Protocol, Side::Downstream) => {
-            Level::INFO
-        }
-        (Reason::Truncated, Side::Upstream) | (Reason::Idle | Reason::Drained, _) => Level::INFO,
+        (
+            Reason::HandshakeFailed | Reason::Timeout | Reason::PeerLost | Reason::Protocol,
+            Side::Downstream,
+        ) => Level::INFO,
+        (Reason::Truncated, Side::Upstream) => Level::INFO,
+        (Reason::Idle | Reason::HalfClosed | Reason::Drained, _) => Level::INFO,
         (Reason::Truncated, _) => Level::DEBUG,
         // The audit log's own trouble is told once, not for each stream that it keeps out.
         (Reason::Unaudited, _) => Level::DEBUG,
@@ -89,6 +91,9 @@ mod tests {
             (Reason::Protocol, Side::Upstream, Level::WARN),
             (Reason::Unaudited, Side::Local, Level::DEBUG),
             (Reason::Drained, Side::Local, Level::INFO),
+            (Reason::HalfClosed, Side::Local, Level::INFO),
+            (Reason::PeerLost, Side::Downstream, Level::INFO),
+            (Reason::PeerLost, Side::Upstream, Level::WARN),
             (Reason::Exhausted, Side::Local, Level::ERROR),
             (Reason::Internal, Side::Local, Level::ERROR),
         ];

@@ -30,6 +30,9 @@ pub(super) const PHASE: std::ops::RangeInclusive<Duration> =
 /// Idle limit of an established stream.
 pub(super) const LONG: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 3600);
+/// Idle limit of a half-closed stream; 0s is none.
+pub(super) const HALF_CLOSED: std::ops::RangeInclusive<Duration> =
+    Duration::ZERO..=Duration::from_secs(7 * 24 * 3600);
 /// Drain; 0s ends live streams at once.
 pub(super) const DRAIN: std::ops::RangeInclusive<Duration> =
     Duration::ZERO..=Duration::from_secs(24 * 3600);

@@ -50,6 +50,7 @@ impl Config {
             handshake_timeout: self.timeouts.handshake,
             head_timeout: self.timeouts.request_head,
             idle_timeout: self.timeouts.idle,
+            half_closed_timeout: self.timeouts.half_closed,
         }
     }
 }

@@ -327,11 +327,13 @@ pub struct Timeouts {
     pub verdict: Duration,
     /// No byte for so long ends an established stream; `None`: never.
     pub idle: Option<Duration>,
+    /// No byte in the open direction of a half-closed stream for so long ends it; `None`: never.
+    pub half_closed: Option<Duration>,
     /// How long live streams may run after SIGTERM.
     pub drain: Duration,
     /// Idle time before the first keepalive probe.
     pub tcp_keepalive: Duration,
-    /// TCP_USER_TIMEOUT.
+    /// How long a TCP peer that owes an answer may say nothing.
     pub tcp_user_timeout: Duration,
     /// How long a session ticket is good; zero: none are given.
     pub session_ticket: Duration,
@@ -345,6 +347,7 @@ impl Default for Timeouts {
             dial: Duration::from_secs(5),
             verdict: Duration::from_secs(5),
             idle: None,
+            half_closed: Some(Duration::from_secs(60)),
             drain: Duration::from_secs(30),
             tcp_keepalive: Duration::from_secs(30),
             tcp_user_timeout: Duration::from_secs(60),

@@ -61,6 +61,10 @@ pub(super) fn read_timeouts(root: &mut Section<'_>, report: &mut Report) -> Time
         dial: read("dial", &bounds::PHASE).unwrap_or(default.dial),
         verdict: read("verdict", &bounds::PHASE).unwrap_or(default.verdict),
         idle: read("idle", &bounds::LONG),
+        half_closed: match read("halfClosed", &bounds::HALF_CLOSED) {
+            None => default.half_closed,
+            Some(limit) => (!limit.is_zero()).then_some(limit),
+        },
         drain: read("drain", &bounds::DRAIN).unwrap_or(default.drain),
         tcp_keepalive: read("tcpKeepalive", &bounds::TCP).unwrap_or(default.tcp_keepalive),
         tcp_user_timeout: read("tcpUserTimeout", &bounds::TCP).unwrap_or(default.tcp_user_timeout),

@@ -30,6 +30,7 @@ pub(super) fn log_config(config: &Config, warnings: &[String]) {
         dial_timeout = ?timeouts.dial,
         drain_timeout = ?timeouts.drain,
         idle_timeout = ?timeouts.idle,
+        half_closed_timeout = ?timeouts.half_closed,
         "limits"
     );
 }

@@ -43,7 +43,7 @@ struct Split {
     values: [(&'static str, Value); 2],
 }
 
-const COUNTERS: [Single; 14] = [
+const COUNTERS: [Single; 16] = [
     Single {
         name: "connections_accepted",
         help: "Connections accepted",
@@ -103,6 +103,16 @@ const COUNTERS: [Single; 14] = [
         name: "watches_refused",
         help: "Times a direction of small messages had to poll for each of them, at fs.epoll.max_user_watches",
         value: |t| t.watches_refused,
+    },
+    Single {
+        name: "liveness_sweeps",
+        help: "Looks at TCP legs whose peers had not acknowledged all that was sent",
+        value: |t| t.liveness_sweeps,
+    },
+    Single {
+        name: "peers_lost",
+        help: "Peers that died while something was on its way to them (timeouts.tcpUserTimeout)",
+        value: |t| t.peers_lost,
     },
     Single {
         name: "exhausted",

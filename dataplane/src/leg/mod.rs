@@ -5,12 +5,14 @@
 //! only waits are [`Leg::readable`] and [`Leg::writable`], during which the leg holds no buffer.
 
 mod handshake;
+mod peer;
 mod read;
 mod write;
 
 use crate::failure::LegError;
 use crate::ktls::KernelTls;
-use crate::limits::UNIX_SEND;
+use crate::limits::{SETTLED, UNIX_SEND};
+use crate::liveness::Pulse;
 use crate::pool::Buffer;
 use eyesplice_proto::stream::Side;
 use eyesplice_proto::tls::{Layout, Session};
@@ -18,10 +20,11 @@ use eyesplice_sys::ring::{self, Fd, Interest, Op, Readiness, Watch};
 use eyesplice_sys::socket;
 use rustls::pki_types::CertificateDer;
 use smallvec::SmallVec;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
 /// One leg of a stream.
 pub(crate) struct Leg {
@@ -43,6 +46,8 @@ pub(crate) struct Leg {
     wide: Cell<bool>,
     /// The peer ended cleanly; the FIN that follows a close_notify is no truncation.
     ended: Cell<bool>,
+    /// Watches a TCP peer of an established stream.
+    pulse: OnceCell<Rc<Pulse>>,
 }
 
 /// What one read brought.
@@ -69,20 +74,43 @@ pub(crate) enum Next {
 
 /// Sealed bytes on their way out.
 pub(crate) struct Wire {
-    buffer: Buffer,
+    held: Held,
     len: usize,
     /// What the socket took of them.
     sent: usize,
 }
 
+/// Where bytes on their way out wait.
+enum Held {
+    /// In what sealed them.
+    Pooled(Buffer),
+    /// The little that was left, so that a reader that stalls holds no more.
+    Rest(Box<[u8]>),
+}
+
 impl Wire {
     fn new(buffer: Buffer, len: usize) -> Self {
         let sent = 0;
-        Self { buffer, len, sent }
+        let held = Held::Pooled(buffer);
+        Self { held, len, sent }
     }
 
     fn rest(&self) -> &[u8] {
-        self.buffer.get(self.sent..self.len).unwrap_or_default()
+        let bytes: &[u8] = match &self.held {
+            Held::Pooled(buffer) => buffer,
+            Held::Rest(rest) => rest,
+        };
+        bytes.get(self.sent..self.len).unwrap_or_default()
+    }
+
+    /// Before a wait of unknown length: gives the buffer back if little is left in it.
+    fn settle(&mut self) {
+        let rest = self.rest();
+        if matches!(self.held, Held::Pooled(_)) && rest.len() <= SETTLED {
+            let rest: Box<[u8]> = rest.into();
+            (self.len, self.sent) = (rest.len(), 0);
+            self.held = Held::Rest(rest);
+        }
     }
 }
 
@@ -115,6 +143,7 @@ impl Leg {
             shut: Cell::new(false),
             wide: Cell::new(false),
             ended: Cell::new(false),
+            pulse: OnceCell::new(),
         }
     }
 
@@ -222,6 +251,7 @@ impl Leg {
         self.shut.set(true);
         // A peer that is gone needs no telling.
         let _ = socket::shutdown(self.fd.as_fd(), Shutdown::Write);
+        self.sent();
     }
 
     /// Prepares for bulk towards this leg: what a write would otherwise wait for, again and again.

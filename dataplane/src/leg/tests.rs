@@ -1,12 +1,15 @@
 use super::*;
+use crate::counters::WorkerCounters;
 use crate::pool::Pools;
 use eyesplice_sys::ring::RingConfig;
 use socket2::SockRef;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::thread;
 
 /// A plain leg, its peer, and pools.
@@ -52,9 +55,48 @@ fn what_the_socket_took_at_once_is_not_sent_again() {
     assert!(reader.join().unwrap() == payload);
 }
 
+#[test]
+fn little_that_a_full_socket_leaves_holds_no_pooled_buffer() {
+    let (ours, peer) = UnixStream::pair().unwrap();
+    let leg = Leg::new(Fd::from(OwnedFd::from(ours)), Side::Downstream);
+    let counters = Arc::new(WorkerCounters::default());
+    let pools = Pools::new(0, Arc::clone(&counters));
+    let mut filled = 0;
+    while let Ok(sent) = socket::send(leg.fd.as_fd(), &[b'f'; 4096]) {
+        filled += sent;
+    }
+    let finished = ring::run(&RingConfig::default(), async {
+        for (payload, held) in [(SETTLED, 0), (SETTLED + 1, 1)] {
+            let mut wire = wire(&leg, &pools, &vec![b'w'; payload]);
+            assert_eq!(counters.buffers_in_use.value(), 1);
+            let mut sending = pin!(leg.send(&mut wire));
+            let mut once = Context::from_waker(Waker::noop());
+            assert!(sending.as_mut().poll(&mut once).is_pending());
+            assert_eq!(counters.buffers_in_use.value(), held, "{payload}");
+            let expected = filled + payload;
+            let mut reader = peer.try_clone().unwrap();
+            let reading = thread::spawn(move || {
+                let mut got = vec![0; expected];
+                reader.read_exact(&mut got).unwrap();
+                got
+            });
+            sending.await.unwrap();
+            let got = reading.join().unwrap();
+            assert!(got[filled..].iter().all(|byte| *byte == b'w'));
+            filled = 0;
+            while let Ok(sent) = socket::send(leg.fd.as_fd(), &[b'f'; 4096]) {
+                filled += sent;
+            }
+        }
+        drop(leg);
+    });
+    assert_eq!(finished.unwrap().stray_ops, 0);
+    peer.shutdown(Shutdown::Both).unwrap();
+}
+
 /// Sends what is left, and closes.
-fn finish(leg: Leg, wire: Wire) {
-    let sending = async { leg.send(&wire).await.unwrap() };
+fn finish(leg: Leg, mut wire: Wire) {
+    let sending = async { leg.send(&mut wire).await.unwrap() };
     let finished = ring::run(&RingConfig::default(), sending).unwrap();
     assert_eq!(finished.stray_ops, 0);
 }

@@ -60,20 +60,38 @@ impl Leg {
     ///
     /// What is owed was sealed before `wire` or, when it comes up meanwhile, after it: it goes out
     /// around `wire`, never inside of a record.
-    pub(crate) async fn send(&self, wire: &Wire) -> Result<(), LegError> {
+    pub(crate) async fn send(&self, wire: &mut Wire) -> Result<(), LegError> {
         self.writing.set(true);
         let result = self.send_in_order(wire).await;
         self.writing.set(false);
         result
     }
 
-    pub(super) async fn send_in_order(&self, wire: &Wire) -> Result<(), LegError> {
+    pub(super) async fn send_in_order(&self, wire: &mut Wire) -> Result<(), LegError> {
         if wire.sent == 0 {
             let ahead = std::mem::take(&mut *self.owed.borrow_mut());
             self.send_all(&ahead).await?;
         }
-        self.send_all(wire.rest()).await?;
+        while !self.send_some(wire)? {
+            wire.settle();
+            self.writable().await?;
+        }
         self.send_owed().await
+    }
+
+    /// Sends until the socket is full; returns whether that was all.
+    fn send_some(&self, wire: &mut Wire) -> Result<bool, LegError> {
+        while !wire.rest().is_empty() {
+            match socket::send(self.fd.as_fd(), wire.rest()) {
+                Ok(sent) => {
+                    wire.sent += sent;
+                    self.count_sealed(sent)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(LegError::Gone(error)),
+            }
+        }
+        Ok(true)
     }
 
     async fn send_all(&self, mut rest: &[u8]) -> Result<(), LegError> {
@@ -92,8 +110,10 @@ impl Leg {
         Ok(())
     }
 
-    /// Counts what the kernel sealed, if it does.
+    /// Takes note of what went out: for the watch over the peer, and for the key of a session in the
+    /// kernel.
     pub(crate) fn count_sealed(&self, bytes: usize) -> Result<(), LegError> {
+        self.sent();
         self.kernel
             .borrow()
             .as_ref()
@@ -107,8 +127,8 @@ impl Leg {
             if let Some(room) = buffer.get_mut(..piece.len()) {
                 room.copy_from_slice(piece);
             }
-            let wire = self.seal(pools, buffer, piece.len(), Layout::Dense)?;
-            self.send(&wire).await?;
+            let mut wire = self.seal(pools, buffer, piece.len(), Layout::Dense)?;
+            self.send(&mut wire).await?;
         }
         Ok(())
     }
@@ -133,6 +153,7 @@ impl Leg {
             // or write meets them too.
             if let Ok(sent) = socket::send(self.fd.as_fd(), &owed) {
                 owed.drain(..sent);
+                self.sent();
             }
         }
     }
@@ -167,7 +188,7 @@ impl Leg {
                 socket::send(self.fd.as_fd(), &owed).map(|sent| drop(owed.drain(..sent)))
             };
             match result {
-                Ok(()) => {}
+                Ok(()) => self.sent(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.writable().await?;
                 }
@@ -201,7 +222,10 @@ impl Leg {
         }
         self.shut.set(true);
         match socket::shutdown(self.fd.as_fd(), Shutdown::Write) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.sent();
+                Ok(())
+            }
             // The peer is gone already; the other direction will say so.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             Err(error) => Err(LegError::Gone(error)),

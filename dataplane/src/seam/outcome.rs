@@ -1,5 +1,6 @@
 //! How a stream ended: one reason, the side that caused it, and the phase it was in.
 
+use eyesplice_proto::stream;
 use std::fmt;
 
 /// The side of a stream that caused its end.
@@ -20,6 +21,15 @@ impl Side {
             Self::Downstream => "downstream",
             Self::Upstream => "upstream",
             Self::Local => "local",
+        }
+    }
+}
+
+impl From<stream::Side> for Side {
+    fn from(leg: stream::Side) -> Self {
+        match leg {
+            stream::Side::Downstream => Self::Downstream,
+            stream::Side::Upstream => Self::Upstream,
         }
     }
 }
@@ -96,6 +106,10 @@ pub enum Reason {
     Timeout,
     /// An established stream moved no byte for its idle limit.
     Idle,
+    /// One direction had ended, and the other brought nothing for the limit of half-closed streams.
+    HalfClosed,
+    /// The machine of a peer, or the way to it, is dead: it was asked and did not answer.
+    PeerLost,
     /// The peer broke its protocol: malformed head, bad framing, bad record.
     Protocol,
     /// The upstream answered an upgrade with what must not be passed on.
@@ -114,7 +128,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that are exported from zero.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Completed,
         Self::Reset,
         Self::Truncated,
@@ -125,6 +139,8 @@ impl Reason {
         Self::Unverified,
         Self::Timeout,
         Self::Idle,
+        Self::HalfClosed,
+        Self::PeerLost,
         Self::Protocol,
         Self::BadUpgrade,
         Self::Limit,
@@ -147,6 +163,8 @@ impl Reason {
             Self::Unverified => "unverified",
             Self::Timeout => "timeout",
             Self::Idle => "idle",
+            Self::HalfClosed => "half_closed",
+            Self::PeerLost => "peer_lost",
             Self::Protocol => "protocol",
             Self::BadUpgrade => "bad_upgrade",
             Self::Limit => "limit",

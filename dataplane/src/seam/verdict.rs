@@ -146,9 +146,12 @@ pub struct StreamLimits {
     pub dial_timeout: Duration,
     /// One TLS handshake.
     pub handshake_timeout: Duration,
-    /// From the first byte of a request head to its last; and from a forwarded upgrade request to
-    /// the reply's head.
+    /// From the first byte of a head to its last, of a request or a reply; and from a forwarded upgrade
+    /// request to the reply's head.
     pub head_timeout: Duration,
     /// How long an established stream may move no byte; `None`: for ever.
     pub idle_timeout: Option<Duration>,
+    /// How long the open direction of a half-closed stream may bring nothing, once all that was sent
+    /// before has arrived; `None`: for ever.
+    pub half_closed_timeout: Option<Duration>,
 }

@@ -74,6 +74,7 @@ pub fn stream_limits() -> StreamLimits {
         handshake_timeout: Duration::from_secs(10),
         head_timeout: Duration::from_secs(30),
         idle_timeout: None,
+        half_closed_timeout: None,
     }
 }
 

@@ -10,12 +10,17 @@ use eyesplice_tests::kubelet::{self, Kubelet, grant, request};
 use eyesplice_tests::matrix;
 use eyesplice_tests::scripted::Answer;
 use eyesplice_tests::variant::Variant;
+use eyesplice_tests::wait::eventually;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 matrix! { transports:
     silent_control_is_504,
     kubelet_that_does_not_shake_hands_is_504_with_a_question,
     kubelet_that_never_answers_an_upgrade_is_504,
+    kubelet_that_never_finishes_the_head_of_a_reply_is_504,
+    kubelet_may_take_long_to_begin_a_reply_and_no_longer_to_finish_its_head,
     kubelet_that_never_answers_a_request_is_idle,
     client_that_never_sends_a_request_is_idle,
     upgraded_stream_that_moves_nothing_is_idle,
@@ -116,6 +121,68 @@ fn interim_replies_do_not_reset_the_deadline_of_an_upgrade(variant: Variant) {
     );
     kubelet.finish();
     gateway.assert_nothing_held();
+}
+
+fn kubelet_that_never_finishes_the_head_of_a_reply_is_504(variant: Variant) {
+    for begun in [
+        "HTTP/1.1 200",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX: ",
+    ] {
+        let gateway = Gateway::with(variant, |setup| setup.limits.head_timeout = LATER);
+        let kubelet = Kubelet::start(variant, move |conn, log| {
+            request(conn, log);
+            conn.write_all(begun.as_bytes()).unwrap();
+            stay(conn, log);
+        });
+        let mut conn = gateway.api_server().open(&kubelet.target());
+        Request::logs().send(&mut conn);
+        let mut head = read_head(&mut conn).unwrap();
+        if head.status() == 100 {
+            head = read_head(&mut conn).unwrap();
+        }
+        assert_eq!(head.status(), 504);
+        let (words, _) = conn.read_to_end();
+        let words = String::from_utf8(words).unwrap();
+        assert!(words.contains("finish the head of its reply"), "{words}");
+        assert!(words.contains("timeouts.requestHead"), "{words}");
+        drop(conn);
+        let record = gateway.ended();
+        assert_end(&record, Reason::Timeout, Side::Upstream, Phase::Exchange);
+        assert_eq!(record.status, Some(504));
+        kubelet.finish();
+        gateway.assert_nothing_held();
+    }
+}
+
+fn kubelet_may_take_long_to_begin_a_reply_and_no_longer_to_finish_its_head(variant: Variant) {
+    let gateway = Gateway::with(variant, |setup| setup.limits.head_timeout = LATER);
+    let late = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&late);
+    let patient = Kubelet::start(variant, move |conn, log| {
+        request(conn, log);
+        eventually(|| seen.load(SeqCst).then_some(()), || "its time".into());
+        conn.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+            .unwrap();
+        stay(conn, log);
+    });
+    let mut conn = gateway.api_server().open(&patient.target());
+    Request::logs().send(&mut conn);
+    // Another kubelet shows that the deadline of a head has passed meanwhile.
+    let slow = Kubelet::start(variant, |conn, log| {
+        request(conn, log);
+        conn.write_all(b"HTTP/1.1 2").unwrap();
+        stay(conn, log);
+    });
+    let mut other = gateway.api_server().open(&slow.target());
+    assert_eq!(Request::logs().ask(&mut other).head.status(), 504);
+    late.store(true, SeqCst);
+    assert_eq!(read_head(&mut conn).unwrap().status(), 200);
+    assert_eq!(conn.read_exact(2).unwrap(), b"ok");
+    drop((conn, other));
+    patient.finish();
+    slow.finish();
+    gateway.taken_records();
+    gateway.assert_back();
 }
 
 fn kubelet_that_never_answers_a_request_is_idle(variant: Variant) {

@@ -77,6 +77,10 @@ fn parse_each_mistake_names_field_and_remedy() {
             "timeouts.dial: \"5x\" is not a duration",
         ),
         (
+            with("timeouts: {halfClosed: 200h}"),
+            "timeouts.halfClosed: 200h is out of range; use 0s to 168h",
+        ),
+        (
             with("timeouts: {dial: 2h}"),
             "timeouts.dial: 2h is out of range; use 10ms to 10m",
         ),

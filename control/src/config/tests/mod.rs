@@ -390,6 +390,19 @@ fn limits_unset_bounds_follow_max_streams() {
 }
 
 #[test]
+fn half_closed_is_a_minute_unless_it_is_set_and_zero_is_for_ever() {
+    for (text, limit) in [
+        ("", Some(Duration::from_secs(60))),
+        ("timeouts: {dial: 1s}", Some(Duration::from_secs(60))),
+        ("timeouts: {halfClosed: 5m}", Some(Duration::from_secs(300))),
+        ("timeouts: {halfClosed: 0s}", None),
+    ] {
+        let config = parse(&with(text)).unwrap().config;
+        assert_eq!(config.stream_limits().half_closed_timeout, limit, "{text}");
+    }
+}
+
+#[test]
 fn restart_required_names_what_a_reload_cannot_do() {
     let load = |text: String| parse(&text).unwrap().config;
     let old = load(with(""));

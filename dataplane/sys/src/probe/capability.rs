@@ -76,6 +76,9 @@ pub enum Capability {
     /// A kernel TLS socket is readable only when a whole record is there; see
     /// [`crate::ktls::RecordWait`].
     KernelTlsRecordPoll,
+    /// A bound on the pause between probes of a shut window, since Linux 6.15; see
+    /// [`crate::socket::ask_at_least_every`].
+    WindowProbes,
     /// A pipe of 1 MiB.
     LargePipe,
     /// How much the pipes of this user may hold.
@@ -107,6 +110,7 @@ impl fmt::Display for Capability {
                 write!(f, "kernel {version} {cipher} {direction}")
             }
             Capability::KernelTlsRecordPoll => f.write_str("kernel TLS poll by whole records"),
+            Capability::WindowProbes => f.write_str("TCP window probes on time"),
             Capability::LargePipe => f.write_str("pipes of 1 MiB"),
             Capability::PipePages => f.write_str("pipe pages"),
             Capability::OpenFiles => f.write_str("open files"),

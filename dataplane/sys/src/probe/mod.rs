@@ -9,6 +9,9 @@ mod kernel_tls;
 mod ring;
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -16,6 +19,7 @@ pub use capability::{Capability, Direction, RingOp};
 
 use crate::limits::{self, Limit};
 use crate::pipe::Pipe;
+use crate::socket;
 
 /// The pipe that makes splicing fast, in bytes; a default one of 64 KiB doubles the cost.
 const LARGE_PIPE: usize = 1 << 20;
@@ -138,7 +142,8 @@ pub fn probe() -> Probe {
     );
     let mut findings = ring::probe();
     findings.extend(kernel_tls::probe());
-    findings.extend([large_pipe(), pipe_pages(), open_files(), locked_memory()]);
+    findings.extend([window_probes(), large_pipe(), pipe_pages()]);
+    findings.extend([open_files(), locked_memory()]);
     Probe { kernel, findings }
 }
 
@@ -156,6 +161,23 @@ fn required(capability: Capability, state: State) -> Finding {
         requirement: Requirement::Required,
         state,
     }
+}
+
+fn window_probes() -> Finding {
+    let tried = socket::new_tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        .and_then(|socket| socket::ask_at_least_every(socket.as_fd(), Duration::from_secs(1)));
+    let state = match tried {
+        Ok(()) => State::Present,
+        Err(error) => State::Missing {
+            why: format!("no TCP_RTO_MAX_MS: {error}"),
+            remedy: Some(
+                "run Linux 6.15 or later; before it, a peer that vanishes while its window is shut \
+                 is noticed up to two minutes later than timeouts.tcpUserTimeout"
+                    .to_owned(),
+            ),
+        },
+    };
+    optional(Capability::WindowProbes, state)
 }
 
 fn large_pipe() -> Finding {

@@ -5,6 +5,7 @@
 mod address;
 mod listen;
 mod option;
+mod progress;
 mod transfer;
 mod unix;
 
@@ -12,10 +13,13 @@ pub use address::{Address, local_address, peer_address};
 pub use listen::{Accepted, accept, listen_tcp, listen_tcp_group, new_tcp};
 pub use option::{
     Keepalive, PeerCredentials, keepalive, linger_zero, nodelay, peer_credentials, take_error,
-    user_timeout, widen_unix,
+    widen_unix,
 };
+pub use progress::{Progress, ask_at_least_every, is_abandoned, progress, unacknowledged, unsent};
 pub use transfer::{peek, recv, send, send_vectored, shutdown, unread};
 pub use unix::{ListenUnixError, Ownership, SocketFile, listen_unix};
 
+#[cfg(test)]
+mod progress_tests;
 #[cfg(test)]
 mod tests;

@@ -40,16 +40,6 @@ pub fn keepalive(socket: BorrowedFd<'_>, keepalive: Keepalive) -> io::Result<()>
     SockRef::from(&socket).set_tcp_keepalive(&parameters)
 }
 
-/// Ends the connection when sent bytes stay unacknowledged for `limit` (TCP_USER_TIMEOUT, RFC
-/// 5482).
-///
-/// # Errors
-///
-/// `ENOPROTOOPT` on a socket that is not TCP.
-pub fn user_timeout(socket: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
-    SockRef::from(&socket).set_tcp_user_timeout(Some(limit))
-}
-
 /// Lets a UNIX socket hold up to `bytes` of what its reader has not taken (SO_SNDBUF), at most
 /// `net.core.wmem_max`; the kernel doubles it for its own books. TCP sockets grow by themselves, and
 /// a fixed size would end that: they are left alone, and the answer is `false`, as for a socket that

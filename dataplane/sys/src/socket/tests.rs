@@ -109,16 +109,11 @@ fn options_read_back_as_set() {
         count: 3,
     };
     keepalive(one.as_fd(), alive).unwrap();
-    user_timeout(one.as_fd(), Duration::from_millis(12_345)).unwrap();
     let socket = SockRef::from(&one);
     assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
     assert_eq!(socket.tcp_keepalive_time().unwrap(), alive.idle);
     assert_eq!(socket.tcp_keepalive_interval().unwrap(), alive.interval);
     assert_eq!(socket.tcp_keepalive_retries().unwrap(), alive.count);
-    assert_eq!(
-        socket.tcp_user_timeout().unwrap(),
-        Some(Duration::from_millis(12_345))
-    );
 }
 
 #[test]
