@@ -77,6 +77,8 @@ counters! {
     reads_deferred,
     /// Directions of small messages that poll for each of them, since the kernel registers no watch more.
     watches_refused,
+    /// Cuts that the client takes for an end: it came over a UNIX socket, and there is no TLS with it.
+    cuts_unseen,
     /// Gauge: pipes lent to streams.
     pipes_in_use,
     /// Gauge: pipes alive, lent or pooled.

@@ -71,6 +71,17 @@ pub(crate) const COALESCE_LEAST: Duration = Duration::from_millis(1);
 /// the socket is closed: long enough for the last bytes to cross a bad network.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
+/// First pause between two looks at what a peer has yet to acknowledge; the runtime's timer knows none
+/// shorter. On loopback the first look mostly is the last.
+pub(crate) const SETTLE_FIRST: Duration = Duration::from_millis(1);
+
+/// Longest pause between them, for peers that are far away: half of a long round trip.
+pub(crate) const SETTLE_MOST: Duration = Duration::from_millis(64);
+
+/// How long a cut waits for a byte of a client whose UNIX socket can only show it by input that nobody
+/// read: one that is sending sends within it, and nobody notices that an end came so much later.
+pub(crate) const UNSEEN: Duration = Duration::from_millis(100);
+
 /// Pause after accept(2) found no descriptor or memory: the connection stays queued meanwhile.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

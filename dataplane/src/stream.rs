@@ -2,6 +2,7 @@
 
 use crate::context::StreamContext;
 use crate::egress::{self, Carry};
+use crate::ending;
 use crate::exchange::{self, Exchange, Served};
 use crate::failure::Failure;
 use crate::handshake::{self, TlsParty};
@@ -145,7 +146,7 @@ pub(crate) async fn run(
                     }
                 }
             };
-            end(&failure, &downstream, &upstream);
+            let failure = Box::pin(ending::end(&cx, failure, &downstream, &upstream)).await;
             if (failure.reason, failure.side) == (Reason::Truncated, Side::Downstream) {
                 Box::pin(lingered(&cx, &upstream)).await;
             }
@@ -154,6 +155,9 @@ pub(crate) async fn run(
     };
     if (failure.reason, failure.side) == (Reason::Truncated, Side::Upstream) {
         Box::pin(lingered(&cx, &downstream)).await;
+    }
+    if downstream.is_shut() || failure.side == Side::Downstream {
+        Box::pin(ending::kept(&cx, &downstream)).await;
     }
     if downstream.is_shut() {
         // A peer that stays is closed on all the same.
@@ -245,34 +249,6 @@ pub(crate) async fn until_aborted<T>(
         result = work => result,
         reason = cx.aborted() => Err(Failure::new(reason, Side::Local, phase)),
         () = cx.idle() => Err(Failure::new(Reason::Idle, Side::Local, phase)),
-    }
-}
-
-/// Lets each peer see what happened: an end as an end, a cut as a cut.
-fn end(failure: &Failure, downstream: &Leg, upstream: &Leg) {
-    match (failure.reason, failure.side) {
-        (Reason::Completed, _) => {}
-        // Who broke the protocol was told by an alert or an answer, which a reset would destroy.
-        (Reason::Protocol | Reason::BadUpgrade | Reason::HandshakeFailed, Side::Downstream) => {
-            upstream.cut();
-        }
-        (Reason::Protocol | Reason::BadUpgrade | Reason::HandshakeFailed, Side::Upstream) => {
-            downstream.cut();
-        }
-        // All that came before is whole, and on its way: a reset would destroy it. A bare leg has no
-        // other way to tell.
-        (Reason::Truncated, Side::Upstream) if !downstream.is_bare() => {
-            upstream.cut();
-            downstream.truncate();
-        }
-        (Reason::Truncated, Side::Downstream) if !upstream.is_bare() => {
-            upstream.truncate();
-            downstream.cut();
-        }
-        _ => {
-            upstream.cut();
-            downstream.cut();
-        }
     }
 }
 

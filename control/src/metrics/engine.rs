@@ -43,7 +43,7 @@ struct Split {
     values: [(&'static str, Value); 2],
 }
 
-const COUNTERS: [Single; 13] = [
+const COUNTERS: [Single; 14] = [
     Single {
         name: "connections_accepted",
         help: "Connections accepted",
@@ -103,6 +103,11 @@ const COUNTERS: [Single; 13] = [
         name: "watches_refused",
         help: "Times a direction of small messages had to poll for each of them, at fs.epoll.max_user_watches",
         value: |t| t.watches_refused,
+    },
+    Single {
+        name: "cuts_unseen",
+        help: "Cuts that the client took for an end, over a UNIX listener without TLS of its own",
+        value: |t| t.cuts_unseen,
     },
     Single {
         name: "exhausted",

@@ -52,7 +52,7 @@ impl Leg {
                 Ok(wire.rest().is_empty())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(LegError::Gone(error)),
+            Err(error) => Err(self.gone(error)),
         }
     }
 
@@ -86,7 +86,7 @@ impl Leg {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.writable().await?;
                 }
-                Err(error) => return Err(LegError::Gone(error)),
+                Err(error) => return Err(self.gone(error)),
             }
         }
         Ok(())
@@ -131,8 +131,10 @@ impl Leg {
         if !self.writing.get() && !owed.is_empty() {
             // What does not go out now goes out ahead of the next write; on errors the next read
             // or write meets them too.
-            if let Ok(sent) = socket::send(self.fd.as_fd(), &owed) {
-                owed.drain(..sent);
+            match socket::send(self.fd.as_fd(), &owed) {
+                Ok(sent) => drop(owed.drain(..sent)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => drop(self.gone(error)),
             }
         }
     }
@@ -171,7 +173,7 @@ impl Leg {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.writable().await?;
                 }
-                Err(error) => return Err(LegError::Gone(error)),
+                Err(error) => return Err(self.gone(error)),
             }
         }
     }
@@ -204,7 +206,7 @@ impl Leg {
             Ok(()) => Ok(()),
             // The peer is gone already; the other direction will say so.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-            Err(error) => Err(LegError::Gone(error)),
+            Err(error) => Err(self.gone(error)),
         }
     }
 
@@ -216,7 +218,7 @@ impl Leg {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.writable().await?;
                 }
-                Err(error) => return Err(LegError::Gone(error)),
+                Err(error) => return Err(self.gone(error)),
             }
         }
     }
@@ -234,7 +236,7 @@ impl Leg {
                         continue;
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(LegError::Gone(error)),
+                    Err(error) => return Err(self.gone(error)),
                 }
             }
             ring::until(self.writable(), Some(deadline)).await?;

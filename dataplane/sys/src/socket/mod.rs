@@ -14,7 +14,7 @@ pub use option::{
     Keepalive, PeerCredentials, keepalive, linger_zero, nodelay, peer_credentials, take_error,
     user_timeout, widen_unix,
 };
-pub use transfer::{peek, recv, send, send_vectored, shutdown, unread};
+pub use transfer::{peek, recv, send, send_vectored, shutdown, unacknowledged, unread};
 pub use unix::{ListenUnixError, Ownership, SocketFile, listen_unix};
 
 #[cfg(test)]

@@ -83,3 +83,20 @@ pub fn unread(socket: BorrowedFd<'_>) -> io::Result<usize> {
     }
     Ok(usize::try_from(count).unwrap_or(0))
 }
+
+/// Counts the bytes that were sent and that the peer's kernel has not acknowledged yet (SIOCOUTQ), on
+/// a TCP socket; a reset destroys those. The count of a connection that is gone stays as it was.
+///
+/// # Errors
+///
+/// `EINVAL` on a listener.
+pub fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: `ioctl` with TIOCOUTQ (the same number as SIOCOUTQ) writes one c_int to its argument,
+    // which points to one. The descriptor is borrowed, so it is open.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(count).unwrap_or(0))
+}
