@@ -81,6 +81,8 @@ counters! {
     liveness_sweeps,
     /// Peers that died while something was on its way to them, as those looks found.
     peers_lost,
+    /// Cuts that the client takes for an end: it came over a UNIX socket, and there is no TLS with it.
+    cuts_unseen,
     /// Gauge: pipes lent to streams.
     pipes_in_use,
     /// Gauge: pipes alive, lent or pooled.

@@ -10,6 +10,7 @@ use crate::failure::{Failure, LegError};
 use crate::leg::{Leg, Next};
 use crate::limits::LINGER;
 use crate::refusal::{self, Body};
+use crate::relay::cut::drained;
 use crate::relay::{linger, pump};
 use crate::renew::{self, Renewed};
 use crate::seam::{
@@ -27,12 +28,13 @@ use eyesplice_proto::limits::INTERIM_REPLIES;
 use eyesplice_proto::parse::{HeadLimits, Parsed, Progress, parse_request, parse_response};
 use eyesplice_proto::route::{Action, Route, route};
 use eyesplice_proto::serialize::{write_request, write_response};
+use eyesplice_proto::stream::Side as LegSide;
 use eyesplice_proto::upgrade::{self, Reply, Upgrade, judge_reply};
 use eyesplice_sys::ring;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -417,20 +419,26 @@ impl Conversation<'_> {
         let mut bytes = Vec::new();
         write_request(&head, &mut bytes);
         drop(head);
-        self.upstream
-            .write(self.cx.pools(), &bytes)
-            .await
-            .map_err(|error| failed(error, Side::Upstream).status(502))?;
+        let sent = self.upstream.write(self.cx.pools(), &bytes).await;
         drop(bytes);
 
-        let body_done = Cell::new(framing.is_empty());
-        let mut feed = pin!(self.feed(framing, &body_done));
+        let body_done = Cell::new(framing.is_empty() && sent.is_ok());
+        let mut feed = pin!(async {
+            sent.map_err(|error| failed(error, Side::Upstream).status(502))?;
+            self.feed(framing, &body_done).await
+        });
         let keep_alive = keep_alive.then_some(&body_done);
         let mut reply = pin!(self.reply(exchange, &method, asked.as_ref(), keep_alive));
         let then = tokio::select! {
             biased;
-            then = &mut reply => then?,
-            left = &mut feed => match left { Err(failure) => return Err(failure), Ok(never) => match never {} },
+            then = &mut reply => match then {
+                Err(failure) => return Err(self.sent(failure, feed).await),
+                Ok(then) => then,
+            },
+            left = &mut feed => match left {
+                Err(failure) => self.answered(failure, reply.as_mut()).await?,
+                Ok(never) => match never {},
+            },
         };
         // A body that the kubelet did not wait for cannot be skipped safely.
         Ok(if body_done.get() {
@@ -438,6 +446,32 @@ impl Conversation<'_> {
         } else {
             Then::Close(Upstream::Unfinished)
         })
+    }
+
+    /// What a request comes to that could not be sent to its end. A kubelet that refuses it early answers
+    /// and closes; the answer is still to be read, and its end tells more than the write that failed.
+    async fn answered(
+        &self,
+        failure: Failure,
+        reply: Pin<&mut impl Future<Output = Result<Then, Failure>>>,
+    ) -> Result<Then, Failure> {
+        if (failure.reason, failure.side) != (Reason::Reset, Side::Upstream) {
+            return Err(failure);
+        }
+        match Box::pin(drained(self.cx, LegSide::Upstream, reply)).await {
+            Some(Ok(then)) => Ok(then),
+            Some(Err(later)) if later.side == Side::Upstream => Err(later),
+            _ => Err(failure),
+        }
+    }
+
+    /// After a reply that the client took no more of: what it had sent before still goes out.
+    async fn sent<T>(&self, failure: Failure, feed: Pin<&mut impl Future<Output = T>>) -> Failure {
+        if (failure.reason, failure.side) == (Reason::Reset, Side::Downstream) {
+            let rest = drained(self.cx, LegSide::Downstream, feed);
+            drop(Box::pin(rest).await);
+        }
+        failure
     }
 
     fn authorise(&self, facts: &Facts, action: Action) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ mod context;
 pub mod counters;
 mod dial;
 mod egress;
+mod ending;
 pub mod engine;
 mod exchange;
 mod failure;

@@ -90,6 +90,16 @@ pub(crate) const PARTING_LOOK_MIN: Duration = Duration::from_millis(2);
 
 /// Later looks: the stream costs two system calls a second until its reader goes on.
 pub(crate) const PARTING_LOOK_MAX: Duration = Duration::from_secs(1);
+/// First pause between two looks at what a peer has yet to acknowledge; the runtime's timer knows none
+/// shorter. On loopback the first look mostly is the last.
+pub(crate) const SETTLE_FIRST: Duration = Duration::from_millis(1);
+
+/// Longest pause between them, for peers that are far away: half of a long round trip.
+pub(crate) const SETTLE_MOST: Duration = Duration::from_millis(64);
+
+/// How long a cut waits for a byte of a client whose UNIX socket can only show it by input that nobody
+/// read: one that is sending sends within it, and nobody notices that an end came so much later.
+pub(crate) const UNSEEN: Duration = Duration::from_millis(100);
 
 /// Pause after accept(2) found no descriptor or memory: the connection stays queued meanwhile.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

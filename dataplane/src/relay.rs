@@ -4,6 +4,8 @@
 //! and both legs carry plain bytes on the socket. It waits for readiness only while it holds neither
 //! buffer nor pipe, save for bytes that a slow reader does not take: those cost this stream alone.
 
+pub(crate) mod cut;
+
 use crate::coalesce::Coalesce;
 use crate::context::StreamContext;
 use crate::counters::WorkerCounters;
@@ -27,7 +29,7 @@ use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Instant;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 /// Where a pump stopped without a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,37 +85,14 @@ pub(crate) async fn relay(cx: &StreamContext, downstream: &Leg, upstream: &Leg) 
                 half = Some((from.other(), Box::pin(half_closed::over(cx, ended, open))));
             }
             (from, Err(failure)) => {
-                // Who closed for good after it had ended cleanly has not cut anything: it does not
-                // want the rest.
-                let culprit = match failure.side {
-                    Side::Downstream => Some(stream::Side::Downstream),
-                    Side::Upstream => Some(stream::Side::Upstream),
-                    Side::Local => None,
+                let (rest, reader) = match from {
+                    stream::Side::Downstream => (&mut down, downstream),
+                    stream::Side::Upstream => (&mut up, upstream),
                 };
-                let mut left = failure.reason == Reason::Reset && culprit == Some(from.other());
-                if left && state.direction(from.other()) == stream::Direction::Open {
-                    // A write tells of the close before a read has come to it. What was sent before
-                    // the close is still to be read; how that ends tells whether this is a cut. A
-                    // bare socket that was reset would only tell an end.
-                    let (rest, leg) = match from {
-                        stream::Side::Downstream => (&mut down, upstream),
-                        stream::Side::Upstream => (&mut up, downstream),
-                    };
-                    // Boxed, as all rare waits are: an idle stream pays for the largest.
-                    left = (failure.closed || !leg.is_bare())
-                        && matches!(Box::pin(timeout(LINGER, rest)).await, Ok(Ok(())));
-                }
-                if !left {
-                    return failure;
-                }
-                let leg = match from {
-                    stream::Side::Downstream => downstream,
-                    stream::Side::Upstream => upstream,
-                };
-                Box::pin(linger(cx, leg)).await;
-                leg.abandon();
-                return Failure::new(Reason::Completed, failure.side, Phase::Relay)
-                    .detail("closed without reading what was still on its way");
+                let open = state.direction(from.other()) == stream::Direction::Open;
+                let rest = open.then(|| rest.as_mut());
+                // Boxed, as all rare waits are: an idle stream pays for the largest.
+                return Box::pin(cut::judged(cx, failure, reader, rest)).await;
             }
         }
     }
@@ -369,7 +348,10 @@ async fn spliced(
         let moved = match fill(from, &mut pipe) {
             // In kernel TLS a cut looks like an end here; a read tells.
             Ok(0) if from.is_kernel() => return Ok(Spliced::Copy),
-            Ok(0) => return Ok(Spliced::End),
+            Ok(0) => {
+                from.not_lost().map_err(reading)?;
+                return Ok(Spliced::End);
+            }
             Ok(moved) => {
                 from.after_splice(true).map_err(reading)?;
                 moved
@@ -390,7 +372,7 @@ async fn spliced(
                     .map_err(|error| reading(error.into()))?;
                 continue;
             }
-            Err(error) => return Err(reading(error.into())),
+            Err(error) => return Err(reading(from.gone(error))),
         };
         while pipe.filled > 0 {
             match empty(&mut pipe, to) {
@@ -404,7 +386,7 @@ async fn spliced(
                         .await?
                         .map_err(|error| writing(error.into()))?;
                 }
-                Err(error) => return Err(writing(error.into())),
+                Err(error) => return Err(writing(to.gone(error))),
             }
         }
         if bulk.saw_splice(moved) {

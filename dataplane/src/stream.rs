@@ -2,6 +2,7 @@
 
 use crate::context::StreamContext;
 use crate::egress::{self, Carry};
+use crate::ending;
 use crate::exchange::{self, Exchange, Served};
 use crate::failure::Failure;
 use crate::handshake::{self, TlsParty};
@@ -151,7 +152,7 @@ pub(crate) async fn run(
                     }
                 }
             };
-            end(&failure, &downstream, &upstream);
+            failure = Box::pin(ending::end(&cx, failure, &downstream, &upstream)).await;
             failure = Box::pin(parting::part(&cx, failure, &upstream)).await;
             if (failure.reason, failure.side) == (Reason::Truncated, Side::Downstream) {
                 Box::pin(lingered(&cx, &upstream)).await;
@@ -163,6 +164,9 @@ pub(crate) async fn run(
         Box::pin(lingered(&cx, &downstream)).await;
     }
     failure = Box::pin(parting::part(&cx, failure, &downstream)).await;
+    if downstream.is_shut() || failure.side == Side::Downstream {
+        Box::pin(ending::kept(&cx, &downstream)).await;
+    }
     if downstream.is_shut() {
         // A peer that stays is closed on all the same.
         let drained = timeout(LINGER, downstream.drain(cx.pools()));
@@ -256,39 +260,6 @@ pub(crate) async fn until_aborted<T>(
             |loss| loss.at(phase),
         )),
         () = cx.idle() => Err(Failure::new(Reason::Idle, Side::Local, phase)),
-    }
-}
-
-/// Lets each peer see what happened: an end as an end, a cut as a cut.
-fn end(failure: &Failure, downstream: &Leg, upstream: &Leg) {
-    match (failure.reason, failure.side) {
-        (Reason::Completed, _) => {}
-        // Both have all that was sent, so a reset destroys nothing and tells who waits.
-        (Reason::HalfClosed, _) => {
-            upstream.abandon();
-            downstream.abandon();
-        }
-        // Who broke the protocol was told by an alert or an answer, which a reset would destroy.
-        (Reason::Protocol | Reason::BadUpgrade | Reason::HandshakeFailed, Side::Downstream) => {
-            upstream.cut();
-        }
-        (Reason::Protocol | Reason::BadUpgrade | Reason::HandshakeFailed, Side::Upstream) => {
-            downstream.cut();
-        }
-        // All that came before is whole, and on its way: a reset would destroy it. A bare leg has no
-        // other way to tell.
-        (Reason::Truncated, Side::Upstream) if !downstream.is_bare() => {
-            upstream.cut();
-            downstream.truncate();
-        }
-        (Reason::Truncated, Side::Downstream) if !upstream.is_bare() => {
-            upstream.truncate();
-            downstream.cut();
-        }
-        _ => {
-            upstream.cut();
-            downstream.cut();
-        }
     }
 }
 

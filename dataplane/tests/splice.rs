@@ -6,7 +6,7 @@ mod support;
 
 use eyesplice_dataplane::seam::{Phase, Reason, Side, StreamMode};
 use socket2::SockRef;
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -105,8 +105,48 @@ fn bytes_behind_the_connect_are_delivered_first_and_once() {
     assert_eq!(reader.join().unwrap(), "early late");
 }
 
+/// An upload that its target refuses: it answers early, and closes with unread input.
 #[test]
-fn reset_upstream_is_a_cut_downstream_and_named() {
+fn answer_behind_a_reset_is_whole_and_the_reset_follows() {
+    let mut gateway = Gateway::start(Answer::Splice);
+    for size in [200, 16_384, 60_000] {
+        let (address, refusing) = target(move |mut socket| {
+            socket.read_exact(&mut [0; 1000]).unwrap();
+            socket.write_all(&pattern(size)).unwrap();
+        });
+        let (mut stream, _) = connect(&gateway.socket(), &address);
+        let mut sending = stream.try_clone().unwrap();
+        let upload = thread::spawn(move || {
+            loop {
+                if let Err(error) = sending.write_all(&[b'u'; 65_536]) {
+                    return error;
+                }
+            }
+        });
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        // A socket tells of it once, to whichever call comes first: even to a write that takes a part.
+        let error = read.err().unwrap_or_else(|| upload.join().unwrap());
+        assert!(
+            matches!(
+                error.kind(),
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+            ),
+            "{error}"
+        );
+        assert!(answer == pattern(size), "{} of {size}", answer.len());
+        refusing.join().unwrap();
+        let record = gateway.ended();
+        assert_eq!(record.side, Side::Upstream);
+        // A writer that does not run for a while is one that sends nothing.
+        let told = matches!(record.reason, Reason::Reset | Reason::CutUnseen);
+        assert!(told, "{record:?}");
+    }
+    gateway.assert_nothing_held();
+}
+
+#[test]
+fn reset_upstream_that_a_unix_client_takes_for_an_end_is_named() {
     let mut gateway = Gateway::start(Answer::Splice);
     let (address, resetter) = target(|mut socket| {
         let mut byte = [0];
@@ -118,14 +158,16 @@ fn reset_upstream_is_a_cut_downstream_and_named() {
     let (mut stream, _) = connect(&gateway.socket(), &address);
     stream.write_all(b"x").unwrap();
     resetter.join().unwrap();
-    let mut rest = Vec::new();
-    // A UNIX socket knows no reset; what matters is that it ends.
-    drop(stream.read_to_end(&mut rest));
+    // A UNIX socket knows no reset.
+    assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 0);
     let record = gateway.ended();
     assert_eq!(
         (record.reason, record.side),
-        (Reason::Reset, Side::Upstream)
+        (Reason::CutUnseen, Side::Upstream)
     );
+    let detail = record.detail.unwrap();
+    assert!(detail.starts_with("reset ("), "{detail}");
+    assert_eq!(gateway.totals().cuts_unseen, 1);
     gateway.assert_nothing_held();
 }
 

@@ -67,6 +67,8 @@ pub struct Conn {
     /// Longest write to the socket, and what draws the lengths.
     chop: Option<(usize, Rng)>,
     ending: Option<Ending>,
+    /// A write met a reset, of which the socket tells once: its last read says 0.
+    reset: bool,
     /// The words of a TLS failure.
     trouble: Option<String>,
 }
@@ -97,6 +99,7 @@ impl Conn {
             out: VecDeque::new(),
             chop: None,
             ending: None,
+            reset: false,
             trouble: None,
         }
     }
@@ -446,10 +449,7 @@ impl Conn {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    if error.kind() == io::ErrorKind::ConnectionReset {
-                        // A socket tells of a reset once; a read would take it for an end now.
-                        self.end(Ending::Reset);
-                    }
+                    self.reset |= error.kind() == io::ErrorKind::ConnectionReset;
                     return Err(error);
                 }
             }
@@ -477,6 +477,37 @@ impl Conn {
         self.flush_all()?;
         self.out.extend(wire);
         self.flush_all()
+    }
+
+    /// Sends the first half of what `payload` becomes on the wire: a record that goes on.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn write_torn(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.flush_all()?;
+        match self.layers.last_mut() {
+            Some(top) => top.writer().write_all(payload)?,
+            None => self.out.extend(payload),
+        }
+        self.seal();
+        self.out.truncate(self.out.len() / 2);
+        self.flush_all()
+    }
+
+    /// Whether the peer's kernel has all that was sent. The peer of a UNIX socket has it at once.
+    pub fn is_settled(&self) -> bool {
+        let unix = self.socket.domain().unwrap() == socket2::Domain::UNIX;
+        self.out.is_empty()
+            && (unix || eyesplice_sys::socket::unacknowledged(self.socket.as_fd()).unwrap() == 0)
+    }
+
+    /// Waits until something came, and reads nothing.
+    ///
+    /// # Panics
+    /// When nothing comes.
+    pub fn wait_input(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        self.wait(true, false, deadline).expect("nothing came");
     }
 
     /// Waits until the socket is ready.
@@ -515,6 +546,7 @@ impl Conn {
         }
         let mut chunk = [0; 16 * 1024];
         match (&self.socket).read(&mut chunk) {
+            Ok(0) if self.reset => self.end(Ending::Reset),
             Ok(0) if self.layers.is_empty() => self.end(Ending::Clean),
             Ok(0) => self.end(Ending::Truncated),
             Ok(n) => self.feed(0, &chunk[..n]),

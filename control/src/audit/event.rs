@@ -63,6 +63,8 @@ fn level(reason: Reason, side: Side) -> Level {
             Reason::HandshakeFailed | Reason::Timeout | Reason::PeerLost | Reason::Protocol,
             Side::Downstream,
         ) => Level::INFO,
+        // Its client goes on with what may be a part.
+        (Reason::CutUnseen, _) => Level::INFO,
         (Reason::Truncated, Side::Upstream) => Level::INFO,
         (Reason::Idle | Reason::HalfClosed | Reason::Drained, _) => Level::INFO,
         (Reason::Truncated, _) => Level::DEBUG,
@@ -82,6 +84,7 @@ mod tests {
             (Reason::Completed, Side::Downstream, Level::DEBUG),
             (Reason::Cancelled, Side::Downstream, Level::DEBUG),
             (Reason::Reset, Side::Upstream, Level::DEBUG),
+            (Reason::CutUnseen, Side::Upstream, Level::INFO),
             (Reason::Truncated, Side::Downstream, Level::DEBUG),
             (Reason::Truncated, Side::Upstream, Level::INFO),
             (Reason::Denied, Side::Local, Level::WARN),

@@ -82,6 +82,7 @@ pub fn check(file: &Path, now: SystemTime) -> Result<CheckReport, CheckErrors> {
         }
         return Err(CheckErrors(others));
     };
+    warnings.extend(super::unseen::warning(&config));
     warnings.extend(material.warnings);
     warnings.extend(authority.iter().flat_map(|report| report.warnings.clone()));
     // Of the file: before the first certificate there is no client for kubelets.

@@ -27,6 +27,7 @@ mod restart;
 mod section;
 mod shadow;
 mod tree;
+mod unseen;
 pub(crate) mod value;
 
 pub use approval::ApprovalSettings;

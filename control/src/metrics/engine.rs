@@ -43,7 +43,7 @@ struct Split {
     values: [(&'static str, Value); 2],
 }
 
-const COUNTERS: [Single; 16] = [
+const COUNTERS: [Single; 17] = [
     Single {
         name: "connections_accepted",
         help: "Connections accepted",
@@ -113,6 +113,11 @@ const COUNTERS: [Single; 16] = [
         name: "peers_lost",
         help: "Peers that died while something was on its way to them (timeouts.tcpUserTimeout)",
         value: |t| t.peers_lost,
+    },
+    Single {
+        name: "cuts_unseen",
+        help: "Cuts that the client took for an end, over a UNIX listener without TLS of its own",
+        value: |t| t.cuts_unseen,
     },
     Single {
         name: "exhausted",

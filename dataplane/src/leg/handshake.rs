@@ -88,7 +88,7 @@ impl Leg {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Ok(ReadStep::nothing(Next::Wait));
             }
-            Err(error) => return Err(LegError::Gone(error)),
+            Err(error) => return Err(self.gone(error)),
         };
         let result = session
             .receive(out.get_mut(..kept + received).unwrap_or_default())

@@ -5,6 +5,7 @@
 //! only waits are [`Leg::readable`] and [`Leg::writable`], during which the leg holds no buffer.
 
 mod handshake;
+mod lost;
 mod peer;
 mod read;
 mod write;
@@ -44,6 +45,8 @@ pub(crate) struct Leg {
     shut: Cell<bool>,
     /// The socket was asked to hold more for its reader.
     wide: Cell<bool>,
+    /// The error that the socket told of when its connection was lost.
+    lost: Cell<Option<i32>>,
     /// The peer ended cleanly; the FIN that follows a close_notify is no truncation.
     ended: Cell<bool>,
     /// Watches a TCP peer of an established stream.
@@ -142,6 +145,7 @@ impl Leg {
             writing: Cell::new(false),
             shut: Cell::new(false),
             wide: Cell::new(false),
+            lost: Cell::new(None),
             ended: Cell::new(false),
             pulse: OnceCell::new(),
         }

@@ -90,7 +90,8 @@ impl Leg {
     fn receive(&self, room: &mut [u8]) -> Result<ReadStep, LegError> {
         let asked = room.len();
         if let Some(kernel) = self.kernel.borrow().as_ref() {
-            return Ok(match kernel.read(&self.fd, room)? {
+            let read = kernel.read(&self.fd, room);
+            return Ok(match read.map_err(|error| self.truth(error))? {
                 // The kernel gives what whole records it has, so a short read says nothing.
                 FromKernel::Payload(payload) => ReadStep::dense(payload, Next::Read),
                 FromKernel::Wait => ReadStep::nothing(Next::Wait),
@@ -98,13 +99,13 @@ impl Leg {
             });
         }
         match socket::recv(self.fd.as_fd(), room) {
-            Ok(0) => Ok(ReadStep::nothing(Next::End)),
+            Ok(0) => self.not_lost().map(|()| ReadStep::nothing(Next::End)),
             Ok(payload) if payload == asked => Ok(ReadStep::dense(payload, Next::Read)),
             Ok(payload) => Ok(ReadStep::dense(payload, Next::Wait)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Ok(ReadStep::nothing(Next::Wait))
             }
-            Err(error) => Err(LegError::Gone(error)),
+            Err(error) => Err(self.gone(error)),
         }
     }
 

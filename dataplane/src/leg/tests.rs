@@ -3,7 +3,8 @@ use crate::counters::WorkerCounters;
 use crate::pool::Pools;
 use eyesplice_sys::ring::RingConfig;
 use socket2::SockRef;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
@@ -11,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// A plain leg, its peer, and pools.
 fn leg() -> (Leg, UnixStream, Rc<Pools>) {
@@ -99,4 +101,70 @@ fn finish(leg: Leg, mut wire: Wire) {
     let sending = async { leg.send(&mut wire).await.unwrap() };
     let finished = ring::run(&RingConfig::default(), sending).unwrap();
     assert_eq!(finished.stray_ops, 0);
+}
+
+fn until(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "it does not come");
+        thread::yield_now();
+    }
+}
+
+/// A plain leg over TCP whose peer sent `sent` and was reset behind it.
+fn reset_leg(sent: &[u8]) -> (Leg, Rc<Pools>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    peer.write_all(sent).unwrap();
+    SockRef::from(&peer)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    // What lies in our kernel is not destroyed by a reset.
+    until(|| socket::unacknowledged(peer.as_fd()).unwrap() == 0);
+    drop(peer);
+    ours.set_nonblocking(true).unwrap();
+    let leg = Leg::new(Fd::from(OwnedFd::from(ours)), Side::Upstream);
+    (leg, Pools::new(0, Arc::default()))
+}
+
+#[test]
+fn a_reset_that_a_write_met_is_told_behind_what_came_before_it() {
+    let (leg, pools) = reset_leg(b"early answer");
+    // The kernel may take a while to hear of it.
+    let mut told = None;
+    until(|| {
+        told = leg.send_now(&mut wire(&leg, &pools, b"upload")).err();
+        told.is_some()
+    });
+    let Some(LegError::Gone(error)) = told else {
+        panic!("{told:?}")
+    };
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    let mut buffer = pools.buffer();
+    let step = leg.read(&pools, &mut buffer).unwrap();
+    assert_eq!(&buffer[..step.payload], b"early answer");
+    for _ in 0..2 {
+        let Err(LegError::Gone(error)) = leg.read(&pools, &mut buffer) else {
+            panic!("a reset that looks like an end")
+        };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}
+
+#[test]
+fn a_leg_that_is_gone_has_nothing_to_wait_for() {
+    let (leg, _pools) = reset_leg(b"");
+    until(|| leg.unacknowledged() == 0 && leg.not_lost().is_err());
+}
+
+#[test]
+fn a_unix_leg_shows_a_cut_by_input_that_nobody_read() {
+    let (leg, mut peer, _pools) = leg();
+    assert!(leg.is_unix() && !leg.shows_a_cut());
+    peer.write_all(b"x").unwrap();
+    assert!(leg.shows_a_cut());
+    drop(leg);
+    let error = peer.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }

@@ -52,7 +52,7 @@ impl Leg {
                 Ok(wire.rest().is_empty())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(LegError::Gone(error)),
+            Err(error) => Err(self.gone(error)),
         }
     }
 
@@ -88,7 +88,7 @@ impl Leg {
                     self.count_sealed(sent)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(LegError::Gone(error)),
+                Err(error) => return Err(self.gone(error)),
             }
         }
         Ok(true)
@@ -104,7 +104,7 @@ impl Leg {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.writable().await?;
                 }
-                Err(error) => return Err(LegError::Gone(error)),
+                Err(error) => return Err(self.gone(error)),
             }
         }
         Ok(())
@@ -151,9 +151,13 @@ impl Leg {
         if !self.writing.get() && !owed.is_empty() {
             // What does not go out now goes out ahead of the next write; on errors the next read
             // or write meets them too.
-            if let Ok(sent) = socket::send(self.fd.as_fd(), &owed) {
-                owed.drain(..sent);
-                self.sent();
+            match socket::send(self.fd.as_fd(), &owed) {
+                Ok(sent) => {
+                    owed.drain(..sent);
+                    self.sent();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => drop(self.gone(error)),
             }
         }
     }
@@ -192,7 +196,7 @@ impl Leg {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.writable().await?;
                 }
-                Err(error) => return Err(LegError::Gone(error)),
+                Err(error) => return Err(self.gone(error)),
             }
         }
     }
@@ -228,7 +232,7 @@ impl Leg {
             }
             // The peer is gone already; the other direction will say so.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-            Err(error) => Err(LegError::Gone(error)),
+            Err(error) => Err(self.gone(error)),
         }
     }
 
@@ -240,7 +244,7 @@ impl Leg {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.writable().await?;
                 }
-                Err(error) => return Err(LegError::Gone(error)),
+                Err(error) => return Err(self.gone(error)),
             }
         }
     }
@@ -258,7 +262,7 @@ impl Leg {
                         continue;
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(LegError::Gone(error)),
+                    Err(error) => return Err(self.gone(error)),
                 }
             }
             ring::until(self.writable(), Some(deadline)).await?;

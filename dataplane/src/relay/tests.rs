@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
+use tokio::time::timeout;
 
 #[test]
 fn a_direction_that_may_not_watch_polls_and_is_counted_once() {

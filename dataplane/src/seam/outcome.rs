@@ -92,6 +92,9 @@ pub enum Reason {
     Reset,
     /// A leg ended without close_notify, or in the middle of a message.
     Truncated,
+    /// The upstream was cut, and the downstream takes it for an end: it has no TLS, and its UNIX socket
+    /// knows no reset. The detail says what kind of cut it was.
+    CutUnseen,
     /// The downstream left before the stream was established.
     Cancelled,
     /// Control refused it: policy.
@@ -128,10 +131,11 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that are exported from zero.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Completed,
         Self::Reset,
         Self::Truncated,
+        Self::CutUnseen,
         Self::Cancelled,
         Self::Denied,
         Self::DialFailed,
@@ -156,6 +160,7 @@ impl Reason {
             Self::Completed => "completed",
             Self::Reset => "reset",
             Self::Truncated => "truncated",
+            Self::CutUnseen => "cut_unseen",
             Self::Cancelled => "cancelled",
             Self::Denied => "denied",
             Self::DialFailed => "dial_failed",

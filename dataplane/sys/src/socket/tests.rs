@@ -86,6 +86,22 @@ fn send_after_shutdown_is_a_broken_pipe_and_no_signal() {
 }
 
 #[test]
+fn unacknowledged_counts_what_the_peer_has_no_room_for() {
+    let (one, other) = pair();
+    assert_eq!(unacknowledged(one.as_fd()).unwrap(), 0);
+    let chunk = vec![0; 1 << 20];
+    while send(one.as_fd(), &chunk).is_ok() {}
+    assert!(unacknowledged(one.as_fd()).unwrap() > 0);
+    let mut buf = vec![0; 1 << 20];
+    while unacknowledged(one.as_fd()).unwrap() > 0 {
+        // The last acknowledgement may come a little later than the last byte.
+        if recv(other.as_fd(), &mut buf).is_err() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
 fn linger_zero_makes_close_a_reset() {
     let (one, other) = pair();
     linger_zero(one.as_fd()).unwrap();
