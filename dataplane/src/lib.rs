@@ -6,14 +6,18 @@
 //! [`seam::StreamRecord`].
 #![forbid(unsafe_code)]
 
+mod admission;
 mod coalesce;
 mod context;
 pub mod counters;
+pub mod descriptors;
 mod dial;
+mod door;
 mod egress;
 pub mod engine;
 mod exchange;
 mod failure;
+mod gate;
 mod handshake;
 mod ktls;
 mod leg;
@@ -22,6 +26,8 @@ mod placement;
 mod pool;
 mod refusal;
 mod relay;
+mod rings;
 pub mod seam;
+pub mod strangers;
 mod stream;
 mod worker;

@@ -9,6 +9,7 @@ use crate::variant::{Transport, Variant, ktls_policy};
 use crate::wait::{PATIENCE, eventually};
 use eyesplice::verify::{Mode as Verification, client_verifier};
 use eyesplice_dataplane::counters::CounterTotals;
+use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{Bind, COALESCE, Engine, EngineConfig, ListenerConfig};
 use eyesplice_dataplane::seam::{
     ActionPolicy, AdmissionLimits, Control, DownstreamTls, Reason, RecordKind, Snapshot,
@@ -46,6 +47,8 @@ pub struct Setup {
     pub record_queue: usize,
     /// A TCP listener without TLS, to have bare legs on both sides.
     pub bare: bool,
+    /// A UNIX listener beside the TCP one.
+    pub also_unix: bool,
     /// The TCP listener gives session tickets, under kernel TLS as well.
     pub tickets: bool,
 }
@@ -66,7 +69,9 @@ impl Default for Setup {
                 max_streams: 10_000,
                 max_streams_per_peer: 10_000,
                 max_pending: 10_000,
+                max_unauthenticated: 10_000,
                 max_handshakes_per_second: 100_000,
+                max_handshakes_per_second_per_address: 100_000,
                 handshake_timeout: PATIENCE,
                 head_timeout: PATIENCE,
                 admit_timeout: PATIENCE,
@@ -76,6 +81,7 @@ impl Default for Setup {
             verification: Verification::Enforce,
             record_queue: 1024,
             bare: false,
+            also_unix: false,
             tickets: false,
         }
     }
@@ -118,6 +124,7 @@ impl Gateway {
             transport: variant.transport,
             workers: setup.workers,
             max_pipes: setup.max_pipes,
+            also_unix: setup.also_unix,
             record_queue: setup.record_queue,
         };
         let shared: Arc<dyn Control> = Arc::clone(&control) as _;
@@ -144,6 +151,11 @@ impl Gateway {
         };
         let inner = tls::client(Some(&pki.api_server), &pki.egress, self.variant.tls);
         ApiServer::new(entry, inner)
+    }
+
+    /// The UNIX socket, if there is one.
+    pub fn socket(&self) -> PathBuf {
+        self.running.socket()
     }
 
     /// The running engine.
@@ -241,6 +253,8 @@ pub struct Plan {
     pub workers: usize,
     /// Pipes per worker.
     pub max_pipes: usize,
+    /// A UNIX listener beside it, if it is TCP.
+    pub also_unix: bool,
     /// Records that may wait for control.
     pub record_queue: usize,
 }
@@ -264,23 +278,30 @@ impl Running {
         snapshots: Arc<SnapshotCell>,
         directory: TempDir,
     ) -> Self {
-        let bind = match plan.transport {
-            Transport::Unix => Bind::Unix {
+        let unix = |name: &str| ListenerConfig {
+            name: name.into(),
+            bind: Bind::Unix {
                 path: directory.path().join(SOCKET),
                 mode: 0o600,
                 uid: None,
                 gid: None,
             },
-            Transport::Tcp => Bind::Tcp(([127, 0, 0, 1], 0).into()),
+        };
+        let tcp = ListenerConfig {
+            name: LISTENER.into(),
+            bind: Bind::Tcp(([127, 0, 0, 1], 0).into()),
+        };
+        let listeners = match plan.transport {
+            Transport::Unix => vec![unix(LISTENER)],
+            Transport::Tcp if plan.also_unix => vec![tcp, unix("local")],
+            Transport::Tcp => vec![tcp],
         };
         let config = EngineConfig {
             workers: plan.workers,
-            listeners: vec![ListenerConfig {
-                name: LISTENER.into(),
-                bind,
-            }],
+            listeners,
             ktls: ktls_policy(),
             max_pipes_per_worker: plan.max_pipes,
+            room: Room::UNLIMITED,
             coalesce: COALESCE,
             keepalive_idle: Duration::from_secs(30),
             user_timeout: PATIENCE,

@@ -13,6 +13,8 @@ pub struct Readiness {
     draining: AtomicBool,
     /// Certificates that must come from an authority before anything is accepted.
     awaited: ArcSwapOption<String>,
+    /// Limits that are lower than configured, in words.
+    lowered: ArcSwapOption<String>,
     cluster: OnceLock<Cluster>,
 }
 
@@ -47,6 +49,11 @@ impl Readiness {
         self.awaited.store(missing.map(Arc::new));
     }
 
+    /// Limits are lower than configured, in words: the process is as ready, and says so.
+    pub fn lowered(&self, what: Option<String>) {
+        self.lowered.store(what.map(Arc::new));
+    }
+
     /// Every worker accepts on every listener.
     pub fn listeners_bound(&self) {
         self.listeners.store(true, Relaxed);
@@ -58,7 +65,11 @@ impl Readiness {
     }
 
     pub(super) fn checks(&self) -> Checks {
-        let check = |name, failure| Check { name, failure };
+        let check = |name, failure| Check {
+            name,
+            failure,
+            note: None,
+        };
         let material = self.material.load(Relaxed);
         let mut checks = vec![
             check("ping", None),
@@ -72,6 +83,10 @@ impl Readiness {
             None => {
                 let bound = self.listeners.load(Relaxed);
                 checks.push(check("listeners", unless(bound, "listeners are not bound")));
+                checks.extend(self.lowered.load().as_deref().map(|lowered| Check {
+                    note: Some(lowered.clone()),
+                    ..check("descriptors", None)
+                }));
             }
             Some(cluster) => {
                 let seen = cluster.watches.load(Relaxed);
@@ -96,6 +111,8 @@ fn unless(good: bool, failure: &str) -> Option<String> {
 pub(super) struct Check {
     name: &'static str,
     failure: Option<String>,
+    /// What holds and should be known.
+    note: Option<String>,
 }
 
 /// Named conditions; all must hold.
@@ -108,6 +125,7 @@ impl Checks {
         Self(vec![Check {
             name: "ping",
             failure: None,
+            note: None,
         }])
     }
 
@@ -118,10 +136,18 @@ impl Checks {
     /// The format of the API server's own endpoints with `?verbose`.
     pub(super) fn verbose(&self, endpoint: &str) -> String {
         let mut text = String::new();
-        for Check { name, failure } in &self.0 {
+        for check in &self.0 {
+            let Check {
+                name,
+                failure,
+                note,
+            } = check;
             // Writing into a String has no way to fail.
             let _ = match failure {
-                None => writeln!(text, "[+]{name} ok"),
+                None => match note {
+                    None => writeln!(text, "[+]{name} ok"),
+                    Some(note) => writeln!(text, "[+]{name} ok: {note}"),
+                },
                 Some(failure) => writeln!(text, "[-]{name} failed: {failure}"),
             };
         }

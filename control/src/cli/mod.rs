@@ -24,6 +24,7 @@ use crate::log::Format;
 use crate::{log, probe_report};
 use args::{AuthorityArgs, ProbeFormat};
 use clap::Parser;
+use eyesplice_sys::limits;
 use eyesplice_sys::probe::probe;
 use std::error::Error;
 use std::ffi::OsString;
@@ -131,6 +132,8 @@ fn start_log(format: Option<Format>, level: Option<String>) -> Result<(), Exit> 
 }
 
 fn run_probe(format: ProbeFormat) -> Exit {
+    // As the gateway does; where it may not, it runs under the limit that the probe shows.
+    let _ = limits::raise_locked_memory();
     let probe = probe();
     let printed = print(&match format {
         ProbeFormat::Table => probe_report::table(&probe),
@@ -138,7 +141,7 @@ fn run_probe(format: ProbeFormat) -> Exit {
     });
     match probe.usable() {
         Ok(()) => printed,
-        Err(_) => Exit::Unavailable,
+        Err(unusable) => Exit::of_probe(&unusable),
     }
 }
 

@@ -25,6 +25,7 @@ use crate::expiry::watch;
 use crate::metrics::Metrics;
 use crate::reload::{Reloader, Seen, Timing, load_settled};
 use embedded::Embedded;
+use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::Engine;
 use eyesplice_dataplane::seam::{Control, StreamRecord};
 use files::{Files, State};
@@ -87,7 +88,9 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
     startup::log_config(&config, &state.warnings);
     let audit = Audit::open(&config.audit.sink, Arc::clone(&metrics))?;
     startup::log_audit(&config.audit.sink);
-    let source = FileSource::start(files, state, Arc::clone(&metrics));
+    let descriptors = startup::room(&config);
+    readiness.lowered(descriptors.lowered(&config));
+    let source = FileSource::start(files, state, descriptors, Arc::clone(&metrics));
     let gatekeeper = source.gatekeeper();
     let expiry = source.expiry();
     readiness.material_loaded();
@@ -95,9 +98,11 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
     let reopen = audit.reopen();
     let (records, received) = mpsc::channel(audit::QUEUE);
     let audit = tokio::spawn(audit.run(received));
-    let engine = start_engine(&config, &gatekeeper, records).await?;
+    let engine = start_engine(&config, descriptors.room, &gatekeeper, records).await?;
     metrics.engine.attach(engine.workers());
-    metrics.strategy.replace(startup::strategy(&config));
+    metrics
+        .strategy
+        .replace(startup::strategy(&config, &engine));
     startup::log_engine(&config, &engine, source.generation());
     readiness.listeners_bound();
 
@@ -146,10 +151,12 @@ async fn load(files: Files) -> Result<(State, Seen), GatewayError> {
 
 async fn start_engine(
     config: &Config,
+    room: Room,
     gatekeeper: &Arc<Gatekeeper>,
     records: mpsc::Sender<StreamRecord>,
 ) -> Result<Engine, GatewayError> {
-    let config = startup::engine_config(config);
+    let mut config = startup::engine_config(config);
+    config.room = room;
     let snapshots = gatekeeper.snapshot_cell();
     let control: Arc<dyn Control> = Arc::clone(gatekeeper) as _;
     let started = spawn_blocking(move || Engine::start(config, control, snapshots, records)).await;

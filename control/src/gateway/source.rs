@@ -2,6 +2,7 @@
 
 use super::expiry::Expiry;
 use super::files::{Files, State};
+use super::startup::Descriptors;
 use super::{startup, systemd};
 use crate::admit::{Gatekeeper, Publication};
 use crate::leaf::LeafStore;
@@ -17,15 +18,22 @@ pub(super) struct FileSource {
     files: Files,
     gatekeeper: Arc<Gatekeeper>,
     expiry: Arc<Expiry>,
+    descriptors: Descriptors,
     metrics: Arc<Metrics>,
 }
 
 impl FileSource {
     /// Puts the first state in force. Needs a runtime, on which verdicts are made from now on.
-    pub(super) fn start(files: Files, state: State, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn start(
+        files: Files,
+        state: State,
+        descriptors: Descriptors,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let State {
             config, material, ..
         } = state;
+        descriptors.show(&config, &metrics);
         let leaves = LeafStore::new(metrics.enrolment.clone());
         let gatekeeper = Gatekeeper::new(config, material, Handle::current());
         let gatekeeper = Arc::new(gatekeeper.with_leaves(Arc::clone(&leaves)));
@@ -35,6 +43,7 @@ impl FileSource {
             files,
             gatekeeper,
             expiry: Arc::new(expiry),
+            descriptors,
             metrics,
         };
         source
@@ -90,6 +99,7 @@ impl Source for FileSource {
             warnings,
         } = state;
         startup::log_config(&config, &warnings);
+        self.descriptors.show(&config, &self.metrics);
         let publication = self.gatekeeper.publish(config, material);
         self.expiry.look(SystemTime::now());
         self.show_generation();

@@ -65,6 +65,8 @@ pub struct Metrics {
     pub probe: Arc<Table>,
     /// How bytes are moved; one row, value 1.
     pub strategy: Arc<Table>,
+    /// Limits as configured and as in force; labels `limit`, `state`.
+    pub limits: Arc<Table>,
 }
 
 impl Metrics {
@@ -100,6 +102,10 @@ impl Metrics {
             "strategy_info",
             "How bytes are moved, as decided at the start",
         );
+        let limits = table(
+            "limit",
+            "Limits: as configured, and in force, where the limit of open files has room for less",
+        );
         Arc::new(Self {
             registry,
             streams,
@@ -114,6 +120,7 @@ impl Metrics {
             certificates,
             probe,
             strategy,
+            limits,
         })
     }
 

@@ -7,15 +7,18 @@
 mod capability;
 mod kernel_tls;
 mod ring;
+mod shortage;
 
 use std::fs;
 
 use thiserror::Error;
 
 pub use capability::{Capability, Direction, RingOp};
+pub use shortage::RingShortage;
 
 use crate::limits::{self, Limit};
 use crate::pipe::Pipe;
+use crate::ring::RingConfig;
 
 /// The pipe that makes splicing fast, in bytes; a default one of 64 KiB doubles the cost.
 const LARGE_PIPE: usize = 1 << 20;
@@ -75,12 +78,22 @@ pub struct Probe {
 
 /// What is missing that eyesplice cannot run without.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("kernel {kernel} cannot run eyesplice: {}", summary(.missing))]
+#[error("{}: {}", blame(.kernel, *(.limit)), summary(.missing))]
 pub struct Unusable {
     /// The kernel's release.
     pub kernel: String,
     /// Required and not there; never empty.
     pub missing: Vec<Finding>,
+    /// The kernel can, and a limit of this process or user is all that is in the way.
+    pub limit: bool,
+}
+
+fn blame(kernel: &str, limit: bool) -> String {
+    if limit {
+        "a limit is too low to run eyesplice".to_owned()
+    } else {
+        format!("kernel {kernel} cannot run eyesplice")
+    }
 }
 
 fn summary(missing: &[Finding]) -> String {
@@ -122,9 +135,13 @@ impl Probe {
         if missing.is_empty() {
             return Ok(());
         }
+        let limit = missing
+            .iter()
+            .all(|finding| finding.capability == Capability::RingMemory);
         Err(Unusable {
             kernel: self.kernel.clone(),
             missing,
+            limit,
         })
     }
 }
@@ -195,8 +212,13 @@ fn open_files() -> Finding {
 }
 
 fn locked_memory() -> Finding {
+    let ring = RingConfig::default().locked_bytes();
     let state = match limits::locked_memory() {
-        Ok(limit) => State::Measured(format!("{} bytes, at most {}", soft(limit), hard(limit))),
+        Ok(limit) => State::Measured(format!(
+            "{} bytes, at most {}; a worker takes {ring}, unless CAP_IPC_LOCK is held",
+            soft(limit),
+            hard(limit)
+        )),
         Err(error) => unreadable("RLIMIT_MEMLOCK", &error),
     };
     optional(Capability::LockedMemory, state)
@@ -265,7 +287,29 @@ mod tests {
             "kernel 6.1.0 cannot run eyesplice: io_uring: denied; allow it"
         );
         assert!(!found.has(Capability::LargePipe));
+        assert!(!error.limit);
         found.findings.remove(0);
         assert_eq!(found.usable(), Ok(()));
+    }
+
+    #[test]
+    fn missing_memory_for_a_ring_is_a_limit_and_not_the_kernel() {
+        let short = State::Missing {
+            why: "too little".to_owned(),
+            remedy: Some("raise it".to_owned()),
+        };
+        let found = Probe {
+            kernel: "6.1.0".to_owned(),
+            findings: vec![
+                required(Capability::IoUring, State::Present),
+                required(Capability::RingMemory, short),
+            ],
+        };
+        let error = found.usable().unwrap_err();
+        assert!(error.limit);
+        assert_eq!(
+            error.to_string(),
+            "a limit is too low to run eyesplice: io_uring memory for a worker: too little; raise it"
+        );
     }
 }

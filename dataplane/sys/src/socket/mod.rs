@@ -11,8 +11,8 @@ mod unix;
 pub use address::{Address, local_address, peer_address};
 pub use listen::{Accepted, accept, listen_tcp, new_tcp};
 pub use option::{
-    Keepalive, PeerCredentials, keepalive, linger_zero, nodelay, peer_credentials, take_error,
-    user_timeout, widen_unix,
+    Keepalive, PeerCredentials, keepalive, linger_zero, nodelay, peer_credentials, readable_from,
+    take_error, user_timeout, widen_unix,
 };
 pub use transfer::{peek, recv, send, send_vectored, shutdown, unread};
 pub use unix::{ListenUnixError, Ownership, SocketFile, listen_unix};
