@@ -26,6 +26,7 @@ pub mod material;
 #[cfg(feature = "bench")]
 pub mod measure;
 pub mod metrics;
+mod output;
 pub mod pem;
 pub mod pins;
 pub mod pki;

@@ -2,9 +2,18 @@
 //!
 //! Standard output belongs to what a command prints and to an audit log of `-`. No event carries a
 //! key, a token, a query or a body: callers log names, addresses, labels and error messages only.
+//!
+//! Who logs never waits and never fails: a line goes to an [`Output`], which a thread of its own writes. One that
+//! does not fit there is lost and counted, and the log says how many as soon as it can.
 
+mod line;
+
+use crate::output::limits::{LAST_LOG, LOG_ROOM};
+use crate::output::{Output, Rank, Settings, Target};
 use clap::ValueEnum;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+use std::time::SystemTime;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt;
@@ -15,6 +24,9 @@ pub const LEVEL_VARIABLE: &str = "EYESPLICE_LOG";
 
 /// The level where neither flag nor variable says one.
 pub const DEFAULT_LEVEL: &str = "info";
+
+/// The log of the process, once it is set up.
+static LOG: OnceLock<(Format, Output)> = OnceLock::new();
 
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,24 +51,48 @@ pub enum LogError {
         /// What is wrong with it.
         source: ParseError,
     },
+    /// The thread that writes could not be started.
+    #[error("cannot start to log to standard error; check the limits of threads and open files")]
+    Start(#[source] io::Error),
     /// Logging was set up before.
     #[error("logging is set up already")]
     Twice(#[source] TryInitError),
 }
 
+/// The log while it is in use. What waits when it is dropped is written, as far as that takes no longer than a
+/// moment.
+#[derive(Debug)]
+#[must_use = "the last lines are written when this is dropped"]
+pub struct Log(());
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Some(output) = output() {
+            output.finish(LAST_LOG);
+        }
+    }
+}
+
 /// Installs the process's logger.
 ///
 /// # Errors
-/// A level that does not parse, or a second call.
-pub fn init(format: Option<Format>, level: &str) -> Result<(), LogError> {
+/// A level that does not parse, a thread that cannot be started, or a second call.
+pub fn init(format: Option<Format>, level: &str) -> Result<Log, LogError> {
     use tracing_subscriber::util::SubscriberInitExt;
 
     let filter = filter(level)?;
     let format = format.unwrap_or_else(default_format);
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let output = Target::stderr().and_then(|target| Output::start(target, SETTINGS));
+    let output = output.map_err(LogError::Start)?;
+    LOG.get_or_init(|| (format, output));
+    // What the subscriber says of its own errors it prints, and a print that fails panics; ours do not fail.
+    let builder = fmt()
+        .with_env_filter(filter)
+        .log_internal_errors(false)
+        .with_writer(|| Lines);
     match format {
         Format::Text => builder
-            .with_ansi(std::io::stderr().is_terminal())
+            .with_ansi(io::stderr().is_terminal())
             .with_target(false)
             .finish()
             .try_init(),
@@ -67,17 +103,68 @@ pub fn init(format: Option<Format>, level: &str) -> Result<(), LogError> {
             .finish()
             .try_init(),
     }
-    .map_err(LogError::Twice)
+    .map_err(LogError::Twice)?;
+    Ok(Log(()))
 }
 
-/// Logs panics as errors, in the format of the log.
+/// Logs panics as errors, in the format of the log. The hook goes past the subscriber: a panic in a hook aborts the
+/// process with all its streams, and what panicked may be an event's own text.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
+        let Some((format, output)) = LOG.get() else {
+            return;
+        };
         let place = panic.location().map(ToString::to_string);
         let cause = panic.payload_as_str();
         let thread = std::thread::current();
-        tracing::error!(place, cause, thread = thread.name(), "panic; this is a bug");
+        let fields = [
+            ("place", place.into()),
+            ("cause", cause.into()),
+            ("thread", thread.name().into()),
+        ];
+        let now = SystemTime::now();
+        let line = line::line(*format, now, "ERROR", "panic; this is a bug", &fields);
+        output.push(line.as_bytes(), Rank::Ordinary);
     }));
+}
+
+/// The log's output, once there is one.
+pub(crate) fn output() -> Option<Output> {
+    LOG.get().map(|(_, output)| output.clone())
+}
+
+const SETTINGS: Settings = Settings {
+    name: "log",
+    room: LOG_ROOM,
+    reserve: 0,
+    gap,
+    // Where the log fails, nobody can be told by the log: see metrics and livez.
+    tell: |_| {},
+};
+
+/// The line that says how many are missing.
+fn gap(lost: u64, why: &str) -> Vec<u8> {
+    let format = LOG.get().map_or(Format::Text, |(format, _)| *format);
+    let fields = [("lines", lost.into()), ("reason", why.into())];
+    let now = SystemTime::now();
+    let message = format!("{lost} log lines lost ({why})");
+    line::line(format, now, "WARN", &message, &fields).into_bytes()
+}
+
+/// What the subscriber writes to: a whole event at a time.
+struct Lines;
+
+impl io::Write for Lines {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        if let Some((_, output)) = LOG.get() {
+            output.push(event, Rank::Ordinary);
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Parses a level or a list of `target=level`.
@@ -94,7 +181,7 @@ pub fn filter(level: &str) -> Result<EnvFilter, LogError> {
 }
 
 fn default_format() -> Format {
-    if std::io::stderr().is_terminal() {
+    if io::stderr().is_terminal() {
         Format::Text
     } else {
         Format::Json

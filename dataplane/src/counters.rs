@@ -103,6 +103,8 @@ counters! {
     ops_in_flight,
     /// Times the machine ran out of descriptors, buffers or memory after accept.
     exhausted,
+    /// Records of streams that were given up because control was too far behind.
+    records_lost,
 }
 
 /// One cell, written by one thread: of two that add at once, one would be lost.

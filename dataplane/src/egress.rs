@@ -10,8 +10,8 @@ use crate::gate::Notice;
 use crate::handshake::{self, TlsParty};
 use crate::leg::{Leg, Next};
 use crate::seam::{
-    ActionPolicy, Connect, Inside, Mode, PeerVerification, Phase, Reason, Refusal, Side, Snapshot,
-    StreamMode, StreamRequest, UpstreamTls, Verdict, VerificationResult,
+    ActionPolicy, Connect, Inside, Mode, PeerVerification, Phase, Reason, RecordKind, Refusal,
+    Side, Snapshot, StreamMode, StreamRequest, UpstreamTls, Verdict, VerificationResult,
 };
 use crate::stream::{Established, Facts};
 use crate::worker::Worker;
@@ -134,7 +134,7 @@ pub(crate) async fn refuse_politely(
             record.detail = Some(format!("{detail}{unsaid}").into());
         }
     }
-    worker.emit(record).await;
+    worker.emit(record);
 }
 
 async fn read_connect(
@@ -234,6 +234,7 @@ async fn ask(
     limit: Duration,
 ) -> Result<Box<Connect>, Failure> {
     facts.phase = Phase::Verdict;
+    worker.recordable(RecordKind::End, Phase::Verdict)?;
     let request = StreamRequest {
         id: cx.id(),
         listener: Arc::clone(&facts.listener),

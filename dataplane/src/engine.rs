@@ -128,8 +128,8 @@ pub enum StartError {
 impl Engine {
     /// Binds all listeners and starts the workers; returns once every worker accepts.
     ///
-    /// `records` receives each stream's records; when it is full, finished streams wait in their
-    /// slots, so nothing is lost and live streams are not disturbed.
+    /// `records` receives each stream's records; when it is full, workers keep some more, and beyond
+    /// they are counted as lost: no stream waits for control.
     ///
     /// # Errors
     /// The first listener that cannot be bound or worker that cannot start; nothing stays behind.

@@ -171,9 +171,9 @@ pub(crate) async fn serve(
         let done = Failure::new(Reason::Completed, Side::Upstream, Phase::Exchange);
         match result {
             Ok(Then::Switch) => return Served::Upgraded(exchange),
-            Ok(Then::Next) => worker.emit(exchange.record(facts, cx, &done)).await,
+            Ok(Then::Next) => worker.emit(exchange.record(facts, cx, &done)),
             Ok(Then::Close(rest)) => {
-                worker.emit(exchange.record(facts, cx, &done)).await;
+                worker.emit(exchange.record(facts, cx, &done));
                 return Served::Closed(talk.close(rest).await, None);
             }
             Err(mut failure) => {
@@ -329,6 +329,16 @@ impl Conversation<'_> {
         exchange.labels = Some(labels(&route, asked.as_ref().ok().and_then(Option::as_ref)));
         let asked = asked?;
         self.authorise(facts, route.action)?;
+        let begins = matches!(
+            route.action,
+            Action::Exec | Action::Attach | Action::PortForward
+        );
+        let kind = if begins {
+            RecordKind::Start
+        } else {
+            RecordKind::End
+        };
+        self.worker.recordable(kind, Phase::Exchange)?;
         if let Some(failure) = broken {
             return Err(failure.status(502));
         }
@@ -344,13 +354,8 @@ impl Conversation<'_> {
         );
         hop::rewrite_request(&mut head, framing, asked.as_ref())
             .map_err(|error| self.hostile(400, words(&error)))?;
-        if matches!(
-            route.action,
-            Action::Exec | Action::Attach | Action::PortForward
-        ) {
-            self.worker
-                .emit(exchange.start_record(facts, self.cx))
-                .await;
+        if begins {
+            self.worker.emit(exchange.start_record(facts, self.cx));
         }
         let mut bytes = Vec::new();
         write_request(&head, &mut bytes);

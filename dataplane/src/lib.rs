@@ -24,6 +24,7 @@ mod leg;
 mod limits;
 mod placement;
 mod pool;
+mod records;
 mod refusal;
 mod relay;
 mod rings;

@@ -178,12 +178,12 @@ pub(crate) async fn run(
         let drained = timeout(LINGER, downstream.drain(cx.pools()));
         drop(Box::pin(drained).await);
     }
-    // The peers learn of the end now, however long control takes to.
+    // The peers learn of the end first.
     drop(downstream);
     // Held until here, so that control can count the streams of each generation.
     drop(snapshot);
     if let Some(record) = last_record(&facts, &cx, exchange.as_deref(), &failure) {
-        Box::pin(worker.emit(record)).await;
+        worker.emit(record);
     }
 }
 

@@ -6,14 +6,16 @@ use crate::counters::WorkerCounters;
 use crate::descriptors::Room;
 use crate::dial::Liveness;
 use crate::door::{self, Lobby};
-use crate::failure::exhausted;
+use crate::failure::{Failure, exhausted};
 use crate::gate::{Gate, Notice};
 use crate::ktls::Ktls;
-use crate::limits::{ACCEPT_BATCH, ACCEPT_PAUSE};
+use crate::limits::{ACCEPT_BATCH, ACCEPT_PAUSE, LAST_RECORDS};
 use crate::placement::{Arrival, Placement};
 use crate::pool::Pools;
+use crate::records::Records;
 use crate::seam::{
-    AdmissionLimits, Control, ListenerName, Reason, Snapshot, SnapshotCell, StreamId, StreamRecord,
+    self, AdmissionLimits, Control, ListenerName, Phase, Reason, RecordKind, Snapshot,
+    SnapshotCell, StreamId, StreamRecord,
 };
 use eyesplice_sys::ring::{self, Fd};
 use eyesplice_sys::socket::{self, Accepted, Address};
@@ -67,7 +69,7 @@ pub(crate) struct Worker {
     room: Room,
     control: Arc<dyn Control>,
     snapshots: Arc<SnapshotCell>,
-    records: mpsc::Sender<StreamRecord>,
+    records: Records,
     counters: Arc<WorkerCounters>,
     pools: Rc<Pools>,
     coalesce: Duration,
@@ -118,7 +120,7 @@ impl Worker {
             room: parts.room,
             control: parts.control,
             snapshots: parts.snapshots,
-            records: parts.records,
+            records: Records::new(parts.records),
             pools: Pools::new(parts.max_pipes, Arc::clone(&parts.counters)),
             counters: parts.counters,
             coalesce: parts.coalesce,
@@ -140,6 +142,10 @@ impl Worker {
             .into_iter()
             .map(|(name, fd)| ring::spawn(accept_loop(Rc::clone(&worker), name, Fd::from(fd))))
             .collect();
+        let forwarding = {
+            let worker = Rc::clone(&worker);
+            ring::spawn(async move { worker.records.forward().await })
+        };
         // The engine waits for this; if it has given up, the command says so at once.
         let _ = ready.send(());
         let mut arrivals = parts.arrivals;
@@ -183,6 +189,11 @@ impl Worker {
                 }
             }
         }
+        forwarding.abort();
+        // It was aborted.
+        let _ = forwarding.await;
+        let lost = &worker.counters.records_lost;
+        worker.records.finish(LAST_RECORDS, lost).await;
         worker.pools.clear();
         aborted.unwrap_or_default()
     }
@@ -204,16 +215,24 @@ impl Worker {
         &self.ktls
     }
 
-    /// Hands a record to control. Waits while control is behind, so that no record is lost; if
-    /// control is gone there is nobody to tell.
-    pub(crate) async fn emit(&self, record: StreamRecord) {
-        let _ = self.records.send(record).await;
+    /// Hands a record to control, without waiting for it.
+    pub(crate) fn emit(&self, record: StreamRecord) {
+        self.records.push(record, &self.counters.records_lost);
+    }
+
+    /// Fails where control can keep no record of what is about to begin.
+    pub(crate) fn recordable(&self, kind: RecordKind, phase: Phase) -> Result<(), Failure> {
+        let Some(words) = self.control.unrecorded(kind) else {
+            return Ok(());
+        };
+        let failure = Failure::new(Reason::Unaudited, seam::Side::Local, phase);
+        Err(failure.status(503).detail(words))
     }
 
     /// Hands control a record that may be lost while it is behind: nobody promised it. Tells whether it
     /// was taken.
     pub(crate) fn offer(&self, record: StreamRecord) -> bool {
-        self.records.try_send(record).is_ok()
+        self.records.offer(record)
     }
 
     /// Takes a place among the pending dials, if one is free.

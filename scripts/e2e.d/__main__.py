@@ -13,6 +13,7 @@ import authority
 import controller
 import enrolment
 import harness
+import kubeconfigs
 import legacy
 import processes
 import verbs
@@ -287,6 +288,7 @@ class Run:
         """Runs tokens and keys, which no gateway sees, on one of the clusters."""
         if (cluster.transport, cluster.mode) == ("uds", "splice"):
             Tokens(cluster, self.report).run_all()
+            kubeconfigs.checks(self.report, self.known)
 
     def count(self, cluster):
         """What all kubectls together left in the metrics."""

@@ -12,8 +12,8 @@ use eyesplice::verify::{Expected, KubeletTrust, Mode as Verification, Trust, Ups
 use eyesplice::verify::{client_verifier, upstream_tls};
 use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{
-    ActionPolicy, Connect, Control, Inside, Mode, Refusal, StreamLimits, StreamRequest, Terminate,
-    UpstreamTls, Verdict,
+    ActionPolicy, Connect, Control, Inside, Mode, RecordKind, Refusal, StreamLimits, StreamRequest,
+    Terminate, UpstreamTls, Verdict,
 };
 use eyesplice_proto::authority::Host;
 use rustls::crypto::ring::sign::any_supported_type;
@@ -51,6 +51,8 @@ pub struct Scripted {
     trust: Arc<Trust>,
     client: Arc<CertifiedKey>,
     issuer: LeafIssuer,
+    /// Records that cannot be kept, and why.
+    unrecorded: Mutex<Option<(RecordKind, &'static str)>>,
     /// Questions that are never answered.
     unanswered: Mutex<Vec<oneshot::Sender<Verdict>>>,
 }
@@ -87,6 +89,7 @@ impl Scripted {
             trust: Arc::new(Trust::kubelets(trust).unwrap()),
             client: Arc::new(CertifiedKey::new(pki.gateway.chain.clone(), key)),
             issuer: issuer(pki, directory),
+            unrecorded: Mutex::default(),
             unanswered: Mutex::default(),
         }
     }
@@ -94,6 +97,11 @@ impl Scripted {
     /// Answers otherwise from now on.
     pub fn answer(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
+    }
+
+    /// Can keep no records of starts, or none at all, from now on.
+    pub fn keep_no_records(&self, kind: RecordKind, why: &'static str) {
+        *self.unrecorded.lock().unwrap() = Some((kind, why));
     }
 
     /// Changes the deadlines of streams from now on.
@@ -199,6 +207,11 @@ impl Control for Scripted {
             let _ = send.send(self.decide(&request, answer));
         }
         receive
+    }
+
+    fn unrecorded(&self, kind: RecordKind) -> Option<String> {
+        let (lacking, why) = (*self.unrecorded.lock().unwrap())?;
+        (lacking == RecordKind::End || lacking == kind).then(|| why.to_owned())
     }
 
     fn identify(&self, chain: &[CertificateDer<'_>]) -> Arc<str> {

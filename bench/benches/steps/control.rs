@@ -11,7 +11,7 @@ use eyesplice::measure::{Rehearsal, verify_kubelet};
 use eyesplice::pem::{CaBundle, FileRef};
 use eyesplice::pins::Pins;
 use eyesplice::pki::{DEFAULT_SERVICE_IP, InitOptions, Source, init};
-use eyesplice::token::bootstrap::{BootstrapToken, Expiry, Record, Usages};
+use eyesplice::token::bootstrap::{BootstrapToken, Bound, Expiry, Record, Usages};
 use eyesplice::token::jwt::{Algorithm, SigningKey};
 use eyesplice::token::serviceaccount::{DEFAULT_LEEWAY, MintRequest, ObjectRef, Verifier, mint};
 use eyesplice::token::static_tokens::StaticTokens;
@@ -83,7 +83,7 @@ fn site() -> TempDir {
     let options = InitOptions {
         apiserver: Vec::new(),
         server: None,
-        service_ip: DEFAULT_SERVICE_IP,
+        service_ips: vec![DEFAULT_SERVICE_IP],
         nodes: vec![format!("{NODE}={NODE_IP}").parse().expect("a node")],
         gateway: Vec::new(),
     };
@@ -178,6 +178,7 @@ fn tokens() -> Vec<Step> {
             signing: false,
         },
         groups: Vec::new(),
+        bound: Bound::default(),
         description: String::new(),
     };
     let presented = token.expose();

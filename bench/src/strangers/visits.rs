@@ -67,7 +67,8 @@ impl ApiServer {
             match visit {
                 Ok((true, took)) => {
                     let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                    visits.microseconds.saturating_record(took);
+                    let noted = visits.microseconds.record(took);
+                    noted.map_err(io::Error::other).attempt("record a time")?;
                 }
                 Ok((false, _)) | Err(_) => visits.failures += 1,
             }

@@ -131,8 +131,8 @@ fn respond<B: Body>(
     }
     let verbose = request.uri().query().is_some_and(asks_verbose);
     match request.uri().path() {
-        "/livez" => health("livez", &Checks::ping(), verbose),
-        "/healthz" => health("healthz", &Checks::ping(), verbose),
+        "/livez" => health("livez", &readiness.alive(), verbose),
+        "/healthz" => health("healthz", &readiness.alive(), verbose),
         "/readyz" => health("readyz", &readiness.checks(), verbose),
         "/metrics" => exposition(metrics),
         _ => text(StatusCode::NOT_FOUND, "not found\n".into()),
@@ -145,14 +145,14 @@ fn asks_verbose(query: &str) -> bool {
         .any(|pair| pair == "verbose" || pair.starts_with("verbose="))
 }
 
-/// A failed check is always listed: whoever sees the failure wants to know which.
+/// A check that failed, or has more to say, is always listed: who sees it wants to know which.
 fn health(endpoint: &str, checks: &Checks, verbose: bool) -> Response<Full<Bytes>> {
     if !checks.hold() {
         return text(StatusCode::INTERNAL_SERVER_ERROR, checks.verbose(endpoint));
     }
     text(
         StatusCode::OK,
-        if verbose {
+        if verbose || checks.have_notes() {
             checks.verbose(endpoint)
         } else {
             "ok".to_owned()

@@ -1,5 +1,8 @@
 //! What must hold for the process to take new streams.
 
+use crate::audit::{Condition, Gate};
+use crate::log;
+use crate::output::limits::STALLED;
 use arc_swap::ArcSwapOption;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -15,6 +18,7 @@ pub struct Readiness {
     awaited: ArcSwapOption<String>,
     /// Limits that are lower than configured, in words.
     lowered: ArcSwapOption<String>,
+    audit: OnceLock<Gate>,
     cluster: OnceLock<Cluster>,
 }
 
@@ -52,6 +56,11 @@ impl Readiness {
     /// Limits are lower than configured, in words: the process is as ready, and says so.
     pub fn lowered(&self, what: Option<String>) {
         self.lowered.store(what.map(Arc::new));
+    }
+
+    /// Streams are audited, as this gate lets them.
+    pub fn audits(&self, gate: Gate) {
+        self.audit.get_or_init(|| gate);
     }
 
     /// Every worker accepts on every listener.
@@ -96,10 +105,59 @@ impl Readiness {
                 checks.push(check(if leads { "leader" } else { "standby" }, None));
             }
         }
+        if let Some(gate) = self.audit.get() {
+            let (failure, note) = match gate.condition() {
+                Condition::Good => (None, None),
+                Condition::Noted(words) => (None, Some(words)),
+                Condition::Failed(words) => (Some(words), None),
+            };
+            checks.push(Check {
+                name: "audit",
+                failure,
+                note,
+            });
+        }
         let draining = self.draining.load(Relaxed);
         checks.push(check("shutdown", unless(!draining, "process is draining")));
         Checks(checks)
     }
+
+    /// That the process answers. A log or audit log that is stuck is noted and fails nothing: a restart would end
+    /// live streams, and mend neither a disk nor a reader.
+    pub(super) fn alive(&self) -> Checks {
+        let audit = self.audit.get().and_then(|gate| match gate.condition() {
+            Condition::Good => None,
+            Condition::Noted(words) | Condition::Failed(words) => Some(words),
+        });
+        let notes = [("audit", audit), ("log", stalled_log())];
+        let mut checks = vec![Check {
+            name: "ping",
+            failure: None,
+            note: None,
+        }];
+        for (name, note) in notes {
+            checks.extend(note.map(|words| Check {
+                name,
+                failure: None,
+                note: Some(words),
+            }));
+        }
+        Checks(checks)
+    }
+}
+
+/// What is the matter with the log, which cannot say so itself.
+fn stalled_log() -> Option<String> {
+    let status = log::output()?.status();
+    let since = status.blocked.filter(|since| *since >= STALLED)?.as_secs();
+    let why = status
+        .trouble
+        .as_deref()
+        .unwrap_or("its reader does not read");
+    let lost = status.lost;
+    Some(format!(
+        "log has taken no lines for {since} s ({why}); {lost} are lost"
+    ))
 }
 
 fn unless(good: bool, failure: &str) -> Option<String> {
@@ -111,7 +169,7 @@ fn unless(good: bool, failure: &str) -> Option<String> {
 pub(super) struct Check {
     name: &'static str,
     failure: Option<String>,
-    /// What holds and should be known.
+    /// What an operator should know although it holds.
     note: Option<String>,
 }
 
@@ -120,35 +178,25 @@ pub(super) struct Check {
 pub(super) struct Checks(Vec<Check>);
 
 impl Checks {
-    /// The one condition of a process that answers at all.
-    pub(super) fn ping() -> Self {
-        Self(vec![Check {
-            name: "ping",
-            failure: None,
-            note: None,
-        }])
-    }
-
     pub(super) fn hold(&self) -> bool {
         self.0.iter().all(|check| check.failure.is_none())
+    }
+
+    /// Whether an operator should see more than that they hold.
+    pub(super) fn have_notes(&self) -> bool {
+        self.0.iter().any(|check| check.note.is_some())
     }
 
     /// The format of the API server's own endpoints with `?verbose`.
     pub(super) fn verbose(&self, endpoint: &str) -> String {
         let mut text = String::new();
         for check in &self.0 {
-            let Check {
-                name,
-                failure,
-                note,
-            } = check;
+            let name = check.name;
             // Writing into a String has no way to fail.
-            let _ = match failure {
-                None => match note {
-                    None => writeln!(text, "[+]{name} ok"),
-                    Some(note) => writeln!(text, "[+]{name} ok: {note}"),
-                },
-                Some(failure) => writeln!(text, "[-]{name} failed: {failure}"),
+            let _ = match (&check.failure, &check.note) {
+                (Some(failure), _) => writeln!(text, "[-]{name} failed: {failure}"),
+                (None, Some(note)) => writeln!(text, "[+]{name} ok, but: {note}"),
+                (None, None) => writeln!(text, "[+]{name} ok"),
             };
         }
         let verdict = if self.hold() { "passed" } else { "failed" };

@@ -9,6 +9,7 @@ mod decide;
 mod node;
 mod refusal;
 
+use crate::audit::Gate;
 use crate::config::{Config, Transport};
 use crate::identity;
 use crate::leaf::LeafStore;
@@ -16,11 +17,13 @@ use crate::material::Material;
 use crate::policy::Policy;
 use crate::resolve::{Lookup, Resolver, SystemLookup};
 use arc_swap::ArcSwap;
-use eyesplice_dataplane::seam::{Control, Snapshot, SnapshotCell, StreamRequest, Verdict};
+use eyesplice_dataplane::seam::{
+    Control, RecordKind, Snapshot, SnapshotCell, StreamRequest, Verdict,
+};
 use rustls::pki_types::CertificateDer;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -65,6 +68,7 @@ pub struct Gatekeeper {
     resolver: Arc<Resolver>,
     leaves: Arc<LeafStore>,
     runtime: Handle,
+    audit: OnceLock<Gate>,
     /// What the engine, the admin endpoint and the audit log were started with.
     started: Config,
     /// Generations are numbered one after the other.
@@ -102,6 +106,7 @@ impl Gatekeeper {
             resolver: Arc::new(Resolver::new(lookup)),
             leaves: Arc::default(),
             runtime,
+            audit: OnceLock::new(),
             started,
             publishing: Mutex::new(()),
         }
@@ -111,6 +116,11 @@ impl Gatekeeper {
     #[must_use]
     pub fn with_leaves(self, leaves: Arc<LeafStore>) -> Self {
         Self { leaves, ..self }
+    }
+
+    /// Lets streams begin as this gate does, from now on; only the first call counts.
+    pub fn audits(&self, gate: Gate) {
+        self.audit.get_or_init(|| gate);
     }
 
     /// What the workers read.
@@ -169,6 +179,10 @@ impl Control for Gatekeeper {
             })),
         }
         receiver
+    }
+
+    fn unrecorded(&self, kind: RecordKind) -> Option<String> {
+        self.audit.get()?.refusal(kind)
     }
 
     fn identify(&self, chain: &[CertificateDer<'_>]) -> Arc<str> {

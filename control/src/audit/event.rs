@@ -64,6 +64,8 @@ fn level(reason: Reason, side: Side) -> Level {
         }
         (Reason::Truncated, Side::Upstream) | (Reason::Idle | Reason::Drained, _) => Level::INFO,
         (Reason::Truncated, _) => Level::DEBUG,
+        // The audit log's own trouble is told once, not for each stream that it keeps out.
+        (Reason::Unaudited, _) => Level::DEBUG,
         (Reason::Completed | Reason::Reset | Reason::Cancelled, _) => Level::DEBUG,
     }
 }
@@ -85,6 +87,7 @@ mod tests {
             (Reason::Unverified, Side::Downstream, Level::WARN),
             (Reason::Protocol, Side::Downstream, Level::INFO),
             (Reason::Protocol, Side::Upstream, Level::WARN),
+            (Reason::Unaudited, Side::Local, Level::DEBUG),
             (Reason::Drained, Side::Local, Level::INFO),
             (Reason::Exhausted, Side::Local, Level::ERROR),
             (Reason::Internal, Side::Local, Level::ERROR),

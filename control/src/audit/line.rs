@@ -104,6 +104,14 @@ struct EndFields<'a> {
     detail: Option<Cow<'a, str>>,
 }
 
+#[derive(Serialize)]
+struct Lost<'a> {
+    time: String,
+    kind: &'static str,
+    lines: u64,
+    reason: Cow<'a, str>,
+}
+
 /// Appends `record` and a line feed to `out`.
 pub(super) fn append(out: &mut Vec<u8>, record: &StreamRecord) {
     let line = Line {
@@ -133,6 +141,20 @@ pub(super) fn append(out: &mut Vec<u8>, record: &StreamRecord) {
     } else {
         out.push(b'\n');
     }
+}
+
+/// Writes the line that stands where lines are missing.
+pub(super) fn lost(now: SystemTime, lines: u64, why: &str) -> Vec<u8> {
+    let line = Lost {
+        time: rfc3339(now),
+        kind: "lost",
+        lines,
+        reason: cut(why),
+    };
+    // Strings and numbers have no way to fail.
+    let mut out = serde_json::to_vec(&line).unwrap_or_default();
+    out.push(b'\n');
+    out
 }
 
 /// The label of a record's kind.

@@ -1,40 +1,40 @@
-//! The audit log: receives every stream record, counts it, logs it, and writes it as one JSON line.
+//! The audit log: receives every stream record, counts it, logs it, and hands it over as one JSON line.
 //!
-//! One task owns the file; writes run on a blocking thread, so a full disk or a stuck pipe holds up
-//! neither the engine nor control. What could not be written is kept and tried again; see
-//! `MAX_UNWRITTEN` for what happens when that lasts.
+//! One task takes the records; an [`Output`] has the lines, and a thread of its own that writes them. So neither the
+//! engine nor control ever waits for a disk or a reader. [`Gate`] says what that means for new streams.
 
 mod event;
+mod gate;
 mod line;
-mod sink;
-mod writer;
 
+pub(crate) use gate::Condition;
+pub use gate::Gate;
 pub(crate) use line::rfc3339;
 
-use crate::config::AuditSink;
+use crate::config::{self, AuditSink, OnFailure};
 use crate::metrics::Metrics;
-use eyesplice_dataplane::seam::{RecordKind, StreamRecord};
+use crate::output::limits::{AUDIT_RESERVE, AUDIT_ROOM, LAST_AUDIT, STALLED, TELL_AGAIN};
+use crate::output::{Event, Output, Rank, Settings, Target};
+use eyesplice_dataplane::seam::{Reason, RecordKind, StreamMode, StreamRecord};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
-use tokio::time::sleep;
-use writer::Writer;
+use std::time::{Duration, SystemTime};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-/// Records that the engine may have waiting here; beyond, finished streams wait in their slots.
+/// Records that the engine may have waiting here; beyond, they wait with its workers.
 pub const QUEUE: usize = 4096;
 
-/// Records that are written with one call.
+/// Records that are taken at once.
 const BATCH: usize = 256;
 
-/// After a write, what comes within so long goes out with the next one: a write costs two hand-overs
-/// between threads, more than a short stream does otherwise.
+/// After a few records, what comes within so long is taken together: a write costs two hand-overs between
+/// threads, more than a short stream does otherwise.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// Bytes of lines that wait for a target that does not take them. Beyond, new lines are lost, each
-/// counted and the first of them logged: a full disk must not take kubectl down.
-const MAX_UNWRITTEN: usize = 8 << 20;
+/// How often the task looks whether its lines are written.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The audit target could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -44,55 +44,92 @@ pub struct OpenError {
     source: io::Error,
 }
 
-/// Opens the target anew when told to.
-#[derive(Clone, Debug, Default)]
-pub struct Reopen(Arc<Notify>);
+/// Opens the target again when asked to.
+#[derive(Clone, Debug)]
+pub struct Reopen(Output);
 
 impl Reopen {
-    /// Asks the audit task to open its file again, after a rotation. Returns at once.
+    /// Asks for the file to be opened again, after a rotation. Returns at once.
     pub fn request(&self) {
-        self.0.notify_one();
+        self.0.reopen();
     }
 }
 
 /// The audit task before it runs.
 #[derive(Debug)]
 pub struct Audit {
-    writer: Writer,
+    output: Output,
     metrics: Arc<Metrics>,
-    reopen: Reopen,
+    on_failure: OnFailure,
+    path: Arc<str>,
+    /// What is being built, by rank.
+    lines: Vec<u8>,
+    /// When trouble was told last, and how many lines were lost then.
+    told: Option<Instant>,
+    told_lost: u64,
 }
 
 impl Audit {
-    /// Opens the target.
+    /// Opens the target, which may take as long as its file system does, and starts its thread.
     ///
     /// # Errors
-    /// A file that cannot be opened for appending.
-    pub fn open(target: &AuditSink, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
-        let sink = sink::Sink::open(target).map_err(|source| OpenError {
-            path: match target {
-                AuditSink::File(path) => path.clone(),
-                AuditSink::Stdout => PathBuf::from("-"),
-            },
-            source,
-        })?;
-        let writer = Writer::new(sink, Arc::clone(&metrics));
+    /// A file that cannot be opened for appending. A FIFO that nobody reads is none: it is opened when somebody does.
+    pub fn open(config: &config::Audit, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
+        let (path, target) = match &config.sink {
+            AuditSink::Stdout => (PathBuf::from("-"), Target::stdout()),
+            AuditSink::File(path) => (path.clone(), Target::path(path)),
+        };
+        target
+            .and_then(|target| Self::start(target, &path, config.on_failure, metrics))
+            .map_err(|source| OpenError { path, source })
+    }
+
+    fn start(
+        target: Target,
+        path: &Path,
+        on_failure: OnFailure,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let shown = path.display().to_string();
+        if target.awaits_reader() {
+            tracing::warn!(
+                path = shown,
+                "audit log is a FIFO that nobody reads; lines wait for a reader"
+            );
+        }
+        let output = Output::start(target, SETTINGS)?;
+        metrics.audit.attach(output.clone());
         Ok(Self {
-            writer,
+            output,
             metrics,
-            reopen: Reopen::default(),
+            on_failure,
+            path: shown.into(),
+            lines: Vec::new(),
+            told: None,
+            told_lost: 0,
         })
     }
 
-    /// The handle that makes this task reopen its file.
+    /// The handle that has the file opened again.
     pub fn reopen(&self) -> Reopen {
-        self.reopen.clone()
+        Reopen(self.output.clone())
     }
 
-    /// Runs until every sender of `records` is gone and what they sent is written, or given up
-    /// after a bounded number of tries.
+    /// What new streams may expect of this log, whose records come through `records`.
+    pub fn gate(&self, records: &mpsc::Sender<StreamRecord>) -> Gate {
+        Gate::new(
+            self.output.clone(),
+            self.on_failure,
+            Arc::clone(&self.path),
+            records.downgrade(),
+        )
+    }
+
+    /// Runs until every sender of `records` is gone and what they sent is written, or given up after a bounded time.
     pub async fn run(mut self, mut records: mpsc::Receiver<StreamRecord>) {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 received = records.recv_many(&mut batch, BATCH) => {
@@ -100,25 +137,99 @@ impl Audit {
                         break;
                     }
                     self.take(&mut batch);
-                    self.writer.write().await;
                     if received < BATCH {
                         sleep(GATHER).await;
                     }
                 }
-                () = self.reopen.0.notified() => self.writer.reopen().await,
-                () = self.writer.retry_due() => self.writer.write().await,
+                _ = looks.tick() => self.look(),
             }
         }
-        self.writer.finish().await;
+        let output = self.output.clone();
+        let left = tokio::task::spawn_blocking(move || output.finish(LAST_AUDIT)).await;
+        if let Ok(lines @ 1..) = left {
+            tracing::error!(lines, "audit lines are lost: the audit log took no more");
+        }
     }
 
     fn take(&mut self, batch: &mut Vec<StreamRecord>) {
+        let mut rank = Rank::Ordinary;
         for record in batch.drain(..) {
             if record.kind == RecordKind::End {
                 self.metrics.streams.ended(&record);
             }
             event::log(&record);
-            self.writer.push(&record);
+            if rank != self::rank(&record) {
+                self.hand_over(rank);
+                rank = self::rank(&record);
+            }
+            line::append(&mut self.lines, &record);
+        }
+        self.hand_over(rank);
+    }
+
+    fn hand_over(&mut self, rank: Rank) {
+        if !self.lines.is_empty() {
+            self.output.push(&self.lines, rank);
+            self.lines.clear();
+        }
+    }
+
+    /// Tells of a log that takes no lines, at once and then every minute, and of its end.
+    fn look(&mut self) {
+        let status = self.output.status();
+        let blocked = status.blocked.unwrap_or_default();
+        if blocked >= STALLED || status.lost > self.told_lost {
+            if self.told.is_some_and(|told| told.elapsed() < TELL_AGAIN) {
+                return;
+            }
+            tracing::error!(
+                path = &*self.path,
+                blocked_s = blocked.as_secs(),
+                waiting_lines = status.lines,
+                lost_lines = status.lost,
+                reason = status
+                    .trouble
+                    .as_deref()
+                    .unwrap_or("its reader does not read"),
+                on_failure = self.on_failure.as_str(),
+                "audit log takes no lines; free its disk or its reader"
+            );
+            self.told = Some(Instant::now());
+            self.told_lost = status.lost;
+        } else if !status.full && self.told.take().is_some() {
+            tracing::info!(lost_lines = status.lost, "audit log takes lines again");
+        }
+    }
+}
+
+/// A stream that never sought a target leaves a line that is given up first: of those a stranger can make as many as
+/// he likes.
+fn rank(record: &StreamRecord) -> Rank {
+    match (record.kind, record.mode, record.reason) {
+        (RecordKind::Start, ..) => Rank::Important,
+        (_, StreamMode::None, _) | (.., Reason::Unaudited) => Rank::Ordinary,
+        _ => Rank::Important,
+    }
+}
+
+const SETTINGS: Settings = Settings {
+    name: "audit",
+    room: AUDIT_ROOM,
+    reserve: AUDIT_RESERVE,
+    gap: |lost, why| line::lost(SystemTime::now(), lost, why),
+    tell,
+};
+
+/// Logs what happens to the file, on its own thread.
+fn tell(event: Event<'_>) {
+    match event {
+        Event::Failed { error, lines } => {
+            tracing::error!(%error, lines, "audit log cannot be written; trying again");
+        }
+        Event::Recovered => tracing::info!("audit log is written again"),
+        Event::Reopened => tracing::info!("audit log reopened"),
+        Event::NotReopened(error) => {
+            tracing::error!(%error, "audit log cannot be reopened; the open one stays in use");
         }
     }
 }

@@ -1,10 +1,9 @@
 //! What `eyesplice check` prints of an authority's configuration.
 
 use super::approve::DnsUse;
-use super::material::{AuthorityMaterial, AuthorityMaterialErrors};
-use crate::config::{
-    ApprovalSettings, AuthorityConfig, ConfigErrors, LoadedAuthority, SignerSettings,
-};
+use super::material::{AuthorityMaterial, AuthorityMaterialError, AuthorityMaterialErrors};
+use crate::config::document::Partly;
+use crate::config::{ApprovalSettings, AuthorityConfig, CheckErrors, ConfigErrors, SignerSettings};
 use crate::material::CertificateInfo;
 use std::fmt;
 use std::path::Path;
@@ -18,27 +17,45 @@ pub struct AuthorityReport {
     pub warnings: Vec<String>,
 }
 
-/// Why the authority would not start.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthorityCheckError {
-    /// The configuration file is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigErrors),
-    /// A file that it names is wrong.
-    #[error(transparent)]
-    Material(#[from] AuthorityMaterialErrors),
-}
-
 /// Reads a configuration and every file that it names. Binds nothing, opens no store.
 ///
 /// # Errors
-/// All mistakes of the configuration, or, if it has none, of the files that it names.
-pub fn check(file: &Path, now: SystemTime) -> Result<AuthorityReport, AuthorityCheckError> {
-    let LoadedAuthority { config, warnings } = AuthorityConfig::load(file)?;
-    let (material, _) = AuthorityMaterial::load(config, now)?;
-    let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+/// All mistakes of the configuration and of the files that it names, where it could be read.
+pub fn check(file: &Path, now: SystemTime) -> Result<AuthorityReport, CheckErrors> {
+    let load = |config| AuthorityMaterial::load(config, now).map(|(material, _)| material);
+    let (material, mut warnings) = load_all(file, AuthorityConfig::partly(file)?, load)?;
     warnings.extend(material.warnings.iter().cloned());
     Ok(AuthorityReport { material, warnings })
+}
+
+/// Loads the files of what could be read; gives what came of it with the warnings, or all errors.
+pub(super) fn load_all<C, M>(
+    file: &Path,
+    read: Partly<C>,
+    load: impl FnOnce(C) -> Result<M, AuthorityMaterialErrors>,
+) -> Result<(M, Vec<String>), CheckErrors> {
+    let Partly {
+        value,
+        mut errors,
+        warnings,
+        places,
+    } = read;
+    let material = value.and_then(|config| {
+        let loaded = load(config).map_err(|all| {
+            let error = |error: AuthorityMaterialError| {
+                places.file_error(error.field(), crate::cli::chain(&error))
+            };
+            errors.extend(all.0.into_iter().map(error));
+        });
+        loaded.ok()
+    });
+    match material {
+        Some(material) if errors.is_empty() => {
+            let warnings = warnings.iter().map(ToString::to_string).collect();
+            Ok((material, warnings))
+        }
+        _ => Err(ConfigErrors::new(file, errors).into()),
+    }
 }
 
 /// The summary, without the warnings.

@@ -41,9 +41,10 @@ pub(super) fn run(args: BootstrapArgs) -> Exit {
         return tell(&findings);
     }
     if keep {
-        if let Err(exit) = start_log(log_format, None) {
-            return exit;
-        }
+        let _log = match start_log(log_format, None) {
+            Ok(log) => log,
+            Err(exit) => return exit,
+        };
         return match runtime.block_on(bootstrap::keep(&options)) {
             Ok(()) => Exit::Success,
             Err(error) => {

@@ -20,30 +20,32 @@ pub use version::{BUILD, Build};
 
 use crate::authority::{self, AuthorityError};
 use crate::gateway::{self, GatewayError};
-use crate::log::Format;
+use crate::log::{Format, Log, LogError};
 use crate::{log, probe_report};
 use args::{AuthorityArgs, ProbeFormat};
 use clap::Parser;
 use eyesplice_sys::limits;
 use eyesplice_sys::probe::probe;
+use eyesplice_sys::signal::{Harmless, ignore};
 use std::error::Error;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Runs the command that `arguments` (with the program's name first) ask for.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // What a file cannot take is an error of its write. No signal says more than that.
+    let _ = ignore(Harmless::FileSize);
     match Cli::try_parse_from(arguments) {
         Ok(cli) => run(cli.command).into(),
         Err(error) => {
-            let exit = if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Success
-            };
+            if !error.use_stderr() {
+                let mut stdout = io::stdout();
+                return printed(error.print().and_then(|()| stdout.flush())).into();
+            }
             // A closed standard error leaves nobody to tell.
             let _ = error.print();
-            exit.into()
+            Exit::Usage.into()
         }
     }
 }
@@ -73,9 +75,10 @@ fn run(command: Command) -> Exit {
 }
 
 fn run_gateway(args: GatewayArgs) -> Exit {
-    if let Err(exit) = start_log(args.log_format, args.log_level) {
-        return exit;
-    }
+    let _log = match start_log(args.log_format, args.log_level) {
+        Ok(log) => log,
+        Err(exit) => return exit,
+    };
     match gateway::run(args.config) {
         Ok(()) => {
             tracing::info!("stopped");
@@ -94,9 +97,10 @@ fn run_gateway(args: GatewayArgs) -> Exit {
 }
 
 fn run_authority(args: AuthorityArgs) -> Exit {
-    if let Err(exit) = start_log(args.log_format, args.log_level) {
-        return exit;
-    }
+    let _log = match start_log(args.log_format, args.log_level) {
+        Ok(log) => log,
+        Err(exit) => return exit,
+    };
     let options = authority::Options {
         config: args.config,
         kubeconfig: args.kubeconfig,
@@ -119,16 +123,24 @@ fn run_authority(args: AuthorityArgs) -> Exit {
     }
 }
 
-/// Begins to log, as the command line or the environment says.
-fn start_log(format: Option<Format>, level: Option<String>) -> Result<(), Exit> {
+/// Begins to log, as the command line or the environment says; for a process that stays, which no stray signal and no
+/// panic's own report must end.
+fn start_log(format: Option<Format>, level: Option<String>) -> Result<Log, Exit> {
+    for signal in [Harmless::User1, Harmless::User2] {
+        // Without it, such a signal ends the process, as it does any other.
+        let _ = ignore(signal);
+    }
     let level = level.or_else(|| std::env::var(log::LEVEL_VARIABLE).ok());
     let level = level.as_deref().unwrap_or(log::DEFAULT_LEVEL);
-    if let Err(error) = log::init(format, level) {
+    let log = log::init(format, level).map_err(|error| {
         complain(&chain(&error));
-        return Err(Exit::Usage);
-    }
+        match error {
+            LogError::Start(_) => Exit::Failure,
+            LogError::Level { .. } | LogError::Twice(_) => Exit::Usage,
+        }
+    })?;
     log::log_panics();
-    Ok(())
+    Ok(log)
 }
 
 fn run_probe(format: ProbeFormat) -> Exit {
@@ -145,11 +157,20 @@ fn run_probe(format: ProbeFormat) -> Exit {
     }
 }
 
-/// Prints to standard output; a reader that left early is not a failure of ours.
+/// Prints to standard output. A command whose result did not get there has failed, whoever closed it.
 fn print(text: &str) -> Exit {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+    let mut stdout = io::stdout().lock();
+    // What is left in the buffer at the end of the process would fail unseen.
+    printed(
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush()),
+    )
+}
+
+fn printed(result: io::Result<()>) -> Exit {
+    match result {
         Ok(()) => Exit::Success,
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Success,
         Err(error) => {
             complain(&format!("cannot write to standard output: {error}"));
             Exit::Failure
@@ -160,7 +181,7 @@ fn print(text: &str) -> Exit {
 /// Prints an error for the person at the terminal.
 fn complain(message: &str) {
     // A closed standard error leaves nobody to tell.
-    let _ = writeln!(std::io::stderr().lock(), "eyesplice: {message}");
+    let _ = writeln!(io::stderr().lock(), "eyesplice: {message}");
 }
 
 /// Joins an error and its causes into one line.

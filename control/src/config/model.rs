@@ -402,6 +402,29 @@ impl Default for Admin {
 pub struct Audit {
     /// Where it goes.
     pub sink: AuditSink,
+    /// What becomes of streams while it takes no lines.
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of streams while the audit log takes no lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Those that would leave no line are refused.
+    Block,
+    /// They go on; lines beyond a bound are lost and counted. The default: a gateway is the way to the node whose disk
+    /// is full, and API servers audit the same requests.
+    #[default]
+    Drop,
+}
+
+impl OnFailure {
+    /// The word used in configuration and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Drop => "drop",
+        }
+    }
 }
 
 /// Where audit lines go.

@@ -1,7 +1,7 @@
 //! Reads the sections about the process: `limits`, `timeouts`, `engine`, `admin`, `audit`.
 
 use super::bounds;
-use super::model::{Admin, Audit, AuditSink, EngineSettings, Limits, Timeouts};
+use super::model::{Admin, Audit, AuditSink, EngineSettings, Limits, OnFailure, Timeouts};
 use super::report::{Problem, Report};
 use super::section::Section;
 use super::tree::{Node, Value};
@@ -145,6 +145,8 @@ pub(super) fn read_admin(root: &mut Section<'_>, report: &mut Report) -> Admin {
     admin
 }
 
+const ON_FAILURE: [(&str, OnFailure); 2] = [("block", OnFailure::Block), ("drop", OnFailure::Drop)];
+
 /// Reads `audit`.
 pub(super) fn read_audit(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Audit {
     let Some(mut section) = root.section("audit", report) else {
@@ -155,6 +157,11 @@ pub(super) fn read_audit(root: &mut Section<'_>, base: &Path, report: &mut Repor
         _ => value::path(node, base).map(AuditSink::File),
     };
     let sink = section.optional("path", sink, report).unwrap_or_default();
+    let on_failure = |node: &Node| value::word(node, &ON_FAILURE);
+    let on_failure = section.optional("onFailure", on_failure, report);
     section.finish(report);
-    Audit { sink }
+    Audit {
+        sink,
+        on_failure: on_failure.unwrap_or_default(),
+    }
 }

@@ -43,7 +43,9 @@ impl Config {
         differ(same_coalesce, "engine.coalesce");
         differ(self.authority == new.authority, "authority.configFile");
         differ(self.admin == new.admin, "admin.address");
-        differ(self.audit == new.audit, "audit.path");
+        differ(self.audit.sink == new.audit.sink, "audit.path");
+        let same_failure = self.audit.on_failure == new.audit.on_failure;
+        differ(same_failure, "audit.onFailure");
         fields
     }
 }

@@ -86,8 +86,10 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
     let (state, seen) = load(files.clone()).await?;
     let config = state.config.clone();
     startup::log_config(&config, &state.warnings);
-    let audit = Audit::open(&config.audit.sink, Arc::clone(&metrics))?;
-    startup::log_audit(&config.audit.sink);
+    let Some(audit) = open_audit(&config, &metrics, &mut signals).await? else {
+        return Ok(());
+    };
+    startup::log_audit(&config.audit);
     let descriptors = startup::room(&config);
     readiness.lowered(descriptors.lowered(&config));
     let source = FileSource::start(files, state, descriptors, Arc::clone(&metrics));
@@ -97,6 +99,8 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
 
     let reopen = audit.reopen();
     let (records, received) = mpsc::channel(audit::QUEUE);
+    gatekeeper.audits(audit.gate(&records));
+    readiness.audits(audit.gate(&records));
     let audit = tokio::spawn(audit.run(received));
     let engine = start_engine(&config, descriptors.room, &gatekeeper, records).await?;
     metrics.engine.attach(engine.workers());
@@ -139,6 +143,28 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
         authority.stop().await;
     }
     result
+}
+
+/// Opens the audit log; nothing, if a signal ended the wait for its file system.
+async fn open_audit(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    signals: &mut Signals,
+) -> Result<Option<Audit>, GatewayError> {
+    let (log, metrics) = (config.audit.clone(), Arc::clone(metrics));
+    let mut opening = spawn_blocking(move || Audit::open(&log, metrics));
+    loop {
+        tokio::select! {
+            opened = &mut opening => {
+                let ended = |_| GatewayError::TaskEnded("the opening of the audit log");
+                return Ok(Some(opened.map_err(ended)??));
+            }
+            request = signals.next() => if let Request::Stop(signal) = request {
+                tracing::info!(signal, "stopping; the audit log is not open yet");
+                return Ok(None);
+            },
+        }
+    }
 }
 
 async fn load(files: Files) -> Result<(State, Seen), GatewayError> {
@@ -237,8 +263,17 @@ impl Running {
             Err(error) => tracing::error!(%error, "drain failed; this is a bug"),
         }
         // The engine held the only senders: audit writes what is left, bounded, and ends.
-        if !audit.is_finished() && audit.await.is_err() {
-            tracing::error!("audit task failed; its last lines may be lost");
+        let mut audit = audit;
+        while !audit.is_finished() {
+            tokio::select! {
+                ended = &mut audit => if ended.is_err() {
+                    tracing::error!("audit task failed; its last lines may be lost");
+                },
+                request = signals.next() => if let Request::Stop(signal) = request {
+                    tracing::warn!(signal, "ending without the last audit lines");
+                    return;
+                },
+            }
         }
     }
 }

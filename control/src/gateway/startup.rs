@@ -1,6 +1,6 @@
 //! What the log says once at the start, and what the engine is built with.
 
-use crate::config::{AuditSink, Config, Transport, Verification};
+use crate::config::{Audit, AuditSink, Config, Transport, Verification};
 use crate::metrics::{Metrics, Row};
 use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{Engine, EngineConfig, KtlsPolicy};
@@ -111,10 +111,15 @@ pub(super) fn log_config(config: &Config, warnings: &[String]) {
 }
 
 /// Logs where the audit log goes.
-pub(super) fn log_audit(sink: &AuditSink) {
-    match sink {
-        AuditSink::Stdout => tracing::info!(path = "-", "audit log is standard output"),
-        AuditSink::File(path) => tracing::info!(path = %path.display(), "audit log is open"),
+pub(super) fn log_audit(audit: &Audit) {
+    let on_failure = audit.on_failure.as_str();
+    match &audit.sink {
+        AuditSink::Stdout => {
+            tracing::info!(path = "-", on_failure, "audit log is standard output");
+        }
+        AuditSink::File(path) => {
+            tracing::info!(path = %path.display(), on_failure, "audit log is open");
+        }
     }
 }
 

@@ -1,9 +1,13 @@
 //! Tells the service manager how the process is doing (sd_notify(3)).
 //!
 //! Without a service manager all of this does nothing; with one that cannot be reached, it says so
-//! once per kind of message at debug level: notifications never stop the gateway.
+//! at debug level: notifications never stop the gateway. A thread of its own sends them, for a manager
+//! that does not read its socket makes who sends wait.
 
 use sd_notify::NotifyState;
+use std::fmt::Write;
+use std::sync::OnceLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -64,8 +68,42 @@ pub(crate) async fn feed_watchdog() {
     }
 }
 
+/// Messages that wait for the manager to read; beyond, they are dropped: what it did not read for so long, a
+/// watchdog of its own has noticed.
+const WAITING: usize = 16;
+
+/// The way to the thread that sends; nothing without a service manager.
+static SENDER: OnceLock<Option<SyncSender<String>>> = OnceLock::new();
+
 fn send(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "service manager cannot be notified");
+    let Some(sender) = SENDER.get_or_init(start) else {
+        return;
+    };
+    let mut message = String::new();
+    for state in states {
+        // Writing to a String has no way to fail.
+        let _ = writeln!(message, "{state}");
     }
+    if sender.try_send(message).is_err() {
+        tracing::debug!("service manager takes no notifications");
+    }
+}
+
+fn start() -> Option<SyncSender<String>> {
+    std::env::var_os("NOTIFY_SOCKET")?;
+    let (sender, messages) = sync_channel::<String>(WAITING);
+    let thread = std::thread::Builder::new().name("notify".to_owned());
+    let started = thread.spawn(move || {
+        for message in messages {
+            let message = NotifyState::Custom(message.trim_end());
+            if let Err(error) = sd_notify::notify(&[message]) {
+                tracing::debug!(%error, "service manager cannot be notified");
+            }
+        }
+    });
+    if let Err(error) = started {
+        tracing::warn!(%error, "service manager is not notified: no thread for it");
+        return None;
+    }
+    Some(sender)
 }

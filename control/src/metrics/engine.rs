@@ -43,7 +43,7 @@ struct Split {
     values: [(&'static str, Value); 2],
 }
 
-const COUNTERS: [Single; 17] = [
+const COUNTERS: [Single; 18] = [
     Single {
         name: "connections_accepted",
         help: "Connections accepted",
@@ -128,6 +128,11 @@ const COUNTERS: [Single; 17] = [
         name: "exhausted",
         help: "Times the machine ran out of descriptors, buffers or memory after accept",
         value: |t| t.exhausted,
+    },
+    Single {
+        name: "records_lost",
+        help: "Records of streams that control was too far behind to take; they are missing in the audit log",
+        value: |t| t.records_lost,
     },
 ];
 

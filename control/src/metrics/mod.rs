@@ -4,7 +4,6 @@
 //! Labels are bounded: listener, mode, action, reason, side, and words from this source. Nodes, pods
 //! and users are in the audit log, never here.
 
-mod audit;
 mod authority;
 mod certificates;
 mod cluster;
@@ -12,11 +11,11 @@ mod config;
 mod engine;
 mod enrolment;
 mod generations;
+mod output;
 mod process;
 mod streams;
 mod table;
 
-pub use audit::AuditMetrics;
 pub use authority::AuthorityMetrics;
 pub(crate) use certificates::{certificate_rows, seconds};
 pub use cluster::ClusterMetrics;
@@ -24,10 +23,12 @@ pub use config::ConfigMetrics;
 pub use engine::EngineMetrics;
 pub use enrolment::EnrolmentMetrics;
 pub use generations::Generations;
+pub use output::OutputMetrics;
 pub use streams::StreamMetrics;
 pub use table::{Row, Table};
 
 use crate::cli::BUILD;
+use crate::log;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -44,7 +45,7 @@ pub struct Metrics {
     /// Streams that ended.
     pub streams: StreamMetrics,
     /// Audit lines.
-    pub audit: AuditMetrics,
+    pub audit: Arc<OutputMetrics>,
     /// The authority's decisions and signatures.
     pub authority: AuthorityMetrics,
     /// What the gateway asks of an authority.
@@ -77,7 +78,14 @@ impl Metrics {
         let own = registry.sub_registry_with_prefix("eyesplice");
         own.register("build", "Version of this binary", build());
         let streams = StreamMetrics::register(own);
-        let audit = AuditMetrics::register(own);
+        let audit = Arc::new(OutputMetrics::default());
+        let log = Arc::new(OutputMetrics::default());
+        if let Some(output) = log::output() {
+            log.attach(output);
+        }
+        for (part, output) in [("audit", &audit), ("log", &log)] {
+            own.register_collector(Box::new(output::Shown(part, Arc::clone(output))));
+        }
         let authority = AuthorityMetrics::register(own);
         let enrolment = EnrolmentMetrics::register(own);
         let cluster = Arc::new(ClusterMetrics::default());

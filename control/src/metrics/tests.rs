@@ -83,7 +83,18 @@ fn render_at_the_start_is_well_formed() {
         series["eyesplice_config_reloads_total{result=\"failure\"}"],
         0.0
     );
-    assert_eq!(series["eyesplice_audit_lines_written_total"], 0.0);
+    for part in ["audit", "log"] {
+        for name in [
+            "lines_written_total",
+            "write_failures_total",
+            "lines_lost_total",
+        ] {
+            assert_eq!(series[&format!("eyesplice_{part}_{name}")], 0.0);
+        }
+        for name in ["lines_waiting", "bytes_waiting", "blocked_seconds"] {
+            assert_eq!(series[&format!("eyesplice_{part}_{name}")], 0.0);
+        }
+    }
     assert_eq!(series["eyesplice_streams_live"], 0.0);
     assert!(series["process_open_fds"] > 0.0);
     assert!(series["process_max_fds"] > 0.0);
@@ -160,6 +171,7 @@ fn render_shows_every_counter_of_the_workers() {
         ktls_declined,
         ops_in_flight,
         exhausted,
+        records_lost,
     } = &*worker;
     let all = [
         accepted,
@@ -196,6 +208,7 @@ fn render_shows_every_counter_of_the_workers() {
         ktls_declined,
         ops_in_flight,
         exhausted,
+        records_lost,
     ];
     for (value, counter) in (1_000_001..).zip(all) {
         counter.set(value);

@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 
 /// What the engine asks of control.
 ///
-/// Both methods are called on a worker's thread and return at once: whatever may need a file, a
+/// All methods are called on a worker's thread and return at once: whatever may need a file, a
 /// cache, a name server or a policy runs on control's own threads behind the receiver.
 pub trait Control: Send + Sync + 'static {
     /// Decides what becomes of one stream.
@@ -37,6 +37,12 @@ pub trait Control: Send + Sync + 'static {
     /// The engine waits for the answer at most [`AdmissionLimits::admit_timeout`]; a sender that is
     /// dropped counts as an internal error and the stream is refused.
     fn admit(&self, request: StreamRequest) -> oneshot::Receiver<Verdict>;
+
+    /// Says in words why no stream or request may begin now that will leave a record of this kind: control could not
+    /// keep it. Usually, and by default, nothing is in the way.
+    fn unrecorded(&self, _kind: RecordKind) -> Option<String> {
+        None
+    }
 
     /// Names the owner of a verified certificate chain for audit and metrics (pure CPU, no I/O).
     fn identify(&self, chain: &[CertificateDer<'_>]) -> Arc<str>;

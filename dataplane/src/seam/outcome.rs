@@ -102,6 +102,8 @@ pub enum Reason {
     BadUpgrade,
     /// An admission limit was reached.
     Limit,
+    /// Control can keep no record of it (`audit.onFailure: block`).
+    Unaudited,
     /// The process is draining and its deadline passed.
     Drained,
     /// The machine ran out of something (descriptors, memory, buffers).
@@ -112,7 +114,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that are exported from zero.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Completed,
         Self::Reset,
         Self::Truncated,
@@ -126,6 +128,7 @@ impl Reason {
         Self::Protocol,
         Self::BadUpgrade,
         Self::Limit,
+        Self::Unaudited,
         Self::Drained,
         Self::Exhausted,
         Self::Internal,
@@ -147,6 +150,7 @@ impl Reason {
             Self::Protocol => "protocol",
             Self::BadUpgrade => "bad_upgrade",
             Self::Limit => "limit",
+            Self::Unaudited => "unaudited",
             Self::Drained => "drained",
             Self::Exhausted => "exhausted",
             Self::Internal => "internal",

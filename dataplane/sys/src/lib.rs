@@ -10,5 +10,6 @@ pub mod limits;
 pub mod pipe;
 pub mod probe;
 pub mod ring;
+pub mod signal;
 pub mod socket;
 pub mod splice;

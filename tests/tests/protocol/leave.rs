@@ -28,7 +28,8 @@ matrix! {
     drain_aborts_an_upgraded_stream_and_records_it,
     drain_aborts_a_log_and_records_it,
     drain_lets_an_exchange_finish,
-    stalled_control_delays_ends_and_loses_none,
+    stalled_control_holds_up_nothing_and_loses_no_record,
+    control_that_keeps_no_record_refuses_with_words,
 }
 
 fn client_that_leaves_before_the_connect_is_cancelled(variant: Variant) {
@@ -340,34 +341,80 @@ fn drain_lets_an_exchange_finish(variant: Variant) {
     );
 }
 
-fn stalled_control_delays_ends_and_loses_none(variant: Variant) {
+fn stalled_control_holds_up_nothing_and_loses_no_record(variant: Variant) {
     let mut gateway = Gateway::with(variant, |setup| setup.record_queue = 1);
     let kubelet = Kubelet::start(variant, kubelet::serve);
     let records = gateway.running().records.clone();
     // An established stream, then a control that takes nothing.
     let mut live = exec(&gateway.api_server(), &kubelet.target());
     records.stall(true);
-    let mut ended: Vec<_> = (0..10)
-        .map(|_| {
-            let mut conn = gateway.api_server().open(&kubelet.target());
-            conn.shut().unwrap();
-            conn
-        })
-        .collect();
-    // The live stream does not care.
-    for round in 0..100u32 {
-        live.write_all(&round.to_le_bytes()).unwrap();
-        assert_eq!(live.read_exact(4).unwrap(), round.to_le_bytes());
-    }
-    records.stall(false);
-    for conn in &mut ended {
+    for _ in 0..10 {
+        let mut conn = gateway.api_server().open(&kubelet.target());
+        conn.shut().unwrap();
         conn.read_to_end();
     }
+    // Their slots are free, and another exec begins.
+    gateway.until("no slot but the live one's", |totals| {
+        totals.streams_live == 1
+    });
+    let mut late = exec(&gateway.api_server(), &kubelet.target());
+    for conn in [&mut live, &mut late] {
+        for round in 0..100u32 {
+            conn.write_all(&round.to_le_bytes()).unwrap();
+            assert_eq!(conn.read_exact(4).unwrap(), round.to_le_bytes());
+        }
+    }
+    records.stall(false);
     for _ in 0..10 {
         assert_eq!(gateway.ended().reason, Reason::Completed);
     }
+    for mut conn in [live, late] {
+        conn.shut().unwrap();
+        assert_eq!(conn.read_to_end().1, Ending::Clean);
+    }
+    kubelet.finish();
+    for _ in 0..2 {
+        assert_eq!(gateway.ended().reason, Reason::Completed);
+    }
+    assert_eq!(gateway.totals().records_lost, 0);
+    gateway.assert_nothing_held();
+}
+
+fn control_that_keeps_no_record_refuses_with_words(variant: Variant) {
+    let why = "audit log takes no lines; audit.onFailure is block";
+    let gateway = Gateway::start(variant);
+    let kubelet = Kubelet::start(variant, kubelet::serve);
+    let mut live = exec(&gateway.api_server(), &kubelet.target());
+    // No starts: what does not begin with one goes on.
+    gateway.control.keep_no_records(RecordKind::Start, why);
+    let mut conn = gateway.api_server().open(&kubelet.target());
+    assert_eq!(Request::logs().ask(&mut conn).head.status(), 200);
+    assert_eq!(gateway.ended().reason, Reason::Completed);
+    let reply = Request::exec_websocket().ask(&mut conn);
+    assert_eq!(reply.head.status(), 503);
+    assert!(reply.text().contains(why), "{}", reply.text());
+    assert_eq!(conn.read_to_end().1, Ending::Clean);
+    let record = gateway.ended();
+    assert_end(&record, Reason::Unaudited, Side::Local, Phase::Exchange);
+    assert_eq!(record.status, Some(503));
+    // None at all: nothing begins, and what runs goes on.
+    let mut kept = gateway.api_server().open(&kubelet.target());
+    gateway.control.keep_no_records(RecordKind::End, why);
+    assert_eq!(Request::logs().ask(&mut kept).head.status(), 503);
+    assert_eq!(gateway.ended().reason, Reason::Unaudited);
+    let head = gateway.api_server().refused(&kubelet.target());
+    assert_eq!((head.status(), head.reason()), (503, why));
+    assert_end(
+        &gateway.ended(),
+        Reason::Unaudited,
+        Side::Local,
+        Phase::Verdict,
+    );
+    live.write_all(b"live").unwrap();
+    assert_eq!(live.read_exact(4).unwrap(), b"live");
     live.shut().unwrap();
     assert_eq!(live.read_to_end().1, Ending::Clean);
+    drop((conn, kept));
     kubelet.finish();
     assert_eq!(gateway.ended().reason, Reason::Completed);
     gateway.assert_nothing_held();

@@ -110,6 +110,10 @@ fn parse_each_mistake_names_field_and_remedy() {
         ),
         (with("audit: {path: ''}"), "audit.path: is empty"),
         (
+            with("audit: {onFailure: ignore}"),
+            "audit.onFailure: \"ignore\" is not a known value; use one of: block, drop",
+        ),
+        (
             tcp("address: 1.2.3.4"),
             "listeners[0].tcp.address: \"1.2.3.4\" is not an address",
         ),
