@@ -315,7 +315,7 @@ impl Default for Limits {
             // A silent one has half a second at 2,000 new ones a second; a handshake takes milliseconds.
             max_unauthenticated: 1_024,
             // Strangers have a quarter of it.
-            max_handshakes_per_second: 4_000,
+            max_handshakes_per_second: 2_000,
             max_handshakes_per_second_per_address: 100,
             max_pipes_per_worker: 32,
         }
