@@ -4,7 +4,7 @@ use crate::identity::{Identity, Suite};
 use crate::relay::{RelayOptions, relay};
 use crate::report::{ReadmeOptions, readme};
 use crate::run::{RunOptions, runtime};
-use crate::{Attempt, Result, ab, contest, idle, origin, proxy, run};
+use crate::{Attempt, Result, ab, contest, idle, origin, proxy, run, strangers};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -36,10 +36,15 @@ enum Command {
     /// Measures the engine alone against its baselines, with generators that seal in advance
     #[command(subcommand)]
     Engine(Engine),
+    /// Measures new streams of an API server while strangers crowd the gateway's TCP listener
+    Strangers(strangers::Options),
     /// Writes the README's performance section from results
     Readme(ReadmeOptions),
     /// One of the bundled proxies; ends with standard input
     Proxy(proxy::Spec),
+    /// The strangers
+    #[command(hide = true)]
+    StrangersCrowd(strangers::CrowdSpec),
     /// The clients of idle streams
     #[command(hide = true)]
     IdleClients(idle::ClientSpec),
@@ -93,6 +98,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Engine(Engine::Idle(options)) => idle::run(&options),
         Command::Readme(options) => readme(&options),
         Command::Proxy(spec) => proxy::run(&spec),
+        Command::Strangers(options) => strangers::run(&options),
+        Command::StrangersCrowd(spec) => strangers::crowd(&spec),
         Command::IdleClients(spec) => idle::clients(&spec),
         Command::IdleServers(spec) => idle::servers(&spec),
     }

@@ -25,6 +25,7 @@ pub mod results;
 pub mod route;
 pub mod run;
 mod stats;
+pub mod strangers;
 mod wire;
 pub mod work;
 

@@ -34,6 +34,7 @@ pub fn table(probe: &Probe) -> String {
     text.push_str(&remedies(&probe.findings));
     text.push_str(match probe.usable() {
         Ok(()) => "\neyesplice runs on this kernel.\n",
+        Err(unusable) if unusable.limit => "\neyesplice cannot run here: a limit is too low.\n",
         Err(_) => "\neyesplice cannot run on this kernel: something required is missing.\n",
     });
     text

@@ -39,7 +39,17 @@ counters! {
     accepted,
     /// accept(2) failures that were survived (EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED).
     accept_errors,
-    /// Gauge: streams alive, from accept to their end.
+    /// Gauge: connections over TCP on which nobody has authenticated yet.
+    unauthenticated,
+    /// Such connections that ended: closed, silent, refused, failed.
+    unauthenticated_ended,
+    /// Of those, closed to make room for others.
+    unauthenticated_evicted,
+    /// Of those, the ones that neither log nor audit tells of, because one did a moment before.
+    unauthenticated_untold,
+    /// TLS handshakes that did not begin, at a limit of handshakes per second.
+    handshakes_limited,
+    /// Gauge: streams alive, from accept (over TCP: from the end of the handshake) to their end.
     streams_live,
     /// Gauge: streams whose relay or exchange runs.
     streams_established,

@@ -6,6 +6,7 @@
 use crate::context::StreamContext;
 use crate::dial::{Dialled, dial};
 use crate::failure::{Failure, LegError};
+use crate::gate::Notice;
 use crate::handshake::{self, TlsParty};
 use crate::leg::{Leg, Next};
 use crate::liveness::Liveness;
@@ -125,7 +126,17 @@ pub(crate) async fn refuse_politely(
         },
         reason = cx.aborted() => Failure::new(reason, Side::Local, Phase::Request),
     };
-    worker.emit(facts.record(&cx, &failure));
+    let mut record = facts.record(&cx, &failure);
+    if status == 403 {
+        // Who may not connect at all may do so as often as it likes.
+        let Some(unsaid) = worker.gate().says(Notice::Uid) else {
+            return;
+        };
+        if let (Some(detail), 1..) = (&record.detail, unsaid.count) {
+            record.detail = Some(format!("{detail}{unsaid}").into());
+        }
+    }
+    worker.emit(record);
 }
 
 async fn read_connect(

@@ -3,20 +3,22 @@
 pub use crate::listeners::Listeners;
 
 use crate::counters::{CounterTotals, WorkerCounters};
+use crate::descriptors::Room;
+use crate::gate::Gate;
 use crate::ktls::{Ktls, supported_ciphers};
 use crate::liveness::Liveness;
 use crate::placement::Placement;
+use crate::rings::Crew;
 use crate::seam::{Control, ListenerName, SnapshotCell, StreamRecord};
-use crate::worker::{Command, Worker, WorkerParts};
-use eyesplice_sys::ring::{self, RingConfig};
+use crate::worker::{Command, WorkerParts};
+use eyesplice_sys::probe::RingShortage;
 use eyesplice_sys::socket::SocketFile;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 /// Where the engine listens.
 #[derive(Clone, Debug)]
@@ -71,6 +73,8 @@ pub struct EngineConfig {
     pub ktls: KtlsPolicy,
     /// Pipes of 1 MiB that one worker may hold.
     pub max_pipes_per_worker: usize,
+    /// What the limit of open files has room for, whatever the limits say.
+    pub room: Room,
     /// How long small reads of a steady one-way flow, a followed log, may be put off so that one
     /// read takes several; zero: never. No read is put off for more than a quarter of the time that
     /// its flow has lasted.
@@ -84,10 +88,8 @@ pub struct EngineConfig {
 
 /// A running engine.
 pub struct Engine {
-    threads: Vec<JoinHandle<io::Result<usize>>>,
+    crew: Crew,
     counters: Vec<Arc<WorkerCounters>>,
-    command: Arc<watch::Sender<Command>>,
-    died: Arc<Notify>,
     tcp_addresses: Vec<(ListenerName, SocketAddr)>,
     /// Removes the socket files when the engine ends.
     _socket_files: Vec<SocketFile>,
@@ -116,6 +118,14 @@ pub enum StartError {
         name: ListenerName,
         /// Its address.
         address: SocketAddr,
+    },
+    /// The limit of locked memory has room for no ring.
+    #[error("no worker can create its io_uring: {shortage}")]
+    Memory {
+        /// The limit, and what to do.
+        shortage: RingShortage,
+        /// What the kernel said.
+        source: io::Error,
     },
     /// A worker could not make its ring.
     #[error("worker {worker} cannot create its io_uring; run `eyesplice probe` for the remedy")]
@@ -162,15 +172,30 @@ impl Engine {
         let ktls = Ktls::new(config.ktls, supported_ciphers(config.ktls));
         let (command, _) = watch::channel(Command::Run);
         let mut engine = Self {
-            threads: Vec::new(),
+            crew: Crew {
+                threads: Vec::new(),
+                command: Arc::new(command),
+                died: Arc::default(),
+            },
             counters: Vec::new(),
-            command: Arc::new(command),
-            died: Arc::default(),
             tcp_addresses: bound.tcp_addresses,
             _socket_files: bound.socket_files,
         };
-        let (placement, arrivals) = Placement::new(workers);
-        for (index, arrivals) in arrivals.into_iter().enumerate() {
+        // Whatever fails below drops these before the engine, which ends the threads that did start.
+        let starts = engine.crew.start(workers)?;
+        // Listening sockets of workers that have no ring go to those that have.
+        for (index, sockets) in bound
+            .per_worker
+            .split_off(starts.len())
+            .into_iter()
+            .enumerate()
+        {
+            bound.per_worker[index % starts.len()].extend(sockets);
+        }
+        let (placement, arrivals) = Placement::new(starts.len());
+        let gate = Arc::new(Gate::new());
+        let workers = starts.len();
+        for (index, (start, arrivals)) in starts.into_iter().zip(arrivals).enumerate() {
             let counters = Arc::new(WorkerCounters::default());
             engine.counters.push(Arc::clone(&counters));
             let parts = WorkerParts {
@@ -178,12 +203,16 @@ impl Engine {
                 workers,
                 listeners: std::mem::take(&mut bound.per_worker[index]),
                 placement: Arc::clone(&placement),
+                gate: Arc::clone(&gate),
+                room: config.room,
                 arrivals,
                 control: Arc::clone(&control),
                 snapshots: Arc::clone(&snapshots),
                 records: records.clone(),
                 counters,
-                max_pipes: config.max_pipes_per_worker,
+                max_pipes: config
+                    .max_pipes_per_worker
+                    .min(config.room.pipes_per_worker),
                 coalesce: config.coalesce,
                 liveness: Liveness {
                     keepalive_idle: config.keepalive_idle,
@@ -191,47 +220,12 @@ impl Engine {
                 },
                 ktls: ktls.clone(),
             };
-            if let Err(source) = engine.start_worker(index, parts) {
-                // Dropping the engine ends the workers that did start.
-                return Err(StartError::Ring {
-                    worker: index,
-                    source,
-                });
-            }
+            start.with(parts).map_err(|source| StartError::Ring {
+                worker: index,
+                source,
+            })?;
         }
         Ok(engine)
-    }
-
-    fn start_worker(&mut self, index: usize, parts: WorkerParts) -> io::Result<()> {
-        let (ready, is_ready) = std::sync::mpsc::channel();
-        let command = self.command.subscribe();
-        let alive = Alive {
-            command: self.command.subscribe(),
-            died: Arc::clone(&self.died),
-        };
-        let thread = std::thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || {
-                let _alive = alive;
-                let finished =
-                    ring::run(&RingConfig::default(), Worker::run(parts, ready, command))?;
-                if finished.stray_ops > 0 {
-                    tracing::error!(
-                        worker = index,
-                        operations = finished.stray_ops,
-                        "worker ended with operations in flight; this is a bug"
-                    );
-                }
-                Ok(finished.output)
-            })?;
-        if is_ready.recv().is_ok() {
-            self.threads.push(thread);
-            return Ok(());
-        }
-        match thread.join() {
-            Ok(Err(error)) => Err(error),
-            _ => Err(io::ErrorKind::Other.into()),
-        }
     }
 
     /// The bound addresses of TCP listeners, in configuration order (port 0 is resolved).
@@ -252,17 +246,18 @@ impl Engine {
     /// Waits until a worker has ended that should not have: by a panic, or because its ring failed.
     /// The others go on; the process should drain and be started again.
     pub async fn worker_died(&self) {
-        self.died.notified().await;
+        self.crew.died.notified().await;
     }
 
     /// Stops accepting, and lets live streams run until they end or `deadline` has passed; then
     /// aborts the rest (reason `drained`). Returns the number that was aborted, when all workers
     /// have ended with zero operations in flight. Blocks; call it from a blocking thread.
     pub fn drain(mut self, deadline: Duration) -> usize {
-        raise(&self.command, Command::Drain);
+        raise(&self.crew.command, Command::Drain);
         let until = Instant::now() + deadline;
         // `abort_handle` ends the wait through the workers, not through this thread.
-        while Instant::now() < until && self.threads.iter().any(|thread| !thread.is_finished()) {
+        while Instant::now() < until && self.crew.threads.iter().any(|thread| !thread.is_finished())
+        {
             std::thread::sleep(DRAIN_POLL.min(until.saturating_duration_since(Instant::now())));
         }
         self.end()
@@ -271,14 +266,14 @@ impl Engine {
     /// A handle that makes a running `drain` end at once; usable from any thread.
     pub fn abort_handle(&self) -> AbortHandle {
         AbortHandle {
-            command: Arc::clone(&self.command),
+            command: Arc::clone(&self.crew.command),
         }
     }
 
     fn end(&mut self) -> usize {
-        raise(&self.command, Command::Abort);
+        raise(&self.crew.command, Command::Abort);
         let mut aborted = 0;
-        for thread in self.threads.drain(..) {
+        for thread in self.crew.threads.drain(..) {
             match thread.join() {
                 Ok(Ok(count)) => aborted += count,
                 Ok(Err(error)) => tracing::error!(%error, "worker failed"),
@@ -298,7 +293,7 @@ impl Drop for Engine {
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine")
-            .field("workers", &self.threads.len())
+            .field("workers", &self.crew.threads.len())
             .field("tcp_addresses", &self.tcp_addresses)
             .finish_non_exhaustive()
     }
@@ -306,20 +301,6 @@ impl std::fmt::Debug for Engine {
 
 /// How often a drain looks whether the workers have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
-
-/// Tells when a worker ends before it was told to, however that happens.
-struct Alive {
-    command: watch::Receiver<Command>,
-    died: Arc<Notify>,
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        if *self.command.borrow() == Command::Run {
-            self.died.notify_one();
-        }
-    }
-}
 
 fn raise(command: &watch::Sender<Command>, to: Command) {
     command.send_if_modified(|now| {
@@ -339,25 +320,5 @@ impl AbortHandle {
     /// Aborts all streams of all workers.
     pub fn abort(&self) {
         raise(&self.command, Command::Abort);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn worker_that_ends_unasked_is_told_and_one_that_was_asked_is_not() {
-        for (command, told) in [(Command::Run, true), (Command::Drain, false)] {
-            let (_sender, receiver) = watch::channel(command);
-            let died = Arc::<Notify>::default();
-            drop(Alive {
-                command: receiver,
-                died: Arc::clone(&died),
-            });
-            let notified = std::pin::pin!(died.notified());
-            let mut task = std::task::Context::from_waker(std::task::Waker::noop());
-            assert_eq!(notified.poll(&mut task).is_ready(), told);
-        }
     }
 }

@@ -6,15 +6,19 @@
 //! [`seam::StreamRecord`].
 #![forbid(unsafe_code)]
 
+mod admission;
 mod coalesce;
 mod context;
 pub mod counters;
+pub mod descriptors;
 mod dial;
+mod door;
 mod egress;
 mod ending;
 pub mod engine;
 mod exchange;
 mod failure;
+mod gate;
 mod half_closed;
 mod handshake;
 mod ktls;
@@ -29,6 +33,8 @@ mod records;
 mod refusal;
 mod relay;
 mod renew;
+mod rings;
 pub mod seam;
+pub mod strangers;
 mod stream;
 mod worker;

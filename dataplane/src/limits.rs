@@ -123,8 +123,27 @@ pub(crate) const RELEASE_LOOK_FIRST: Duration = Duration::from_millis(5);
 /// The longest of these pauses.
 pub(crate) const RELEASE_LOOK: Duration = Duration::from_millis(320);
 
-/// Streams above the limit that still get a readable refusal instead of a closed connection.
+/// Streams above the limit that still get a readable refusal instead of a closed connection, of all
+/// workers together: each holds a task and a descriptor, for as long as its peer takes to ask.
 pub(crate) const POLITE_REFUSALS: usize = 64;
+
+/// Sources whose handshakes per second are counted, twice over; a source takes 40 bytes. A crowd of more
+/// shares what strangers have together.
+pub(crate) const SOURCES: usize = 4096;
+
+/// Sources that are known because somebody authenticated from there: API servers are few, and nobody
+/// else gets into this table.
+pub(crate) const KNOWN: usize = 4096;
+
+/// How long a source stays known: over a night without a kubectl.
+pub(crate) const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// Sources that are not known get one in so many of all handshakes per second, together.
+pub(crate) const STRANGERS_SHARE: u32 = 4;
+
+/// How long a handshake may wait for its turn: a burst of an API server that is not known yet waits
+/// for its first handshake, which takes milliseconds.
+pub(crate) const TURN_WAIT: Duration = Duration::from_secs(1);
 
 /// Delay between the connection attempts to a name's addresses (RFC 8305 section 5).
 pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);

@@ -9,6 +9,7 @@ use crate::seam::ListenerName;
 use eyesplice_sys::socket::Accepted;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// How many streams each worker carries, and the way to hand it another. Shared by all workers.
@@ -22,10 +23,12 @@ struct Seat {
     arrivals: mpsc::Sender<Arrival>,
 }
 
-/// An accepted connection on its way to the worker that will carry it.
+/// A connection on its way to the worker that will carry it: at once over UNIX, over TCP when its
+/// ClientHello is there and it may shake hands.
 pub(crate) struct Arrival {
     pub(crate) listener: ListenerName,
     pub(crate) accepted: Accepted,
+    pub(crate) since: Instant,
     pub(crate) place: Place,
 }
 
@@ -48,18 +51,20 @@ impl Placement {
         (Arc::new(Self { seats }), receivers)
     }
 
-    /// Sends a connection that worker `own` has accepted to the worker with the fewest streams;
-    /// returns it if that is `own`, or if the other takes no more.
+    /// Sends a connection that worker `own` has accepted, at `since`, to the worker with the fewest
+    /// streams; returns it if that is `own`, or if the other takes no more.
     pub(crate) fn place(
         self: &Arc<Self>,
         own: usize,
         listener: ListenerName,
         accepted: Accepted,
+        since: Instant,
     ) -> Option<Arrival> {
         let worker = self.least(own);
         let arrival = Arrival {
             listener,
             accepted,
+            since,
             place: self.enter(worker),
         };
         if worker == own {
@@ -131,11 +136,13 @@ mod tests {
     #[test]
     fn connections_go_to_who_carries_the_fewest_and_stay_where_all_are_equal() {
         let (placement, mut receivers) = Placement::new(3);
-        let kept = placement.place(1, "l".into(), accepted()).unwrap();
+        let kept = placement
+            .place(1, "l".into(), accepted(), Instant::now())
+            .unwrap();
         assert_eq!(counts(&placement), [0, 1, 0]);
         for _ in 0..5 {
             // In its own turn it keeps one.
-            if let Some(own) = placement.place(1, "l".into(), accepted()) {
+            if let Some(own) = placement.place(1, "l".into(), accepted(), Instant::now()) {
                 std::mem::forget(own);
             }
         }
@@ -150,7 +157,7 @@ mod tests {
         let (placement, mut receivers) = Placement::new(2);
         receivers[1].close();
         for n in 1..=3 {
-            let kept = placement.place(0, "l".into(), accepted());
+            let kept = placement.place(0, "l".into(), accepted(), Instant::now());
             std::mem::forget(kept.unwrap());
             assert_eq!(counts(&placement), [n, 0]);
         }
@@ -160,7 +167,7 @@ mod tests {
     fn queue_of_a_worker_is_bounded() {
         let (placement, mut receivers) = Placement::new(2);
         let kept: Vec<_> = (0..3 * ARRIVALS)
-            .filter_map(|_| placement.place(0, "l".into(), accepted()))
+            .filter_map(|_| placement.place(0, "l".into(), accepted(), Instant::now()))
             .collect();
         assert_eq!(kept.len(), 2 * ARRIVALS);
         drop(kept);

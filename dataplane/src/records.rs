@@ -50,6 +50,11 @@ impl Records {
         self.came.notify_one();
     }
 
+    /// Hands over a record that nobody promised, if there is room now; tells whether there was.
+    pub(crate) fn offer(&self, record: StreamRecord) -> bool {
+        self.waiting.borrow().is_empty() && self.channel.try_send(record).is_ok()
+    }
+
     /// Hands over what waits, for as long as it is polled.
     pub(crate) async fn forward(&self) {
         loop {

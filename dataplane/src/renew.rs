@@ -5,6 +5,7 @@
 //! reload there: the request that comes next is judged as on a new connection, and only the bytes of
 //! its client stay where they are.
 
+use crate::admission::unwelcome;
 use crate::context::StreamContext;
 use crate::egress::{ask, reach, watched};
 use crate::exchange::{Terms, authorise};
@@ -12,7 +13,7 @@ use crate::failure::Failure;
 use crate::leg::Leg;
 use crate::seam::{Inside, Mode, Phase, Reason, Side, Snapshot};
 use crate::stream::Facts;
-use crate::worker::{Worker, unwelcome};
+use crate::worker::Worker;
 use eyesplice_proto::head::RequestHead;
 use eyesplice_proto::route::route;
 use rustls::pki_types::{CertificateDer, UnixTime};

@@ -1,11 +1,10 @@
-//! One stream from accept to its record: establish, carry, end both legs as they deserve.
+//! One stream from admission to its record: establish, carry, end both legs as they deserve.
 
 use crate::context::StreamContext;
 use crate::egress::{self, Carry};
 use crate::ending;
 use crate::exchange::{self, Exchange, Served};
 use crate::failure::Failure;
-use crate::handshake::{self, TlsParty};
 use crate::leg::Leg;
 use crate::limits::LINGER;
 use crate::parting;
@@ -71,6 +70,18 @@ impl Facts {
         }
     }
 
+    /// Of a TCP connection that was accepted at `since`.
+    pub(crate) fn of_tcp(listener: ListenerName, address: SocketAddr, since: Instant) -> Self {
+        let peer = Peer::Tcp {
+            address,
+            identity: None,
+        };
+        let mut facts = Self::new(listener, peer, 0);
+        facts.started = since;
+        facts.started_at -= since.elapsed();
+        facts
+    }
+
     /// The record of the stream itself; an exchange fills in its own part.
     pub(crate) fn record(&self, cx: &StreamContext, failure: &Failure) -> StreamRecord {
         StreamRecord {
@@ -100,7 +111,7 @@ impl Facts {
     }
 }
 
-/// Carries one accepted connection to its end.
+/// Carries one admitted connection to its end.
 ///
 /// What is awaited here is boxed if it is short, and pinned in place if it is long: an async function
 /// keeps its arguments beside what they are moved into, and every idle stream would pay for both.
@@ -111,7 +122,14 @@ pub(crate) async fn run(
     downstream: Box<Leg>,
     mut facts: Box<Facts>,
 ) {
-    let mut setup = Box::pin(set_up(&worker, &cx, &snapshot, &downstream, &mut facts));
+    facts.phase = Phase::Request;
+    let mut setup = Box::pin(egress::establish(
+        &worker,
+        &cx,
+        &snapshot,
+        &downstream,
+        &mut facts,
+    ));
     let result = until_aborted(&cx, Phase::Accept, setup.as_mut()).await;
     drop(setup);
     let mut exchange = None;
@@ -208,41 +226,6 @@ fn last_record(
         record.bytes = StreamBytes::default();
     }
     Some(record)
-}
-
-async fn set_up(
-    worker: &Rc<Worker>,
-    cx: &StreamContext,
-    snapshot: &Snapshot,
-    downstream: &Leg,
-    facts: &mut Facts,
-) -> Result<Established, Failure> {
-    if let Some(tls) = snapshot.listener_tls.get(&facts.listener) {
-        let limits = &snapshot.admission;
-        if !worker.may_handshake(limits.max_handshakes_per_second) {
-            cx.counters().limited.inc();
-            return Err(Failure::new(Reason::Limit, Side::Local, Phase::Accept).detail(format!(
-                "more than {} TLS handshakes in a second; raise limits.maxHandshakesPerSecond if \
-                 this load is wanted",
-                limits.max_handshakes_per_second
-            )));
-        }
-        let party = TlsParty::Server(tls.clone());
-        handshake::run(worker, cx, downstream, party, limits.handshake_timeout)
-            .await
-            .map_err(|error| {
-                let mut failure = error.at(Side::Downstream, Phase::Accept);
-                if failure.reason == Reason::Protocol {
-                    failure.reason = Reason::HandshakeFailed;
-                }
-                failure
-            })?;
-        if let Peer::Tcp { identity, .. } = &mut facts.peer {
-            *identity = handshake::identity(worker, downstream);
-        }
-    }
-    facts.phase = Phase::Request;
-    egress::establish(worker, cx, snapshot, downstream, facts).await
 }
 
 /// Runs `work` unless the stream is aborted or moves nothing for too long; who then drops it cancels

@@ -1,28 +1,28 @@
 //! One worker: a ring, its listeners, its streams and its share of the limits.
 
+use crate::admission::{self, PeerKey};
 use crate::context::StreamContext;
 use crate::counters::WorkerCounters;
-use crate::egress::refuse_politely;
+use crate::descriptors::Room;
+use crate::door::{self, Lobby};
 use crate::failure::{Failure, exhausted};
+use crate::gate::{Gate, Notice};
 use crate::ktls::Ktls;
-use crate::leg::Leg;
-use crate::limits::{ACCEPT_BATCH, ACCEPT_PAUSE, LAST_RECORDS, POLITE_REFUSALS};
+use crate::limits::{ACCEPT_BATCH, ACCEPT_PAUSE, LAST_RECORDS};
 use crate::liveness::{Liveness, Sweep};
-use crate::placement::{Arrival, Place, Placement};
+use crate::placement::{Arrival, Placement};
 use crate::pool::Pools;
 use crate::records::Records;
 use crate::seam::{
-    self, AdmissionLimits, Control, ListenerName, Peer, Phase, Reason, RecordKind, Snapshot,
+    self, AdmissionLimits, Control, ListenerName, Phase, Reason, RecordKind, Snapshot,
     SnapshotCell, StreamId, StreamRecord,
 };
-use crate::stream::{self, Facts};
-use eyesplice_proto::stream::Side;
 use eyesplice_sys::ring::{self, Fd};
-use eyesplice_sys::socket::{self, Address};
-use std::cell::{Cell, RefCell};
+use eyesplice_sys::socket::{self, Accepted, Address};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub(crate) struct WorkerParts {
     pub(crate) workers: usize,
     pub(crate) listeners: Vec<(ListenerName, std::os::fd::OwnedFd)>,
     pub(crate) placement: Arc<Placement>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) room: Room,
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) control: Arc<dyn Control>,
     pub(crate) snapshots: Arc<SnapshotCell>,
@@ -63,6 +65,8 @@ pub(crate) struct Worker {
     index: u16,
     workers: usize,
     placement: Arc<Placement>,
+    gate: Arc<Gate>,
+    room: Room,
     control: Arc<dyn Control>,
     snapshots: Arc<SnapshotCell>,
     records: Records,
@@ -73,18 +77,14 @@ pub(crate) struct Worker {
     sweep: Rc<Sweep>,
     ktls: Ktls,
     sequence: Cell<u64>,
+    /// Streams, and connections that are being refused.
     live: RefCell<HashMap<StreamId, Rc<StreamContext>>>,
+    streams: Cell<usize>,
+    refusing: Cell<usize>,
     per_peer: RefCell<HashMap<PeerKey, usize>>,
     pending: Cell<usize>,
-    handshakes: Cell<(Instant, u32)>,
+    lobby: Lobby,
     emptied: Notify,
-}
-
-/// Whose streams are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum PeerKey {
-    Uid(u32),
-    Ip(IpAddr),
 }
 
 /// A place among the pending dials; given back when dropped.
@@ -117,6 +117,8 @@ impl Worker {
             index: parts.index,
             workers: parts.workers.max(1),
             placement: parts.placement,
+            gate: parts.gate,
+            room: parts.room,
             control: parts.control,
             snapshots: parts.snapshots,
             records: Records::new(parts.records),
@@ -128,9 +130,11 @@ impl Worker {
             ktls: parts.ktls,
             sequence: Cell::new(0),
             live: RefCell::default(),
+            streams: Cell::new(0),
+            refusing: Cell::new(0),
             per_peer: RefCell::default(),
             pending: Cell::new(0),
-            handshakes: Cell::new((Instant::now(), 0)),
+            lobby: Lobby::default(),
             emptied: Notify::new(),
         });
         let counters = Arc::clone(&worker.counters);
@@ -158,7 +162,7 @@ impl Worker {
                 }
                 // A dropped sender means that the engine is gone: drain what is left.
                 _ = command.wait_for(|command| *command >= Command::Drain) => break,
-                Some(arrival) = arrivals.recv() => admit(&worker, arrival),
+                Some(arrival) = arrivals.recv() => arrived(&worker, arrival),
             }
         }
         for listener in &listeners {
@@ -170,25 +174,27 @@ impl Worker {
         // What others accepted before they heard of the drain.
         arrivals.close();
         while let Ok(arrival) = arrivals.try_recv() {
-            admit(&worker, arrival);
+            arrived(&worker, arrival);
         }
+        worker.lobby.close();
         for stream in worker.live.borrow().values() {
             stream.drain();
         }
-        let mut aborted = 0;
+        let mut aborted = None;
         loop {
             let emptied = worker.emptied.notified();
-            if worker.live.borrow().is_empty() {
+            if worker.is_empty() {
                 break;
             }
             tokio::select! {
                 () = emptied => {}
-                _ = command.wait_for(|command| *command >= Command::Abort), if aborted == 0 => {
+                _ = command.wait_for(|command| *command >= Command::Abort), if aborted.is_none() => {
                     let live: Vec<_> = worker.live.borrow().values().cloned().collect();
-                    aborted = live.len();
+                    aborted = Some(live.len());
                     for stream in live {
                         stream.abort(Reason::Drained);
                     }
+                    worker.lobby.abort();
                 }
             }
         }
@@ -199,7 +205,7 @@ impl Worker {
         let lost = &worker.counters.records_lost;
         worker.records.finish(LAST_RECORDS, lost).await;
         worker.pools.clear();
-        aborted
+        aborted.unwrap_or_default()
     }
 
     pub(crate) fn control(&self) -> &dyn Control {
@@ -243,6 +249,12 @@ impl Worker {
         Err(failure.status(503).detail(words))
     }
 
+    /// Hands control a record that may be lost while it is behind: nobody promised it. Tells whether it
+    /// was taken.
+    pub(crate) fn offer(&self, record: StreamRecord) -> bool {
+        self.records.offer(record)
+    }
+
     /// Takes a place among the pending dials, if one is free.
     pub(crate) fn pending(&self, limits: &AdmissionLimits) -> Option<Pending<'_>> {
         if self.pending.get() >= self.share(limits.max_pending) {
@@ -260,29 +272,86 @@ impl Worker {
         InGauge(&self.counters)
     }
 
-    /// Whether one more handshake may begin in this second.
-    pub(crate) fn may_handshake(&self, per_second: u32) -> bool {
-        let share = per_second
-            .div_ceil(u32::try_from(self.workers).unwrap_or(1))
-            .max(1);
-        let (mut since, mut begun) = self.handshakes.get();
-        if since.elapsed().as_secs() >= 1 {
-            (since, begun) = (Instant::now(), 0);
-        }
-        let may = begun < share;
-        self.handshakes.set((since, begun + u32::from(may)));
-        may
-    }
-
     /// This worker's part of a limit of the process.
-    fn share(&self, limit: usize) -> usize {
+    pub(crate) fn share(&self, limit: usize) -> usize {
         limit.div_ceil(self.workers).max(1)
     }
 
-    fn next_id(&self) -> StreamId {
+    /// The context of a connection, under a number of its own.
+    pub(crate) fn context(&self) -> Rc<StreamContext> {
         let sequence = self.sequence.get() + 1;
         self.sequence.set(sequence);
-        StreamId::new(self.index, sequence)
+        StreamContext::new(
+            StreamId::new(self.index, sequence),
+            Rc::clone(&self.pools),
+            Arc::clone(&self.counters),
+            self.coalesce,
+        )
+    }
+
+    /// Gives a connection to the worker with the fewest streams; returns it if that is this one.
+    pub(crate) fn place(
+        &self,
+        listener: ListenerName,
+        accepted: Accepted,
+        since: Instant,
+    ) -> Option<Arrival> {
+        let own = usize::from(self.index);
+        self.placement.place(own, listener, accepted, since)
+    }
+
+    /// A stream, a refusal or a guest of the lobby is over.
+    pub(crate) fn ended(&self) {
+        if self.is_empty() {
+            self.emptied.notify_one();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.live.borrow().is_empty() && self.lobby.is_empty()
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.load()
+    }
+
+    pub(crate) fn counters(&self) -> &WorkerCounters {
+        &self.counters
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    pub(crate) fn lobby(&self) -> &Lobby {
+        &self.lobby
+    }
+
+    pub(crate) fn live(&self) -> RefMut<'_, HashMap<StreamId, Rc<StreamContext>>> {
+        self.live.borrow_mut()
+    }
+
+    pub(crate) fn per_peer(&self) -> RefMut<'_, HashMap<PeerKey, usize>> {
+        self.per_peer.borrow_mut()
+    }
+
+    /// Streams of this worker.
+    pub(crate) fn streams(&self) -> &Cell<usize> {
+        &self.streams
+    }
+
+    /// Connections that are being refused.
+    pub(crate) fn refusing(&self) -> &Cell<usize> {
+        &self.refusing
+    }
+
+    /// How many connections this worker may refuse at a time.
+    pub(crate) fn refusals(&self) -> usize {
+        self.share(self.room.refusals)
     }
 }
 
@@ -293,23 +362,14 @@ async fn accept_loop(worker: Rc<Worker>, name: ListenerName, listener: Fd) {
         for taken in 1..=ACCEPT_BATCH {
             match outcome {
                 Ok(accepted) => {
-                    let placement = &worker.placement;
-                    let own = usize::from(worker.index);
-                    if let Some(arrival) = placement.place(own, Arc::clone(&name), accepted) {
-                        admit(&worker, arrival);
-                    }
+                    worker.counters.accepted.inc();
+                    take(&worker, &name, accepted);
                 }
                 Err(ref error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     worker.counters.accept_errors.inc();
-                    if exhausted(&error) {
-                        tracing::warn!(
-                            listener = %name, %error,
-                            "cannot accept: out of descriptors or memory; raise LimitNOFILE"
-                        );
-                        sleep(ACCEPT_PAUSE).await;
-                    } else if error.kind() != io::ErrorKind::ConnectionAborted {
-                        tracing::error!(listener = %name, %error, "cannot accept");
+                    if error.kind() != io::ErrorKind::ConnectionAborted {
+                        cannot_accept(&worker, &name, &error);
                         sleep(ACCEPT_PAUSE).await;
                     }
                     break;
@@ -323,169 +383,43 @@ async fn accept_loop(worker: Rc<Worker>, name: ListenerName, listener: Fd) {
     }
 }
 
-/// Admits one connection: limits and peer credentials, then a task of its own.
-fn admit(worker: &Rc<Worker>, arrival: Arrival) {
-    let Arrival {
-        listener: name,
-        accepted,
-        place,
-    } = arrival;
-    worker.counters.accepted.inc();
-    let snapshot = worker.snapshots.load();
-    let fd = Fd::from(accepted.fd);
-    let (peer, key) = match accepted.peer {
-        Address::Ip(address) => {
-            worker.liveness.apply(&fd);
-            (
-                Peer::Tcp {
-                    address,
-                    identity: None,
-                },
-                PeerKey::Ip(address.ip()),
-            )
-        }
-        Address::Unix => {
-            let Ok(credentials) = socket::peer_credentials(fd.as_fd()) else {
-                return;
-            };
-            let peer = Peer::Unix {
-                pid: credentials.pid,
-                uid: credentials.uid,
-                gid: credentials.gid,
-            };
-            (peer, PeerKey::Uid(credentials.uid))
-        }
-    };
-    if let Some(refusal) = limited(worker, &snapshot, &name, &peer, key) {
-        worker.counters.limited.inc();
-        let over = worker.live.borrow().len()
-            >= worker.share(snapshot.admission.max_streams) + POLITE_REFUSALS;
-        // A TLS handshake is too dear for a refusal; a UNIX peer gets to read why.
-        if over || matches!(peer, Peer::Tcp { .. }) {
-            tracing::warn!(listener = %name, %peer, "{}", refusal.1);
-            return;
-        }
-        spawn(
-            worker,
-            &name,
-            &snapshot,
-            fd,
-            peer,
-            (key, place),
-            Some(refusal),
-        );
+fn cannot_accept(worker: &Worker, name: &ListenerName, error: &io::Error) {
+    let Some(unsaid) = worker.gate.says(Notice::Accept) else {
         return;
-    }
-    spawn(worker, &name, &snapshot, fd, peer, (key, place), None);
-}
-
-/// Why a UNIX peer may not use a listener, if it may not.
-pub(crate) fn unwelcome(snapshot: &Snapshot, name: &ListenerName, peer: &Peer) -> Option<String> {
-    let Peer::Unix { uid, .. } = peer else {
-        return None;
     };
-    let allowed = snapshot.allowed_uids.get(name)?;
-    (!allowed.is_empty() && !allowed.contains(uid))
-        .then(|| format!("uid {uid} may not use listener {name}; see listeners.unix.allowedUIDs"))
-}
-
-/// Why a connection is over a limit, if it is.
-fn limited(
-    worker: &Worker,
-    snapshot: &Snapshot,
-    name: &ListenerName,
-    peer: &Peer,
-    key: PeerKey,
-) -> Option<(u16, String)> {
-    if let Some(why) = unwelcome(snapshot, name, peer) {
-        return Some((403, why));
-    }
-    let limits = &snapshot.admission;
-    if worker.live.borrow().len() >= worker.share(limits.max_streams) {
-        return Some((
-            503,
-            format!(
-                "gateway is at its limit of {} streams; see limits.maxStreams",
-                limits.max_streams
-            ),
-        ));
-    }
-    let of_peer = worker.per_peer.borrow().get(&key).copied().unwrap_or(0);
-    if of_peer >= worker.share(limits.max_streams_per_peer) {
-        return Some((
-            503,
-            format!(
-                "peer is at its limit of {} streams; see limits.maxStreamsPerPeer",
-                limits.max_streams_per_peer
-            ),
-        ));
-    }
-    None
-}
-
-fn spawn(
-    worker: &Rc<Worker>,
-    name: &ListenerName,
-    snapshot: &Arc<Snapshot>,
-    fd: Fd,
-    peer: Peer,
-    (key, place): (PeerKey, Place),
-    refusal: Option<(u16, String)>,
-) {
-    let id = worker.next_id();
-    let cx = StreamContext::new(
-        id,
-        Rc::clone(&worker.pools),
-        Arc::clone(&worker.counters),
-        worker.coalesce,
-    );
-    worker.live.borrow_mut().insert(id, Rc::clone(&cx));
-    *worker.per_peer.borrow_mut().entry(key).or_default() += 1;
-    worker.counters.streams_live.inc();
-    let guard = Live {
-        worker: Rc::clone(worker),
-        id,
-        key,
-        _place: place,
-    };
-    let facts = Box::new(Facts::new(Arc::clone(name), peer, snapshot.generation));
-    let downstream = Box::new(Leg::new(fd, Side::Downstream));
-    let snapshot = Arc::clone(snapshot);
-    let worker = Rc::clone(worker);
-    match refusal {
-        None => drop(ring::spawn(async move {
-            let _guard = guard;
-            stream::run(worker, cx, snapshot, downstream, facts).await;
-        })),
-        Some((status, reason)) => drop(ring::spawn(async move {
-            let _guard = guard;
-            refuse_politely(worker, cx, snapshot, *downstream, *facts, status, reason).await;
-        })),
+    if exhausted(error) {
+        tracing::warn!(
+            listener = %name, %error,
+            "cannot accept: out of descriptors or memory; raise LimitNOFILE{unsaid}"
+        );
+    } else {
+        tracing::error!(listener = %name, %error, "cannot accept{unsaid}");
     }
 }
 
-/// Takes a stream off the worker's books, however its task ends.
-struct Live {
-    worker: Rc<Worker>,
-    id: StreamId,
-    key: PeerKey,
-    _place: Place,
+/// Goes on with a connection that was accepted here: at the door where there is one.
+fn take(worker: &Rc<Worker>, name: &ListenerName, accepted: Accepted) {
+    let name = Arc::clone(name);
+    if let Some(from) = behind_a_door(worker, &name, &accepted) {
+        return door::knock(worker, name, accepted, from);
+    }
+    if let Some(arrival) = worker.place(name, accepted, Instant::now()) {
+        admission::arrived(worker, arrival);
+    }
 }
 
-impl Drop for Live {
-    fn drop(&mut self) {
-        let worker = &self.worker;
-        worker.live.borrow_mut().remove(&self.id);
-        let mut per_peer = worker.per_peer.borrow_mut();
-        if let Some(count) = per_peer.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                per_peer.remove(&self.key);
-            }
-        }
-        worker.counters.streams_live.dec();
-        if worker.live.borrow().is_empty() {
-            worker.emptied.notify_one();
-        }
+/// Goes on with a connection that any worker gave to this one.
+fn arrived(worker: &Rc<Worker>, arrival: Arrival) {
+    match behind_a_door(worker, &arrival.listener, &arrival.accepted) {
+        Some(from) => door::arrived(worker, arrival, from),
+        None => admission::arrived(worker, arrival),
+    }
+}
+
+/// Where a connection comes from that must authenticate by TLS first.
+fn behind_a_door(worker: &Worker, name: &ListenerName, accepted: &Accepted) -> Option<SocketAddr> {
+    match accepted.peer {
+        Address::Ip(from) if worker.snapshots.load().listener_tls.contains_key(name) => Some(from),
+        _ => None,
     }
 }

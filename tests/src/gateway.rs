@@ -9,6 +9,7 @@ use crate::variant::{Transport, Variant, ktls_policy};
 use crate::wait::{PATIENCE, eventually};
 use eyesplice::verify::{Mode as Verification, client_verifier};
 use eyesplice_dataplane::counters::CounterTotals;
+use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{Bind, COALESCE, Engine, EngineConfig, ListenerConfig};
 use eyesplice_dataplane::seam::{
     ActionPolicy, AdmissionLimits, Control, DownstreamTls, Reason, RecordKind, Snapshot,
@@ -53,6 +54,8 @@ pub struct Setup {
     pub listen: IpAddr,
     /// A TCP listener without TLS, to have bare legs on both sides.
     pub bare: bool,
+    /// A UNIX listener beside the TCP one.
+    pub also_unix: bool,
     /// The TCP listener gives session tickets, under kernel TLS as well.
     pub tickets: bool,
 }
@@ -74,7 +77,9 @@ impl Default for Setup {
                 max_streams: 10_000,
                 max_streams_per_peer: 10_000,
                 max_pending: 10_000,
+                max_unauthenticated: 10_000,
                 max_handshakes_per_second: 100_000,
+                max_handshakes_per_second_per_address: 100_000,
                 handshake_timeout: PATIENCE,
                 head_timeout: PATIENCE,
                 admit_timeout: PATIENCE,
@@ -87,6 +92,7 @@ impl Default for Setup {
             keepalive_idle: KEEPALIVE_IDLE,
             listen: Ipv4Addr::LOCALHOST.into(),
             bare: false,
+            also_unix: false,
             tickets: false,
         }
     }
@@ -129,6 +135,7 @@ impl Gateway {
             transport: variant.transport,
             workers: setup.workers,
             max_pipes: setup.max_pipes,
+            also_unix: setup.also_unix,
             record_queue: setup.record_queue,
             user_timeout: setup.user_timeout,
             keepalive_idle: setup.keepalive_idle,
@@ -158,6 +165,11 @@ impl Gateway {
         };
         let inner = tls::client(Some(&pki.api_server), &pki.egress, self.variant.tls);
         ApiServer::new(entry, inner)
+    }
+
+    /// The UNIX socket, if there is one.
+    pub fn socket(&self) -> PathBuf {
+        self.running.socket()
     }
 
     /// The running engine.
@@ -255,6 +267,8 @@ pub struct Plan {
     pub workers: usize,
     /// Pipes per worker.
     pub max_pipes: usize,
+    /// A UNIX listener beside it, if it is TCP.
+    pub also_unix: bool,
     /// Records that may wait for control.
     pub record_queue: usize,
     /// How long a TCP peer that was asked may say nothing.
@@ -287,23 +301,30 @@ impl Running {
         snapshots: Arc<SnapshotCell>,
         directory: TempDir,
     ) -> Self {
-        let bind = match plan.transport {
-            Transport::Unix => Bind::Unix {
+        let unix = |name: &str| ListenerConfig {
+            name: name.into(),
+            bind: Bind::Unix {
                 path: directory.path().join(SOCKET),
                 mode: 0o600,
                 uid: None,
                 gid: None,
             },
-            Transport::Tcp => Bind::Tcp((plan.listen, 0).into()),
+        };
+        let tcp = ListenerConfig {
+            name: LISTENER.into(),
+            bind: Bind::Tcp((plan.listen, 0).into()),
+        };
+        let listeners = match plan.transport {
+            Transport::Unix => vec![unix(LISTENER)],
+            Transport::Tcp if plan.also_unix => vec![tcp, unix("local")],
+            Transport::Tcp => vec![tcp],
         };
         let config = EngineConfig {
             workers: plan.workers,
-            listeners: vec![ListenerConfig {
-                name: LISTENER.into(),
-                bind,
-            }],
+            listeners,
             ktls: ktls_policy(),
             max_pipes_per_worker: plan.max_pipes,
+            room: Room::UNLIMITED,
             coalesce: COALESCE,
             keepalive_idle: plan.keepalive_idle,
             user_timeout: plan.user_timeout,

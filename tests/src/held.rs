@@ -5,7 +5,7 @@ use eyesplice_dataplane::counters::CounterTotals;
 /// The gauges of an engine that must return to where they were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Streams in any state.
+    /// Connections that are or may become streams, and streams in other states.
     pub streams: [u64; 3],
     /// Buffers that are lent.
     pub buffers: u64,
@@ -20,7 +20,7 @@ impl Held {
     pub fn of(totals: &CounterTotals) -> Self {
         Self {
             streams: [
-                totals.streams_live,
+                totals.streams_live + totals.unauthenticated,
                 totals.streams_established,
                 totals.streams_pending,
             ],

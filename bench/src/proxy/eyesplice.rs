@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::identity::Identity;
 use eyesplice_dataplane::counters::CounterTotals;
+use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{
     Bind, COALESCE, Engine, EngineConfig, KtlsPolicy, ListenerConfig,
 };
@@ -133,6 +134,7 @@ fn config(socket: &Path, pipes: usize) -> EngineConfig {
         }],
         ktls: KtlsPolicy::Off,
         max_pipes_per_worker: pipes,
+        room: Room::UNLIMITED,
         coalesce: COALESCE,
         keepalive_idle: Duration::from_secs(30),
         user_timeout: Duration::from_secs(60),
@@ -148,7 +150,9 @@ fn snapshot() -> Snapshot {
             max_streams: STREAMS,
             max_streams_per_peer: STREAMS,
             max_pending: STREAMS,
+            max_unauthenticated: 10_000,
             max_handshakes_per_second: 1_000_000,
+            max_handshakes_per_second_per_address: 1_000_000,
             handshake_timeout: Duration::from_secs(30),
             head_timeout: Duration::from_secs(30),
             admit_timeout: Duration::from_secs(30),

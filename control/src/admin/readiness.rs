@@ -16,6 +16,8 @@ pub struct Readiness {
     draining: AtomicBool,
     /// Certificates that must come from an authority before anything is accepted.
     awaited: ArcSwapOption<String>,
+    /// Limits that are lower than configured, in words.
+    lowered: ArcSwapOption<String>,
     audit: OnceLock<Gate>,
     cluster: OnceLock<Cluster>,
 }
@@ -49,6 +51,11 @@ impl Readiness {
     /// What of the certificates from an authority is not there, in words; nothing: all are.
     pub fn await_certificates(&self, missing: Option<String>) {
         self.awaited.store(missing.map(Arc::new));
+    }
+
+    /// Limits are lower than configured, in words: the process is as ready, and says so.
+    pub fn lowered(&self, what: Option<String>) {
+        self.lowered.store(what.map(Arc::new));
     }
 
     /// Streams are audited, as this gate lets them.
@@ -85,6 +92,10 @@ impl Readiness {
             None => {
                 let bound = self.listeners.load(Relaxed);
                 checks.push(check("listeners", unless(bound, "listeners are not bound")));
+                checks.extend(self.lowered.load().as_deref().map(|lowered| Check {
+                    note: Some(lowered.clone()),
+                    ..check("descriptors", None)
+                }));
             }
             Some(cluster) => {
                 let seen = cluster.watches.load(Relaxed);

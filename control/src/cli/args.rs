@@ -194,7 +194,7 @@ pub struct CheckArgs {
 }
 
 const PROBE_EXAMPLES: &str = "\
-Exits with 69 if something required is missing.
+Exits with 69 if something required is missing, with 1 if that is a limit that can be raised.
 
 Examples:
   eyesplice probe

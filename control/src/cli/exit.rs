@@ -1,5 +1,6 @@
 //! The exit statuses that scripts and service units may rely on.
 
+use eyesplice_sys::probe::Unusable;
 use std::process::ExitCode;
 
 /// How a command ended.
@@ -14,6 +15,17 @@ pub enum Exit {
     Usage = 64,
     /// The kernel, or what confines us on it, lacks something required (`EX_UNAVAILABLE`).
     Unavailable = 69,
+}
+
+impl Exit {
+    /// Of a machine that the gateway cannot run on: a limit can be raised, a kernel cannot be changed.
+    pub(crate) fn of_probe(unusable: &Unusable) -> Self {
+        if unusable.limit {
+            Self::Failure
+        } else {
+            Self::Unavailable
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {

@@ -24,6 +24,7 @@ use crate::log::{Format, Log, LogError};
 use crate::{log, probe_report};
 use args::{AuthorityArgs, ProbeFormat};
 use clap::Parser;
+use eyesplice_sys::limits;
 use eyesplice_sys::probe::probe;
 use eyesplice_sys::signal::{Harmless, ignore};
 use std::error::Error;
@@ -143,6 +144,8 @@ fn start_log(format: Option<Format>, level: Option<String>) -> Result<Log, Exit>
 }
 
 fn run_probe(format: ProbeFormat) -> Exit {
+    // As the gateway does; where it may not, it runs under the limit that the probe shows.
+    let _ = limits::raise_locked_memory();
     let probe = probe();
     let printed = print(&match format {
         ProbeFormat::Table => probe_report::table(&probe),
@@ -150,7 +153,7 @@ fn run_probe(format: ProbeFormat) -> Exit {
     });
     match probe.usable() {
         Ok(()) => printed,
-        Err(_) => Exit::Unavailable,
+        Err(unusable) => Exit::of_probe(&unusable),
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) const NAME_BYTES: usize = 63;
 
 /// Process-wide streams; each takes two descriptors.
 pub(super) const STREAMS: std::ops::RangeInclusive<i128> = 1..=1_000_000;
+/// Connections on which nobody has authenticated: each may take a descriptor and a handshake's memory.
+pub(super) const UNAUTHENTICATED: std::ops::RangeInclusive<i128> = 1..=100_000;
 /// TLS handshakes per second: a core does about two thousand.
 pub(super) const HANDSHAKES: std::ops::RangeInclusive<i128> = 1..=1_000_000;
 /// Pipes of 1 MiB per worker; 0 turns splicing off.

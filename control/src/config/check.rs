@@ -5,8 +5,11 @@ use super::{Config, ConfigErrors, Rule, Transport};
 use crate::authority::{self, AuthorityReport};
 use crate::inventory::Inventory;
 use crate::material::{CertificateInfo, Material, MaterialError};
+use eyesplice_sys::limits;
 use std::fmt;
+use std::num::NonZero;
 use std::path::Path;
+use std::thread::available_parallelism;
 use std::time::SystemTime;
 
 /// A configuration that the gateway would start with.
@@ -20,6 +23,8 @@ pub struct CheckReport {
     pub certificates: Vec<CertificateInfo>,
     nodes: Option<usize>,
     authority: Option<AuthorityReport>,
+    /// How many streams the limit of open files has room for here, where that is less than configured.
+    streams: Option<usize>,
 }
 
 /// Why the gateway would not start: all that is wrong, file by file; never empty.
@@ -89,13 +94,25 @@ pub fn check(file: &Path, now: SystemTime) -> Result<CheckReport, CheckErrors> {
     let inventory = config.kubelet.as_ref();
     let inventory =
         inventory.and_then(|kubelet| Inventory::load(kubelet.inventory_file.as_ref()?).ok());
+    let streams = streams_here(&config);
     Ok(CheckReport {
+        streams,
         config,
         warnings,
         certificates: material.certificates,
         nodes: inventory.map(|inventory| inventory.len()),
         authority,
     })
+}
+
+/// Looks at this process's own limit: `check` usually runs where the gateway will, before its start.
+fn streams_here(config: &Config) -> Option<usize> {
+    /// What a gateway has open beside its engine.
+    const HELD: usize = 32;
+    let workers = config.engine_config(available_parallelism().map_or(1, NonZero::get));
+    let limit = limits::open_files().ok()?.hard;
+    let room = config.room(workers.workers, limit, HELD).streams;
+    (room < config.limits.max_streams).then_some(room)
 }
 
 /// The summary, without the warnings.
@@ -105,6 +122,14 @@ impl fmt::Display for CheckReport {
         writeln!(f, "listeners:")?;
         for listener in &self.config.listeners {
             writeln!(f, "  {}: {}", listener.name, Place(&listener.transport))?;
+        }
+        if let Some(streams) = self.streams {
+            writeln!(
+                f,
+                "streams: {streams}, not {}: the limit of open files here has no room for more; raise \
+                 LimitNOFILE, or lower limits.maxStreams",
+                self.config.limits.max_streams
+            )?;
         }
         writeln!(f, "rules, first match wins:")?;
         for rule in &self.config.egress.rules {

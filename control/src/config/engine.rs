@@ -1,11 +1,13 @@
 //! What the engine is told of a configuration.
 
-use super::model::{Config, Transport};
+use super::model::{Config, Listener, Transport};
+use eyesplice_dataplane::descriptors::{Demand, Room};
 use eyesplice_dataplane::engine::{Bind, EngineConfig, ListenerConfig};
 use eyesplice_dataplane::seam::{AdmissionLimits, StreamLimits};
 
 impl Config {
-    /// How the engine is built. `cores` stands in where `engine.workers` is 0.
+    /// How the engine is built, without regard to the limit of open files. `cores` stands in where
+    /// `engine.workers` is 0.
     pub fn engine_config(&self, cores: usize) -> EngineConfig {
         let workers = if self.engine.workers == 0 {
             cores.max(1)
@@ -24,10 +26,27 @@ impl Config {
                 .collect(),
             ktls: self.engine.ktls,
             max_pipes_per_worker: self.limits.max_pipes_per_worker,
+            room: Room::UNLIMITED,
             coalesce: self.engine.coalesce,
             keepalive_idle: self.timeouts.tcp_keepalive,
             user_timeout: self.timeouts.tcp_user_timeout,
         }
+    }
+
+    /// What an engine of so many workers has room for, in a process that may open `limit` descriptors
+    /// and holds `held`.
+    pub fn room(&self, workers: usize, limit: u64, held: usize) -> Room {
+        let sockets = |listener: &Listener| match listener.transport {
+            Transport::Tcp(_) => workers,
+            Transport::Unix(_) => 1,
+        };
+        let demand = Demand {
+            workers,
+            listeners: self.listeners.iter().map(sockets).sum(),
+            unauthenticated: self.limits.max_unauthenticated,
+            pipes_per_worker: self.limits.max_pipes_per_worker,
+        };
+        Room::within(limit, held, &demand)
     }
 
     /// The limits that hold before a verdict exists.
@@ -36,7 +55,11 @@ impl Config {
             max_streams: self.limits.max_streams,
             max_streams_per_peer: self.limits.max_streams_per_peer,
             max_pending: self.limits.max_pending_dials,
+            max_unauthenticated: self.limits.max_unauthenticated,
             max_handshakes_per_second: self.limits.max_handshakes_per_second,
+            max_handshakes_per_second_per_address: self
+                .limits
+                .max_handshakes_per_second_per_address,
             handshake_timeout: self.timeouts.handshake,
             head_timeout: self.timeouts.request_head,
             admit_timeout: self.timeouts.verdict,

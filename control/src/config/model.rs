@@ -295,8 +295,12 @@ pub struct Limits {
     pub max_streams_per_peer: usize,
     /// Streams that wait for a verdict or a dial.
     pub max_pending_dials: usize,
-    /// TLS handshakes that begin per second.
+    /// Connections over TCP on which nobody has authenticated yet.
+    pub max_unauthenticated: usize,
+    /// TLS handshakes of listeners that begin per second.
     pub max_handshakes_per_second: u32,
+    /// Those of one address from which nobody has authenticated lately.
+    pub max_handshakes_per_second_per_address: u32,
     /// Pipes of 1 MiB that one worker may hold.
     pub max_pipes_per_worker: usize,
 }
@@ -308,7 +312,11 @@ impl Default for Limits {
             // An API server on a UNIX socket is one peer: it may have them all.
             max_streams_per_peer: 20_000,
             max_pending_dials: 2_000,
-            max_handshakes_per_second: 1_000,
+            // A silent one has half a second at 2,000 new ones a second; a handshake takes milliseconds.
+            max_unauthenticated: 1_024,
+            // Strangers have a quarter of it.
+            max_handshakes_per_second: 2_000,
+            max_handshakes_per_second_per_address: 100,
             max_pipes_per_worker: 32,
         }
     }

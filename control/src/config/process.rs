@@ -33,7 +33,17 @@ pub(super) fn read_limits(root: &mut Section<'_>, report: &mut Report) -> Limits
     let per_peer = part("maxStreamsPerPeer", report, &mut section).unwrap_or(max_streams);
     let pending = part("maxPendingDials", report, &mut section);
     let handshakes = |node: &Node| value::integer::<u32>(node, &bounds::HANDSHAKES);
-    let handshakes = section.optional("maxHandshakesPerSecond", handshakes, report);
+    let all = section.optional("maxHandshakesPerSecond", handshakes, report);
+    let all = all.unwrap_or(default.max_handshakes_per_second);
+    let field = "maxHandshakesPerSecondPerAddress";
+    let of_one = section.optional(field, handshakes, report);
+    if let Some(value) = of_one.filter(|value| *value > all) {
+        let what = format!("{value} is more than maxHandshakesPerSecond ({all})");
+        let problem = Problem::new(what, "lower it, or raise maxHandshakesPerSecond");
+        report.error(&section.path_of(field), section.place_of(field), problem);
+    }
+    let unauthenticated = |node: &Node| value::integer::<usize>(node, &bounds::UNAUTHENTICATED);
+    let unauthenticated = section.optional("maxUnauthenticated", unauthenticated, report);
     let pipes = |node: &Node| value::integer::<usize>(node, &bounds::PIPES);
     let pipes = section.optional("maxPipesPerWorker", pipes, report);
     section.finish(report);
@@ -41,7 +51,10 @@ pub(super) fn read_limits(root: &mut Section<'_>, report: &mut Report) -> Limits
         max_streams,
         max_streams_per_peer: per_peer,
         max_pending_dials: pending.unwrap_or(default.max_pending_dials.min(max_streams)),
-        max_handshakes_per_second: handshakes.unwrap_or(default.max_handshakes_per_second),
+        max_unauthenticated: unauthenticated.unwrap_or(default.max_unauthenticated),
+        max_handshakes_per_second: all,
+        max_handshakes_per_second_per_address: of_one
+            .unwrap_or(default.max_handshakes_per_second_per_address.min(all)),
         max_pipes_per_worker: pipes.unwrap_or(default.max_pipes_per_worker),
     }
 }

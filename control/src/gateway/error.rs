@@ -47,8 +47,11 @@ impl GatewayError {
     /// The exit status that tells scripts whether trying again can help.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Kernel(_) | Self::Engine(StartError::Ring { .. }) => Exit::Unavailable,
-            Self::Config(_)
+            Self::Kernel(unusable) => Exit::of_probe(unusable),
+            Self::Engine(StartError::Ring { .. }) => Exit::Unavailable,
+            // A limit can be raised, and memory comes back: to try again can help.
+            Self::Engine(StartError::Memory { .. })
+            | Self::Config(_)
             | Self::Runtime(_)
             | Self::Signals(_)
             | Self::Audit(_)

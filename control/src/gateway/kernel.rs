@@ -1,15 +1,19 @@
-//! Finds out what the kernel can do before anything depends on it, and takes the descriptors it may.
+//! Finds out what the kernel can do before anything depends on it, and raises the limits that it may.
 
 use super::GatewayError;
 use crate::metrics::Metrics;
 use crate::probe_report;
 use eyesplice_sys::{limits, probe};
 
-/// Probes the kernel, shows the result as a metric, and raises the limit of open files.
+/// Raises the limits of open files and of locked memory, probes the kernel, and shows the result as a
+/// metric.
 ///
 /// # Errors
 /// Something required is missing.
 pub(super) fn prepare(metrics: &Metrics) -> Result<(), GatewayError> {
+    if let Err(error) = limits::raise_locked_memory() {
+        tracing::debug!(%error, "limit of locked memory cannot be raised");
+    }
     let probe = probe::probe();
     metrics.probe.replace(probe_report::rows(&probe));
     probe.usable()?;

@@ -25,6 +25,7 @@ use crate::expiry::watch;
 use crate::metrics::Metrics;
 use crate::reload::{Reloader, Seen, Timing, load_settled};
 use embedded::Embedded;
+use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{Engine, Listeners};
 use eyesplice_dataplane::seam::{Control, StreamRecord};
 use files::{Files, State};
@@ -91,10 +92,12 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
         return Ok(());
     };
     startup::log_audit(&config.audit);
+    let descriptors = startup::room(&config);
+    readiness.lowered(descriptors.lowered(&config));
     // Before a first verdict, so that no stream ever leads back here; who connects has to wait a moment.
     let listeners = bind(&config).await?;
     listening.extend(listeners.tcp_addresses());
-    let source = FileSource::start(files, state, Arc::clone(&metrics), listening);
+    let source = FileSource::start(files, state, descriptors, Arc::clone(&metrics), listening);
     let gatekeeper = source.gatekeeper();
     let expiry = source.expiry();
     readiness.material_loaded();
@@ -104,9 +107,11 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
     gatekeeper.audits(audit.gate(&records));
     readiness.audits(audit.gate(&records));
     let audit = tokio::spawn(audit.run(received));
-    let engine = start_engine(&config, listeners, &gatekeeper, records).await?;
+    let engine = start_engine(&config, (listeners, descriptors.room), &gatekeeper, records).await?;
     metrics.engine.attach(engine.workers());
-    metrics.strategy.replace(startup::strategy(&config));
+    metrics
+        .strategy
+        .replace(startup::strategy(&config, &engine));
     startup::log_engine(&config, &engine, source.generation());
     readiness.listeners_bound();
 
@@ -183,11 +188,12 @@ async fn bind(config: &Config) -> Result<Listeners, GatewayError> {
 
 async fn start_engine(
     config: &Config,
-    listeners: Listeners,
+    (listeners, room): (Listeners, Room),
     gatekeeper: &Arc<Gatekeeper>,
     records: mpsc::Sender<StreamRecord>,
 ) -> Result<Engine, GatewayError> {
-    let config = startup::engine_config(config);
+    let mut config = startup::engine_config(config);
+    config.room = room;
     let snapshots = gatekeeper.snapshot_cell();
     let control: Arc<dyn Control> = Arc::clone(gatekeeper) as _;
     let started =

@@ -2,6 +2,7 @@
 
 use super::expiry::Expiry;
 use super::files::{Files, State};
+use super::startup::Descriptors;
 use super::{startup, systemd};
 use crate::admit::{Gatekeeper, Publication};
 use crate::leaf::LeafStore;
@@ -18,6 +19,7 @@ pub(super) struct FileSource {
     files: Files,
     gatekeeper: Arc<Gatekeeper>,
     expiry: Arc<Expiry>,
+    descriptors: Descriptors,
     metrics: Arc<Metrics>,
 }
 
@@ -27,12 +29,14 @@ impl FileSource {
     pub(super) fn start(
         files: Files,
         state: State,
+        descriptors: Descriptors,
         metrics: Arc<Metrics>,
         listening: Vec<SocketAddr>,
     ) -> Self {
         let State {
             config, material, ..
         } = state;
+        descriptors.show(&config, &metrics);
         let leaves = LeafStore::new(metrics.enrolment.clone());
         let gatekeeper = Gatekeeper::listening(config, material, Handle::current(), listening);
         let gatekeeper = Arc::new(gatekeeper.with_leaves(Arc::clone(&leaves)));
@@ -42,6 +46,7 @@ impl FileSource {
             files,
             gatekeeper,
             expiry: Arc::new(expiry),
+            descriptors,
             metrics,
         };
         source
@@ -97,6 +102,7 @@ impl Source for FileSource {
             warnings,
         } = state;
         startup::log_config(&config, &warnings);
+        self.descriptors.show(&config, &self.metrics);
         let publication = self.gatekeeper.publish(config, material);
         self.expiry.look(SystemTime::now());
         self.show_generation();

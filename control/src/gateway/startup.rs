@@ -1,8 +1,10 @@
 //! What the log says once at the start, and what the engine is built with.
 
 use crate::config::{Audit, AuditSink, Config, Transport, Verification};
-use crate::metrics::Row;
+use crate::metrics::{Metrics, Row};
+use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{Engine, EngineConfig, KtlsPolicy};
+use eyesplice_sys::limits;
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
@@ -10,6 +12,78 @@ use std::thread::available_parallelism;
 /// quota), unless configured.
 pub(super) fn engine_config(config: &Config) -> EngineConfig {
     config.engine_config(available_parallelism().map_or(1, NonZero::get))
+}
+
+/// What the limit of open files has room for, with what is open now.
+pub(super) fn room(config: &Config) -> Descriptors {
+    let workers = engine_config(config).workers;
+    // Where they cannot be read, EMFILE tells.
+    let Ok(limit) = limits::open_files() else {
+        return Descriptors {
+            limit: u64::MAX,
+            room: Room::UNLIMITED,
+        };
+    };
+    let held = limits::open_descriptors().unwrap_or_default();
+    Descriptors {
+        limit: limit.soft,
+        room: config.room(workers, limit.soft, held),
+    }
+}
+
+/// The limit of open files, and what the engine may hold under it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Descriptors {
+    limit: u64,
+    pub(super) room: Room,
+}
+
+impl Descriptors {
+    /// Says which limits are lower than configured, if any are.
+    pub(super) fn lowered(&self, config: &Config) -> Option<String> {
+        let Self { limit, room } = self;
+        let configured = config.limits.max_streams;
+        (room.streams < configured).then(|| {
+            format!(
+                "limits.maxStreams is {} instead of {configured}: the limit of open files is {limit}, and a \
+                 stream takes two; raise LimitNOFILE, or lower maxStreams",
+                room.streams
+            )
+        })
+    }
+
+    /// Logs and shows the limits of a configuration as they are in force.
+    pub(super) fn show(&self, config: &Config, metrics: &Metrics) {
+        if let Some(lowered) = self.lowered(config) {
+            tracing::warn!("{lowered}");
+        }
+        let Self { room, .. } = self;
+        let limits = &config.limits;
+        let rows = [
+            ("streams", limits.max_streams, room.streams),
+            (
+                "unauthenticated",
+                limits.max_unauthenticated,
+                room.unauthenticated,
+            ),
+            (
+                "pipes_per_worker",
+                limits.max_pipes_per_worker,
+                room.pipes_per_worker,
+            ),
+        ];
+        let row = |limit: &str, state: &str, value: usize| Row {
+            labels: vec![("limit", limit.to_owned()), ("state", state.to_owned())],
+            value: i64::try_from(value).unwrap_or(i64::MAX),
+        };
+        let rows = rows.iter().flat_map(|(limit, configured, room)| {
+            [
+                row(limit, "configured", *configured),
+                row(limit, "in_force", *configured.min(room)),
+            ]
+        });
+        metrics.limits.replace(rows.collect());
+    }
 }
 
 /// Logs what is decided before anything listens, and anew when a reload changed it.
@@ -24,7 +98,9 @@ pub(super) fn log_config(config: &Config, warnings: &[String]) {
         max_streams = limits.max_streams,
         max_streams_per_peer = limits.max_streams_per_peer,
         max_pending_dials = limits.max_pending_dials,
+        max_unauthenticated = limits.max_unauthenticated,
         max_handshakes_per_second = limits.max_handshakes_per_second,
+        max_handshakes_per_second_per_address = limits.max_handshakes_per_second_per_address,
         max_pipes_per_worker = limits.max_pipes_per_worker,
         coalesce = ?config.engine.coalesce,
         dial_timeout = ?timeouts.dial,
@@ -98,11 +174,11 @@ pub(super) fn log_engine(config: &Config, engine: &Engine, generation: u64) {
 }
 
 /// The row of the metric `strategy_info`.
-pub(super) fn strategy(config: &Config) -> Vec<Row> {
+pub(super) fn strategy(config: &Config, engine: &Engine) -> Vec<Row> {
     let labels = vec![
         ("ktls", ktls_word(config.engine.ktls).to_owned()),
         ("splice", "bulky".to_owned()),
-        ("workers", engine_config(config).workers.to_string()),
+        ("workers", engine.workers().len().to_string()),
     ];
     vec![Row { labels, value: 1 }]
 }

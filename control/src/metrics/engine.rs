@@ -43,7 +43,7 @@ struct Split {
     values: [(&'static str, Value); 2],
 }
 
-const COUNTERS: [Single; 17] = [
+const COUNTERS: [Single; 21] = [
     Single {
         name: "connections_accepted",
         help: "Connections accepted",
@@ -58,6 +58,26 @@ const COUNTERS: [Single; 17] = [
         name: "streams_limited",
         help: "Streams refused at an admission limit",
         value: |t| t.limited,
+    },
+    Single {
+        name: "unauthenticated_ended",
+        help: "Connections over TCP that ended before anybody had authenticated: closed, silent, refused, failed",
+        value: |t| t.unauthenticated_ended,
+    },
+    Single {
+        name: "unauthenticated_evicted",
+        help: "Those that were closed to make room for others, at limits.maxUnauthenticated",
+        value: |t| t.unauthenticated_evicted,
+    },
+    Single {
+        name: "unauthenticated_untold",
+        help: "Those of which neither log nor audit tells, because one of the same kind was told of within the second before",
+        value: |t| t.unauthenticated_untold,
+    },
+    Single {
+        name: "handshakes_limited",
+        help: "TLS handshakes that did not begin, at a limit of handshakes per second",
+        value: |t| t.handshakes_limited,
     },
     Single {
         name: "dials",
@@ -164,10 +184,15 @@ const SPLIT_COUNTERS: [Split; 4] = [
     },
 ];
 
-const GAUGES: [Single; 4] = [
+const GAUGES: [Single; 5] = [
+    Single {
+        name: "connections_unauthenticated",
+        help: "Connections over TCP on which nobody has authenticated yet; they are no streams",
+        value: |t| t.unauthenticated,
+    },
     Single {
         name: "streams_live",
-        help: "Streams alive, from accept to their end",
+        help: "Streams alive, from accept (over TCP: from the end of the handshake) to their end",
         value: |t| t.streams_live,
     },
     Single {

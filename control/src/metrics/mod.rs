@@ -70,6 +70,8 @@ pub struct Metrics {
     pub probe: Arc<Table>,
     /// How bytes are moved; one row, value 1.
     pub strategy: Arc<Table>,
+    /// Limits as configured and as in force; labels `limit`, `state`.
+    pub limits: Arc<Table>,
 }
 
 impl Metrics {
@@ -126,6 +128,10 @@ impl Metrics {
             "strategy_info",
             "How bytes are moved, as decided at the start",
         );
+        let limits = table(
+            "limit",
+            "Limits: as configured, and in force, where the limit of open files has room for less",
+        );
         Arc::new(Self {
             registry,
             streams,
@@ -141,6 +147,7 @@ impl Metrics {
             certificates,
             probe,
             strategy,
+            limits,
         })
     }
 

@@ -43,18 +43,22 @@ impl From<Arc<ServerConfig>> for DownstreamTls {
 }
 
 /// Limits that hold before a verdict exists. All counts are for the process; each worker
-/// holds its share.
+/// holds its share, save for handshakes, which the workers count together.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionLimits {
-    /// Streams in all.
+    /// Streams in all. A connection over TCP is one when its handshake proved a client.
     pub max_streams: usize,
     /// Streams of one peer (TCP address or UNIX uid).
     pub max_streams_per_peer: usize,
     /// Streams that are dialling or waiting for a verdict.
     pub max_pending: usize,
-    /// TLS handshakes that may begin per second.
+    /// Connections over TCP on which nobody has authenticated yet; no part of `max_streams`.
+    pub max_unauthenticated: usize,
+    /// TLS handshakes of listeners that may begin per second.
     pub max_handshakes_per_second: u32,
-    /// The listener's own TLS handshake.
+    /// Those of one address (IPv6: of one /64) from which nobody has authenticated lately.
+    pub max_handshakes_per_second_per_address: u32,
+    /// From accept to the end of the listener's own TLS handshake.
     pub handshake_timeout: Duration,
     /// From accept (or end of handshake) to the end of the CONNECT head.
     pub head_timeout: Duration,

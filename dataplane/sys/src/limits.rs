@@ -39,8 +39,31 @@ pub fn open_files() -> io::Result<Limit> {
     read(Resource::RLIMIT_NOFILE)
 }
 
-/// Reads the limit of locked memory in bytes (RLIMIT_MEMLOCK); rings counted against it before
-/// 5.12.
+/// Raises the locked memory (RLIMIT_MEMLOCK) to what the process may have; returns the result.
+///
+/// # Errors
+///
+/// `EPERM` when a sandbox denies prlimit(2).
+pub fn raise_locked_memory() -> io::Result<Limit> {
+    let limit = locked_memory()?;
+    if limit.soft < limit.hard {
+        setrlimit(Resource::RLIMIT_MEMLOCK, limit.hard, limit.hard)?;
+    }
+    locked_memory()
+}
+
+/// Counts the descriptors that this process has open.
+///
+/// # Errors
+///
+/// Where /proc is not mounted, or no descriptor is left to look with.
+pub fn open_descriptors() -> io::Result<usize> {
+    // The listing has one open itself.
+    Ok(fs::read_dir("/proc/self/fd")?.count().saturating_sub(1))
+}
+
+/// Reads the limit of locked memory in bytes (RLIMIT_MEMLOCK), against which rings count for users
+/// without CAP_IPC_LOCK: see [`crate::probe::RingShortage`].
 ///
 /// # Errors
 ///
@@ -90,6 +113,22 @@ mod tests {
         let limit = raise_open_files().unwrap();
         assert_eq!(limit.soft, limit.hard);
         assert_eq!(open_files().unwrap(), limit);
+    }
+
+    #[test]
+    fn raised_locked_memory_equals_the_hard_limit() {
+        let limit = raise_locked_memory().unwrap();
+        assert_eq!(limit.soft, limit.hard);
+    }
+
+    #[test]
+    fn open_descriptors_count_what_is_opened() {
+        let before = open_descriptors().unwrap();
+        let held: Vec<_> = (0..50)
+            .map(|_| fs::File::open("/dev/null").unwrap())
+            .collect();
+        // Other tests open and close some meanwhile.
+        assert!(open_descriptors().unwrap() + 20 >= before + held.len());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use eyesplice_dataplane::counters::CounterTotals;
+use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{
     Bind, COALESCE, Engine, EngineConfig, KtlsPolicy, ListenerConfig,
 };
@@ -121,7 +122,9 @@ impl Gateway {
             max_streams: 1000,
             max_streams_per_peer: 1000,
             max_pending: 1000,
+            max_unauthenticated: 10_000,
             max_handshakes_per_second: 1000,
+            max_handshakes_per_second_per_address: 1000,
             handshake_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(30),
             admit_timeout: Duration::from_secs(5),
@@ -147,6 +150,7 @@ impl Gateway {
             }],
             ktls: KtlsPolicy::Off,
             max_pipes_per_worker: 8,
+            room: Room::UNLIMITED,
             coalesce: COALESCE,
             keepalive_idle: Duration::from_secs(30),
             user_timeout: Duration::from_secs(60),

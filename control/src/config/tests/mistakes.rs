@@ -61,6 +61,14 @@ fn parse_each_mistake_names_field_and_remedy() {
             "limits.maxStreams: 0 is out of range; write a whole",
         ),
         (
+            with("limits: {maxUnauthenticated: 0}"),
+            "limits.maxUnauthenticated: 0 is out of range; write a whole",
+        ),
+        (
+            with("limits: {maxHandshakesPerSecond: 10, maxHandshakesPerSecondPerAddress: 11}"),
+            "limits.maxHandshakesPerSecondPerAddress: 11 is more than maxHandshakesPerSecond (10)",
+        ),
+        (
             with("limits: {maxStreams: many}"),
             "limits.maxStreams: is a string, not a whole number",
         ),

@@ -403,6 +403,18 @@ fn half_closed_is_a_minute_unless_it_is_set_and_zero_is_for_ever() {
 }
 
 #[test]
+fn handshakes_of_one_address_follow_those_of_all() {
+    let of_one = |text: &str| {
+        let limits = parse(&with(text)).unwrap().config.limits;
+        limits.max_handshakes_per_second_per_address
+    };
+    assert_eq!(of_one(""), 100);
+    assert_eq!(of_one("limits: {maxHandshakesPerSecond: 10}"), 10);
+    let both = "limits: {maxHandshakesPerSecond: 10, maxHandshakesPerSecondPerAddress: 3}";
+    assert_eq!(of_one(both), 3);
+}
+
+#[test]
 fn restart_required_names_what_a_reload_cannot_do() {
     let load = |text: String| parse(&text).unwrap().config;
     let old = load(with(""));

@@ -18,7 +18,8 @@ pub use error::{RecordFault, TlsError};
 pub use layout::Layout;
 pub use messages::{KeyUpdate, PostHandshake, UnexpectedMessage};
 pub use record::{
-    PENDING_MAX, RECORD_FULL, RECORD_HEADER, RECORD_MAX, RECORD_PAYLOAD, sealed_bound,
+    FirstRecord, PENDING_MAX, RECORD_FULL, RECORD_HEADER, RECORD_MAX, RECORD_PAYLOAD, first_record,
+    sealed_bound,
 };
 
 use established::{Established, Facts};

@@ -35,6 +35,36 @@ pub(super) const fn sealed_alone(plaintext: usize) -> usize {
     plaintext + records * RECORD_OVERHEAD + KEY_UPDATE_BYTES + RECORD_OVERHEAD
 }
 
+/// What the first bytes from a client say of its first record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstRecord {
+    /// A handshake record; so many bytes are needed, header included, to know more or to have it whole.
+    Needs(usize),
+    /// No handshake record of TLS: a server fails on it without any cryptography.
+    Foreign,
+}
+
+/// Looks at the first bytes of a connection, of which a server waits for a whole record before it begins
+/// a handshake. A ClientHello that is spread over several records counts as there with the first.
+pub fn first_record(start: &[u8]) -> FirstRecord {
+    const HANDSHAKE: u8 = 22;
+    const MAJOR: u8 = 3;
+    match start {
+        []
+        | [HANDSHAKE]
+        | [HANDSHAKE, MAJOR]
+        | [HANDSHAKE, MAJOR, _]
+        | [HANDSHAKE, MAJOR, _, _] => FirstRecord::Needs(RECORD_HEADER),
+        [HANDSHAKE, MAJOR, _, high, low, ..] => {
+            match usize::from(u16::from_be_bytes([*high, *low])) {
+                body @ 1..=RECORD_PAYLOAD => FirstRecord::Needs(RECORD_HEADER + body),
+                _ => FirstRecord::Foreign,
+            }
+        }
+        _ => FirstRecord::Foreign,
+    }
+}
+
 /// Bytes on the wire that complete the last record in `ciphertext`: up to 5 for its header, then
 /// what the header says; 0 at a record's end, 5 for nothing at all.
 pub(super) fn missing_to_record_end(mut ciphertext: &[u8]) -> usize {
@@ -48,5 +78,42 @@ pub(super) fn missing_to_record_end(mut ciphertext: &[u8]) -> usize {
             Some([]) => return 0,
             Some(next) => ciphertext = next,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_record_of_every_prefix_of_a_hello_needs_the_header_and_then_the_whole() {
+        let hello = [[22, 3, 1, 2, 0].as_slice(), &[1; 512]].concat();
+        for length in 0..=hello.len() {
+            let needs = if length < RECORD_HEADER { 5 } else { 517 };
+            assert_eq!(
+                first_record(&hello[..length]),
+                FirstRecord::Needs(needs),
+                "{length}"
+            );
+        }
+    }
+
+    #[test]
+    fn first_record_that_is_none_of_a_handshake_is_foreign() {
+        for start in [
+            b"GET /".as_slice(),
+            b"\x16\x02",
+            b"\x15\x03\x01\x00\x02",
+            b"\x16\x03\x01\x00\x00",
+            b"\x16\x03\x01\x40\x01",
+            b"\x80\x2e\x01\x00\x02",
+        ] {
+            assert_eq!(first_record(start), FirstRecord::Foreign, "{start:?}");
+        }
+        let longest = [22, 3, 1, 0x40, 0];
+        assert_eq!(
+            first_record(&longest),
+            FirstRecord::Needs(RECORD_HEADER + RECORD_PAYLOAD)
+        );
     }
 }

@@ -54,6 +54,8 @@ pub enum Direction {
 pub enum Capability {
     /// io_uring at all.
     IoUring,
+    /// Locked memory for a ring of the size in use.
+    RingMemory,
     /// One of its ops.
     RingOp(RingOp),
     /// Stopping one op by its number.
@@ -93,6 +95,7 @@ impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Capability::IoUring => f.write_str("io_uring"),
+            Capability::RingMemory => f.write_str("io_uring memory for a worker"),
             Capability::RingOp(op) => write!(f, "io_uring {}", op.name()),
             Capability::CancelOne => f.write_str("io_uring cancellation by number"),
             Capability::CancelByDescriptor => f.write_str("io_uring cancellation by descriptor"),

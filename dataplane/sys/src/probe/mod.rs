@@ -7,6 +7,7 @@
 mod capability;
 mod kernel_tls;
 mod ring;
+mod shortage;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,9 +17,11 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use capability::{Capability, Direction, RingOp};
+pub use shortage::RingShortage;
 
 use crate::limits::{self, Limit};
 use crate::pipe::Pipe;
+use crate::ring::RingConfig;
 use crate::socket;
 
 /// The pipe that makes splicing fast, in bytes; a default one of 64 KiB doubles the cost.
@@ -79,12 +82,22 @@ pub struct Probe {
 
 /// What is missing that eyesplice cannot run without.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("kernel {kernel} cannot run eyesplice: {}", summary(.missing))]
+#[error("{}: {}", blame(.kernel, *(.limit)), summary(.missing))]
 pub struct Unusable {
     /// The kernel's release.
     pub kernel: String,
     /// Required and not there; never empty.
     pub missing: Vec<Finding>,
+    /// The kernel can, and a limit of this process or user is all that is in the way.
+    pub limit: bool,
+}
+
+fn blame(kernel: &str, limit: bool) -> String {
+    if limit {
+        "a limit is too low to run eyesplice".to_owned()
+    } else {
+        format!("kernel {kernel} cannot run eyesplice")
+    }
 }
 
 fn summary(missing: &[Finding]) -> String {
@@ -126,9 +139,13 @@ impl Probe {
         if missing.is_empty() {
             return Ok(());
         }
+        let limit = missing
+            .iter()
+            .all(|finding| finding.capability == Capability::RingMemory);
         Err(Unusable {
             kernel: self.kernel.clone(),
             missing,
+            limit,
         })
     }
 }
@@ -217,8 +234,13 @@ fn open_files() -> Finding {
 }
 
 fn locked_memory() -> Finding {
+    let ring = RingConfig::default().locked_bytes();
     let state = match limits::locked_memory() {
-        Ok(limit) => State::Measured(format!("{} bytes, at most {}", soft(limit), hard(limit))),
+        Ok(limit) => State::Measured(format!(
+            "{} bytes, at most {}; a worker takes {ring}, unless CAP_IPC_LOCK is held",
+            soft(limit),
+            hard(limit)
+        )),
         Err(error) => unreadable("RLIMIT_MEMLOCK", &error),
     };
     optional(Capability::LockedMemory, state)
@@ -287,7 +309,29 @@ mod tests {
             "kernel 6.1.0 cannot run eyesplice: io_uring: denied; allow it"
         );
         assert!(!found.has(Capability::LargePipe));
+        assert!(!error.limit);
         found.findings.remove(0);
         assert_eq!(found.usable(), Ok(()));
+    }
+
+    #[test]
+    fn missing_memory_for_a_ring_is_a_limit_and_not_the_kernel() {
+        let short = State::Missing {
+            why: "too little".to_owned(),
+            remedy: Some("raise it".to_owned()),
+        };
+        let found = Probe {
+            kernel: "6.1.0".to_owned(),
+            findings: vec![
+                required(Capability::IoUring, State::Present),
+                required(Capability::RingMemory, short),
+            ],
+        };
+        let error = found.usable().unwrap_err();
+        assert!(error.limit);
+        assert_eq!(
+            error.to_string(),
+            "a limit is too low to run eyesplice: io_uring memory for a worker: too little; raise it"
+        );
     }
 }

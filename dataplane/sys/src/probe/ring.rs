@@ -2,16 +2,23 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{IoUring, opcode, squeue};
 
-use super::{Capability, Finding, RingOp, State, optional, required};
+use super::{Capability, Finding, RingOp, RingShortage, State, optional, required};
 use crate::limits::sysctl;
 use crate::pipe::Pipe;
+use crate::ring::{RingConfig, attempt};
 
 /// Room for the few ops of this file.
 const ENTRIES: u32 = 8;
+
+/// How long memory of earlier rings may take to come back, and how often to look.
+const PATIENCE: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(20);
 
 const WAITING_OP: u64 = 1;
 const CANCELLATION: u64 = 2;
@@ -19,12 +26,16 @@ const CANCELLATION: u64 = 2;
 pub(super) fn probe() -> Vec<Finding> {
     let ring = match IoUring::new(ENTRIES) {
         Ok(ring) => ring,
+        Err(error) if is_memory(&error) => return vec![required(Capability::RingMemory, short())],
         Err(error) => {
             let disabled = sysctl("/proc/sys/kernel/io_uring_disabled").ok();
             return vec![required(Capability::IoUring, denial(&error, disabled))];
         }
     };
-    let mut findings = vec![required(Capability::IoUring, State::Present)];
+    let mut findings = vec![
+        required(Capability::IoUring, State::Present),
+        required(Capability::RingMemory, in_use()),
+    ];
     findings.extend(ops(&ring));
     findings.extend([
         required(Capability::CancelOne, outcome(cancel_one())),
@@ -54,9 +65,37 @@ pub(super) fn probe() -> Vec<Finding> {
     findings
 }
 
+/// Makes a ring of the size in use, which a small one says nothing of.
+fn in_use() -> State {
+    // Memory of rings that ended a moment ago comes back late.
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        match attempt(&RingConfig::default()) {
+            Ok(()) => return State::Present,
+            Err(error) if !is_memory(&error) => return outcome(Err(error)),
+            Err(_) if Instant::now() < patience => thread::sleep(RETRY),
+            Err(_) => return short(),
+        }
+    }
+}
+
+fn is_memory(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOMEM)
+}
+
+fn short() -> State {
+    let shortage = RingShortage::now();
+    State::Missing {
+        why: shortage.why(),
+        remedy: Some(shortage.remedy()),
+    }
+}
+
 fn outcome(attempt: io::Result<()>) -> State {
     match attempt {
         Ok(()) => State::Present,
+        // The size in use fits or does not, and is told once.
+        Err(error) if is_memory(&error) => short(),
         Err(error) => State::Missing {
             why: format!("attempted, and got: {error}"),
             remedy: Some("use a newer kernel".to_owned()),
@@ -95,10 +134,6 @@ fn denial(error: &io::Error, disabled: Option<u64>) -> State {
             "the kernel has no io_uring, or a sandbox hides it".to_owned(),
             "use Linux 5.10 or later, and allow io_uring_setup, io_uring_enter and \
              io_uring_register in the container's seccomp profile",
-        ),
-        (Some(libc::ENOMEM), _) => missing(
-            format!("no memory for a ring: {error}"),
-            "raise the memory limit, or on kernels before 5.12 the limit of locked memory",
         ),
         _ => State::Missing {
             why: format!("io_uring_setup: {error}"),
@@ -197,11 +232,9 @@ fn completions(ring: &mut IoUring) -> Vec<(u64, i32)> {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
-
     use super::*;
     use crate::probe::probe;
-    use crate::ring::{RingConfig, run};
+    use crate::ring::run;
 
     /// Denies io_uring_setup to this thread for ever, as container runtimes do to a container.
     fn deny_io_uring(errno: libc::c_int) -> io::Result<()> {
@@ -274,7 +307,6 @@ mod tests {
             (libc::EACCES, None, "seccomp profile"),
             (libc::ENOSYS, Some(0), "seccomp profile"),
             (libc::ENOSYS, None, "Linux 5.10"),
-            (libc::ENOMEM, None, "locked memory"),
         ] {
             let state = denial(&io::Error::from_raw_os_error(errno), disabled);
             let State::Missing {

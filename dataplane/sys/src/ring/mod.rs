@@ -39,6 +39,7 @@ pub use connect::connect;
 pub use fd::Fd;
 pub use op::{Op, ops_in_flight, watch_ops};
 pub use poll::{Interest, Readiness, poll};
+pub(crate) use run::attempt;
 pub use run::{Finished, RingConfig, drained, run, spawn};
 pub use transfer::{recv, send};
 pub use wait::{Raced, race, until};

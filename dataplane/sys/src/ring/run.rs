@@ -24,6 +24,22 @@ pub struct RingConfig {
     pub cq_entries: u32,
 }
 
+impl RingConfig {
+    /// Bytes of locked memory that such a ring takes from an ordinary user (io_uring_setup(2): the
+    /// submission entries, and both queues with their header), in whole pages.
+    pub fn locked_bytes(&self) -> u64 {
+        // An entry of each queue, an index, and the kernel's `struct io_rings`.
+        const SQE: u64 = 64;
+        const CQE: u64 = 16;
+        const INDEX: u64 = 4;
+        const HEADER: u64 = 192;
+        const PAGE: u64 = 4096;
+        let (entries, completions) = (u64::from(self.entries), u64::from(self.cq_entries));
+        let queues = HEADER + completions * CQE + entries * INDEX;
+        (queues.div_ceil(PAGE) + (entries * SQE).div_ceil(PAGE)) * PAGE
+    }
+}
+
 impl Default for RingConfig {
     fn default() -> Self {
         RingConfig {
@@ -73,6 +89,11 @@ pub fn run<F: Future>(config: &RingConfig, main: F) -> io::Result<Finished<F::Ou
         output,
         stray_ops: opened.ops(),
     })
+}
+
+/// Makes a ring as [`run`] does, and gives it back.
+pub(crate) fn attempt(config: &RingConfig) -> io::Result<()> {
+    start(config).map(drop)
 }
 
 fn start(config: &RingConfig) -> io::Result<tokio_uring::Runtime> {

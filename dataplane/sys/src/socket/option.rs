@@ -1,7 +1,7 @@
 //! Sets and reads socket options.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
@@ -64,6 +64,32 @@ pub fn widen_unix(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<bool> {
 /// `ENOTSOCK` on something else.
 pub fn linger_zero(socket: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&socket).set_linger(Some(Duration::ZERO))
+}
+
+/// Lets `socket` count as readable only when so many bytes are there (SO_RCVLOWAT), or its end or an
+/// error; 1 is usual. The kernel may wake earlier when it is short of memory.
+///
+/// # Errors
+///
+/// `ENOTSOCK` on something else.
+pub fn readable_from(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    let length = size_of_val(&bytes) as libc::socklen_t;
+    // SAFETY: `setsockopt` reads `length` bytes from the address, which is that of a c_int of that size
+    // on the stack. The descriptor is borrowed, so it is open.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const bytes).cast(),
+            length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Takes the pending error of `socket` (SO_ERROR), if there is one.

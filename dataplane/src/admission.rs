@@ -1,0 +1,258 @@
+//! Admits connections as streams: limits and peer credentials, then a task of its own.
+//!
+//! Over UNIX that happens at accept, over TCP when the listener's handshake proved a client.
+
+use crate::context::StreamContext;
+use crate::egress::refuse_politely;
+use crate::gate::Notice;
+use crate::leg::Leg;
+use crate::placement::{Arrival, Place};
+use crate::seam::{ListenerName, Peer, Snapshot, StreamId};
+use crate::stream::{self, Facts};
+use crate::worker::Worker;
+use eyesplice_proto::stream::Side;
+use eyesplice_sys::ring::{self, Fd};
+use eyesplice_sys::socket::{self, Address};
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Whose streams are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum PeerKey {
+    Uid(u32),
+    Ip(IpAddr),
+}
+
+/// A connection that asks to be a stream.
+pub(crate) struct Candidate {
+    pub(crate) cx: Rc<StreamContext>,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) downstream: Box<Leg>,
+    pub(crate) facts: Box<Facts>,
+    pub(crate) place: Place,
+}
+
+/// Why a connection is no stream: what its CONNECT is answered.
+struct Refusal {
+    status: u16,
+    reason: String,
+}
+
+/// Admits a connection that needs no handshake.
+pub(crate) fn arrived(worker: &Rc<Worker>, arrival: Arrival) {
+    let Arrival {
+        listener,
+        accepted,
+        place,
+        ..
+    } = arrival;
+    let snapshot = worker.snapshot();
+    let fd = Fd::from(accepted.fd);
+    let peer = match accepted.peer {
+        Address::Ip(address) => {
+            worker.liveness().apply(&fd);
+            Peer::Tcp {
+                address,
+                identity: None,
+            }
+        }
+        Address::Unix => {
+            let Ok(credentials) = socket::peer_credentials(fd.as_fd()) else {
+                return;
+            };
+            Peer::Unix {
+                pid: credentials.pid,
+                uid: credentials.uid,
+                gid: credentials.gid,
+            }
+        }
+    };
+    let facts = Facts::new(listener, peer, snapshot.generation);
+    admit(
+        worker,
+        Candidate {
+            cx: worker.context(),
+            snapshot,
+            downstream: Box::new(Leg::new(fd, Side::Downstream)),
+            facts: Box::new(facts),
+            place,
+        },
+    );
+}
+
+/// Makes a stream of a connection, or refuses it.
+pub(crate) fn admit(worker: &Rc<Worker>, candidate: Candidate) {
+    let facts = &candidate.facts;
+    let key = match facts.peer {
+        Peer::Unix { uid, .. } => PeerKey::Uid(uid),
+        Peer::Tcp { address, .. } => PeerKey::Ip(address.ip()),
+    };
+    let Some(refusal) = limited(
+        worker,
+        &candidate.snapshot,
+        &facts.listener,
+        &facts.peer,
+        key,
+    ) else {
+        return spawn(worker, candidate, key);
+    };
+    worker.counters().limited.inc();
+    if worker.refusing().get() < worker.refusals() {
+        return refuse(worker, candidate, refusal);
+    }
+    if let Some(unsaid) = worker.gate().says(Notice::Closed) {
+        tracing::warn!(
+            listener = %facts.listener,
+            peer = %facts.peer,
+            "{}; closed without an answer{unsaid}",
+            refusal.reason
+        );
+    }
+}
+
+/// Why a UNIX peer may not use a listener, if it may not.
+pub(crate) fn unwelcome(snapshot: &Snapshot, name: &ListenerName, peer: &Peer) -> Option<String> {
+    let Peer::Unix { uid, .. } = peer else {
+        return None;
+    };
+    let allowed = snapshot.allowed_uids.get(name)?;
+    (!allowed.is_empty() && !allowed.contains(uid))
+        .then(|| format!("uid {uid} may not use listener {name}; see listeners.unix.allowedUIDs"))
+}
+
+/// Why a connection is over a limit, if it is.
+fn limited(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    name: &ListenerName,
+    peer: &Peer,
+    key: PeerKey,
+) -> Option<Refusal> {
+    if let Some(reason) = unwelcome(snapshot, name, peer) {
+        return Some(Refusal {
+            status: 403,
+            reason,
+        });
+    }
+    let limits = &snapshot.admission;
+    let room = worker.room().streams;
+    if worker.streams().get() >= worker.share(limits.max_streams.min(room)) {
+        let reason = if room < limits.max_streams {
+            format!("gateway is at its limit of {room} streams; raise LimitNOFILE")
+        } else {
+            format!(
+                "gateway is at its limit of {} streams; see limits.maxStreams",
+                limits.max_streams
+            )
+        };
+        return Some(Refusal {
+            status: 503,
+            reason,
+        });
+    }
+    let of_peer = worker.per_peer().get(&key).copied().unwrap_or(0);
+    if of_peer >= worker.share(limits.max_streams_per_peer) {
+        let reason = format!(
+            "peer is at its limit of {} streams; see limits.maxStreamsPerPeer",
+            limits.max_streams_per_peer
+        );
+        return Some(Refusal {
+            status: 503,
+            reason,
+        });
+    }
+    None
+}
+
+fn spawn(worker: &Rc<Worker>, candidate: Candidate, key: PeerKey) {
+    let Candidate {
+        cx,
+        snapshot,
+        downstream,
+        facts,
+        place,
+    } = candidate;
+    worker.streams().set(worker.streams().get() + 1);
+    *worker.per_peer().entry(key).or_default() += 1;
+    worker.counters().streams_live.inc();
+    let guard = Live::new(worker, &cx, Counted::Stream(key), place);
+    let worker = Rc::clone(worker);
+    drop(ring::spawn(async move {
+        let _guard = guard;
+        stream::run(worker, cx, snapshot, downstream, facts).await;
+    }));
+}
+
+fn refuse(worker: &Rc<Worker>, candidate: Candidate, refusal: Refusal) {
+    let Candidate {
+        cx,
+        snapshot,
+        downstream,
+        facts,
+        place,
+    } = candidate;
+    worker.refusing().set(worker.refusing().get() + 1);
+    let guard = Live::new(worker, &cx, Counted::Refusal, place);
+    let worker = Rc::clone(worker);
+    drop(ring::spawn(async move {
+        let _guard = guard;
+        let Refusal { status, reason } = refusal;
+        refuse_politely(worker, cx, snapshot, *downstream, *facts, status, reason).await;
+    }));
+}
+
+/// As what a connection is counted.
+#[derive(Clone, Copy)]
+enum Counted {
+    Stream(PeerKey),
+    Refusal,
+}
+
+/// Takes a connection off the worker's books, however its task ends.
+struct Live {
+    worker: Rc<Worker>,
+    id: StreamId,
+    counted: Counted,
+    _place: Place,
+}
+
+impl Live {
+    fn new(worker: &Rc<Worker>, cx: &Rc<StreamContext>, counted: Counted, place: Place) -> Self {
+        worker.live().insert(cx.id(), Rc::clone(cx));
+        Self {
+            worker: Rc::clone(worker),
+            id: cx.id(),
+            counted,
+            _place: place,
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let worker = &self.worker;
+        worker.live().remove(&self.id);
+        match self.counted {
+            Counted::Refusal => less(worker.refusing()),
+            Counted::Stream(key) => {
+                less(worker.streams());
+                let mut per_peer = worker.per_peer();
+                if let Some(count) = per_peer.get_mut(&key) {
+                    *count -= 1;
+                    if *count == 0 {
+                        per_peer.remove(&key);
+                    }
+                }
+                worker.counters().streams_live.dec();
+            }
+        }
+        worker.ended();
+    }
+}
+
+fn less(count: &Cell<usize>) {
+    count.set(count.get() - 1);
+}
