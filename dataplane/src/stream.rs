@@ -145,7 +145,7 @@ pub(crate) async fn run(
                     }
                 }
             };
-            end(&failure, &downstream, &upstream);
+            end(&cx, &failure, &downstream, &upstream);
             if (failure.reason, failure.side) == (Reason::Truncated, Side::Downstream) {
                 Box::pin(lingered(&cx, &upstream)).await;
             }
@@ -249,14 +249,16 @@ pub(crate) async fn until_aborted<T>(
 }
 
 /// Lets each peer see what happened: an end as an end, a cut as a cut.
-fn end(failure: &Failure, downstream: &Leg, upstream: &Leg) {
+fn end(cx: &StreamContext, failure: &Failure, downstream: &Leg, upstream: &Leg) {
     match (failure.reason, failure.side) {
         (Reason::Completed, _) => {}
         // Who broke the protocol was told by an alert or an answer, which a reset would destroy.
         (Reason::Protocol | Reason::BadUpgrade | Reason::HandshakeFailed, Side::Downstream) => {
+            downstream.discard(cx.pools());
             upstream.cut();
         }
         (Reason::Protocol | Reason::BadUpgrade | Reason::HandshakeFailed, Side::Upstream) => {
+            upstream.discard(cx.pools());
             downstream.cut();
         }
         // All that came before is whole, and on its way: a reset would destroy it. A bare leg has no
