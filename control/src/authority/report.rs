@@ -5,6 +5,7 @@ use super::material::{AuthorityMaterial, AuthorityMaterialErrors};
 use crate::config::{
     ApprovalSettings, AuthorityConfig, ConfigErrors, LoadedAuthority, SignerSettings,
 };
+use crate::exposure::Exposures;
 use crate::material::CertificateInfo;
 use std::fmt;
 use std::path::Path;
@@ -27,6 +28,9 @@ pub enum AuthorityCheckError {
     /// A file that it names is wrong.
     #[error(transparent)]
     Material(#[from] AuthorityMaterialErrors),
+    /// Files that more people may read or write than should.
+    #[error(transparent)]
+    Exposed(#[from] Exposures),
 }
 
 /// Reads a configuration and every file that it names. Binds nothing, opens no store.
@@ -36,6 +40,7 @@ pub enum AuthorityCheckError {
 pub fn check(file: &Path, now: SystemTime) -> Result<AuthorityReport, AuthorityCheckError> {
     let LoadedAuthority { config, warnings } = AuthorityConfig::load(file)?;
     let (material, _) = AuthorityMaterial::load(config, now)?;
+    Exposures::refuse(&material.config.files(), &material.config.secrets())?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(material.warnings.iter().cloned());
     Ok(AuthorityReport { material, warnings })
@@ -122,6 +127,25 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
+    }
+
+    #[test]
+    fn check_refuses_files_that_are_everybodys() {
+        let site = Site::new();
+        site.chmod("server.key", 0o640);
+        site.chmod("authority.yaml", 0o664);
+        let check = || check(&site.path("authority.yaml"), SystemTime::now());
+        check().unwrap();
+        site.chmod("serving.key", 0o644);
+        site.chmod("inventory.yaml", 0o666);
+        let text = check().unwrap_err().to_string();
+        for words in [
+            "serving.key holds a secret and may be read by everybody (mode 0644)",
+            "inventory.yaml may be written by everybody (mode 0666)",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(!text.contains("server.key"), "{text}");
     }
 
     #[test]

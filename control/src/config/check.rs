@@ -2,6 +2,7 @@
 
 use super::{Config, ConfigErrors, Loaded, Rule, Transport};
 use crate::authority::{self, AuthorityCheckError, AuthorityReport};
+use crate::exposure::Exposures;
 use crate::inventory::Inventory;
 use crate::material::{CertificateInfo, Material, MaterialErrors};
 use std::fmt;
@@ -33,12 +34,16 @@ pub enum CheckError {
     /// The authority's configuration, or a file that it names.
     #[error(transparent)]
     Authority(#[from] AuthorityCheckError),
+    /// Files that more people may read or write than should.
+    #[error(transparent)]
+    Exposed(#[from] Exposures),
 }
 
 /// Reads a configuration and every file that it names. Binds nothing, dials nothing.
 ///
 /// # Errors
-/// All mistakes of the configuration, or, if it has none, of the files that it names.
+/// All mistakes of the configuration, or, if it has none, of the files that it names, or else of who may
+/// read and write them.
 pub fn check(file: &Path, now: SystemTime) -> Result<CheckReport, CheckError> {
     let Loaded { config, warnings } = Config::load(file)?;
     let authority = config.authority.as_deref();
@@ -46,6 +51,7 @@ pub fn check(file: &Path, now: SystemTime) -> Result<CheckReport, CheckError> {
         .map(|file| authority::check(file, now))
         .transpose()?;
     let material = Material::load_unenrolled(&config, now)?;
+    Exposures::refuse(&config.files(), &config.secrets())?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(material.warnings);
     warnings.extend(authority.iter().flat_map(|report| report.warnings.clone()));

@@ -3,6 +3,7 @@
 use super::super::report::{AuthorityCheckError, print_certificates, print_checks, print_signers};
 use super::material::ClusterMaterial;
 use crate::config::{ClusterConfig, LoadedCluster};
+use crate::exposure::Exposures;
 use std::fmt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -22,6 +23,7 @@ pub struct ClusterReport {
 pub fn check_cluster(file: &Path, now: SystemTime) -> Result<ClusterReport, AuthorityCheckError> {
     let LoadedCluster { config, warnings } = ClusterConfig::load(file)?;
     let material = ClusterMaterial::load(config, None, now)?;
+    Exposures::refuse(&material.config.files(), &material.config.secrets())?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(material.warnings.iter().cloned());
     Ok(ClusterReport { material, warnings })
