@@ -12,7 +12,7 @@
 
 use crate::inventory::check_node_name;
 use crate::inventory::node_list::{self, NodeListError, Problems, Shape};
-use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER_PERMISSIVE};
+use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 use ring::digest::{SHA256, digest};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -26,6 +26,7 @@ const SHAPE: Shape = Shape {
     list: "pins",
     name: "node",
     values: "spkiSHA256",
+    more: None,
 };
 
 /// Pins of one node; more than a rotation needs is a mistake.
@@ -43,6 +44,11 @@ impl SpkiHash {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, spki).as_ref());
         Self(hash)
+    }
+
+    /// Writes it as kubeadm does, and as `--ca-pin` takes it: `sha256:HEX`.
+    pub(crate) fn as_pin(&self) -> String {
+        format!("sha256:{}", HEXLOWER.encode(&self.0))
     }
 }
 
@@ -205,6 +211,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
         assert_eq!(expected.to_string(), BASE64_TEXT);
+        assert_eq!(expected.as_pin(), format!("sha256:{HEX}"));
         for text in [
             "",
             "sha256:",

@@ -17,6 +17,18 @@ pub(crate) fn options() -> Options {
     }
 }
 
+/// Options for what is written for Kubernetes' own parser, where `yes` is a boolean, 0777 is octal and
+/// the last of two equal keys counts: all of them come out.
+pub(crate) fn options_of_go() -> Options {
+    serde_saphyr::options! {
+        strict_booleans: false,
+        legacy_octal_numbers: true,
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
+        with_snippet: false,
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -151,6 +151,21 @@ fn bootstrap_token_is_created_shown_expired_and_deleted() {
     let groups = serde_json::json!(["system:bootstrappers:kubeadm:default-node-token"]);
     assert_eq!(shown["groups"], groups);
 
+    let bound = run(&["create", "--node", "worker-7,worker-8", "--gateway", "gw-1"]);
+    let of_names = run(&["describe", &bound[..6], "-o", "json"]);
+    let of_names: Value = serde_json::from_str(&of_names).unwrap();
+    assert_eq!(
+        of_names["nodes"],
+        serde_json::json!(["worker-7", "worker-8"])
+    );
+    assert_eq!(of_names["gateways"], serde_json::json!(["gw-1"]));
+    run(&["delete", &bound[..6]]);
+    let error = dir.refused(
+        "",
+        &["bootstrap", "create", "--node", "W 7", "--dir", "tokens"],
+    );
+    assert!(error.contains("which is no name"), "{error}");
+
     run(&["expire", id]);
     assert!(run(&["list"]).contains("expired"));
     assert_eq!(

@@ -31,9 +31,20 @@ IMAGES=$K8S/images-$(sha256sum "$CLUSTER_D/images.sh" | cut -c1-12).tar
 readonly HEARTBEAT_S=30
 
 cluster_build() {
-  [[ $# -eq 0 ]] || die "build takes no arguments"
+  KUBERNETES=
+  if [[ ${1-} == --kubernetes ]]; then
+    KUBERNETES=$(realpath -e "${2:?--kubernetes needs a value}") || die "$2 does not exist"
+    shift 2
+  fi
+  [[ $# -eq 0 ]] || die "build does not know '$1'; see 'cluster help'"
+  check_release
+  build_missing
+}
+
+# build_missing: makes what neither the cache nor the directory of `--kubernetes` has.
+build_missing() {
   if build_is_complete; then
-    say "$BIN is complete (Kubernetes $KUBERNETES_VERSION)"
+    say "$BIN is complete (Kubernetes $RELEASE)"
     return
   fi
   mkdir -p "$BUILD" "$BIN"
@@ -43,7 +54,8 @@ cluster_build() {
     unlock "$BUILD_LOCK_FD"
     return
   fi
-  say "building Kubernetes $KUBERNETES_VERSION into $BIN (a quarter of an hour on two slow cores)"
+  [[ -n $KUBERNETES ]] ||
+    say "building Kubernetes $KUBERNETES_VERSION into $BIN (a quarter of an hour on two slow cores)"
   step sources read_sources
   have_extracted || step packages extract_packages
   [[ -s $IMAGES ]] || step images make_images
@@ -69,6 +81,8 @@ have_extracted() {
 
 have_compiled() {
   local name
+  # They are in a directory of the caller's.
+  [[ -z $KUBERNETES ]] || return 0
   for name in "${COMPILED[@]}"; do
     [[ -x $BIN/$name ]] || return 1
   done

@@ -3,7 +3,7 @@
 
 start_etcd() {
   # Nothing in it has to survive, so nothing is synced.
-  start etcd "$BIN/etcd" --name cluster --data-dir "$STATE/etcd" --unsafe-no-fsync --log-level warn \
+  start etcd "$(program etcd)" --name cluster --data-dir "$STATE/etcd" --unsafe-no-fsync --log-level warn \
     --listen-client-urls "$ETCD_URL" --advertise-client-urls "$ETCD_URL" \
     --listen-peer-urls "https://$LOOPBACK_IP:2380" --initial-advertise-peer-urls "https://$LOOPBACK_IP:2380" \
     --initial-cluster "cluster=https://$LOOPBACK_IP:2380" \
@@ -27,7 +27,7 @@ start_apiserver() {
   fi
   # A gateway that terminates TLS shows certificates of its own CA in place of the kubelets'.
   if [[ $MODE == terminate ]]; then kubelet_ca=$PKI/egress-ca.crt; fi
-  start kube-apiserver "$BIN/kube-apiserver" \
+  start kube-apiserver "$(program kube-apiserver)" \
     --bind-address "$CONTROL_PLANE_IP" --advertise-address "$CONTROL_PLANE_IP" --secure-port 6443 \
     --endpoint-reconciler-type none --etcd-servers "$ETCD_URL" --etcd-cafile "$PKI/etcd/ca.crt" \
     --etcd-certfile "$PKI/apiserver-etcd-client.crt" --etcd-keyfile "$PKI/apiserver-etcd-client.key" \
@@ -53,16 +53,18 @@ start_apiserver() {
 apiserver_ok() { kubectl_admin get --raw /readyz; }
 
 start_controller_manager() {
-  local kubeconfig=$CONF/controller-manager.kubeconfig name pair=() controllers='*'
+  local kubeconfig=$CONF/controller-manager.kubeconfig name pair=() controllers='*' insecure=(--port 0)
+  # The port without TLS that this turned off went with 1.24.
+  if since 1.24; then insecure=(); fi
   # Somebody else approves and signs.
   if [[ -e $CONF/no-csr-controllers ]]; then controllers='*,-csrsigning,-csrapproving'; fi
   # Signs CSRs of kubelets: client certificates by the cluster's CA, serving ones by theirs.
   for name in kube-apiserver-client kubelet-client legacy-unknown; do
     pair+=("--cluster-signing-$name-cert-file" "$PKI/ca.crt" "--cluster-signing-$name-key-file" "$PKI/ca.key")
   done
-  start kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig "$kubeconfig" \
+  start kube-controller-manager "$(program kube-controller-manager)" --kubeconfig "$kubeconfig" \
     --authentication-kubeconfig "$kubeconfig" --authorization-kubeconfig "$kubeconfig" \
-    --controllers "$controllers" --bind-address "$LOOPBACK_IP" --port 0 --leader-elect=false --use-service-account-credentials \
+    --controllers "$controllers" --bind-address "$LOOPBACK_IP" "${insecure[@]}" --leader-elect=false --use-service-account-credentials \
     --tls-cert-file "$PKI/controller-manager-server.crt" \
     --tls-private-key-file "$PKI/controller-manager-server.key" \
     --root-ca-file "$PKI/ca.crt" --service-account-private-key-file "$PKI/sa.key" \

@@ -38,7 +38,8 @@ ADMIN_URL=http://$ADMIN_ADDRESS
 ADMIN_KUBECONFIG=$PKI/admin.kubeconfig
 CONTAINERD_SOCKET=$RUN/containerd.sock
 
-# What `up` was asked for, for the other subcommands: EGRESS, MODE, GATEWAY, GATEWAY_CONFIG, EYESPLICE.
+# What `up` was asked for, for the other subcommands: EGRESS, MODE, GATEWAY, GATEWAY_CONFIG, EYESPLICE,
+# KUBERNETES; and what was found of it: RELEASE, KUBECTL.
 SETTINGS=$STATE/settings
 
 # The cgroup, in each hierarchy and below that of the caller, that holds the whole node.
@@ -46,7 +47,7 @@ CGROUP=eyesplice-cluster-$INDEX
 
 # load_settings: reads what `up` was asked for; fails when there is no cluster.
 load_settings() {
-  EGRESS=none MODE=splice GATEWAY=none GATEWAY_CONFIG=
+  EGRESS=none MODE=splice GATEWAY=none GATEWAY_CONFIG= KUBERNETES= RELEASE=$KUBERNETES_VERSION KUBECTL=$BIN/kubectl
   [[ -r $SETTINGS ]] || return 1
   # shellcheck disable=SC1090 # written by save_settings
   source "$SETTINGS"
@@ -55,7 +56,7 @@ load_settings() {
 save_settings() {
   printf '%s\n' "$INDEX" >"$STATE/index"
   printf '%s=%q\n' EGRESS "$EGRESS" MODE "$MODE" GATEWAY "$GATEWAY" GATEWAY_CONFIG "$GATEWAY_CONFIG" \
-    EYESPLICE "$EYESPLICE" >"$SETTINGS"
+    EYESPLICE "$EYESPLICE" KUBERNETES "$KUBERNETES" RELEASE "$RELEASE" KUBECTL "$KUBECTL" >"$SETTINGS"
 }
 
 # render TEMPLATE FILE: copies a template of conf/ with its @NAME@ marks filled in.
@@ -72,10 +73,10 @@ render() {
 
 # kubectl_super ARGUMENT...: as the super administrator, whom RBAC never refuses.
 kubectl_super() {
-  "$BIN/kubectl" --kubeconfig "$PKI/super-admin.kubeconfig" --cache-dir "$RUN/kubectl-cache" "$@"
+  "$KUBECTL" --kubeconfig "$PKI/super-admin.kubeconfig" --cache-dir "$RUN/kubectl-cache" "$@"
 }
 
 # kubectl_admin ARGUMENT...: the kubectl of the cluster's own release, as cluster administrator.
 kubectl_admin() {
-  "$BIN/kubectl" --kubeconfig "$ADMIN_KUBECONFIG" --cache-dir "$RUN/kubectl-cache" "$@"
+  "$KUBECTL" --kubeconfig "$ADMIN_KUBECONFIG" --cache-dir "$RUN/kubectl-cache" "$@"
 }

@@ -7,6 +7,7 @@
 CACHE=${EYESPLICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/eyesplice}
 K8S=$CACHE/k8s
 BIN=$K8S/bin
+KUBECTLS=$K8S/kubectls
 STATE=${EYESPLICE_CLUSTER_STATE:-$CACHE/cluster}
 
 # Sets the addresses apart, so that clusters with different state directories can run together.
@@ -14,8 +15,8 @@ STATE=${EYESPLICE_CLUSTER_STATE:-$CACHE/cluster}
 INDEX=${EYESPLICE_CLUSTER_INDEX:-0}
 if [[ ${1-} != up && -r $STATE/index ]]; then INDEX=$(<"$STATE/index"); fi
 
-# Which release of Kubernetes Debian's source package holds; `build` refuses another one, because
-# flags and the paths that the node hides (see node-init.sh) are those of this release.
+# Which release of Kubernetes Debian's source package holds; `build` refuses another one, because it is
+# what `up` runs unless it is given the binaries of another (see release.sh).
 readonly KUBERNETES_VERSION=1.20.2
 
 # say MESSAGE...: one progress line with the seconds since the command began.

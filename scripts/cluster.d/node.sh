@@ -72,7 +72,7 @@ start_in_node() {
     unlock "$BUILD_LOCK_FD"
     unlock "$CLUSTER_LOCK_FD"
     cd /
-    exec setsid env -i "PATH=$BIN:/usr/sbin:/usr/bin:/sbin:/bin" HOME=/nonexistent \
+    exec setsid env -i "PATH=$(programs_path):/usr/sbin:/usr/bin:/sbin:/bin" HOME=/nonexistent \
       "TMPDIR=$STATE/node/tmp" \
       nsenter --target "$node" --mount --cgroup --net --uts --pid -- "$@" </dev/null >>"$LOG/$name.log" 2>&1
   ) &
@@ -85,17 +85,24 @@ start_containerd() {
   render containerd.toml "$CONF/containerd.toml"
   mkdir -p "$CONF/cni"
   render cni.conflist "$CONF/cni/10-bridge.conflist"
-  start_in_node containerd "$BIN/containerd" --config "$CONF/containerd.toml"
+  start_in_node containerd "$(program containerd)" --config "$CONF/containerd.toml"
   await containerd 10 containerd_ok
-  in_node "$BIN/ctr" --address "$CONTAINERD_SOCKET" --namespace k8s.io images import "$IMAGES" \
+  in_node "$(program ctr)" --address "$CONTAINERD_SOCKET" --namespace k8s.io images import "$IMAGES" \
     >>"$LOG/containerd.log" 2>&1 || { tail_of "$LOG/containerd.log"; die "importing the images failed"; }
 }
 
-containerd_ok() { in_node "$BIN/ctr" --address "$CONTAINERD_SOCKET" version; }
+containerd_ok() { in_node "$(program ctr)" --address "$CONTAINERD_SOCKET" version; }
 
 start_kubelet() {
-  local identity=(--kubeconfig "$PKI/kubelet-$NODE_NAME.kubeconfig")
+  local identity=(--kubeconfig "$PKI/kubelet-$NODE_NAME.kubeconfig") runtime=()
   render kubelet.yaml "$CONF/kubelet.yaml"
+  if since 1.27; then
+    printf 'containerRuntimeEndpoint: unix://%s\n' "$CONTAINERD_SOCKET" >>"$CONF/kubelet.yaml"
+  else
+    runtime=(--container-runtime remote --container-runtime-endpoint "unix://$CONTAINERD_SOCKET")
+  fi
+  # Later releases refuse a node with version 1 cgroups unless they are told to run there.
+  if since 1.31; then printf 'failCgroupV1: false\n' >>"$CONF/kubelet.yaml"; fi
   if [[ -e $CONF/bootstrap.kubeconfig ]]; then
     # A node that has nothing but a token: it asks for both of its certificates itself.
     identity=(--bootstrap-kubeconfig "$CONF/bootstrap.kubeconfig" --cert-dir "$STATE/node/joined"
@@ -103,10 +110,9 @@ start_kubelet() {
     sed -i '/^tlsCertFile:/d; /^tlsPrivateKeyFile:/d' "$CONF/kubelet.yaml"
     printf '%s\n' 'rotateCertificates: true' 'serverTLSBootstrap: true' >>"$CONF/kubelet.yaml"
   fi
-  start_in_node kubelet "$BIN/kubelet" --config "$CONF/kubelet.yaml" \
+  start_in_node kubelet "$(program kubelet)" --config "$CONF/kubelet.yaml" \
     "${identity[@]}" --root-dir "$STATE/node/kubelet" \
-    --hostname-override "$NODE_NAME" --node-ip "$NODE_IP" \
-    --container-runtime remote --container-runtime-endpoint "unix://$CONTAINERD_SOCKET" --v 2
+    --hostname-override "$NODE_NAME" --node-ip "$NODE_IP" "${runtime[@]}" --v 2
 }
 
 kubelet_ok() {

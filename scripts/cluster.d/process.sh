@@ -35,7 +35,7 @@ start() {
     unlock "$BUILD_LOCK_FD"
     unlock "$CLUSTER_LOCK_FD"
     cd /
-    exec setsid env -i "PATH=$BIN:/usr/sbin:/usr/bin:/sbin:/bin" HOME=/nonexistent \
+    exec setsid env -i "PATH=$(programs_path):/usr/sbin:/usr/bin:/sbin:/bin" HOME=/nonexistent \
       ${RUST_LOG+"RUST_LOG=$RUST_LOG"} ${RUST_BACKTRACE+"RUST_BACKTRACE=$RUST_BACKTRACE"} \
       "$@" </dev/null >>"$LOG/$name.log" 2>&1
   ) &

@@ -24,7 +24,8 @@ cluster_restart() {
       start_kubelet
       await kubelet "$NODE_WAIT_S" kubelet_answers
       await kubelet "$NODE_WAIT_S" node_ok
-      await kubelet "$PODS_WAIT_S" pods_ok ;;
+      await kubelet "$PODS_WAIT_S" pods_ok
+      await kubelet "$PODS_WAIT_S" kubelet_knows_pods ;;
     gateway)
       [[ $GATEWAY == start ]] || die "the gateway is not this script's: it was started with --no-gateway"
       end TERM gateway
@@ -50,6 +51,13 @@ end() {
 
 # is_free ADDRESS: holds when nobody listens there.
 is_free() { [[ -z $(ss --no-header --listening --tcp --numeric src "$1") ]]; }
+
+# kubelet_knows_pods: holds when the kubelet has heard of its pods again. Until then it answers 404 to an
+# exec, while the API server still shows what it knew of them before.
+kubelet_knows_pods() {
+  curl --silent --fail --insecure --max-time 2 --cert "$PKI/apiserver-kubelet-client.crt" \
+    --key "$PKI/apiserver-kubelet-client.key" "https://$NODE_IP:10250/pods" | grep -q '"name":"bb"'
+}
 
 # kubelet_answers: holds when the kubelet listens, whatever certificate it shows.
 kubelet_answers() {

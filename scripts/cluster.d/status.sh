@@ -50,7 +50,8 @@ cluster_env() {
   if ! load_settings || ! any_alive; then die "no cluster runs in $STATE; run 'cluster up'"; fi
   local -A values=(
     [KUBECONFIG]=$ADMIN_KUBECONFIG
-    [KUBECTL]=$BIN/kubectl
+    [KUBECTL]=$KUBECTL
+    [KUBERNETES_RELEASE]=$RELEASE
     [CLUSTER_STATE]=$STATE
     [PKI_DIR]=$PKI
     [CONF_DIR]=$CONF
@@ -80,12 +81,25 @@ cluster_env() {
   done
 }
 
+# fetch_kubectls: gets the releases that this machine lacks into the cache; fails for none of them.
+fetch_kubectls() {
+  need python3 python3
+  lock "$BUILD_LOCK_FD" "$K8S/kubectls.lock"
+  cluster_kubectls | python3 -B "$CLUSTER_D/kubectls.py" "$KUBECTLS" ||
+    warn "not every release of kubectl could be got"
+  unlock "$BUILD_LOCK_FD"
+}
+
 # cluster_kubectls: "PATH VERSION" of every kubectl on PATH, next to what a link there points to
 # (some distributions keep several releases in one place), and in the cache; oldest first.
 cluster_kubectls() {
   local directory file version
   local -A seen=()
-  [[ $# -eq 0 ]] || die "kubectls takes no arguments"
+  if [[ ${1-} == --fetch ]]; then
+    shift
+    fetch_kubectls >&2
+  fi
+  [[ $# -eq 0 ]] || die "kubectls does not know '$1'; see 'cluster help'"
   while read -r directory; do
     for file in "$directory"/kubectl "$directory"/kubectl[.-][0-9]*; do
       [[ -f $file && -x $file ]] || continue
@@ -102,7 +116,7 @@ cluster_kubectls() {
 # kubectl_directories: where a kubectl may be, one directory per line.
 kubectl_directories() {
   local directory
-  printf '%s\n' "$BIN"
+  printf '%s\n' "$BIN" "$KUBECTLS"
   while read -r -d : directory; do
     [[ -n $directory ]] || continue
     printf '%s\n' "$directory"

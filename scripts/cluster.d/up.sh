@@ -6,14 +6,15 @@
 readonly APISERVER_WAIT_S=60 NODE_WAIT_S=60 PODS_WAIT_S=90 WAIT_S=20
 
 cluster_up() {
-  EGRESS=none MODE=splice GATEWAY=start GATEWAY_CONFIG=
+  EGRESS=none MODE=splice GATEWAY=start GATEWAY_CONFIG= KUBERNETES=
   up_options "$@"
   [[ $EUID -eq 0 ]] || die "up makes namespaces, cgroups and mounts: run it as root"
   need ip iproute2
   need nsenter util-linux
   need curl curl
   find_eyesplice
-  cluster_build
+  check_release
+  build_missing
   lock "$CLUSTER_LOCK_FD" "$CLUSTER_LOCK"
   refuse_second_cluster && return
   tear_down # what a crash may have left
@@ -30,12 +31,13 @@ up_options() {
   while [[ $# -gt 0 ]]; do
     case $1 in
       --no-gateway) GATEWAY=none ;;
-      --egress | --mode | --eyesplice | --gateway-config)
+      --egress | --mode | --eyesplice | --gateway-config | --kubernetes)
         [[ $# -ge 2 ]] || die "$1 needs a value"
         case $1 in
           --egress) EGRESS=$2 ;;
           --mode) MODE=$2 ;;
           --eyesplice) EYESPLICE=$2 ;; # for find_eyesplice
+          --kubernetes) KUBERNETES=$(realpath -e "$2") || die "$2 does not exist" ;;
           --gateway-config) GATEWAY_CONFIG=$(realpath -e "$2") || die "$2 does not exist" ;;
         esac
         shift ;;
@@ -55,10 +57,10 @@ up_options() {
 # refuse_second_cluster: holds when the very cluster that is asked for is up already; ends the
 # command when another one, or a broken one, has this state directory.
 refuse_second_cluster() {
-  local wanted="$INDEX $EGRESS $MODE $GATEWAY $GATEWAY_CONFIG" running
+  local wanted="$INDEX $EGRESS $MODE $GATEWAY $GATEWAY_CONFIG $KUBERNETES" running
   any_alive || return 1
-  running=$(load_settings && printf '%s' "$(<"$STATE/index") $EGRESS $MODE $GATEWAY $GATEWAY_CONFIG") || true
-  [[ $EGRESS == none || -n $GATEWAY_CONFIG ]] || wanted+=$CONF/gateway.yaml
+  running=$(load_settings && printf '%s' "$(<"$STATE/index") $EGRESS $MODE $GATEWAY $GATEWAY_CONFIG $KUBERNETES") || true
+  [[ $EGRESS == none || -n $GATEWAY_CONFIG ]] || wanted="$INDEX $EGRESS $MODE $GATEWAY $CONF/gateway.yaml $KUBERNETES"
   if [[ $running == "$wanted" ]] && cluster_status >/dev/null; then
     load_settings
     say "it is up already"
@@ -122,7 +124,7 @@ up_failed() {
 
 up_summary() {
   say "the cluster is up"
-  printf '  %-12s %s\n' kubeconfig "$ADMIN_KUBECONFIG" 'API server' "$APISERVER_URL" \
+  printf '  %-12s %s\n' Kubernetes "$RELEASE" kubeconfig "$ADMIN_KUBECONFIG" 'API server' "$APISERVER_URL" \
     node "$NODE_NAME $NODE_IP" egress "$EGRESS" state "$STATE"
   if [[ $EGRESS == uds ]]; then printf '  %-12s %s\n' socket "$EGRESS_SOCKET"; fi
   if [[ $EGRESS == tcp ]]; then printf '  %-12s %s\n' proxy "$EGRESS_URL"; fi

@@ -13,11 +13,12 @@ import authority
 import controller
 import enrolment
 import harness
+import kubeconfigs
 import legacy
 import processes
 import verbs
 import wait
-from cluster import SCRIPTS, Cluster, Index, kubectls, log_text, version_of
+from cluster import RELEASES, SCRIPTS, Cluster, Index, kubectls, log_text, minor_of, version_of
 from faults import Faults, crowd_checks, secrets_told
 from lane import Lane, pod_name, speaks_websocket
 from legacy import LegacyLane
@@ -82,6 +83,9 @@ def stop(*_):
 def arguments():
     """Parses the command line."""
     parser = argparse.ArgumentParser(prog="scripts/e2e", description=DESCRIPTION)
+    parser.add_argument(
+        "--kubernetes", metavar="DIR", help="clusters of the release whose binaries are there (`scripts/cluster help`)"
+    )
     parser.add_argument("--kubectl", metavar="PATH", action="append", help="only this kubectl (repeatable)")
     parser.add_argument("--quick", action="store_true", help="only one kubectl, the newest")
     parser.add_argument("--matrix", metavar="FILE", help="write the matrix there, and nowhere else")
@@ -117,8 +121,17 @@ class Run:
             chosen = [(path, version_of(path)) for path in options.kubectl]
         elif options.quick:
             chosen = [self.newest(chosen)]
+        else:
+            self.name_missing()
         self.kubectls = chosen
         report.say(f"{self.eyesplice} with kubectl {', '.join(version for _, version in chosen)}")
+
+    def name_missing(self):
+        """Says which releases of kubectl could not be tried."""
+        here = {minor_of(version) for _, version in self.known}
+        for minor in RELEASES:
+            if minor not in here:
+                self.report.skip(f"kubectl 1.{minor}", "it is not here, and no package that has it could be got")
 
     @staticmethod
     def newest(chosen):
@@ -165,9 +178,13 @@ class Run:
                 self.broken = True
                 self.report.check(f"{'/'.join(each)} cluster", lambda error=error: raise_again(error))
 
+    def cluster(self, transport, mode):
+        """Returns a cluster that is still to be brought up."""
+        return Cluster(Index(), self.eyesplice, transport, mode, self.options.kubernetes)
+
     def run_rotation(self, transport, mode):
         """Replaces every CA of a cluster of its own."""
-        cluster = Cluster(Index(), self.eyesplice, transport, mode)
+        cluster = self.cluster(transport, mode)
         cluster.name = "rotation"
         try:
             cluster.up()
@@ -179,7 +196,7 @@ class Run:
 
     def run_cluster(self, transport, mode):
         """Brings one cluster up, runs all of it, and takes it down."""
-        cluster = Cluster(Index(), self.eyesplice, transport, mode)
+        cluster = self.cluster(transport, mode)
         try:
             cluster.up()
             self.report.say(f"{cluster.name}: the cluster is up")
@@ -271,6 +288,7 @@ class Run:
         """Runs tokens and keys, which no gateway sees, on one of the clusters."""
         if (cluster.transport, cluster.mode) == ("uds", "splice"):
             Tokens(cluster, self.report).run_all()
+            kubeconfigs.checks(self.report, self.known)
 
     def count(self, cluster):
         """What all kubectls together left in the metrics."""
@@ -328,12 +346,14 @@ class Run:
             return
         options = self.options
         part = options.kubectl or options.quick or options.only or options.alone or options.rotation
+        part = part or options.kubernetes
         if part or not passed:
             return
         document, readme = ROOT / "docs" / "kubectl-matrix.md", ROOT / "README.md"
-        missing = versions_in(document) - self.matrix.versions()
+        missing = minors_in(document) - {minor_of(version) for version in self.matrix.versions() if version[0] == "v"}
         if missing:
-            self.report.say(f"{document} is left alone: no kubectl {', '.join(sorted(missing))} is here")
+            names = ", ".join(f"1.{minor}" for minor in sorted(missing))
+            self.report.say(f"{document} is left alone: no kubectl {names} is here")
             return
         document.write_text(self.matrix.document())
         if readme.exists():
@@ -363,12 +383,12 @@ def make_data(cluster, name, size):
     return path, size, digest.hexdigest()
 
 
-def versions_in(document):
-    """Returns the versions of kubectl in a matrix that was written before."""
+def minors_in(document):
+    """Returns the minor releases of kubectl in a matrix that was written before."""
     if not document.exists():
         return set()
     rows = (line for line in document.read_text().splitlines() if line.startswith("| v"))
-    return {row.split("|")[1].strip() for row in rows}
+    return {minor_of(row.split("|")[1].strip()) for row in rows}
 
 
 def find_eyesplice(named):

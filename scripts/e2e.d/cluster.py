@@ -36,6 +36,12 @@ PODS_S = 120
 DOWN_S = 60
 PKI_S = 60
 
+# How long seventeen packages of 40 MB may take to arrive, in seconds.
+FETCH_S = 600
+
+# The minor releases of Kubernetes whose kubectls are tried.
+RELEASES = range(20, 38)
+
 
 def log_text():
     """Returns what the container `lines` logs."""
@@ -72,8 +78,10 @@ class Index:
 class Cluster:
     """A cluster whose API server reaches its node over a gateway."""
 
-    def __init__(self, index, eyesplice, transport, mode):
+    def __init__(self, index, eyesplice, transport, mode, kubernetes=None):
         self.index = index
+        # A directory with the binaries of another release of Kubernetes than the cache's.
+        self.kubernetes = kubernetes
         self.eyesplice = eyesplice
         self.transport = transport
         self.mode = mode
@@ -84,6 +92,12 @@ class Cluster:
         self.env = {}
         # For kubectl's cache of what the API server serves.
         self.home = self.state / "home"
+
+    @property
+    def release(self):
+        """The (major, minor) release of its API server and kubelet."""
+        major, minor = self.env["KUBERNETES_RELEASE"].split(".")[:2]
+        return int(major), int(minor)
 
     @property
     def terminates(self):
@@ -133,6 +147,7 @@ class Cluster:
         self._script(
             *["up", "--egress", self.transport, "--mode", self.mode, "--no-gateway"],
             *["--eyesplice", str(self.eyesplice)],
+            *(["--kubernetes", str(self.kubernetes)] if self.kubernetes else []),
             seconds=UP_S,
         )
         self.read_env()
@@ -255,9 +270,19 @@ def _runs(pid):
 
 
 def kubectls():
-    """Returns (path, version) of every kubectl of this machine, oldest first."""
-    listed = run([SCRIPTS / "cluster", "kubectls"], seconds=60).text
-    return [tuple(line.rsplit(" ", 1)) for line in listed.splitlines()]
+    """Returns (path, version) of one kubectl of each minor release, oldest first.
+
+    Those that the machine lacks are got from packages, as far as these can be reached.
+    """
+    listed = run([SCRIPTS / "cluster", "kubectls", "--fetch"], seconds=FETCH_S).text
+    found = [tuple(line.rsplit(" ", 1)) for line in listed.splitlines()]
+    # Of two, the one that sorts last: the newer, and no wrapper around others.
+    return list({minor_of(version): (path, version) for path, version in found}.values())
+
+
+def minor_of(version):
+    """Returns the minor release of a version."""
+    return int(version.removeprefix("v").split(".")[1])
 
 
 def version_of(path):

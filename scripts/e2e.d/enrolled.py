@@ -113,8 +113,9 @@ class Enrolled:
         return path
 
     def make_token(self, *where):
-        """Makes a bootstrap token for gateways; returns its id."""
+        """Makes a bootstrap token for this gateway, which may ask again with it; returns its id."""
         command = [self.cluster.eyesplice, "token", "bootstrap", "create", "--groups", BOOTSTRAPPERS]
+        command += ["--gateway", NAME]
         token = self.dir / "token"
         token.touch(mode=0o600)
         token.write_text(run([*command, *where]).text)

@@ -27,6 +27,8 @@ class Router:
         """`serving` is a certificate and its key; the others are files and (host, port)."""
         # Path and media type of what was sent to the authority.
         self.sent = set()
+        # How each TokenReview was answered: a status, or why there was none.
+        self.reviews = []
         handler = type(
             "Handler",
             (Handler,),
@@ -36,6 +38,7 @@ class Router:
                 "authority": authority,
                 "apiserver": apiserver,
                 "sent": self.sent,
+                "reviews": self.reviews,
             },
         )
         self.server = http.server.ThreadingHTTPServer((address, 0), handler)
@@ -72,8 +75,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = {name: value for name, value in self.headers.items() if name.lower() not in OWN}
         try:
             upstream.request(self.command, self.path, body or None, headers)
-            self._answer(upstream.getresponse())
-        except (OSError, http.client.HTTPException):
+            reply = upstream.getresponse()
+            if self.path.startswith(REVIEWS):
+                self.reviews.append(reply.status)
+            self._answer(reply)
+        except (OSError, http.client.HTTPException) as error:
+            if self.path.startswith(REVIEWS):
+                self.reviews.append(repr(error))
             # One side is gone, as at the end of the run; the kubelet dials anew.
             self.close_connection = True
         finally:

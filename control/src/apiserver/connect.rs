@@ -145,7 +145,7 @@ impl Place {
 
 fn refuse_flaws(path: &Path) -> Result<(), ConnectError> {
     let now = SystemTime::now();
-    let flaws = check(path, &CheckOptions { now }).flaws;
+    let flaws = check(path, &CheckOptions::at(now)).flaws;
     let errors = flaws
         .iter()
         .filter(|flaw| flaw.severity() == Severity::Error);

@@ -73,6 +73,7 @@ fn record(token: &str) -> Record {
             signing: true,
         },
         groups: Vec::new(),
+        bound: crate::token::bootstrap::Bound::default(),
         description: String::new(),
     }
 }

@@ -7,18 +7,23 @@
 //! operator wants it, is weighed in `evidence`.
 
 mod evidence;
+mod first;
 mod gateway;
 
 pub use evidence::DnsUse;
 pub(crate) use evidence::{Answer, Evidence, Facts, Questions, Resolution, Unready};
+pub(crate) use first::First;
+pub use first::NamePattern;
 pub use gateway::Gateways;
 
 use evidence::{Known, Weighed};
+use first::Kind;
 
 use super::object::CertificateSigningRequest;
 use super::roles::Roles;
 use super::x509::{CertificateRequest, NODE_PREFIX, Refusal, Signer};
 use crate::inventory::{HostAddress, Inventory};
+use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -51,6 +56,10 @@ pub(crate) enum Left {
     UnknownGateway,
     /// Several Node objects claim a name of it.
     Contested,
+    /// More of its requester's wait than there are nodes, and some.
+    Brake,
+    /// Something is against it, and a person decides about that.
+    Refused,
     /// DNS or the node is being asked.
     Checking,
     /// A name of it does not resolve.
@@ -71,6 +80,8 @@ impl Left {
             Self::NoInventory => "no-inventory",
             Self::UnknownGateway => "unknown-gateway",
             Self::Contested => "contested",
+            Self::Brake => "too-many-pending",
+            Self::Refused => "refused",
             Self::Checking => "checking",
             Self::Unresolved => "unresolved",
             Self::ForeignDns => "foreign-dns",
@@ -87,9 +98,26 @@ impl Left {
             | Self::UnknownNode
             | Self::NoInventory
             | Self::UnknownGateway
-            | Self::Contested => false,
+            | Self::Contested
+            | Self::Brake
+            | Self::Refused => false,
         }
     }
+
+    /// Nobody has heard of the node or gateway: it is not waited for as long as for others.
+    pub(crate) fn is_stranger(self) -> bool {
+        matches!(self, Self::UnknownNode | Self::UnknownGateway | Self::Brake)
+    }
+}
+
+/// What becomes of a CSR that something is against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnRefusal {
+    /// It is denied, with the reason and the remedy.
+    #[default]
+    Deny,
+    /// It stays pending for a person; log and metrics have the reason.
+    Leave,
 }
 
 /// For which nodes a bootstrap token is good.
@@ -123,6 +151,10 @@ pub(crate) struct Policy<'a> {
     pub(crate) gateways: &'a Gateways,
     /// Whatever this group asks for and the signer takes is approved.
     pub(crate) insecure_group: Option<&'a str>,
+    /// Where Node objects are the inventory: their addresses count within these; none for any.
+    pub(crate) prefixes: &'a [IpNet],
+    /// What is known of whoever asks for its first certificate.
+    pub(crate) first: First<'a>,
     /// What was found out about the names of a node's serving certificate.
     pub(crate) evidence: Evidence<'a>,
 }
@@ -194,9 +226,14 @@ fn client(
             Some(_) => {}
         }
     }
-    approve(format!(
-        "first client certificate of node {node}, asked for by a bootstrapper"
-    ))
+    let patterns = policy.first.names;
+    if !patterns.is_empty() && !patterns.iter().any(|pattern| pattern.fits(node)) {
+        return Decision::Leave(Left::UnknownNode);
+    }
+    match first::weigh(Kind::Node, node, request, policy) {
+        Ok(seen) => approve(format!("first client certificate of node {node}, {seen}")),
+        Err(against) => against,
+    }
 }
 
 /// A node's serving certificate: every name must be the node's.
@@ -230,6 +267,16 @@ fn serving(
     }
     let mut widened = BTreeSet::new();
     for (kind, name) in names(request) {
+        if let HostAddress::Ip(ip) = name
+            && !policy.prefixes.is_empty()
+            && !policy.prefixes.iter().any(|prefix| prefix.contains(&ip))
+        {
+            return Ok(deny(format!(
+                "{kind} {name} of node {node} is in none of approval.nodeAddresses; add its network \
+                 there if nodes have such addresses, else take it off the node; the kubelet asks \
+                 again by itself"
+            )));
+        }
         if known.contains(&&name) {
             continue;
         }

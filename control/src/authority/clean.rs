@@ -1,5 +1,6 @@
 //! Says when a CSR is thrown away (controller `certificates/cleaner/cleaner.go`).
 
+use super::limits;
 use super::object::{APPROVED, CertificateSigningRequest, DENIED, FAILED};
 use crate::identity::CertificateFacts;
 use rustls::pki_types::CertificateDer;
@@ -20,6 +21,8 @@ pub(crate) enum Due {
     Denied,
     Failed,
     Pending,
+    /// Nobody has heard of its node or gateway.
+    Stranger,
 }
 
 impl Due {
@@ -32,6 +35,7 @@ impl Due {
             Self::Denied => "denied",
             Self::Failed => "failed",
             Self::Pending => "pending",
+            Self::Stranger => "unknown",
         }
     }
 }
@@ -65,6 +69,15 @@ pub(crate) fn due(object: &CertificateSigningRequest, now: OffsetDateTime) -> Op
     }
     let created = object.metadata.creation_timestamp?;
     (now - created.time() > PENDING).then_some(Due::Pending)
+}
+
+/// The same of a CSR that waits for a node or gateway that nobody knows.
+pub(crate) fn due_of_stranger(
+    object: &CertificateSigningRequest,
+    now: OffsetDateTime,
+) -> Option<Due> {
+    let created = object.metadata.creation_timestamp?;
+    (now - created.time() > limits::STRANGER).then_some(Due::Stranger)
 }
 
 fn certificate_expired(object: &CertificateSigningRequest, now: OffsetDateTime) -> bool {
@@ -110,6 +123,16 @@ mod tests {
         let mut issued = aged(&[APPROVED], DECIDED + minute);
         issued.status.certificate = Blob(b"x".to_vec());
         assert_eq!(due(&issued, NOW), Some(Due::Issued));
+    }
+
+    #[test]
+    fn due_of_a_stranger_is_soon() {
+        let limit = Duration::try_from(limits::STRANGER).unwrap();
+        assert!(limit < PENDING);
+        let second = Duration::seconds(1);
+        assert_eq!(due_of_stranger(&aged(&[], limit), NOW), None);
+        let over = due_of_stranger(&aged(&[], limit + second), NOW);
+        assert_eq!(over, Some(Due::Stranger));
     }
 
     #[test]

@@ -3,28 +3,31 @@
 //! It keeps no queue that could be lost: what is to be done is what the store says, so after a crash
 //! the next turn goes on where the last one was cut. Each step is one transaction.
 
-use super::approve::{Decision, Left, Policy, decide};
+use super::approve::{Decision, First, Left, OnRefusal, Policy, decide};
 use super::checks::{Checker, Subject};
-use super::clean::due;
+use super::clean::{due, due_of_stranger};
+use super::held::Held;
 use super::limits;
 use super::material::AuthorityMaterial;
 use super::object::{APPROVED, CertificateSigningRequest, Condition, DENIED, FAILED, Timestamp};
+use super::pending::{Pending, label};
+use super::say;
 use super::sign::{SignError, sign};
+use super::standing::Standing;
 use super::store::{Change, Object, Store, StoreError};
 use super::x509::{CertificateRequest, Signer};
 use crate::cli::chain;
-use crate::metrics::{Metrics, Row};
+use crate::inventory::Inventory;
+use crate::metrics::Metrics;
 use crate::resolve::{Lookup, SystemLookup};
+use crate::token::bootstrap::Bound;
 use arc_swap::ArcSwap;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 use time::OffsetDateTime;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
-
-/// The label of signers that are not ours.
-const OTHER: &str = "other";
 
 /// Approves, signs and cleans.
 #[derive(Debug)]
@@ -46,6 +49,8 @@ struct Memory {
     left: HashMap<String, Left>,
     /// Approved CSRs whose failure to be signed was logged, by UID.
     stuck: HashSet<String>,
+    /// Requesters who wait for too many, as far as that was said.
+    braked: HashSet<String>,
 }
 
 /// Why one object could not be worked on.
@@ -143,13 +148,19 @@ impl Controller {
             self.checker.clear();
         }
         let now = OffsetDateTime::from(now);
-        let mut pending = Pending::default();
         let listing = self.store.list();
+        let mut turn = Turn {
+            objects: &listing.objects,
+            material: &material,
+            now,
+            pending: Pending::default(),
+            standing: Standing::default(),
+        };
         for object in &listing.objects {
             let step = if let Some(reason) = due(object, now) {
                 self.clean(object, reason.as_str())
             } else if object.is_pending() {
-                self.approve(object, &material, now, &mut pending)
+                self.approve(object, &mut turn)
             } else if object.awaits_signature() {
                 self.sign(object, &material, now)
             } else {
@@ -161,6 +172,10 @@ impl Controller {
                 Err(error) => return Err(error),
             }
         }
+        let Turn {
+            pending, standing, ..
+        } = turn;
+        self.memory.braked.retain(|user| standing.waits(user));
         let alive: HashSet<&str> = listing
             .objects
             .iter()
@@ -191,73 +206,32 @@ impl Controller {
         Ok(())
     }
 
-    fn approve(
-        &mut self,
-        object: &Object,
-        material: &AuthorityMaterial,
-        now: OffsetDateTime,
-        pending: &mut Pending,
-    ) -> Result<(), StoreError> {
+    fn approve(&mut self, object: &Object, turn: &mut Turn<'_>) -> Result<(), StoreError> {
         let uid = &object.metadata.uid;
         let left = self.memory.left.get(uid).copied();
-        if let Some(left) = left.or_else(|| self.checker.waits(uid)) {
-            pending.add(object, left, now);
-            return Ok(());
+        let left = left.or_else(|| self.checker.waits(uid));
+        if let Some(left) = left.or_else(|| self.braked(object, turn)) {
+            return self.leave(object, left, turn);
         }
-        let approval = &material.config.approval;
-        let subject = Subject {
-            uid,
-            name: &object.metadata.name,
-            approval,
-            ca: material.signers.get(&Signer::KubeletServing),
-        };
-        // It was verified when it came; the store is trusted no more than that.
-        let decision = match CertificateRequest::read(&object.spec.request.0) {
-            Ok(request) => self.checker.judge(subject, |evidence| {
-                let policy = Policy {
-                    roles: &material.roles,
-                    reviewed: None,
-                    inventory: material.inventory.as_ref(),
-                    bootstrap_nodes: approval.bootstrap_nodes,
-                    gateways: &approval.gateways,
-                    insecure_group: self.insecure_group.as_deref(),
-                    evidence,
-                };
-                decide(object, &request, &policy)
-            }),
-            Err(error) => Decision::Deny {
-                reason: "Unreadable",
-                message: error.to_string(),
-            },
-        };
+        let approval = &turn.material.config.approval;
+        let decision = self.decide(object, turn);
         let (kind, word, reason, message) = match decision {
             Decision::Approve { reason, message } => (APPROVED, "approved", reason, message),
+            Decision::Deny { message, .. } if approval.on_refusal == OnRefusal::Leave => {
+                say::refused(&object.metadata.name, &object.spec.username, &message);
+                self.memory.left.insert(uid.clone(), Left::Refused);
+                return self.leave(object, Left::Refused, turn);
+            }
             Decision::Deny { reason, message } => (DENIED, "denied", reason, message),
             Decision::Leave(left) => {
-                match left {
-                    Left::UnknownNode => tracing::warn!(
-                        csr = object.metadata.name,
-                        user = object.spec.username,
-                        "CSR waits: the inventory does not know its node; add it to \
-                         approval.inventoryFile, or decide with kubectl certificate approve|deny"
-                    ),
-                    Left::UnknownGateway => tracing::warn!(
-                        csr = object.metadata.name,
-                        user = object.spec.username,
-                        "CSR waits: its gateway is not known; add it to approval.gateways, or \
-                         decide with kubectl certificate approve|deny"
-                    ),
-                    // A check tells of itself.
-                    _ => {}
-                }
+                say::left(object, left);
                 if !left.is_check() {
                     self.memory.left.insert(uid.clone(), left);
                 }
-                pending.add(object, left, now);
-                return Ok(());
+                return self.leave(object, left, turn);
             }
         };
-        let condition = Condition::new(kind, reason, message, Timestamp::new(now));
+        let condition = Condition::new(kind, reason, message, Timestamp::new(turn.now));
         let mut written = false;
         self.store.update(&object.metadata.name, |current| {
             if current.metadata.uid != *uid || !current.is_pending() {
@@ -269,10 +243,103 @@ impl Controller {
             Ok(Change::Put(decided))
         })?;
         if written {
+            if kind == APPROVED {
+                turn.standing.grants(object);
+            }
             self.metrics.authority.decision(label(object), word);
-            log_decision(object, word, &condition);
+            say::decided(object, word, &condition);
         }
         Ok(())
+    }
+
+    /// Leaves a CSR pending; one that nobody has heard of, not for long.
+    fn leave(&self, object: &Object, left: Left, turn: &mut Turn<'_>) -> Result<(), StoreError> {
+        if left.is_stranger()
+            && let Some(reason) = due_of_stranger(object, turn.now)
+        {
+            return self.clean(object, reason.as_str());
+        }
+        turn.pending.add(object, left, turn.now);
+        Ok(())
+    }
+
+    /// Says whether its requester waits for too many.
+    fn braked(&mut self, object: &Object, turn: &mut Turn<'_>) -> Option<Left> {
+        let margin = turn.material.config.approval.max_pending?;
+        let known = turn.material.inventory.as_ref().map_or(0, Inventory::len);
+        let most = known.saturating_add(margin);
+        let Turn {
+            objects, standing, ..
+        } = turn;
+        if !standing.brakes(object, objects, &turn.material.roles, most) {
+            return None;
+        }
+        if self.memory.braked.insert(object.spec.username.clone()) {
+            say::braked(object, most);
+        }
+        Some(Left::Brake)
+    }
+
+    fn decide(&self, object: &Object, turn: &mut Turn<'_>) -> Decision {
+        let material = turn.material;
+        let approval = &material.config.approval;
+        let subject = Subject {
+            uid: &object.metadata.uid,
+            name: &object.metadata.name,
+            approval,
+            ca: material.signers.get(&Signer::KubeletServing),
+        };
+        // It was verified when it came; the store is trusted no more than that.
+        let request = match CertificateRequest::read(&object.spec.request.0) {
+            Ok(request) => request,
+            Err(error) => {
+                return Decision::Deny {
+                    reason: "Unreadable",
+                    message: error.to_string(),
+                };
+            }
+        };
+        let held = self.held(object, &request, turn);
+        if held.is_none() && is_first(object, &request) && self.store.is_full_of_holders() {
+            return Decision::Leave(Left::Brake);
+        }
+        let bound = Bound::of_extra(&object.spec.extra);
+        self.checker.judge(subject, |evidence| {
+            let policy = Policy {
+                roles: &material.roles,
+                reviewed: None,
+                inventory: material.inventory.as_ref(),
+                bootstrap_nodes: approval.bootstrap_nodes,
+                gateways: &approval.gateways,
+                insecure_group: self.insecure_group.as_deref(),
+                prefixes: &[],
+                first: First {
+                    now: turn.now,
+                    bound: Some(&bound),
+                    held: held.as_deref(),
+                    window: approval.window,
+                    names: &approval.node_names,
+                },
+                evidence,
+            };
+            decide(object, &request, &policy)
+        })
+    }
+
+    /// Finds who has the name that a first client certificate is asked for, or is about to get it.
+    fn held(
+        &self,
+        object: &Object,
+        request: &CertificateRequest,
+        turn: &mut Turn<'_>,
+    ) -> Option<Arc<Held>> {
+        if !is_first(object, request) {
+            return None;
+        }
+        let name = request.common_names().first().copied()?;
+        let held = self.store.holder(name);
+        held.filter(|held| held.not_after.time() > turn.now)
+            .or_else(|| turn.standing.granted(name, turn.objects))
     }
 
     fn sign(
@@ -331,61 +398,20 @@ impl Controller {
     }
 }
 
-fn label(object: &CertificateSigningRequest) -> &'static str {
-    Signer::by_name(&object.spec.signer_name).map_or(OTHER, Signer::name)
+/// One look at everything.
+struct Turn<'a> {
+    objects: &'a [Object],
+    material: &'a AuthorityMaterial,
+    now: OffsetDateTime,
+    pending: Pending,
+    standing: Standing,
 }
 
-fn log_decision(object: &Object, word: &str, condition: &Condition) {
-    let (csr, signer) = (&object.metadata.name, &object.spec.signer_name);
-    let (user, why) = (&object.spec.username, &condition.message);
-    if condition.reason == "InsecureAutoApproved" {
-        tracing::warn!(
-            csr,
-            signer,
-            user,
-            why,
-            "CSR approved without any check of its requester"
-        );
-    } else {
-        tracing::info!(csr, signer, user, why, decision = word, "CSR decided");
-    }
-}
-
-/// What nobody decided about, for metrics.
-#[derive(Debug, Default)]
-pub(super) struct Pending(BTreeMap<(&'static str, Left), (i64, i64)>);
-
-impl Pending {
-    pub(super) fn add(
-        &mut self,
-        object: &CertificateSigningRequest,
-        left: Left,
-        now: OffsetDateTime,
-    ) {
-        let created = object.metadata.creation_timestamp;
-        let age = created.map_or(0, |created| (now - created.time()).whole_seconds().max(0));
-        let (count, oldest) = self.0.entry((label(object), left)).or_default();
-        *count += 1;
-        *oldest = age.max(*oldest);
-    }
-
-    pub(super) fn show(self, metrics: &Metrics) {
-        let rows = |value: fn(&(i64, i64)) -> i64| {
-            let row = |((signer, left), values): (&(&'static str, Left), &(i64, i64))| Row {
-                labels: vec![
-                    ("signer", (*signer).to_owned()),
-                    ("reason", left.as_str().to_owned()),
-                ],
-                value: value(values),
-            };
-            self.0.iter().map(row).collect()
-        };
-        metrics.authority.pending.replace(rows(|(count, _)| *count));
-        metrics
-            .authority
-            .pending_age
-            .replace(rows(|(_, oldest)| *oldest));
-    }
+/// A client certificate of a node or gateway is asked for by somebody else.
+pub(super) fn is_first(object: &CertificateSigningRequest, request: &CertificateRequest) -> bool {
+    let signer = Signer::by_name(&object.spec.signer_name);
+    matches!(signer, Some(Signer::KubeletClient | Signer::GatewayClient))
+        && request.common_names() != [object.spec.username.as_str()]
 }
 
 #[cfg(test)]

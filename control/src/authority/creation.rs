@@ -1,13 +1,11 @@
-//! Makes a stored object of what a client sent, within the limits of its user.
+//! Makes a stored object of what a client sent, as fast as its user may.
 
 use super::error::ApiError;
 use super::limits;
 use super::object::{API_VERSION, CertificateSigningRequest, KIND, Status, Timestamp};
-use super::store::Object;
 use crate::authn::UserInfo;
-use crate::config::AuthorityLimits;
 use ring::rand::{SecureRandom, SystemRandom};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -48,62 +46,6 @@ pub(super) fn complete(
     Ok(object)
 }
 
-/// A limit of stored objects that is reached, with their number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
-    /// `maxCSRsPerUser`.
-    User(usize),
-    /// `maxCSRs`.
-    All(usize),
-}
-
-impl Full {
-    /// The word of metrics.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::User(_) => "max-csrs-per-user",
-            Self::All(_) => "max-csrs",
-        }
-    }
-
-    /// What the user is told.
-    pub(super) fn error(self, user: &UserInfo) -> ApiError {
-        match self {
-            Self::User(own) => {
-                let why = format!(
-                    "exceeded quota: user {:?} has {own} requests, its limit; they are removed an \
-                     hour after their decision",
-                    user.username
-                );
-                ApiError::forbidden("", &why)
-            }
-            Self::All(all) => {
-                let message = format!("the authority holds {all} requests already, its limit");
-                ApiError::too_many(message, 6 * COME_BACK_S)
-            }
-        }
-    }
-}
-
-/// Says whether one more object of `user` fits.
-pub(super) fn fits(
-    objects: &BTreeMap<String, Object>,
-    user: &UserInfo,
-    limits: &AuthorityLimits,
-) -> Result<(), Full> {
-    let own = objects.values();
-    let own = own
-        .filter(|object| object.spec.username == user.username)
-        .count();
-    if own >= limits.max_csrs_per_user {
-        return Err(Full::User(own));
-    }
-    if objects.len() >= limits.max_csrs {
-        return Err(Full::All(objects.len()));
-    }
-    Ok(())
-}
-
 /// How fast each user creates.
 #[derive(Debug, Default)]
 pub(super) struct Rates(Mutex<HashMap<String, Bucket>>);
@@ -115,7 +57,8 @@ struct Bucket {
 }
 
 impl Rates {
-    /// Takes one from the user's allowance, which fills evenly over a minute.
+    /// Takes one from the allowance of a user, which fills evenly over a minute; what has come of late
+    /// by those whom the user brought is taken from the same one.
     pub(super) fn take(&self, user: &str, per_minute: u32, now: Instant) -> Result<(), ApiError> {
         let most = f64::from(per_minute);
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -228,31 +171,5 @@ mod tests {
         assert_eq!(object.metadata.name.len(), "csr-".len() + NAME_SUFFIX);
         assert_eq!(object.metadata.uid.len(), 36);
         assert_eq!(&object.metadata.uid[14..15], "4");
-    }
-
-    #[test]
-    fn fits_counts_the_user_before_all() {
-        let limits = AuthorityLimits {
-            max_csrs: 3,
-            max_csrs_per_user: 2,
-            ..AuthorityLimits::default()
-        };
-        let user = |name: &str| UserInfo {
-            username: name.to_owned(),
-            ..UserInfo::default()
-        };
-        let mut objects = BTreeMap::new();
-        for (index, owner) in ["a", "a", "b"].into_iter().enumerate() {
-            assert!(fits(&objects, &user(owner), &limits).is_ok(), "{index}");
-            let mut object = CertificateSigningRequest::default();
-            object.spec.username = owner.to_owned();
-            objects.insert(index.to_string(), Object::new(object));
-        }
-        let full = fits(&objects, &user("a"), &limits).unwrap_err();
-        assert_eq!(full, Full::User(2));
-        assert_eq!(full.error(&user("a")).code.as_u16(), 403);
-        let full = fits(&objects, &user("b"), &limits).unwrap_err();
-        assert_eq!(full, Full::All(3));
-        assert_eq!(full.error(&user("b")).code.as_u16(), 429);
     }
 }

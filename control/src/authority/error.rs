@@ -146,6 +146,19 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message)
     }
 
+    /// Nobody may do that, whatever it is about.
+    pub(crate) fn denied(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message)
+    }
+
+    /// The body is compressed.
+    pub(crate) fn content_encoding() -> Self {
+        let message = "the body of the request has a content encoding, and none is supported; send \
+                       it as it is";
+        let code = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::new(code, "UnsupportedMediaType", message)
+    }
+
     /// Fields are wrong; there is at least one.
     pub(crate) fn invalid(name: &str, errors: &[FieldError]) -> Self {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -165,6 +178,14 @@ impl ApiError {
             })
             .collect();
         error
+    }
+
+    /// The object says what nobody here would obey.
+    pub(crate) fn not_obeyed(name: &str, field: &str) -> Self {
+        let why = "this authority has no garbage collector that would obey it; leave it out";
+        let problem = Problem::Forbidden(why.to_owned());
+        let field = format!("metadata.{field}");
+        Self::invalid(name, &[FieldError { field, problem }])
     }
 
     /// Nobody is who this request says.

@@ -90,6 +90,25 @@ pub(super) const LONGEST_CHECK_PAUSE: Duration = Duration::from_secs(60);
 /// One lookup of a name: the C library's own limit with two name servers is longer.
 pub(super) const LOOKUP: Duration = Duration::from_secs(5);
 
+/// Names whose newest client certificate is remembered: ten times Kubernetes' own limit of nodes. Whoever
+/// is new beyond that waits until others' certificates end.
+pub(super) const HOLDERS: usize = 50_000;
+
+/// CSRs of the last part of `maxCSRs`, one of so many, are for those who hold a certificate, and for
+/// administrators: whoever floods with bootstrap tokens cannot keep a node from renewing.
+pub(super) const RESERVE: usize = 10;
+
+/// CSRs of one node or gateway that may lie in that part: two are asked for at a time.
+pub(super) const RESERVED_EACH: usize = 10;
+
+/// How long a certificate that was issued lies before it makes room for others: clients poll within
+/// seconds.
+pub(super) const FETCH: Duration = Duration::from_secs(60);
+
+/// How long a CSR of a node or gateway that nobody knows waits. A kubelet waits for 15 minutes and asks
+/// anew.
+pub(super) const STRANGER: Duration = Duration::from_secs(20 * 60);
+
 /// Identities whose rate of creation is remembered; the one that was idle longest is forgotten.
 pub(super) const RATED_IDENTITIES: usize = 4096;
 

@@ -79,6 +79,20 @@ pub enum AuthorityMaterialError {
     Cluster(#[source] ConnectError),
 }
 
+impl AuthorityMaterialError {
+    /// The field that names the file.
+    pub(crate) fn field(&self) -> &str {
+        match self {
+            Self::Pem(error) => &error.file.field,
+            Self::Signer { field, .. } => field,
+            Self::Clients(_) => "authentication.clientCAFile",
+            Self::Tokens(_) => "authentication",
+            Self::Inventory(_) => "approval.inventoryFile",
+            Self::Cluster(_) => "cluster.kubeconfigFile",
+        }
+    }
+}
+
 /// Everything that is wrong with the files; never empty.
 #[derive(Debug)]
 pub struct AuthorityMaterialErrors(pub Vec<AuthorityMaterialError>);

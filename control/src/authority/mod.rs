@@ -13,22 +13,27 @@ mod cluster;
 mod controller;
 mod creation;
 mod error;
+mod held;
 mod limits;
 mod material;
 mod object;
+mod pending;
 mod process;
 #[cfg(feature = "bench")]
 mod rehearsal;
 mod report;
 mod roles;
 mod rules;
+mod say;
 mod server;
+mod share;
 mod sign;
+mod standing;
 mod store;
 mod validation;
 mod x509;
 
-pub use approve::{BootstrapNodes, DnsUse, Gateways};
+pub use approve::{BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal};
 pub use checks::ProbeSettings;
 pub use cluster::{ClusterReport, Timing, check_cluster};
 pub use material::{AuthorityMaterial, AuthorityMaterialErrors};
@@ -36,7 +41,7 @@ pub use process::{AuthorityError, Options, run};
 pub(crate) use process::{Host, Prepared, Running};
 #[cfg(feature = "bench")]
 pub use rehearsal::Rehearsal;
-pub use report::{AuthorityCheckError, AuthorityReport, check};
+pub use report::{AuthorityReport, check};
 pub use roles::{Binding, Role};
 pub use x509::Signer;
 pub(crate) use x509::{GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP, NODE_PREFIX, SIGNERS};

@@ -1,6 +1,6 @@
 //! What the authority does with one CSR, step by step and without its store, for benches.
 
-use super::approve::{Decision, DnsUse, Evidence, Facts, Policy, decide};
+use super::approve::{Decision, DnsUse, Evidence, Facts, First, Policy, decide};
 use super::material::AuthorityMaterial;
 use super::object::CertificateSigningRequest;
 use super::sign::sign;
@@ -54,6 +54,8 @@ impl Rehearsal {
             bootstrap_nodes: approval.bootstrap_nodes,
             gateways: &approval.gateways,
             insecure_group: None,
+            prefixes: &[],
+            first: First::unknown(self.now),
             // DNS and the node are not asked.
             evidence: Evidence {
                 dns: DnsUse::Ignore,

@@ -1,11 +1,10 @@
 //! What `eyesplice check` prints of an authority's configuration.
 
 use super::approve::DnsUse;
-use super::material::{AuthorityMaterial, AuthorityMaterialErrors};
-use crate::config::{
-    ApprovalSettings, AuthorityConfig, ConfigErrors, LoadedAuthority, SignerSettings,
-};
-use crate::exposure::Exposures;
+use super::material::{AuthorityMaterial, AuthorityMaterialError, AuthorityMaterialErrors};
+use crate::config::document::Partly;
+use crate::config::{ApprovalSettings, AuthorityConfig, CheckErrors, ConfigErrors, SignerSettings};
+use crate::exposure::{self, Exposure};
 use crate::material::CertificateInfo;
 use std::fmt;
 use std::path::Path;
@@ -19,31 +18,50 @@ pub struct AuthorityReport {
     pub warnings: Vec<String>,
 }
 
-/// Why the authority would not start.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthorityCheckError {
-    /// The configuration file is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigErrors),
-    /// A file that it names is wrong.
-    #[error(transparent)]
-    Material(#[from] AuthorityMaterialErrors),
-    /// Files that more people may read or write than should.
-    #[error(transparent)]
-    Exposed(#[from] Exposures),
-}
-
 /// Reads a configuration and every file that it names. Binds nothing, opens no store.
 ///
 /// # Errors
-/// All mistakes of the configuration, or, if it has none, of the files that it names.
-pub fn check(file: &Path, now: SystemTime) -> Result<AuthorityReport, AuthorityCheckError> {
-    let LoadedAuthority { config, warnings } = AuthorityConfig::load(file)?;
-    let (material, _) = AuthorityMaterial::load(config, now)?;
-    Exposures::refuse(&material.config.files(), &material.config.secrets())?;
-    let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+/// All mistakes of the configuration and of the files that it names, where it could be read.
+pub fn check(file: &Path, now: SystemTime) -> Result<AuthorityReport, CheckErrors> {
+    let load = |config| AuthorityMaterial::load(config, now).map(|(material, _)| material);
+    let exposed = |config: &AuthorityConfig| exposure::find(&config.files(), &config.secrets());
+    let read = AuthorityConfig::partly(file)?;
+    let (material, mut warnings) = load_all(file, read, exposed, load)?;
     warnings.extend(material.warnings.iter().cloned());
     Ok(AuthorityReport { material, warnings })
+}
+
+/// Loads the files of what could be read; gives what came of it with the warnings, or all errors.
+pub(super) fn load_all<C, M>(
+    file: &Path,
+    read: Partly<C>,
+    exposed: impl FnOnce(&C) -> Vec<Exposure>,
+    load: impl FnOnce(C) -> Result<M, AuthorityMaterialErrors>,
+) -> Result<(M, Vec<String>), CheckErrors> {
+    let Partly {
+        value,
+        mut errors,
+        warnings,
+        places,
+    } = read;
+    let material = value.and_then(|config| {
+        let exposed = exposed(&config).into_iter();
+        errors.extend(exposed.map(|each| places.file_error("", each.to_string())));
+        let loaded = load(config).map_err(|all| {
+            let error = |error: AuthorityMaterialError| {
+                places.file_error(error.field(), crate::cli::chain(&error))
+            };
+            errors.extend(all.0.into_iter().map(error));
+        });
+        loaded.ok()
+    });
+    match material {
+        Some(material) if errors.is_empty() => {
+            let warnings = warnings.iter().map(ToString::to_string).collect();
+            Ok((material, warnings))
+        }
+        _ => Err(ConfigErrors::new(file, errors).into()),
+    }
 }
 
 /// The summary, without the warnings.

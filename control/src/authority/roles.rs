@@ -9,6 +9,7 @@ use super::x509::{
     CertificateRequest, GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP, NODE_PREFIX, Signer,
 };
 use crate::authn::UserInfo;
+use crate::token::bootstrap::{Bound, DEFAULT_GROUP};
 
 /// What a group may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,14 +56,20 @@ pub(crate) enum Sight {
 }
 
 /// The rows that are always there.
+///
+/// Every bootstrap token is in `system:bootstrappers`, those of gateways and those that sign alone, too: so
+/// that group is good for nothing, as in a cluster of kubeadm's.
 const BUILT_IN: [(&str, Role); 6] = [
     ("system:masters", Role::Admin),
     ("kubeadm:cluster-admins", Role::Admin),
-    ("system:bootstrappers", Role::Bootstrapper),
+    (NODE_BOOTSTRAPPERS, Role::Bootstrapper),
     (NODE_GROUP, Role::Node),
     (GATEWAY_BOOTSTRAPPERS, Role::GatewayBootstrapper),
     (GATEWAY_GROUP, Role::Gateway),
 ];
+
+/// The group of tokens that are good for nodes: kubeadm's default, and ours.
+pub(crate) const NODE_BOOTSTRAPPERS: &str = "system:bootstrappers:kubeadm:default-node-token";
 
 /// The group of tokens that are good for gateways. No token of nodes is: a gateway may do on every
 /// kubelet what the API server may.
@@ -120,12 +127,31 @@ impl Roles {
                  it could not be revoked"
             ));
         }
-        let mut why = format!("User {:?} cannot create resource", user.username);
+        let mut why = format!(
+            "User {:?} cannot create resource \"certificatesigningrequests\" in API group \
+             \"certificates.k8s.io\" at the cluster scope",
+            user.username
+        );
+        if user.is_in(DEFAULT_GROUP) {
+            why.push_str(&format!(
+                "; its bootstrap token is for neither nodes nor gateways: make one with --groups \
+                 {NODE_BOOTSTRAPPERS} or {GATEWAY_BOOTSTRAPPERS}, or give a group of it the role \
+                 node-bootstrapper"
+            ));
+        }
+        let bound = Bound::of_extra(&user.extra);
+        // It says more than that another role of the user is for another signer.
+        let mut refused = None;
         for binding in self.of(user) {
             match binding.role {
                 Role::Admin => return Ok(()),
                 Role::Requester if binding.covers(signer) => return Ok(()),
-                Role::Bootstrapper if signer == Signer::KubeletClient.name() => return Ok(()),
+                Role::Bootstrapper if signer == Signer::KubeletClient.name() => {
+                    match of_bound(&bound, &bound.nodes, NODE_PREFIX, request) {
+                        Ok(()) => return Ok(()),
+                        Err(refusal) => refused = Some(refusal),
+                    }
+                }
                 Role::Bootstrapper => {
                     why = format!(
                         "group {} may ask {} only, for a node's client certificate",
@@ -134,7 +160,10 @@ impl Roles {
                     );
                 }
                 Role::GatewayBootstrapper if signer == Signer::GatewayClient.name() => {
-                    return Ok(());
+                    match of_bound(&bound, &bound.gateways, GATEWAY_PREFIX, request) {
+                        Ok(()) => return Ok(()),
+                        Err(refusal) => refused = Some(refusal),
+                    }
                 }
                 Role::GatewayBootstrapper => {
                     why = format!(
@@ -155,7 +184,7 @@ impl Roles {
                 }
             }
         }
-        Err(why)
+        Err(refused.unwrap_or(why))
     }
 
     /// Says whether `user` may approve and deny for a signer.
@@ -231,6 +260,11 @@ impl Roles {
         self.any(groups, Role::GatewayBootstrapper)
     }
 
+    /// Says whether these groups are administrators.
+    pub(crate) fn are_admins(&self, groups: &[String]) -> bool {
+        self.any(groups, Role::Admin)
+    }
+
     /// Says whether requesters of these groups are gateways.
     pub(crate) fn are_gateways(&self, groups: &[String]) -> bool {
         self.any(groups, Role::Gateway)
@@ -267,6 +301,28 @@ impl Binding {
                 Some(domain) => domain.ends_with('/') && signer.starts_with(domain),
                 None => pattern == signer,
             })
+    }
+}
+
+/// Says whether a bootstrap token is for the name that a certificate is asked for.
+fn of_bound(
+    bound: &Bound,
+    names: &[String],
+    prefix: &str,
+    request: &CertificateRequest,
+) -> Result<(), String> {
+    let own = |name: &str| {
+        let name = name.strip_prefix(prefix);
+        name.is_some_and(|name| names.iter().any(|each| each == name))
+    };
+    match request.common_names()[..] {
+        _ if bound.is_free() => Ok(()),
+        [name] if own(name) => Ok(()),
+        ref asked => Err(format!(
+            "the bootstrap token is bound to nodes {:?} and gateways {:?}, not to {asked:?}; make one \
+             for it (eyesplice token bootstrap create --node NAME)",
+            bound.nodes, bound.gateways
+        )),
     }
 }
 

@@ -57,10 +57,14 @@ const PATHS: &[&str] = &[
     "/apis",
     "/apis/*",
     "/healthz",
+    "/healthz/*",
     "/livez",
+    "/livez/*",
     "/openapi/*",
     "/readyz",
+    "/readyz/*",
     "/version",
+    "/version/",
     "/.well-known/openid-configuration",
     "/openid/v1/jwks",
 ];
@@ -70,7 +74,11 @@ const READ: &[&str] = &["get", "list", "watch"];
 /// Every rule of a user.
 pub(crate) fn rules(roles: &Roles, user: &UserInfo) -> Vec<Rule> {
     let asks = &["selfsubjectaccessreviews", "selfsubjectrulesreviews"];
-    let mut rules = vec![rule(&["create"], &["authorization.k8s.io"], asks)];
+    let who = &["selfsubjectreviews"];
+    let mut rules = vec![
+        rule(&["create"], &["authorization.k8s.io"], asks),
+        rule(&["create"], &["authentication.k8s.io"], who),
+    ];
     for binding in roles.of(user) {
         for rule in of_role(binding) {
             if !rules.contains(&rule) {
@@ -177,6 +185,7 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::roles::NODE_BOOTSTRAPPERS;
     use crate::authority::x509::Signer;
 
     const ROLES: [(&str, Role); 5] = [
@@ -210,7 +219,7 @@ mod tests {
     fn may(group: &str, verb: &str, what: &str, name: &str) -> bool {
         let (resource, subresource) = what.split_once('/').unwrap_or((what, ""));
         let api = match resource {
-            "tokenreviews" => "authentication.k8s.io",
+            "tokenreviews" | "selfsubjectreviews" => "authentication.k8s.io",
             "selfsubjectaccessreviews" => "authorization.k8s.io",
             "pods" => "",
             _ => GROUP,
@@ -257,6 +266,12 @@ mod tests {
             ("list", "pods", "", "masters"),
             (
                 "create",
+                "selfsubjectreviews",
+                "",
+                "masters approvers signers requesters viewers reviewers bootstrappers nodes nobody",
+            ),
+            (
+                "create",
                 "selfsubjectaccessreviews",
                 "",
                 "masters approvers signers requesters viewers reviewers bootstrappers nodes nobody",
@@ -274,7 +289,8 @@ mod tests {
                 "nobody",
             ] {
                 let full = match group {
-                    "masters" | "bootstrappers" | "nodes" => format!("system:{group}"),
+                    "bootstrappers" => NODE_BOOTSTRAPPERS.to_owned(),
+                    "masters" | "nodes" => format!("system:{group}"),
                     own => own.to_owned(),
                 };
                 let expected = who.split(' ').any(|each| each == group);
@@ -294,6 +310,7 @@ mod tests {
         let mut groups: Vec<&str> = ROLES.iter().map(|(group, _)| *group).collect();
         groups.extend([
             "system:masters",
+            NODE_BOOTSTRAPPERS,
             "system:bootstrappers",
             "system:nodes",
             "nobody",

@@ -1,5 +1,6 @@
 //! Signs an approved CSR.
 
+use super::held::Held;
 use super::object::{Blob, CertificateSigningRequest, Condition, FAILED, Timestamp};
 use super::store::Change;
 use super::x509::{Attribute, CertificateRequest, Signer, Usage, lifetime};
@@ -69,10 +70,19 @@ pub(crate) fn sign(
     let wanted = wanted(&request, &usages, valid.not_before, valid.not_after);
     let issued = issue_for(&wanted, &ca.authority);
     let issued = issued.map_err(|source| SignError::Issue { signer, source })?;
-    let mut object = object.clone();
-    object.status.certificate = Blob(pem::encode(&issued.chain).into_bytes());
+    let mut signed = object.clone();
+    signed.status.certificate = Blob(pem::encode(&issued.chain).into_bytes());
+    let holder = Held::of(
+        signer,
+        &request,
+        &object.metadata.name,
+        &spec.username,
+        now,
+        valid.not_after,
+    );
     Ok(Change::Sign {
-        object,
+        holder,
+        object: signed,
         serial: issued.serial,
         not_after: Timestamp::new(valid.not_after),
     })

@@ -146,7 +146,8 @@ pub(crate) fn put_gateway_token(site: &Site) {
         "apiVersion: v1\nkind: Secret\nmetadata: {name: bootstrap-token-abcdef, namespace: \
          kube-system}\ntype: bootstrap.kubernetes.io/token\nstringData: {token-id: abcdef, \
          token-secret: 0123456789abcdef, usage-bootstrap-authentication: \"true\", \
-         auth-extra-groups: \"system:bootstrappers:eyesplice:gateways\"}\n",
+         auth-extra-groups: \"system:bootstrappers:eyesplice:gateways\", eyesplice-gateways: \
+         \"gw,other\"}\n",
     );
     site.write("token", "abcdef.0123456789abcdef\n");
 }

@@ -151,6 +151,13 @@ fn metadata(object: &CertificateSigningRequest, errors: &mut Errors) {
         let why = "not allowed on this type".to_owned();
         errors.add("metadata.namespace", Problem::Forbidden(why));
     }
+    if let Some(field) = metadata.not_obeyed() {
+        let why = "this authority has no garbage collector that would obey it; leave it out";
+        errors.add(
+            format!("metadata.{field}"),
+            Problem::Forbidden(why.to_owned()),
+        );
+    }
     for (key, value) in &metadata.labels {
         if !is_qualified(key) {
             errors.invalid("metadata.labels", key, "name part must be a label key");

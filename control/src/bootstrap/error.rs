@@ -30,7 +30,9 @@ pub enum BootstrapError {
         problem: NameError,
     },
     /// The pin is none.
-    #[error("--ca-pin {0:?} is no pin; write sha256: and 64 hexadecimal digits")]
+    #[error(
+        "--ca-pin {0:?} is no pin; write sha256: and 64 hexadecimal digits, or 44 characters of base64"
+    )]
     Pin(String),
     /// Nothing says whom to trust.
     #[error("nothing says which server to trust; give --ca-file, --ca-pin or both")]

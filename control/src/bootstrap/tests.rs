@@ -15,7 +15,8 @@ fn put_token(site: &Site) {
         "tokens/bootstrap-token-abcdef.yaml",
         "apiVersion: v1\nkind: Secret\nmetadata: {name: bootstrap-token-abcdef, namespace: \
          kube-system}\ntype: bootstrap.kubernetes.io/token\nstringData: {token-id: abcdef, \
-         token-secret: 0123456789abcdef, usage-bootstrap-authentication: \"true\"}\n",
+         token-secret: 0123456789abcdef, usage-bootstrap-authentication: \"true\", \
+         auth-extra-groups: \"system:bootstrappers:kubeadm:default-node-token\"}\n",
     );
     site.write("token", &format!("{TOKEN}\n"));
 }
@@ -95,6 +96,16 @@ async fn pin_alone_finds_the_ca() {
     options.ca_file = None;
     options.ca_pin = Some(pin(&site));
     once(&options, SystemTime::now()).await.unwrap();
+    let facts = CertificateFacts::read(&site.server_ca.der()).unwrap();
+    let hash = crate::pins::SpkiHash::of(&facts.spki);
+    for other in [
+        format!("sha256:{hash}"),
+        format!("sha256/{hash}"),
+        format!("sha256//{hash}"),
+    ] {
+        assert_eq!(trust::parse_pin(&other).unwrap(), hash, "{other}");
+    }
+    trust::parse_pin(&hash.to_string()).unwrap_err();
     let ca = fs::read_to_string(site.path("node/ca.crt")).unwrap();
     assert_eq!(
         ca.replace('\r', ""),
@@ -184,10 +195,13 @@ async fn each_fault_is_told_by_the_part_that_failed() {
     options.ca_file = None;
     options.ca_pin = Some(format!("sha256:{}", "0".repeat(64)));
     let error = once(&options, SystemTime::now()).await.unwrap_err();
-    assert!(
-        error.to_string().contains("somebody is in between"),
-        "{error}"
-    );
+    let text = error.to_string();
+    assert!(text.contains("somebody is in between"), "{text}");
+    assert!(text.contains(&pin(&site)), "{text}");
+    // What it says can be given.
+    options.ca_pin = Some(pin(&site));
+    once(&options, SystemTime::now()).await.unwrap();
+    fs::remove_dir_all(site.path("node")).unwrap();
     let written = fs::read_dir(site.path("node")).map_or(0, Iterator::count);
     assert_eq!(written, 0, "nothing was written");
 }

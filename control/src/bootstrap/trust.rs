@@ -6,7 +6,6 @@ use super::error::BootstrapError;
 use crate::pem::{self, CaBundle, FileRef, PemError};
 use crate::pins::SpkiHash;
 use crate::yaml;
-use data_encoding::BASE64;
 use hyper::Method;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
@@ -37,11 +36,12 @@ impl Trusted {
     }
 }
 
-/// Reads `sha256:HEX`, kubeadm's form of a CA's public key.
+/// Reads `sha256:HEX`, kubeadm's form of a CA's public key, or the base64 of pins files and curl behind
+/// `sha256:` or `sha256//`. Without a prefix it could be a hash of something else.
 pub(super) fn parse_pin(text: &str) -> Result<SpkiHash, BootstrapError> {
-    let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64);
-    let hash = hex.and_then(|hex| hex.parse().ok());
-    hash.ok_or_else(|| BootstrapError::Pin(text.to_owned()))
+    let hash = text.starts_with("sha256").then(|| text.parse().ok());
+    hash.flatten()
+        .ok_or_else(|| BootstrapError::Pin(text.to_owned()))
 }
 
 /// Finds the CAs to verify the server by.
@@ -82,9 +82,7 @@ async fn discover(plan: &Plan) -> Result<Trusted, BootstrapError> {
         .and_then(|text| serde_saphyr::from_str_with_options::<Value>(text, yaml::options()).ok());
     let kubeconfig = kubeconfig.ok_or_else(|| missing("it holds no kubeconfig".to_owned()))?;
     let data = &kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"];
-    let pem = data
-        .as_str()
-        .and_then(|data| BASE64.decode(data.as_bytes()).ok());
+    let pem = data.as_str().and_then(crate::kubeconfig::decode);
     let pem = pem.ok_or_else(|| missing("its kubeconfig names no CA".to_owned()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let found = found.map_err(|_| missing("its CA is no PEM".to_owned()))?;
@@ -112,7 +110,7 @@ fn pinned(
     let found: Vec<String> = certificates
         .iter()
         .filter_map(hash)
-        .map(|hash| hash.to_string())
+        .map(|hash| hash.as_pin())
         .collect();
     let mut roots = RootCertStore::empty();
     let mut kept = Vec::new();

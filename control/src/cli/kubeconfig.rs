@@ -2,9 +2,11 @@
 
 use super::kubeconfig_args::{KubeconfigCheckArgs, KubeconfigCommand, KubeconfigCreateArgs};
 use super::{Exit, chain, complain, print};
-use crate::kubeconfig::{CheckOptions, Request, check, connect, create, write};
+use crate::kubeconfig::{CheckOptions, Request, check_all, connect, create, write};
 use crate::pki::Severity;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub(super) fn run(command: KubeconfigCommand) -> Exit {
@@ -59,8 +61,16 @@ fn run_create(args: KubeconfigCreateArgs) -> Exit {
 fn run_check(args: &KubeconfigCheckArgs) -> Exit {
     let options = CheckOptions {
         now: SystemTime::now(),
+        context: args.context.clone(),
     };
-    let mut checked = check(&args.file, &options);
+    let files = match files(&args.files) {
+        Ok(files) => files,
+        Err(message) => {
+            complain(message);
+            return Exit::Usage;
+        }
+    };
+    let mut checked = check_all(&files, &options);
     let asked = match &checked.target {
         Some(target) if !args.offline => {
             checked.flaws.extend(connect(target).err());
@@ -83,10 +93,59 @@ fn run_check(args: &KubeconfigCheckArgs) -> Exit {
         } else {
             "its server was not asked"
         };
-        let _ = writeln!(text, "{} is usable, {how}", args.file.display());
+        let names: Vec<String> = files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        let verb = if files.len() > 1 { "are" } else { "is" };
+        let _ = writeln!(text, "{} {verb} usable, {how}", names.join(", "));
     }
     match print(&text) {
         Exit::Success if bad => Exit::Failure,
         exit => exit,
+    }
+}
+
+/// The files that were named, each of which may be a list as KUBECONFIG is; without any, the files that
+/// kubectl would read.
+fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, &'static str> {
+    if named.is_empty() {
+        let listed = std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty());
+        if let Some(list) = listed {
+            return Ok(split(&list));
+        }
+        let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+        return match home {
+            Some(home) => Ok(vec![Path::new(&home).join(".kube/config")]),
+            None => {
+                Err("no kubeconfig is named, and neither KUBECONFIG nor HOME is set; name a FILE")
+            }
+        };
+    }
+    let whole = |file: &PathBuf| match file.exists() {
+        true => vec![file.clone()],
+        false => split(file.as_os_str()),
+    };
+    Ok(named.iter().flat_map(whole).collect())
+}
+
+fn split(list: &OsStr) -> Vec<PathBuf> {
+    let parts = std::env::split_paths(list);
+    parts.filter(|path| !path.as_os_str().is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_may_be_a_list_as_in_kubeconfig() {
+        let dir = tempfile::tempdir().unwrap();
+        let odd = dir.path().join("a:b");
+        std::fs::write(&odd, "").unwrap();
+        let named = |text: &str| files(&[PathBuf::from(text)]).unwrap();
+        assert_eq!(named("/x:/y::/z"), ["/x", "/y", "/z"].map(PathBuf::from));
+        assert_eq!(named("/x"), [PathBuf::from("/x")]);
+        assert_eq!(named(odd.to_str().unwrap()), [odd]);
     }
 }

@@ -9,7 +9,7 @@ pub enum KubeconfigCommand {
     /// Write a kubeconfig, for a certificate of a PKI or for any other credential
     #[command(after_help = CREATE_EXAMPLES)]
     Create(Box<KubeconfigCreateArgs>),
-    /// Say what is wrong with a kubeconfig
+    /// Say what is wrong with a kubeconfig, or with several that are used together
     #[command(after_help = CHECK_EXAMPLES)]
     Check(KubeconfigCheckArgs),
 }
@@ -77,20 +77,25 @@ pub struct KubeconfigCreateArgs {
 }
 
 const CHECK_EXAMPLES: &str = "\
-Checks the file's form, every reference, certificates, keys, CAs, tokens and modes, and what is not
-safe to use: unverified servers, plugins, passwords. Then asks the API server of the current context
-for its certificate, without showing it a credential. Exits with 1 if anything is more than a warning.
+Says of every file what kubectl would: form, references, certificates, keys, CAs and tokens; and what is
+not safe to use: unverified servers, plugins, passwords, modes. Then asks the API server of the current
+context for its certificate, without showing it a credential. Exits with 1 if anything is more than a
+warning. Several files count as one, as in KUBECONFIG; of each name the first entry counts.
 
 Examples:
   eyesplice kubeconfig check ~/.kube/config
+  eyesplice kubeconfig check \"$KUBECONFIG\" --context staging
   eyesplice kubeconfig check --offline admin.conf";
 
 /// Arguments of `kubeconfig check`.
 #[derive(Debug, Args)]
 pub struct KubeconfigCheckArgs {
-    /// File to check
+    /// Files to check, each of which may be a list as KUBECONFIG is [default: what kubectl reads]
     #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    pub files: Vec<PathBuf>,
+    /// Judge by this context, and not by the current one
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
     /// Do not ask the API server for its certificate
     #[arg(long)]
     pub offline: bool,

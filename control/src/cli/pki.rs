@@ -6,8 +6,8 @@ use super::pki_args::{
 use super::{Exit, chain, complain, pki_table, print};
 use crate::audit::rfc3339;
 use crate::pki::{
-    InitOptions, InitReport, PkiError, Reload, RenewedKey, Selection, Severity, Source, Step, Tree,
-    Written, init,
+    InitOptions, InitReport, PkiError, Reload, RenewedKey, Selection, ServiceCidr, Severity,
+    Source, Step, Tree, Written, init, notice,
 };
 use std::path::Path;
 use std::time::SystemTime;
@@ -33,7 +33,8 @@ fn run_init(args: PkiInitArgs) -> Result<Exit, PkiError> {
         config,
         apiserver,
         server,
-        service_ip,
+        service_ips,
+        service_cidrs,
         nodes,
         gateway,
         force,
@@ -43,7 +44,10 @@ fn run_init(args: PkiInitArgs) -> Result<Exit, PkiError> {
         None => Source::Options(Box::new(InitOptions {
             apiserver,
             server,
-            service_ip,
+            service_ips: service_ips
+                .into_iter()
+                .chain(service_cidrs.into_iter().map(|ServiceCidr(first)| first))
+                .collect(),
             nodes,
             gateway,
         })),
@@ -60,7 +64,9 @@ fn init_summary(report: &InitReport) -> String {
     let leaves = rfc3339(report.leaves_expire);
     let files = list(&report.dir, &report.files);
     format!(
-        "{files}{} files written; CAs expire {authorities}, all else {leaves}\n",
+        "{files}{} files written; CAs expire {authorities}, all else {leaves}\n\
+         kubectl --kubeconfig super-admin.kubeconfig apply -f pki-rbac.yaml (it comes with eyesplice) lets\n\
+         admin administer, and the API server and the gateway use kubelets\n",
         report.files.len()
     )
 }
@@ -150,6 +156,7 @@ fn rotate(args: &PkiRotateArgs) -> Result<Exit, PkiError> {
             text.push_str(&lines);
         }
     }
+    text.push_str(notice(&rotated.written.files).unwrap_or_default());
     Ok(print(&text))
 }
 
@@ -170,8 +177,9 @@ fn summary(dir: &Path, written: &Written, nothing: &str) -> Exit {
     }
     let count = written.files.len();
     print(&format!(
-        "{}{count} files written; restart or reload what uses them\n",
-        list(dir, &written.files)
+        "{}{count} files written; restart or reload what uses them\n{}",
+        list(dir, &written.files),
+        notice(&written.files).unwrap_or_default()
     ))
 }
 

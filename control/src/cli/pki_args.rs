@@ -1,6 +1,6 @@
 //! The grammar of `eyesplice pki`.
 
-use crate::pki::{DEFAULT_SERVICE_IP, NodeSpec, UserSpec};
+use crate::pki::{NodeSpec, ServiceCidr, UserSpec};
 use clap::{Args, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -36,6 +36,9 @@ Without --next, --undo and --forget: prints the stage. The stages, and what to d
   (idle)       the old CA's key is deleted               later, have all load the CA's file; --forget
 What the new CA signs goes out with a certificate of the new CA by the old one, so whoever has only the
 old CA in memory verifies it as well, and nobody has to be restarted to learn of the new one.
+API servers of Kubernetes 1.36 end all live streams to kubelets when apiserver-kubelet-client changes,
+with a gateway in between or without: of what reissued writes for `ca`, give them that in a quiet hour
+before old-dropped.
 A step is made completely or not at all; after a crash, run it again. It is refused while a file of
 the tree, or one named by --also, would not work afterwards.
 
@@ -84,7 +87,9 @@ Examples:
   eyesplice pki init /etc/kubernetes/pki --config pki.yaml
   eyesplice pki init /etc/kubernetes/pki --server https://10.0.0.1:6443 --apiserver 10.0.0.1 \\
       --service-ip 10.96.0.1 --node worker-1=10.0.0.11 --node worker-2=10.0.0.12,worker-2.example \\
-      --gateway 10.0.0.1";
+      --gateway 10.0.0.1
+  eyesplice pki init pki --apiserver 10.0.0.1,fd00::1,'*.example.com' \\
+      --service-cidr 10.96.0.0/16,fd00:96::/112 --node worker-1=10.0.0.11,fd00::11";
 
 /// Arguments of `pki init`.
 #[derive(Debug, Args)]
@@ -96,18 +101,28 @@ pub struct PkiInitArgs {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["apiserver", "server", "service_ip", "nodes", "gateway"]
+        conflicts_with_all = ["apiserver", "server", "service_ips", "service_cidrs", "nodes", "gateway"]
     )]
     pub config: Option<PathBuf>,
-    /// Address or DNS name that the API server's certificate must cover (repeated or a comma list)
+    /// Address or DNS name that the API server's certificate must cover, a wildcard such as
+    /// `*.example.com` among them (repeated or a comma list)
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     pub apiserver: Vec<String>,
     /// URL of the API server in kubeconfigs [default: the first --apiserver, or 127.0.0.1, at 6443]
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
-    /// First address of the service range: the ClusterIP of the service `kubernetes`
-    #[arg(long, value_name = "IP", default_value_t = DEFAULT_SERVICE_IP)]
-    pub service_ip: IpAddr,
+    /// First address of the service range, one for each family: the ClusterIP of the service
+    /// `kubernetes` (repeated or a comma list) [default: 10.96.0.1]
+    #[arg(long = "service-ip", value_name = "IP", value_delimiter = ',')]
+    pub service_ips: Vec<IpAddr>,
+    /// The service range itself, one for each family, as --service-cluster-ip-range has it
+    #[arg(
+        long = "service-cidr",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        conflicts_with = "service_ips"
+    )]
+    pub service_cidrs: Vec<ServiceCidr>,
     /// A node and the addresses or DNS names of its kubelet (repeated)
     #[arg(long = "node", value_name = "NAME=ADDRESS[,ADDRESS..]")]
     pub nodes: Vec<NodeSpec>,
@@ -191,6 +206,8 @@ pub struct PkiIssueArgs {
 const RENEW_EXAMPLES: &str = "\
 Keeps subject and names, adds names that the role has gained, and writes the kubeconfigs that embed
 what was renewed. CAs are not renewed but rotated.
+API servers of Kubernetes 1.36 end all live streams to kubelets when apiserver-kubelet-client changes,
+with a gateway in between or without: give them its files in a quiet hour.
 
 Examples:
   eyesplice pki renew /etc/kubernetes/pki --due

@@ -78,7 +78,8 @@ it into a cluster. Processes that read the directory accept it from then on.
 
 Examples:
   eyesplice token bootstrap create --ttl 2h --description 'rack 7'
-  eyesplice token bootstrap create --groups system:bootstrappers:kubeadm:default-node-token
+  eyesplice token bootstrap create --node worker-7 --node worker-8
+  eyesplice token bootstrap create --groups system:bootstrappers:eyesplice:gateways --gateway gw-1
   echo abcdef.0123456789abcdef | eyesplice token bootstrap create -";
 
 /// Arguments of `token bootstrap create`.
@@ -109,6 +110,13 @@ pub struct CreateArgs {
         default_value = "system:bootstrappers:kubeadm:default-node-token"
     )]
     pub groups: Vec<String>,
+    /// Names of the nodes that it is for, and no others (repeated or a comma list); such a node may
+    /// join again [default: any node]
+    #[arg(long = "node", value_name = "NAME", value_delimiter = ',')]
+    pub nodes: Vec<String>,
+    /// Names of the gateways that it is for, and no others
+    #[arg(long = "gateway", value_name = "NAME", value_delimiter = ',')]
+    pub gateways: Vec<String>,
     /// What it is for, in words
     #[arg(
         long,
@@ -424,7 +432,7 @@ Stages, each of which may be repeated if it was cut off:
   switch   sign with it; then restart or reload what signs. With --jwks, refuses while the key set
            that an API server publishes lacks the next key
   drop     trust the old key no more, once its last token has expired; then restart or reload again
-  undo     one step back
+  undo     one step back; a key that has signed stays trusted until it is switched to again or dropped
   status   say where the rotation stands
 
 Examples:

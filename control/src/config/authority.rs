@@ -1,5 +1,6 @@
 //! The authority's configuration: `kind: AuthorityConfig`.
 
+use super::approval::{ApprovalSettings, read_approval};
 use super::authentication::read_settings;
 use super::model::Admin;
 use super::report::{Problem, Report};
@@ -7,10 +8,7 @@ use super::section::Section;
 use super::tree::Node;
 use super::{ConfigErrors, Finding, bounds, document, process, value};
 use crate::authn::Settings;
-use crate::authority::{
-    Binding, BootstrapNodes, DnsUse, Gateways, ProbeSettings, Role, SIGNERS, Signer,
-};
-use crate::inventory::HostAddress;
+use crate::authority::{Binding, Role, SIGNERS, Signer};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,24 +17,15 @@ use std::time::Duration;
 /// The kind of document.
 pub(super) const KIND: &str = "AuthorityConfig";
 
-const ROLES: [(&str, Role); 6] = [
+const ROLES: [(&str, Role); 8] = [
     ("admin", Role::Admin),
     ("approver", Role::Approver),
     ("signer", Role::Signer),
     ("requester", Role::Requester),
     ("viewer", Role::Viewer),
     ("reviewer", Role::Reviewer),
-];
-
-const BOOTSTRAP_NODES: [(&str, BootstrapNodes); 2] = [
-    ("any", BootstrapNodes::Any),
-    ("inventory", BootstrapNodes::Inventory),
-];
-
-const DNS: [(&str, DnsUse); 3] = [
-    ("ignore", DnsUse::Ignore),
-    ("require", DnsUse::Require),
-    ("allow", DnsUse::Allow),
+    ("node-bootstrapper", Role::Bootstrapper),
+    ("gateway-bootstrapper", Role::GatewayBootstrapper),
 ];
 
 /// kube-controller-manager's `--cluster-signing-duration`.
@@ -102,21 +91,6 @@ pub struct SignerSettings {
     pub duration: Duration,
 }
 
-/// What is approved without a person.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ApprovalSettings {
-    /// Which node has which address; without it, serving certificates wait for a person.
-    pub inventory_file: Option<PathBuf>,
-    /// For which nodes a bootstrap token is good.
-    pub bootstrap_nodes: BootstrapNodes,
-    /// The gateways, and at which addresses each serves.
-    pub gateways: Gateways,
-    /// What DNS is asked for about kubelets' serving certificates.
-    pub dns: DnsUse,
-    /// Whether and how nodes are probed before their serving certificates are approved.
-    pub probe: Option<ProbeSettings>,
-}
-
 /// Bounds of the authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthorityLimits {
@@ -124,6 +98,8 @@ pub struct AuthorityLimits {
     pub max_csrs: usize,
     /// Of one user.
     pub max_csrs_per_user: usize,
+    /// Of one bootstrap token, with the nodes that it brought and no inventory lists.
+    pub max_csrs_per_token: usize,
     /// New ones of one user in a minute.
     pub max_creates_per_minute: u32,
 }
@@ -135,6 +111,8 @@ impl Default for AuthorityLimits {
             max_csrs: 10_000,
             // A kubelet has two at a time; all nodes that join by one bootstrap token share a user.
             max_csrs_per_user: 1_000,
+            // Each node that it brings asks for a serving certificate, too.
+            max_csrs_per_token: 2_000,
             max_creates_per_minute: 300,
         }
     }
@@ -156,6 +134,11 @@ impl AuthorityConfig {
     /// Every mistake of the file, each with field, line, column and remedy.
     pub fn load(file: &Path) -> Result<LoadedAuthority, ConfigErrors> {
         Self::parse(&document::read_file(file)?, file)
+    }
+
+    /// Reads what can be read of a file.
+    pub(crate) fn partly(file: &Path) -> Result<document::Partly<Self>, ConfigErrors> {
+        document::parse_partly(file, KIND, |root, report| read(root, file, report))
     }
 
     /// Validates the text of a file; `file` names it in errors and is the base of relative paths.
@@ -217,6 +200,13 @@ fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Auth
     let serving = signers
         .iter()
         .any(|each| each.signer == Signer::KubeletServing);
+    if !approval.node_addresses.is_empty() {
+        let problem = Problem::new(
+            "is about the addresses of Node objects, of which there are none without a cluster",
+            "list the nodes in approval.inventoryFile",
+        );
+        report.error("approval.nodeAddresses", root.at(), problem);
+    }
     if serving && approval.inventory_file.is_none() {
         let problem = Problem::new(
             "is missing: every kubelet-serving CSR waits for a person",
@@ -304,7 +294,16 @@ fn read_roles(root: &mut Section<'_>, report: &mut Report) -> Vec<Binding> {
         let role = |node: &Node| value::word(node, &ROLES);
         let role = section.required("role", "approver", role, report);
         let signers = section.list("signers", bounds::RULE_ENTRIES, value::text, report);
-        let unbound = matches!(role, Some(Role::Admin | Role::Viewer | Role::Reviewer));
+        let unbound = matches!(
+            role,
+            Some(
+                Role::Admin
+                    | Role::Viewer
+                    | Role::Reviewer
+                    | Role::Bootstrapper
+                    | Role::GatewayBootstrapper
+            )
+        );
         if unbound && section.has("signers") {
             let problem = Problem::new(
                 "has no effect: this role is for all signers",
@@ -382,91 +381,6 @@ pub(super) fn read_signers(
     signers
 }
 
-pub(super) fn read_approval(
-    root: &mut Section<'_>,
-    base: &Path,
-    report: &mut Report,
-) -> ApprovalSettings {
-    let Some(mut section) = root.section("approval", report) else {
-        return ApprovalSettings::default();
-    };
-    let file = |node: &Node| value::path(node, base);
-    let inventory_file = section.optional("inventoryFile", file, report);
-    let nodes = |node: &Node| value::word(node, &BOOTSTRAP_NODES);
-    let bootstrap_nodes = section
-        .optional("bootstrapNodes", nodes, report)
-        .unwrap_or_default();
-    if bootstrap_nodes == BootstrapNodes::Inventory && !section.has("inventoryFile") {
-        section.missing("inventoryFile", "inventory.yaml", report);
-    }
-    let gateways = read_gateways(&mut section, report);
-    let dns = read_dns(&mut section, report);
-    let probe = read_probe(&mut section, report);
-    section.finish(report);
-    ApprovalSettings {
-        inventory_file,
-        bootstrap_nodes,
-        gateways,
-        dns,
-        probe,
-    }
-}
-
-fn read_dns(section: &mut Section<'_>, report: &mut Report) -> DnsUse {
-    let word = |node: &Node| value::word(node, &DNS);
-    let dns = section.optional("dns", word, report).unwrap_or_default();
-    if dns == DnsUse::Allow {
-        // What a node says of itself is no inventory: it could claim whatever a name resolves to.
-        if !section.has("inventoryFile") {
-            section.missing("inventoryFile", "inventory.yaml", report);
-        }
-        let problem = Problem::new(
-            "lets names in that the inventory does not list: whoever can forge an answer of DNS can \
-             have a node's certificate name anything",
-            "list the names in the inventory and use `dns: require`, or have the names resolved over a \
-             network that you trust",
-        );
-        let at = section.place_of("dns");
-        report.warn(&section.path_of("dns"), at, problem);
-    }
-    dns
-}
-
-fn read_probe(section: &mut Section<'_>, report: &mut Report) -> Option<ProbeSettings> {
-    let mut probe = section.section("probe", report)?;
-    let default = ProbeSettings::default();
-    let port = |node: &Node| value::integer::<u16>(node, &bounds::PORT);
-    let port = probe.optional("port", port, report);
-    let wait = |node: &Node| value::duration(node, &bounds::PROBE);
-    let timeout = probe.optional("timeout", wait, report);
-    probe.finish(report);
-    Some(ProbeSettings {
-        port: port.unwrap_or(default.port),
-        timeout: timeout.unwrap_or(default.timeout),
-    })
-}
-
-fn read_gateways(section: &mut Section<'_>, report: &mut Report) -> Gateways {
-    let mut gateways = Gateways::new();
-    for mut gateway in section.sections("gateways", bounds::RULES, report) {
-        let name = gateway.required("name", "gateway-1", value::name, report);
-        let address = |node: &Node| value::host(node).map(|host| HostAddress::from(&host));
-        let addresses = gateway.list("addresses", bounds::LISTENER_ENTRIES, address, report);
-        if let Some(name) = name {
-            let (path, at) = (gateway.path_of("name"), gateway.place_of("name"));
-            let twice = format!("{name:?} is listed twice");
-            if gateways
-                .insert(name, addresses.into_iter().collect())
-                .is_some()
-            {
-                report.error(&path, at, Problem::new(twice, "merge the two"));
-            }
-        }
-        gateway.finish(report);
-    }
-    gateways
-}
-
 fn read_limits(root: &mut Section<'_>, report: &mut Report) -> AuthorityLimits {
     let default = AuthorityLimits::default();
     let Some(mut section) = root.section("limits", report) else {
@@ -475,6 +389,7 @@ fn read_limits(root: &mut Section<'_>, report: &mut Report) -> AuthorityLimits {
     let count = |node: &Node| value::integer::<usize>(node, &bounds::CSRS);
     let max_csrs = section.optional("maxCSRs", count, report);
     let per_user = section.optional("maxCSRsPerUser", count, report);
+    let per_token = section.optional("maxCSRsPerToken", count, report);
     let rate = |node: &Node| value::integer::<u32>(node, &bounds::CSRS);
     let rate = section.optional("maxCreatesPerMinute", rate, report);
     section.finish(report);
@@ -482,6 +397,9 @@ fn read_limits(root: &mut Section<'_>, report: &mut Report) -> AuthorityLimits {
     AuthorityLimits {
         max_csrs,
         max_csrs_per_user: per_user.unwrap_or(default.max_csrs_per_user.min(max_csrs)),
+        // One of two tokens leaves the other its part.
+        max_csrs_per_token: per_token
+            .unwrap_or(default.max_csrs_per_token.min((max_csrs / 2).max(1))),
         max_creates_per_minute: rate.unwrap_or(default.max_creates_per_minute),
     }
 }
@@ -489,6 +407,7 @@ fn read_limits(root: &mut Section<'_>, report: &mut Report) -> AuthorityLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::{BootstrapNodes, DnsUse, NamePattern, OnRefusal, ProbeSettings};
 
     const GOOD: &str = "\
 apiVersion: eyesplice.dev/v1alpha1
@@ -512,7 +431,7 @@ approval: {inventoryFile: inventory.yaml}
         assert_eq!(config.limits, AuthorityLimits::default());
         assert_eq!(config.store, Path::new("/etc/e/a.redb"));
         assert_eq!(config.signers[0].duration, Duration::from_secs(86_400));
-        assert_eq!(config.approval.bootstrap_nodes, BootstrapNodes::Any);
+        assert_eq!(config.approval.bootstrap_nodes, BootstrapNodes::Inventory);
         let files = config.files();
         for file in [
             "authority.yaml",
@@ -534,7 +453,7 @@ approval: {inventoryFile: inventory.yaml}
         let LoadedAuthority { config, warnings } = parse(text).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         assert_eq!(config.signers.len(), 6);
-        assert_eq!(config.roles.len(), 2);
+        assert_eq!(config.roles.len(), 3);
         let tokens = &config.authentication.tokens;
         assert!(tokens.bootstrap_token_dir.is_some() && tokens.service_accounts.is_some());
     }
@@ -605,6 +524,64 @@ colour: red
         let alone = GOOD.replace("inventoryFile: inventory.yaml", "dns: allow");
         let errors = parse(&alone).unwrap_err().to_string();
         assert!(errors.contains("approval.inventoryFile"), "{errors}");
+    }
+
+    #[test]
+    fn parse_who_may_join() {
+        let with = |fields: &str| {
+            let listed = "inventoryFile: inventory.yaml";
+            parse(&GOOD.replace(listed, &format!("{listed}, {fields}")))
+        };
+        let any = with("bootstrapNodes: any, nodeNames: [\"w-*\"]")
+            .unwrap()
+            .config
+            .approval;
+        assert_eq!(any.bootstrap_nodes, BootstrapNodes::Any);
+        assert_eq!(any.node_names, [NamePattern::new("w-*").unwrap()]);
+        let set = with("window: 2h, maxPending: 5, onRefusal: leave")
+            .unwrap()
+            .config
+            .approval;
+        assert_eq!(set.window, Some(Duration::from_secs(7200)));
+        assert_eq!(
+            (set.max_pending, set.on_refusal),
+            (Some(5), OnRefusal::Leave)
+        );
+        let plain = parse(GOOD).unwrap().config.approval;
+        assert_eq!((plain.window, plain.max_pending), (None, None));
+        assert_eq!(plain.on_refusal, OnRefusal::Deny);
+        let without = parse(&GOOD.replace("approval: {inventoryFile: inventory.yaml}\n", ""));
+        let without = without.unwrap().config.approval;
+        assert_eq!(without.bootstrap_nodes, BootstrapNodes::Any);
+        for (fields, words) in [
+            ("nodeNames: [\"w-*\"]", "approval.nodeNames"),
+            ("bootstrapNodes: any, nodeNames: [W]", "small letters"),
+            ("nodeAddresses: [10.0.0.0/8]", "approval.nodeAddresses"),
+            ("window: 1s", "approval.window"),
+            ("maxPending: 0", "approval.maxPending"),
+            ("onRefusal: drop", "approval.onRefusal"),
+        ] {
+            let told = with(fields).unwrap_err().to_string();
+            assert!(told.contains(words), "{words}: {told}");
+        }
+        let alone = GOOD.replace("inventoryFile: inventory.yaml", "window: 2h");
+        let told = parse(&alone).unwrap_err().to_string();
+        assert!(told.contains("approval.inventoryFile"), "{told}");
+        let limits = GOOD.to_owned() + "limits: {maxCSRs: 100}\n";
+        let limits = parse(&limits).unwrap().config.limits;
+        assert_eq!(
+            (limits.max_csrs_per_user, limits.max_csrs_per_token),
+            (100, 50)
+        );
+    }
+
+    #[test]
+    fn parse_roles_of_bootstrappers() {
+        let roles = "roles:\n- {group: \"system:bootstrappers:rack-7\", role: node-bootstrapper}\n\
+                     - {group: \"system:bootstrappers:gw\", role: gateway-bootstrapper}\n";
+        let config = parse(&(GOOD.to_owned() + roles)).unwrap().config;
+        let read: Vec<Role> = config.roles.iter().map(|binding| binding.role).collect();
+        assert_eq!(read, [Role::Bootstrapper, Role::GatewayBootstrapper]);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What `eyesplice check FILE` does: everything that a start does before it listens.
 
-use super::{Config, ConfigErrors, Loaded, Rule, Transport};
-use crate::authority::{self, AuthorityCheckError, AuthorityReport};
-use crate::exposure::Exposures;
+use super::document::Partly;
+use super::{Config, ConfigErrors, Rule, Transport};
+use crate::authority::{self, AuthorityReport};
+use crate::exposure;
 use crate::inventory::Inventory;
-use crate::material::{CertificateInfo, Material, MaterialErrors};
+use crate::material::{CertificateInfo, Material, MaterialError};
 use std::fmt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -22,37 +23,68 @@ pub struct CheckReport {
     authority: Option<AuthorityReport>,
 }
 
-/// Why the gateway would not start.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckError {
-    /// The configuration file is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigErrors),
-    /// A file that it names is wrong.
-    #[error(transparent)]
-    Material(#[from] MaterialErrors),
-    /// The authority's configuration, or a file that it names.
-    #[error(transparent)]
-    Authority(#[from] AuthorityCheckError),
-    /// Files that more people may read or write than should.
-    #[error(transparent)]
-    Exposed(#[from] Exposures),
+/// Why the gateway would not start: all that is wrong, file by file; never empty.
+#[derive(Debug)]
+pub struct CheckErrors(pub Vec<ConfigErrors>);
+
+impl fmt::Display for CheckErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&files.join("\n"))
+    }
+}
+
+impl std::error::Error for CheckErrors {}
+
+impl From<ConfigErrors> for CheckErrors {
+    fn from(errors: ConfigErrors) -> Self {
+        Self(vec![errors])
+    }
 }
 
 /// Reads a configuration and every file that it names. Binds nothing, dials nothing.
 ///
 /// # Errors
-/// All mistakes of the configuration, or, if it has none, of the files that it names, or else of who may
-/// read and write them.
-pub fn check(file: &Path, now: SystemTime) -> Result<CheckReport, CheckError> {
-    let Loaded { config, warnings } = Config::load(file)?;
-    let authority = config.authority.as_deref();
-    let authority = authority
-        .map(|file| authority::check(file, now))
-        .transpose()?;
-    let material = Material::load_unenrolled(&config, now)?;
-    Exposures::refuse(&config.files(), &config.secrets())?;
+/// All mistakes of the configuration and of the files that it names, where a part of it could be read.
+pub fn check(file: &Path, now: SystemTime) -> Result<CheckReport, CheckErrors> {
+    let Partly {
+        value,
+        mut errors,
+        warnings,
+        places,
+    } = Config::partly(file)?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    let mut others = Vec::new();
+    let mut loaded = None;
+    if let Some(config) = value {
+        let exposed = exposure::find(&config.files(), &config.secrets()).into_iter();
+        errors.extend(exposed.map(|each| places.file_error("", each.to_string())));
+        let authority = config.authority.as_deref();
+        let authority = authority
+            .map(|file| authority::check(file, now))
+            .transpose();
+        let authority = authority.map_err(|all: CheckErrors| others.extend(all.0));
+        // Where the identity cannot be read, nothing says which files are still to come.
+        let material = if places.has("identity") && config.identity.is_none() {
+            None
+        } else {
+            let loaded = Material::load_unenrolled(&config, now).map_err(|all| {
+                let error =
+                    |error: MaterialError| places.file_error(error.field(), error.to_string());
+                errors.extend(all.0.into_iter().map(error));
+            });
+            loaded.ok()
+        };
+        loaded = material.zip(authority.ok()).map(|parts| (config, parts));
+    }
+    let (true, true, Some((config, (material, authority)))) =
+        (errors.is_empty(), others.is_empty(), loaded)
+    else {
+        if !errors.is_empty() {
+            others.insert(0, ConfigErrors::new(file, errors));
+        }
+        return Err(CheckErrors(others));
+    };
     warnings.extend(material.warnings);
     warnings.extend(authority.iter().flat_map(|report| report.warnings.clone()));
     // Of the file: before the first certificate there is no client for kubelets.

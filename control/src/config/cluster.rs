@@ -2,7 +2,8 @@
 //!
 //! What the API server does there, it says nothing about: listening, logins, roles, the store.
 
-use super::authority::{ApprovalSettings, KIND, SignerSettings, read_approval, read_signers};
+use super::approval::{ApprovalSettings, read_approval};
+use super::authority::{KIND, SignerSettings, read_signers};
 use super::model::Admin;
 use super::report::{Problem, Report};
 use super::section::Section;
@@ -80,6 +81,11 @@ impl ClusterConfig {
     /// Every mistake of the file, each with field, line, column and remedy.
     pub fn load(file: &Path) -> Result<LoadedCluster, ConfigErrors> {
         Self::parse(&document::read_file(file)?, file)
+    }
+
+    /// Reads what can be read of a file.
+    pub(crate) fn partly(file: &Path) -> Result<document::Partly<Self>, ConfigErrors> {
+        document::parse_partly(file, KIND, |root, report| read(root, file, report))
     }
 
     /// Validates the text of a file; `file` names it in errors and is the base of relative paths.

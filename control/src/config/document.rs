@@ -1,8 +1,12 @@
 //! Reads one document of our API from a file: YAML, version, kind, then what its reader wants.
 
+use super::places::Places;
 use super::report::{ConfigError, ConfigErrors, Finding, Problem, Report};
 use super::section::Section;
-use super::{API_VERSION, bounds, tree, value};
+use super::tree::{self, Node};
+use super::{API_VERSION, bounds, value};
+use crate::yaml;
+use serde_saphyr::Options;
 use std::io::Read;
 use std::path::Path;
 
@@ -29,29 +33,79 @@ pub(crate) fn parse<T>(
     })
 }
 
+/// What could be read of a document, and all that is wrong with the rest.
+pub(crate) struct Partly<T> {
+    pub(crate) value: Option<T>,
+    pub(crate) errors: Vec<ConfigError>,
+    pub(crate) warnings: Vec<Finding>,
+    pub(crate) places: Places,
+}
+
+/// Reads what can be read of a document of `kind`, for whoever judges the files that it names as well.
+///
+/// # Errors
+/// The file cannot be read, or is no YAML.
+pub(crate) fn parse_partly<T>(
+    file: &Path,
+    kind: &str,
+    read: impl FnOnce(&mut Section<'_>, &mut Report) -> Option<T>,
+) -> Result<Partly<T>, ConfigErrors> {
+    let root = parse_tree(&read_file(file)?, file, yaml::options())?;
+    let mut report = Report::default();
+    let value = Section::open(String::new(), &root, &mut report).and_then(|mut section| {
+        expect(&mut section, "apiVersion", API_VERSION, &mut report);
+        expect(&mut section, "kind", kind, &mut report);
+        let value = read(&mut section, &mut report);
+        section.finish(&mut report);
+        value
+    });
+    let (errors, warnings) = report.into_parts();
+    Ok(Partly {
+        value,
+        errors,
+        warnings,
+        places: Places::of(&root),
+    })
+}
+
 /// Parses a document of somebody else's API, whose version and kind the reader takes itself.
 pub(crate) fn parse_any<T>(
     text: &str,
     file: &Path,
     read: impl FnOnce(&mut Section<'_>, &mut Report) -> Option<T>,
 ) -> Result<(T, Vec<Finding>), ConfigErrors> {
-    let fail = |errors| ConfigErrors {
+    let root = parse_tree(text, file, yaml::options())?;
+    parse_node(&root, file, |root, report| {
+        let value = read(root, report);
+        root.finish(report);
+        value
+    })
+}
+
+/// Parses a text by somebody else's rules of YAML.
+pub(crate) fn parse_tree(text: &str, file: &Path, options: Options) -> Result<Node, ConfigErrors> {
+    tree::parse_with(text, options).map_err(|error| ConfigErrors {
         file: file.to_owned(),
-        errors,
-    };
-    let root = tree::parse(text).map_err(|error| {
-        fail(vec![ConfigError::Syntax {
+        errors: vec![ConfigError::Syntax {
             at: error.at,
             message: error.message,
-        }])
-    })?;
+        }],
+    })
+}
+
+/// Reads a tree; the reader also says what of fields that it did not ask for.
+pub(crate) fn parse_node<T>(
+    root: &Node,
+    file: &Path,
+    read: impl FnOnce(&mut Section<'_>, &mut Report) -> Option<T>,
+) -> Result<(T, Vec<Finding>), ConfigErrors> {
     let mut report = Report::default();
-    let value = Section::open(String::new(), &root, &mut report).and_then(|mut root| {
-        let value = read(&mut root, &mut report);
-        root.finish(&mut report);
-        value
-    });
-    let warnings = report.finish().map_err(fail)?;
+    let value = Section::open(String::new(), root, &mut report)
+        .and_then(|mut root| read(&mut root, &mut report));
+    let warnings = report.finish().map_err(|errors| ConfigErrors {
+        file: file.to_owned(),
+        errors,
+    })?;
     match value {
         Some(value) => Ok((value, warnings)),
         None => unreachable!("a reader that returns nothing has reported why"),

@@ -5,6 +5,7 @@
 //! typed, complete, and read by nobody else again. `docs/config.md` is the reference for operators.
 
 mod actions;
+mod approval;
 mod authentication;
 mod authority;
 mod bounds;
@@ -19,6 +20,7 @@ mod identity;
 mod kubelet;
 mod listeners;
 mod model;
+mod places;
 mod process;
 mod report;
 mod restart;
@@ -27,12 +29,12 @@ mod shadow;
 mod tree;
 pub(crate) mod value;
 
+pub use approval::ApprovalSettings;
 pub use authentication::AuthenticationConfig;
 pub use authority::{
-    ApprovalSettings, Authentication, AuthorityConfig, AuthorityLimits, ClusterInfo,
-    LoadedAuthority, SignerSettings,
+    Authentication, AuthorityConfig, AuthorityLimits, ClusterInfo, LoadedAuthority, SignerSettings,
 };
-pub use check::{CheckError, CheckReport, check};
+pub use check::{CheckErrors, CheckReport, check};
 pub use cluster::{ClusterConfig, ElectionSettings, LoadedCluster};
 pub use model::{
     Admin, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Identity, Kubelet,
@@ -102,6 +104,11 @@ impl Config {
     /// Every mistake of the file, each with field, line, column and remedy.
     pub fn load(file: &Path) -> Result<Loaded, ConfigErrors> {
         Self::parse(&document::read_file(file)?, file)
+    }
+
+    /// Reads what can be read of a file.
+    pub(crate) fn partly(file: &Path) -> Result<document::Partly<Self>, ConfigErrors> {
+        document::parse_partly(file, KIND, |root, report| read(root, file, report))
     }
 
     /// Validates the text of a file; `file` names it in errors and is the base of relative paths.

@@ -2,7 +2,7 @@
 
 use super::tree::At;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// All mistakes of one configuration file.
 #[derive(Debug)]
@@ -50,13 +50,20 @@ pub enum ConfigError {
     },
     /// A field is wrong.
     Field(Finding),
+    /// A file that a field names cannot be used.
+    File {
+        /// Where the field stands; line 0 if nothing in the file names it.
+        at: At,
+        /// What is wrong with the file, which field names it, and what to do.
+        message: String,
+    },
 }
 
 impl ConfigError {
     fn place(&self) -> At {
         match self {
             Self::Read(_) | Self::TooLarge { .. } => At::default(),
-            Self::Syntax { at, .. } => *at,
+            Self::Syntax { at, .. } | Self::File { at, .. } => *at,
             Self::Field(field) => field.at,
         }
     }
@@ -85,11 +92,24 @@ impl fmt::Display for ConfigError {
                 )
             }
             Self::Field(field) => field.fmt(f),
+            Self::File { at, message } if at.line == 0 => f.write_str(message),
+            Self::File { at, message } => {
+                write!(f, "line {}, column {}: {message}", at.line, at.column)
+            }
         }
     }
 }
 
 impl ConfigErrors {
+    /// All errors of a file, in its order.
+    pub(crate) fn new(file: &Path, mut errors: Vec<ConfigError>) -> Self {
+        errors.sort_by_key(ConfigError::place);
+        Self {
+            file: file.to_owned(),
+            errors,
+        }
+    }
+
     /// Every mistake in a line of its own, with the file.
     pub(crate) fn lines(&self) -> Vec<String> {
         let file = self.file.display();
@@ -180,6 +200,12 @@ impl Report {
     /// Counts the errors so far: a reader compares it to learn whether its part was good.
     pub(crate) fn error_count(&self) -> usize {
         self.errors.len()
+    }
+
+    /// Ends the reading, with both errors and warnings.
+    pub(crate) fn into_parts(mut self) -> (Vec<ConfigError>, Vec<Finding>) {
+        self.warnings.sort_by_key(|warning| warning.at);
+        (self.errors, self.warnings)
     }
 
     /// Ends the reading: warnings in the order of the file, or all errors.

@@ -189,13 +189,45 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Reports every field that nobody asked for.
-    pub(crate) fn finish(self, report: &mut Report) {
+    /// Takes every field, whatever it is called; bad values are reported.
+    pub(crate) fn each<T>(
+        &self,
+        parse: impl Fn(&Node) -> Result<T, Problem>,
+        report: &mut Report,
+    ) -> Vec<(String, T)> {
+        let mut values = Vec::new();
         for entry in self.entries {
-            let key = entry.key.as_str();
-            if self.known.contains(&key) {
-                continue;
+            match parse(&entry.node) {
+                Ok(value) => values.push((entry.key.clone(), value)),
+                Err(problem) => {
+                    report.error(&self.path_of(&entry.key), entry.node.at, problem);
+                }
             }
+        }
+        values
+    }
+
+    /// Reports every field that nobody asked for.
+    pub(crate) fn finish(&self, report: &mut Report) {
+        for (path, at, fix) in self.left_over() {
+            report.error(&path, at, Problem::new("is not a known field", fix));
+        }
+    }
+
+    /// Warns of every field that nobody asked for, where others take it in silence.
+    pub(crate) fn finish_leniently(&self, report: &mut Report) {
+        for (path, at, fix) in self.left_over() {
+            let what = "is not a known field, and nobody reads it";
+            report.warn(&path, at, Problem::new(what, fix));
+        }
+    }
+
+    /// The fields that nobody asked for, with their places and a guess at what was meant.
+    fn left_over(&self) -> Vec<(String, At, String)> {
+        let entries = self.entries.iter();
+        let unknown = entries.filter(|entry| !self.known.contains(&entry.key.as_str()));
+        let guess = |entry: &Entry| {
+            let key = entry.key.as_str();
             let nearest = self.known.iter().min_by_key(|known| distance(known, key));
             let fix = match nearest {
                 Some(known) if distance(known, key) <= MOST_TYPOS => {
@@ -203,9 +235,9 @@ impl<'a> Section<'a> {
                 }
                 _ => format!("known here: {}", self.known.join(", ")),
             };
-            let path = self.path_of(key);
-            report.error(&path, entry.at, Problem::new("is not a known field", fix));
-        }
+            (self.path_of(key), entry.at, fix)
+        };
+        unknown.map(guess).collect()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::yaml;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Location, Options, Spanned};
 use std::fmt;
 
 /// A place in the file, both from 1; 0 where it is unknown.
@@ -76,7 +76,12 @@ pub(crate) struct SyntaxError {
 
 /// Reads one YAML document.
 pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
-    serde_saphyr::from_str_with_options(text, yaml::options()).map_err(|error| {
+    parse_with(text, yaml::options())
+}
+
+/// Reads one YAML document that is not ours.
+pub(crate) fn parse_with(text: &str, options: Options) -> Result<Node, SyntaxError> {
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let at = error.location().map(At::from).unwrap_or_default();
         SyntaxError {
             at,

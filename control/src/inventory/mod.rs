@@ -6,7 +6,12 @@
 //! nodes:
 //! - name: worker-3
 //!   addresses: [10.0.0.7, worker-3.example]
+//!   added: 2026-11-30T10:00:00Z
 //! ```
+//!
+//! `added` is the time since which the machine has this name. It may be left out, and only an authority
+//! looks at it: a machine that was added after the last certificate of its name is another one.
+//!
 //!
 //! A node's own name counts as one of its addresses: the API server dials it where a Node object
 //! has a `Hostname` address only.
@@ -15,6 +20,7 @@ mod names;
 pub(crate) mod node_list;
 mod render;
 
+pub(crate) use names::certificate_name;
 pub use names::{HostAddress, MAX_DNS_NAME, MAX_NODE_NAME, NameError, check_node_name};
 pub use node_list::{NodeListError, NodeListProblem};
 pub(crate) use render::render;
@@ -25,18 +31,23 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::path::Path;
 use std::sync::Arc;
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 const SHAPE: Shape = Shape {
     kind: "NodeInventory",
     list: "nodes",
     name: "name",
     values: "addresses",
+    more: Some("added"),
 };
 
 /// Nodes by address and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     owners: HashMap<HostAddress, Arc<str>>,
+    /// Since when a node is there, if the file says so.
+    added: HashMap<Arc<str>, OffsetDateTime>,
     nodes: usize,
 }
 
@@ -59,6 +70,7 @@ impl Inventory {
         let mut reader = Reader {
             owners: HashMap::new(),
             lines: HashMap::new(),
+            added: HashMap::new(),
             problems,
         };
         let nodes = entries.len();
@@ -72,6 +84,7 @@ impl Inventory {
             }
             let node: Arc<str> = name.value.as_str().into();
             reader.own(name, &field, &node);
+            reader.add(entry.more.as_ref(), &entry.path, &node);
             for (index, address) in entry.values.iter().enumerate() {
                 reader.own(
                     address,
@@ -81,14 +94,26 @@ impl Inventory {
             }
         }
         let Reader {
-            owners, problems, ..
+            owners,
+            added,
+            problems,
+            ..
         } = reader;
-        problems.finish(Self { owners, nodes }, path)
+        let read = Self {
+            owners,
+            added,
+            nodes,
+        };
+        problems.finish(read, path)
     }
 
     /// Puts an inventory together from who has what; every node's name is among it.
     pub(crate) fn from_owners(owners: HashMap<HostAddress, Arc<str>>, nodes: usize) -> Self {
-        Self { owners, nodes }
+        Self {
+            owners,
+            added: HashMap::new(),
+            nodes,
+        }
     }
 
     /// Finds the node that answers at `host`.
@@ -107,6 +132,17 @@ impl Inventory {
         let mut addresses: Vec<&HostAddress> = own.map(|(address, _)| address).collect();
         addresses.sort();
         addresses
+    }
+
+    /// Says since when a machine has been this node, if the file tells.
+    pub fn added(&self, node: &str) -> Option<OffsetDateTime> {
+        self.added.get(node).copied()
+    }
+
+    /// Says whether there is a node of this name.
+    pub fn has(&self, node: &str) -> bool {
+        let own = node.parse::<HostAddress>().ok();
+        own.is_some_and(|own| self.owners.get(&own).is_some_and(|owner| &**owner == node))
     }
 
     /// Says how many nodes there are.
@@ -132,10 +168,29 @@ impl From<&Host> for HostAddress {
 struct Reader {
     owners: HashMap<HostAddress, Arc<str>>,
     lines: HashMap<HostAddress, u64>,
+    added: HashMap<Arc<str>, OffsetDateTime>,
     problems: Problems,
 }
 
 impl Reader {
+    fn add(&mut self, text: Option<&Located>, path: &str, node: &Arc<str>) {
+        let Some(text) = text else { return };
+        let read = OffsetDateTime::parse(&text.value, &Rfc3339).ok();
+        match read.and_then(|at| at.checked_to_offset(UtcOffset::UTC)) {
+            Some(at) => {
+                self.added.insert(Arc::clone(node), at);
+            }
+            None => {
+                let what = format!(
+                    "{:?} is no time; write it like 2026-11-30T10:00:00Z",
+                    text.value
+                );
+                let line = text.referenced.line();
+                self.problems.add(line, format!("{path}.added"), what);
+            }
+        }
+    }
+
     fn own(&mut self, text: &Located, field: &str, node: &Arc<str>) {
         let line = text.referenced.line();
         let address: HostAddress = match text.value.parse() {

@@ -35,6 +35,9 @@ pub enum NameError {
     /// Looks like an IPv4 address, and is none.
     #[error("ends in a number but is no IP address; write four numbers from 0 to 255")]
     NotAnAddress,
+    /// A wildcard of an address or a whole top-level domain.
+    #[error("is no wildcard that a client takes; write *.DOMAIN with two labels or more")]
+    Wildcard,
     /// An address that names no single host.
     #[error("is no address of one host (unspecified or multicast)")]
     NotOneHost,
@@ -67,6 +70,33 @@ impl FromStr for HostAddress {
             return Err(NameError::NotAnAddress);
         }
         Ok(Self::Dns(name))
+    }
+}
+
+impl HostAddress {
+    /// Whether it stands for many names, which nobody can dial.
+    pub(crate) fn is_wildcard(&self) -> bool {
+        matches!(self, Self::Dns(name) if name.starts_with(WILDCARD))
+    }
+}
+
+/// What stands before the names that a wildcard covers (RFC 6125, section 6.4.3): one whole label.
+const WILDCARD: &str = "*.";
+
+/// Reads what a server's certificate may cover: what [`HostAddress`] takes, or a wildcard of at least
+/// two labels behind the asterisk, for fewer cover names of strangers.
+///
+/// # Errors
+/// Says what is wrong with the name.
+pub(crate) fn certificate_name(text: &str) -> Result<HostAddress, NameError> {
+    let Some(domain) = text.strip_prefix(WILDCARD) else {
+        return text.parse();
+    };
+    match domain.parse()? {
+        HostAddress::Dns(domain) if domain.contains('.') => {
+            Ok(HostAddress::Dns(format!("{WILDCARD}{domain}")))
+        }
+        _ => Err(NameError::Wildcard),
     }
 }
 

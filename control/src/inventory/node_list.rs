@@ -29,6 +29,8 @@ pub(crate) struct Shape {
     pub(crate) name: &'static str,
     /// A node's texts.
     pub(crate) values: &'static str,
+    /// A text of a node that may be left out, if there is one.
+    pub(crate) more: Option<&'static str>,
 }
 
 /// One text and its line.
@@ -42,6 +44,7 @@ pub(crate) struct Entry {
     pub(crate) line: u64,
     pub(crate) name: Option<Located>,
     pub(crate) values: Vec<Located>,
+    pub(crate) more: Option<Located>,
 }
 
 /// One mistake in a file.
@@ -321,7 +324,7 @@ impl<'de> Visitor<'de> for Item<'_> {
             path,
             problems,
         } = self;
-        let (mut name, mut values, mut line) = (None, None, 0);
+        let (mut name, mut values, mut more, mut line) = (None, None, None, 0);
         while let Some(key) = map.next_key::<Located>()? {
             if line == 0 {
                 line = key.referenced.line();
@@ -329,9 +332,13 @@ impl<'de> Visitor<'de> for Item<'_> {
             match key.value.as_str() {
                 field if field == shape.name => name = Some(map.next_value::<Located>()?),
                 field if field == shape.values => values = Some(map.next_value::<Vec<Located>>()?),
+                field if Some(field) == shape.more => more = Some(map.next_value::<Located>()?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
-                    let known = format!("{} and {}", shape.name, shape.values);
+                    let known = match shape.more {
+                        Some(more) => format!("{}, {} and {more}", shape.name, shape.values),
+                        None => format!("{} and {}", shape.name, shape.values),
+                    };
                     unknown(&key, &format!("{path}."), &known, problems);
                 }
             }
@@ -356,6 +363,7 @@ impl<'de> Visitor<'de> for Item<'_> {
             line,
             name,
             values,
+            more,
         })
     }
 }

@@ -56,7 +56,7 @@ fn inventory_tells_all_mistakes_at_once_with_their_lines() {
             "line 3: extra is no known field; known are apiVersion, kind and nodes",
             "line 6: nodes[0].addresses[1] \"10.0.0.300\" ends in a number but is no IP address; \
              write four numbers from 0 to 255",
-            "line 7: nodes[0].labels is no known field; known are name and addresses",
+            "line 7: nodes[0].labels is no known field; known are name, addresses and added",
             "line 8: nodes[1].name \"Worker\" has the character 'W'; use letters, digits, '-' and \
              '.' only",
             "line 11: nodes[2].addresses[0] \"10.0.0.7\" belongs to node worker-1 (line 6) \
@@ -68,6 +68,25 @@ fn inventory_tells_all_mistakes_at_once_with_their_lines() {
         ]
     );
     assert_eq!(problems("{}").len(), 3);
+}
+
+#[test]
+fn inventory_tells_since_when_a_machine_is_a_node() {
+    let text = format!(
+        "{HEAD}nodes:\n- {{name: w, addresses: [10.0.0.7], added: 2026-11-30T11:00:00+01:00}}\n- \
+         {{name: v, addresses: [10.0.0.8]}}\n"
+    );
+    let inventory = parse(&text).unwrap();
+    let added = inventory.added("w").unwrap();
+    assert_eq!(crate::identity::instant(added), "2026-11-30T10:00:00Z");
+    assert_eq!((inventory.added("v"), inventory.added("u")), (None, None));
+    assert!(inventory.has("w") && inventory.has("v") && !inventory.has("10.0.0.7"));
+    let wrong = text.replace("2026-11-30T11:00:00+01:00", "yesterday");
+    let told = problems(&wrong);
+    assert!(
+        told[0].contains("nodes[0].added \"yesterday\" is no time"),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -1,37 +1,40 @@
-//! Finds what is wrong with a kubeconfig. Runs no plugin, sends no credential.
+//! Finds what is wrong with kubeconfigs. Runs no plugin, sends no credential.
+//!
+//! What client-go refuses is an error, what it takes is none, unless it is not safe or of no use to an
+//! API server. `corpus.jsonl` holds what kubectl itself said of some hundred files.
 
 use super::connect::Target;
 use super::flaw::Flaw;
-use super::model::{self, Cluster, Context, Model, Piece, User};
+use super::model::{self, Context, Entry, Model};
+use super::yaml_of_go;
 use crate::config::document;
 use crate::identity::CertificateFacts;
-use crate::pem::{self, CaBundle, Credential, FileRef, PemError, Role, note};
-use crate::token::jwt::Compact;
+use crate::pem::{FileRef, Role};
+use crate::pki::Severity;
 use crate::verify::chain::chain;
-use data_encoding::BASE64;
-use hyper::Uri;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use serde::Deserialize;
-use std::collections::HashSet;
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use webpki::{EndEntityCert, anchor_from_trusted_cert};
 use zeroize::Zeroizing;
 
-/// The versions of the plugin protocol that client-go has.
-const EXEC_VERSIONS: [&str; 2] = [
-    "client.authentication.k8s.io/v1",
-    "client.authentication.k8s.io/v1beta1",
-];
-
-/// How a kubeconfig is judged.
-#[derive(Clone, Copy, Debug)]
+/// How kubeconfigs are judged.
+#[derive(Clone, Debug)]
 pub struct CheckOptions {
     /// The time.
     pub now: SystemTime,
+    /// The context that is used; without one, what they choose.
+    pub context: Option<String>,
 }
 
-/// What a kubeconfig came to.
+impl CheckOptions {
+    /// Judges by the current context.
+    pub fn at(now: SystemTime) -> Self {
+        Self { now, context: None }
+    }
+}
+
+/// What kubeconfigs came to.
 #[derive(Debug, Default)]
 pub struct Checked {
     /// All that is wrong.
@@ -48,60 +51,126 @@ pub struct Checked {
 
 /// Checks a file: every entry for its form, those of the current context for what they hold.
 pub fn check(path: &Path, options: &CheckOptions) -> Checked {
-    let mut checked = Checked::default();
-    checked.flaws.extend(mode(path));
-    // Wiped, but for what the YAML parser copied: it may hold keys.
-    let text = match document::read_file(path) {
-        Ok(text) => Zeroizing::new(text),
-        Err(errors) => {
-            checked.flaws.push(Flaw::Document(errors));
-            return checked;
-        }
-    };
-    check_text(&text, path, options, checked)
+    check_all(&[path.to_owned()], options)
 }
 
-/// Checks what stands in a file, after what was found of the file itself.
-fn check_text(text: &str, path: &Path, options: &CheckOptions, mut checked: Checked) -> Checked {
-    let model = match model::parse(text, path) {
-        Ok(model) => model,
-        Err(errors) => {
-            checked.flaws.push(Flaw::Document(errors));
-            return checked;
+/// Checks several files as one, as they stand in KUBECONFIG: of each name the first entry counts.
+pub fn check_all(paths: &[PathBuf], options: &CheckOptions) -> Checked {
+    let mut files = Files::default();
+    let several = paths.len() > 1;
+    for path in paths {
+        let before = files.out.flaws.len();
+        // kubectl passes over what is not there, if there is another.
+        if several && !path.exists() {
+            files.out.flaws.push(Flaw::Absent);
+        } else {
+            files.out.flaws.extend(mode(path));
+            // Wiped, but for what the YAML parser copied: it may hold keys.
+            match document::read_file(path) {
+                Ok(text) => files.add(&Zeroizing::new(text), path),
+                Err(errors) => files.out.flaws.push(Flaw::Document(errors)),
+            }
         }
-    };
-    let mut checker = Checker {
-        path,
-        base: path.parent().unwrap_or(Path::new("")),
-        now: options.now,
-        out: checked,
-    };
-    checker.references(&model);
-    for cluster in &model.clusters {
-        checker.cluster(
-            cluster,
-            model.current_cluster() == Some(cluster.name.as_str()),
-        );
+        if several {
+            let own: Vec<Flaw> = files.out.flaws.drain(before..).collect();
+            let own = own.into_iter().map(|flaw| flaw.of_file(path));
+            files.out.flaws.extend(own);
+        }
     }
-    for user in &model.users {
-        checker.user(user, model.current_user() == Some(user.name.as_str()));
-    }
-    checker.out
+    files.judge(options)
 }
 
 /// For fuzzing: judges a text, and says whether it has the form of a kubeconfig.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn check_any(text: &str) -> bool {
-    let options = CheckOptions {
-        now: SystemTime::UNIX_EPOCH,
-    };
     // A base for relative paths in which there is nothing.
     let path = Path::new("/nonexistent/kubeconfig");
-    let checked = check_text(text, path, &options, Checked::default());
+    let mut files = Files::default();
+    files.add(text, path);
+    let checked = files.judge(&CheckOptions::at(SystemTime::UNIX_EPOCH));
     !checked.flaws.iter().any(|flaw| {
         assert!(!flaw.to_string().is_empty());
         matches!(flaw, Flaw::Document(_))
     })
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Files {
+    out: Checked,
+    model: Model,
+    /// One of them has no form: what the others come to is not known.
+    broken: bool,
+}
+
+impl Files {
+    /// Adds what stands in a file.
+    fn add(&mut self, text: &str, path: &Path) {
+        match model::parse(text, path) {
+            Err(errors) => {
+                self.broken = true;
+                self.out.flaws.push(Flaw::Document(errors));
+            }
+            Ok((model, findings)) => {
+                let findings = findings.into_iter().map(Flaw::Passed);
+                self.out.flaws.extend(findings);
+                let flaws = &mut self.out.flaws;
+                add(&mut self.model.clusters, model.clusters, "cluster", flaws);
+                add(&mut self.model.users, model.users, "user", flaws);
+                add(&mut self.model.contexts, model.contexts, "context", flaws);
+                self.model.current = self.model.current.take().or(model.current);
+            }
+        }
+    }
+
+    fn judge(mut self, options: &CheckOptions) -> Checked {
+        let unread = |flaw: &Flaw| matches!(flaw.bare(), Flaw::Document(_));
+        if self.broken || self.out.flaws.iter().any(unread) {
+            return self.out;
+        }
+        if let Some(context) = &options.context {
+            self.model.current = Some(context.clone());
+        }
+        let mut checker = Checker {
+            now: options.now,
+            out: self.out,
+            aside: false,
+        };
+        checker.references(&self.model);
+        let current = self.model.current_context();
+        let cluster = current.and_then(|context| context.cluster.as_deref());
+        let user = current.and_then(|context| context.user.as_deref());
+        let mut secured = true;
+        for each in &self.model.clusters {
+            checker.aside = cluster != Some(each.name.as_str());
+            let is_secured = checker.cluster(each);
+            if !checker.aside {
+                secured = is_secured;
+            }
+        }
+        for each in &self.model.users {
+            // Without TLS clients do not look at the user at all.
+            checker.aside = !secured || user != Some(each.name.as_str());
+            checker.user(each);
+        }
+        checker.out
+    }
+}
+
+/// Adds entries; a name that is there already stays what it is.
+fn add<E: Entry>(all: &mut Vec<E>, more: Vec<E>, kind: &'static str, flaws: &mut Vec<Flaw>) {
+    let before = all.len();
+    for entry in more {
+        if all[..before]
+            .iter()
+            .any(|known| known.name() == entry.name())
+        {
+            let name = entry.name().to_owned();
+            flaws.push(Flaw::Hidden { kind, name });
+        } else {
+            all.push(entry);
+        }
+    }
 }
 
 impl Model {
@@ -111,64 +180,36 @@ impl Model {
             .iter()
             .find(|context| context.name == *current)
     }
-
-    fn current_cluster(&self) -> Option<&str> {
-        self.current_context()?.cluster.as_deref()
-    }
-
-    fn current_user(&self) -> Option<&str> {
-        self.current_context()?.user.as_deref()
-    }
 }
 
-struct Checker<'a> {
-    path: &'a Path,
-    base: &'a Path,
-    now: SystemTime,
-    out: Checked,
+pub(super) struct Checker {
+    pub(super) now: SystemTime,
+    pub(super) out: Checked,
+    /// Whether what is looked at is not the current context's: clients do not mind it.
+    pub(super) aside: bool,
 }
 
-impl Checker<'_> {
-    fn flaw(&mut self, flaw: Flaw) {
-        self.out.flaws.push(flaw);
+impl Checker {
+    pub(super) fn flaw(&mut self, flaw: Flaw) {
+        let mild = self.aside && flaw.severity() == Severity::Error;
+        self.out.flaws.push(if mild {
+            Flaw::Aside(Box::new(flaw))
+        } else {
+            flaw
+        });
     }
 
     fn references(&mut self, model: &Model) {
-        let clusters: Vec<&str> = model
-            .clusters
-            .iter()
-            .map(|entry| entry.name.as_str())
-            .collect();
-        let users: Vec<&str> = model
-            .users
-            .iter()
-            .map(|entry| entry.name.as_str())
-            .collect();
-        let contexts: Vec<&str> = model
-            .contexts
-            .iter()
-            .map(|entry| entry.name.as_str())
-            .collect();
-        let lists = [
-            ("cluster", &clusters),
-            ("user", &users),
-            ("context", &contexts),
-        ];
-        for (kind, names) in lists {
-            let mut seen = HashSet::new();
-            for name in names.iter().filter(|name| !seen.insert(**name)) {
-                let name = (*name).to_owned();
-                self.flaw(Flaw::Repeated { kind, name });
-            }
-        }
+        let is_there = |name: &String| model.contexts.iter().any(|each| each.name == *name);
         match &model.current {
             None => self.flaw(Flaw::NoCurrentContext),
-            Some(name) if !contexts.contains(&name.as_str()) => {
-                self.flaw(Flaw::NoSuchContext(name.clone()));
-            }
+            Some(name) if !is_there(name) => self.flaw(Flaw::NoSuchContext(name.clone())),
             Some(_) => {}
         }
+        let clusters: Vec<&str> = model.clusters.iter().map(Entry::name).collect();
+        let users: Vec<&str> = model.users.iter().map(Entry::name).collect();
         for context in &model.contexts {
+            self.aside = model.current.as_ref() != Some(&context.name);
             for (kind, name, known) in [
                 ("cluster", &context.cluster, &clusters),
                 ("user", &context.user, &users),
@@ -185,200 +226,24 @@ impl Checker<'_> {
                 }
             }
         }
-    }
-
-    fn cluster(&mut self, cluster: &Cluster, current: bool) {
-        let name = || cluster.name.clone();
-        let uri = cluster
-            .server
-            .as_deref()
-            .and_then(|server| server.parse::<Uri>().ok());
-        let uri = uri.filter(|uri| uri.host().is_some());
-        let scheme = uri.as_ref().and_then(Uri::scheme_str);
-        match scheme {
-            Some("https") => {}
-            Some("http") => self.flaw(Flaw::PlainServer { cluster: name() }),
-            _ => {
-                let server = cluster.server.clone();
-                self.flaw(Flaw::Server {
-                    cluster: name(),
-                    server,
-                });
-            }
-        }
-        if cluster.insecure {
-            self.flaw(Flaw::Insecure { cluster: name() });
-        }
-        if cluster.proxied {
-            self.flaw(Flaw::Proxied { cluster: name() });
-        }
-        if cluster.authority.is_absent() {
-            if scheme == Some("https") && !cluster.insecure {
-                self.flaw(Flaw::SystemRoots { cluster: name() });
-            }
-            return;
-        }
-        let Some((file, bytes)) = self.load(&cluster.authority) else {
-            return;
-        };
-        let loaded = pem::certificates_of(&bytes).map_err(|fault| PemError::new(&file, fault));
-        let loaded =
-            loaded.and_then(|found| CaBundle::new(file, found.clone()).map(|ca| (found, ca)));
-        let (found, bundle) = match loaded {
-            Ok(loaded) => loaded,
-            Err(error) => return self.flaw(Flaw::Piece(error)),
-        };
-        for note in bundle.notes(self.now) {
-            self.flaw(Flaw::Validity {
-                subject: note.subject,
-                kind: note.kind,
-            });
-        }
-        if current {
-            self.out.authorities = found;
-            let verified = scheme == Some("https") && !cluster.insecure && !cluster.proxied;
-            self.out.target = uri.filter(|_| verified).and_then(|uri| {
-                Target::new(&uri, cluster.tls_server_name.as_deref(), bundle.roots)
-            });
-        }
-    }
-
-    fn user(&mut self, user: &User, current: bool) {
-        let name = || user.name.clone();
-        if user.basic {
-            self.flaw(Flaw::Basic { user: name() });
-        }
-        if user.provider {
-            self.flaw(Flaw::Provider { user: name() });
-        }
-        if user.impersonates {
-            self.flaw(Flaw::Impersonates { user: name() });
-        }
-        self.exec(user);
-        self.token(user);
-        let missing = match (user.certificate.is_absent(), user.key.is_absent()) {
-            (false, true) => Some("client-key"),
-            (true, false) => Some("client-certificate"),
-            _ => None,
-        };
-        if let Some(missing) = missing {
-            let user = name();
-            self.flaw(Flaw::Half { user, missing });
-        }
-        let bare = user.certificate.is_absent()
-            && user.key.is_absent()
-            && user.token.is_none()
-            && user.token_file.is_none()
-            && user.exec.is_none();
-        if bare && !user.basic && !user.provider {
-            self.flaw(Flaw::Anonymous { user: name() });
-        }
-        self.certificate(user, current);
-    }
-
-    fn exec(&mut self, user: &User) {
-        let Some(exec) = &user.exec else { return };
-        let field = |field, fix| Flaw::ExecField {
-            user: user.name.clone(),
-            field,
-            fix,
-        };
-        match &exec.command {
-            Some(command) => self.flaw(Flaw::Exec {
-                user: user.name.clone(),
-                command: command.clone(),
-            }),
-            None => self.flaw(field("command", "name the program")),
-        }
-        let version = exec.version.as_deref();
-        if !version.is_some_and(|version| EXEC_VERSIONS.contains(&version)) {
-            self.flaw(field("apiVersion", "write client.authentication.k8s.io/v1"));
-        }
-        if version == Some(EXEC_VERSIONS[0]) && !exec.interactive {
-            self.flaw(field(
-                "interactiveMode",
-                "write Never, IfAvailable or Always",
-            ));
-        }
-    }
-
-    fn token(&mut self, user: &User) {
-        if user.token.is_some() && user.token_file.is_some() {
-            let user = user.name.clone();
-            self.flaw(Flaw::TokenTwice { user });
-        }
-        if let Some(token) = &user.token {
-            self.one_token(user, token);
-        }
-        let Some(file) = &user.token_file else { return };
-        let path = self.base.join(file);
-        match std::fs::read_to_string(&path).map(Zeroizing::new) {
-            Ok(text) => self.one_token(user, text.trim()),
-            Err(source) => self.flaw(Flaw::TokenFile { path, source }),
-        }
-    }
-
-    fn one_token(&mut self, user: &User, token: &str) {
-        let name = || user.name.clone();
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return self.flaw(Flaw::Token { user: name() });
-        }
-        if let Some(end) = token_end(token).filter(|end| *end <= self.now) {
-            self.flaw(Flaw::TokenExpired { user: name(), end });
-        }
-    }
-
-    fn certificate(&mut self, user: &User, current: bool) {
-        if user.certificate.is_absent() || user.key.is_absent() {
-            return;
-        }
-        let (Some((certificate, chain)), Some((key, private))) =
-            (self.load(&user.certificate), self.load(&user.key))
-        else {
-            return;
-        };
-        let read = || -> Result<Credential, PemError> {
-            let chain = pem::certificates_of(&chain);
-            let chain = chain.map_err(|fault| PemError::new(&certificate, fault))?;
-            let private = pem::key_of(&private).map_err(|fault| PemError::new(&key, fault))?;
-            Credential::new(chain, &private, certificate.clone(), &key, Role::Client)
-        };
-        match read() {
-            Err(error) => self.flaw(Flaw::Piece(error)),
-            Ok(credential) => {
-                if let Some(note) = note(&certificate, &credential.leaf, self.now) {
-                    self.flaw(Flaw::Validity {
-                        subject: note.subject,
-                        kind: note.kind,
-                    });
-                }
-                if current {
-                    self.out.chain = credential.certified.cert.clone();
-                    self.out.certificate = Some(credential.leaf);
-                }
-            }
-        }
+        self.aside = false;
     }
 
     /// Reads a piece from where it is; the reference is for errors.
-    fn load(&mut self, piece: &Piece) -> Option<(FileRef, Zeroizing<Vec<u8>>)> {
-        let field = format!("{}.{}", piece.path, piece.field);
-        if piece.data.is_some() && piece.file.is_some() {
-            let field = field.clone();
+    pub(super) fn load(&mut self, piece: &model::Piece) -> Option<(FileRef, Zeroizing<Vec<u8>>)> {
+        let field = piece.name();
+        if piece.is_twice() {
             self.flaw(Flaw::Both { field });
+            return None;
         }
         if let Some(data) = &piece.data {
-            let field = format!("{field}-data");
-            return match BASE64.decode(data.as_bytes()) {
-                Ok(bytes) => Some((FileRef::new(field, self.path), Zeroizing::new(bytes))),
-                Err(_) => {
-                    self.flaw(Flaw::Base64 { field });
-                    None
-                }
-            };
+            let file = FileRef::new(format!("{field}-data"), &piece.origin);
+            // What is no base64 was told with its place.
+            return yaml_of_go::decode(data).map(|bytes| (file, bytes));
         }
-        let file = FileRef::new(field, self.base.join(piece.file.as_ref()?));
-        match pem::text(&file) {
+        let path = beside(&piece.origin, piece.file.as_ref()?);
+        let file = FileRef::new(field, path);
+        match crate::pem::text(&file) {
             Ok(text) => Some((file, Zeroizing::new(text.as_bytes().to_vec()))),
             Err(error) => {
                 self.flaw(Flaw::Piece(error));
@@ -388,14 +253,9 @@ impl Checker<'_> {
     }
 }
 
-/// When a token ends, if it says so: service accounts' and OpenID Connect's are JWTs, others are not.
-fn token_end(token: &str) -> Option<SystemTime> {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: u64,
-    }
-    let claims: Claims = Compact::parse(token).ok()?.unverified().ok()?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(claims.exp))
+/// A path that a kubeconfig names.
+pub(super) fn beside(kubeconfig: &Path, named: &str) -> PathBuf {
+    kubeconfig.parent().unwrap_or(Path::new("")).join(named)
 }
 
 fn mode(path: &Path) -> Option<Flaw> {

@@ -1,19 +1,39 @@
 //! What can be wrong with a kubeconfig.
 
-use crate::config::ConfigErrors;
+use crate::config::{ConfigErrors, Finding};
 use crate::identity::instant;
 use crate::pem::{NoteKind, PemError};
 use crate::pki::Severity;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// One thing that is wrong with a kubeconfig, or deserves a look.
 #[derive(Debug)]
 pub enum Flaw {
-    /// It is no kubeconfig, or has fields that nobody reads.
+    /// It is no kubeconfig, and no client loads it.
     Document(ConfigErrors),
+    /// What clients pass over in silence.
+    Passed(Finding),
+    /// Of several files this one is not there.
+    Absent,
+    /// It is wrong with one of several files.
+    Of {
+        /// Which.
+        file: PathBuf,
+        /// What.
+        flaw: Box<Flaw>,
+    },
+    /// It is wrong with an entry that the current context does not use.
+    Aside(Box<Flaw>),
+    /// A file before this one has an entry of that name.
+    Hidden {
+        /// `cluster`, `user` or `context`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
     /// No context is chosen.
     NoCurrentContext,
     /// The chosen context is not there.
@@ -26,13 +46,6 @@ pub enum Flaw {
         kind: &'static str,
         /// The name; absent if the context names none.
         name: Option<String>,
-    },
-    /// Two entries of one name: the first one counts.
-    Repeated {
-        /// `cluster`, `user` or `context`.
-        kind: &'static str,
-        /// The name.
-        name: String,
     },
     /// A cluster without a usable URL.
     Server {
@@ -51,6 +64,11 @@ pub enum Flaw {
         /// The cluster.
         cluster: String,
     },
+    /// Verifies nothing, and has a CA.
+    InsecureWithAuthority {
+        /// The cluster.
+        cluster: String,
+    },
     /// The system's CAs are trusted.
     SystemRoots {
         /// The cluster.
@@ -61,18 +79,18 @@ pub enum Flaw {
         /// The cluster.
         cluster: String,
     },
-    /// Both data and a file; the data count.
+    /// A proxy that no client dials.
+    Proxy {
+        /// The cluster.
+        cluster: String,
+    },
+    /// Both data and a file.
     Both {
         /// The field of the file.
         field: String,
     },
     /// A file or embedded piece cannot be used.
     Piece(PemError),
-    /// Embedded data are no base64.
-    Base64 {
-        /// The field.
-        field: String,
-    },
     /// The file of a token cannot be read.
     TokenFile {
         /// The file.
@@ -92,8 +110,22 @@ pub enum Flaw {
         /// When it ended.
         end: SystemTime,
     },
-    /// Token and token file; the file counts.
+    /// Token and token file.
     TokenTwice {
+        /// The user.
+        user: String,
+        /// Which of them counts.
+        counts: &'static str,
+    },
+    /// Credentials that exclude each other.
+    TwoMethods {
+        /// The user.
+        user: String,
+        /// Which.
+        methods: &'static str,
+    },
+    /// A key without its certificate, beside another credential.
+    IdleKey {
         /// The user.
         user: String,
     },
@@ -132,10 +164,12 @@ pub enum Flaw {
         /// What to write.
         fix: &'static str,
     },
-    /// Removed from client-go.
+    /// A plugin that clients do not have, or not configured so.
     Provider {
         /// The user.
         user: String,
+        /// What is wrong, with the remedy.
+        problem: String,
     },
     /// Removed from the API server.
     Basic {
@@ -144,6 +178,11 @@ pub enum Flaw {
     },
     /// Acts as somebody else.
     Impersonates {
+        /// The user.
+        user: String,
+    },
+    /// Says more of somebody else than who it is.
+    ImpersonatesNobody {
         /// The user.
         user: String,
     },
@@ -170,20 +209,42 @@ impl Flaw {
     /// How bad it is.
     pub fn severity(&self) -> Severity {
         match self {
+            Self::Of { flaw, .. } => flaw.severity(),
             Self::SystemRoots { .. }
-            | Self::Repeated { .. }
+            | Self::Passed(_)
+            | Self::Absent
+            | Self::Aside(_)
+            | Self::Hidden { .. }
             | Self::Proxied { .. }
-            | Self::Both { .. }
             | Self::TokenTwice { .. }
-            | Self::Anonymous { .. }
+            | Self::IdleKey { .. }
             | Self::Exec { .. }
             | Self::Impersonates { .. }
-            | Self::NoCurrentContext
             | Self::Validity {
                 kind: NoteKind::ExpiresSoon(_),
                 ..
             } => Severity::Warning,
             _ => Severity::Error,
+        }
+    }
+
+    /// Says which of several files it is about.
+    pub(super) fn of_file(self, file: &Path) -> Self {
+        match self {
+            // It names the file itself.
+            Self::Document(_) => self,
+            flaw => Self::Of {
+                file: file.to_owned(),
+                flaw: Box::new(flaw),
+            },
+        }
+    }
+
+    /// The flaw itself, wherever it is.
+    pub(super) fn bare(&self) -> &Self {
+        match self {
+            Self::Of { flaw, .. } | Self::Aside(flaw) => flaw.bare(),
+            flaw => flaw,
         }
     }
 }
@@ -193,9 +254,14 @@ impl fmt::Display for Flaw {
         match self {
             Self::Document(errors) => errors.fmt(f),
             Self::Piece(error) => error.fmt(f),
-            Self::Base64 { field } => {
-                write!(f, "{field} is no base64; encode the PEM text (base64 -w0)")
-            }
+            Self::Passed(finding) => finding.fmt(f),
+            Self::Absent => f.write_str("does not exist, and is passed over"),
+            Self::Of { file, flaw } => write!(f, "{}: {flaw}", file.display()),
+            Self::Aside(flaw) => write!(f, "{flaw} (not of the current context)"),
+            Self::Hidden { kind, name } => write!(
+                f,
+                "{kind} {name:?} is not used: a file before has one of that name; rename one"
+            ),
             Self::Validity { subject, kind } => validity(subject, *kind, f),
             Self::Mode { mode } => {
                 write!(f, "may be read by others (mode {mode:04o}); set it to 0600")
@@ -210,9 +276,10 @@ impl fmt::Display for Flaw {
             Self::TokenFile { path, source } => {
                 write!(f, "cannot read the token file {}: {source}", path.display())
             }
-            Self::NoCurrentContext => {
-                f.write_str("has no current-context; choose one (kubectl config use-context NAME)")
-            }
+            Self::NoCurrentContext => f.write_str(
+                "has no current-context, so that clients dial localhost:8080; choose one (kubectl \
+                     config use-context NAME), or check by --context",
+            ),
             Self::NoSuchContext(name) => {
                 write!(
                     f,
@@ -230,12 +297,6 @@ impl fmt::Display for Flaw {
             Self::Dangling { context, kind, .. } => {
                 write!(f, "context {context:?} names no {kind}; add one")
             }
-            Self::Repeated { kind, name } => {
-                write!(
-                    f,
-                    "{kind} {name:?} is there twice; the first one counts, remove the other"
-                )
-            }
             _ => self.of_entry(f),
         }
     }
@@ -252,11 +313,21 @@ impl Flaw {
             .and_then(|()| f.write_str("; write https://HOST:PORT")),
             Self::PlainServer { cluster } => write!(
                 f,
-                "cluster {cluster:?} is dialled without TLS, credentials included; use https"
+                "cluster {cluster:?} is dialled without TLS; write https://HOST:PORT"
             ),
             Self::Insecure { cluster } => write!(
                 f,
                 "cluster {cluster:?} verifies nothing (insecure-skip-tls-verify); give its CA instead"
+            ),
+            Self::InsecureWithAuthority { cluster } => write!(
+                f,
+                "cluster {cluster:?} has a CA and insecure-skip-tls-verify, which no client takes \
+                 together; remove insecure-skip-tls-verify"
+            ),
+            Self::Proxy { cluster } => write!(
+                f,
+                "cluster {cluster:?}: proxy-url is none that clients dial; write http://, https:// or \
+                 socks5:// and the proxy's address"
             ),
             Self::SystemRoots { cluster } => write!(
                 f,
@@ -270,7 +341,7 @@ impl Flaw {
             Self::Both { field } => {
                 write!(
                     f,
-                    "{field} is ignored: {field}-data is there too; remove one"
+                    "{field} and {field}-data are both there, which no client takes; remove one"
                 )
             }
             Self::Token { user } => write!(
@@ -281,12 +352,23 @@ impl Flaw {
                 let end = instant((*end).into());
                 write!(f, "user {user:?}: the token expired {end}; ask for another")
             }
-            Self::TokenTwice { user } => {
+            Self::TokenTwice { user, counts } => {
                 write!(
                     f,
-                    "user {user:?} has token and tokenFile; the file counts, remove one"
+                    "user {user:?} has token and tokenFile; {counts}, remove one"
                 )
             }
+            Self::TwoMethods { user, methods } => {
+                write!(
+                    f,
+                    "user {user:?} has {methods}, which no client takes together; remove one"
+                )
+            }
+            Self::IdleKey { user } => write!(
+                f,
+                "user {user:?} has a client-key without a client-certificate, which nobody reads; \
+                 remove it"
+            ),
             Self::Half { user, missing } => {
                 write!(
                     f,
@@ -296,7 +378,8 @@ impl Flaw {
             Self::Anonymous { user } => {
                 write!(
                     f,
-                    "user {user:?} shows no credential; add a certificate or a token"
+                    "user {user:?} shows no credential, so that kubectl asks for a name and a password; \
+                     add a certificate or a token"
                 )
             }
             Self::Exec { user, command } => write!(
@@ -306,12 +389,15 @@ impl Flaw {
             Self::ExecField { user, field, fix } => {
                 write!(
                     f,
-                    "user {user:?}: exec.{field} is missing or unknown; {fix}"
+                    "user {user:?}: exec.{field} is missing, unknown or not usable; {fix}"
                 )
             }
-            Self::Provider { user } => write!(
+            Self::Provider { user, problem } => {
+                write!(f, "user {user:?}: auth-provider: {problem}")
+            }
+            Self::ImpersonatesNobody { user } => write!(
                 f,
-                "user {user:?} has auth-provider, which Kubernetes 1.26 removed; use an exec plugin"
+                "user {user:?} has as-uid, as-groups or as-user-extra without as; add who it is"
             ),
             Self::Basic { user } => write!(
                 f,

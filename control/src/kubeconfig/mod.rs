@@ -4,18 +4,24 @@
 //! `exec` says, so a foreign one is checked, never used, here.
 
 mod check;
+mod cluster;
 mod connect;
+#[cfg(test)]
+mod corpus;
 mod create;
 mod flaw;
 mod model;
 mod render;
 #[cfg(test)]
 mod tests;
+mod user;
+mod yaml_of_go;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use check::check_any;
-pub use check::{CheckOptions, Checked, check, judge_server};
+pub use check::{CheckOptions, Checked, check, check_all, judge_server};
 pub use connect::{Target, connect};
 pub use create::{CreateError, Request, create, write};
 pub use flaw::Flaw;
 pub use render::{Credential, Kubeconfig, Source};
+pub(crate) use yaml_of_go::decode;

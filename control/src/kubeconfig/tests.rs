@@ -55,7 +55,7 @@ impl Site {
     /// Checks a text; gives `severity: message` of each flaw.
     fn check(&self, text: &str) -> Vec<String> {
         let path = self.write("config", text);
-        lines(&check(&path, &CheckOptions { now: now() }).flaws)
+        lines(&check(&path, &CheckOptions::at(now())).flaws)
     }
 }
 
@@ -129,13 +129,13 @@ fn render_never_grows_its_buffer() {
 fn document_that_is_no_kubeconfig_says_where() {
     let site = Site::new();
     for (text, expected) in [
-        ("", "is nothing, not a mapping"),
-        ("kind: Config\n", "apiVersion"),
+        ("", "has no current-context"),
+        ("kind: Config\n", "has no current-context"),
         ("apiVersion: v1\nkind: Pod\n", "\"Pod\" is not known"),
         ("a: [\n", "not valid YAML"),
         (
             "apiVersion: v1\nkind: Config\nclusters:\n- {name: c, cluster: {sever: x}}\n",
-            "clusters[0].cluster.sever (line 4, column 23): is not a known field; did you mean `server`?",
+            "clusters[0].cluster.sever (line 4, column 23): is not a known field, and nobody reads it; did you mean `server`?",
         ),
         (
             "apiVersion: v1\nkind: Config\nusers:\n- {name: u, user: {token: 1}}\n",
@@ -149,7 +149,7 @@ fn document_that_is_no_kubeconfig_says_where() {
         );
         assert!(flaws.iter().any(|flaw| flaw.starts_with("error")), "{text}");
     }
-    let absent = check(&site.path("absent"), &CheckOptions { now: now() });
+    let absent = check(&site.path("absent"), &CheckOptions::at(now()));
     assert!(lines(&absent.flaws)[0].contains("cannot read the file"));
 }
 
@@ -168,28 +168,104 @@ fn document_of_every_prefix_never_panics() {
 #[test]
 fn references_between_entries_are_followed() {
     let site = Site::new();
-    let text = "apiVersion: v1\nkind: Config\ncurrent-context: nowhere\n\
-                contexts:\n- {name: a, context: {cluster: c}}\n- {name: b, context: {cluster: d, user: u}}\n\
-                clusters:\n- {name: c, cluster: {server: 'https://x'}}\n- {name: c, cluster: {server: 'https://y'}}\n\
-                users: []\n";
-    let flaws = site.check(text);
-    for expected in [
-        "warning: cluster \"c\" is there twice",
-        "error: current-context \"nowhere\" is not among contexts",
-        "error: context \"a\" names no user",
-        "error: context \"b\" names cluster \"d\", which is not there",
-        "error: context \"b\" names user \"u\", which is not there",
+    let text = |current: &str, more: &str| {
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: {current}\n\
+             contexts:\n- {{name: a, context: {{cluster: c}}}}\n\
+             - {{name: b, context: {{cluster: d, user: u}}}}\n\
+             clusters:\n- {{name: c, cluster: {{server: 'https://x'}}}}\n{more}users: []\n"
+        )
+    };
+    for (current, expected) in [
+        (
+            "nowhere",
+            "error: current-context \"nowhere\" is not among contexts",
+        ),
+        ("nowhere", "warning: context \"a\" names no user"),
+        ("a", "error: context \"a\" names no user"),
+        (
+            "a",
+            "warning: context \"b\" names cluster \"d\", which is not there",
+        ),
+        (
+            "b",
+            "error: context \"b\" names cluster \"d\", which is not there",
+        ),
+        (
+            "b",
+            "error: context \"b\" names user \"u\", which is not there",
+        ),
     ] {
+        let flaws = site.check(&text(current, ""));
         assert!(
             flaws.iter().any(|flaw| flaw.starts_with(expected)),
             "{expected}: {flaws:#?}"
         );
     }
-    let flaws = site.check("apiVersion: v1\nkind: Config\n");
+    let flaws = site.check(&text("a", "- {name: c, cluster: {server: 'https://y'}}\n"));
     assert!(
-        flaws[0].starts_with("warning: has no current-context"),
+        flaws[0].contains("clusters[1].name (line 8") && flaws[0].contains("is there twice"),
         "{flaws:#?}"
     );
+    let flaws = site.check("apiVersion: v1\nkind: Config\n");
+    assert!(
+        flaws[0].starts_with("error: has no current-context"),
+        "{flaws:#?}"
+    );
+}
+
+#[test]
+fn other_context_is_judged_when_it_is_asked_for() {
+    let site = Site::new();
+    site.write("ca.crt", &site.ca.certificate.pem());
+    let text = document(
+        "server: 'https://x', certificate-authority: ca.crt",
+        "token: abc",
+    );
+    let other = "- {name: y, context: {cluster: c, user: v}}\nclusters:";
+    let path = site.write("config", &text.replace("clusters:", other));
+    let by = |context: Option<&str>| {
+        let options = CheckOptions {
+            now: now(),
+            context: context.map(str::to_owned),
+        };
+        lines(&check(&path, &options).flaws)
+    };
+    let missing = "context \"y\" names user \"v\", which is not there; add it";
+    let aside = format!("warning: {missing} (not of the current context)");
+    assert_eq!(by(None), [aside.clone()]);
+    assert_eq!(by(Some("x")), [aside]);
+    assert_eq!(by(Some("y")), [format!("error: {missing}")]);
+    assert!(by(Some("z"))[0].contains("current-context \"z\" is not among"));
+}
+
+#[test]
+fn several_files_say_which_of_them_is_wrong() {
+    let site = Site::new();
+    site.write("ca.crt", &site.ca.certificate.pem());
+    let good = document(
+        "server: 'https://x', certificate-authority: ca.crt",
+        "token: abc",
+    );
+    let (first, second) = (site.write("a", &good), site.write("b", &good));
+    fs::set_permissions(&second, fs::Permissions::from_mode(0o644)).unwrap();
+    let files = [site.path("absent"), first, second.clone()];
+    let flaws = lines(&check_all(&files, &CheckOptions::at(now())).flaws);
+    let name = second.display();
+    for expected in [
+        format!(
+            "warning: {}: does not exist, and is passed over",
+            files[0].display()
+        ),
+        format!("error: {name}: may be read by others (mode 0644); set it to 0600"),
+        format!("warning: {name}: cluster \"c\" is not used: a file before has one"),
+    ] {
+        assert!(
+            flaws.iter().any(|flaw| flaw.starts_with(&expected)),
+            "{expected}: {flaws:#?}"
+        );
+    }
+    assert_eq!(flaws.len(), 5, "{flaws:#?}");
 }
 
 #[test]
@@ -212,8 +288,8 @@ fn cluster_that_is_not_safe_says_so() {
             "error: cluster \"c\" is dialled without TLS",
         ),
         (
-            "server: 'x'".to_owned(),
-            "error: cluster \"c\": server \"x\" is no URL",
+            "server: 'ftp://x'".to_owned(),
+            "error: cluster \"c\": server \"ftp://x\" is no URL",
         ),
         (
             "{}".replace("{}", "tls-server-name: x"),
@@ -241,13 +317,13 @@ fn cluster_that_is_not_safe_says_so() {
         ),
         (
             "server: 'https://x', certificate-authority-data: '%%'".to_owned(),
-            "error: clusters[0].cluster.certificate-authority-data is no base64",
+            "clusters[0].cluster.certificate-authority-data (line 7, column",
         ),
         (
             format!(
                 "server: 'https://x', certificate-authority: absent, certificate-authority-data: {ca}"
             ),
-            "warning: clusters[0].cluster.certificate-authority is ignored",
+            "error: clusters[0].cluster.certificate-authority and clusters[0].cluster.certificate-authority-data are both there",
         ),
         (
             "server: 'https://x', certificate-authority: ca.crt, proxy-url: 'http://u:secret@p'"
@@ -322,7 +398,7 @@ fn user_that_cannot_or_must_not_be_used_says_so() {
         ),
         (
             "client-key-data: '!', client-certificate: jane.crt",
-            "client-key-data is no base64",
+            "users[0].user.client-key-data (line 9, column",
         ),
         ("tokenFile: absent", "error: cannot read the token file"),
         (
@@ -337,14 +413,14 @@ fn user_that_cannot_or_must_not_be_used_says_so() {
             "token: a, tokenFile: token",
             "warning: user \"u\" has token and tokenFile",
         ),
-        ("{}", "warning: user \"u\" shows no credential"),
+        ("{}", "error: user \"u\" shows no credential"),
         (
             "username: a, password: secret",
             "error: user \"u\" has a password",
         ),
         (
             "auth-provider: {name: gcp}",
-            "error: user \"u\" has auth-provider",
+            "error: user \"u\": auth-provider: Kubernetes 1.26 removed gcp",
         ),
         (
             "token: a, as: root",
@@ -360,7 +436,7 @@ fn user_that_cannot_or_must_not_be_used_says_so() {
         ),
         (
             "exec: {apiVersion: client.authentication.k8s.io/v1alpha1, command: aws}",
-            "error: user \"u\": exec.apiVersion is missing or unknown",
+            "error: user \"u\": exec.apiVersion is missing, unknown",
         ),
         (
             "exec: {apiVersion: client.authentication.k8s.io/v1beta1}",
@@ -418,7 +494,7 @@ fn file_that_others_may_read_says_so() {
     let site = Site::new();
     let path = site.write("config", &site.good().render());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    let checked = check(&path, &CheckOptions { now: now() });
+    let checked = check(&path, &CheckOptions::at(now()));
     assert_eq!(
         lines(&checked.flaws),
         ["error: may be read by others (mode 0640); set it to 0600"]
@@ -446,7 +522,7 @@ fn tree(dir: &Path) -> PathBuf {
     let options = InitOptions {
         apiserver: Vec::new(),
         server: None,
-        service_ip: crate::pki::DEFAULT_SERVICE_IP,
+        service_ips: vec![crate::pki::DEFAULT_SERVICE_IP],
         nodes: vec!["worker-1=10.0.0.7".parse().unwrap()],
         gateway: Vec::new(),
     };
@@ -490,9 +566,7 @@ fn create_from_a_tree_is_good_for_every_client() {
             };
             let text = create(&request).unwrap().render();
             let path = site.write("made", &text);
-            let options = CheckOptions {
-                now: std::time::SystemTime::now(),
-            };
+            let options = CheckOptions::at(std::time::SystemTime::now());
             assert_eq!(
                 lines(&check(&path, &options).flaws),
                 [] as [String; 0],
@@ -617,7 +691,7 @@ fn connect_verifies_what_the_server_shows() {
         site.write("ca.crt", &ca.certificate.pem());
         let cluster = format!("server: 'https://{address}', certificate-authority: ca.crt{change}");
         let path = site.write("config", &document(&cluster, "token: abc"));
-        let checked = check(&path, &CheckOptions { now: now() });
+        let checked = check(&path, &CheckOptions::at(now()));
         connect(&checked.target.unwrap()).map_err(|flaw| flaw.to_string())
     };
     assert_eq!(ask(&site.ca, ""), Ok(()));

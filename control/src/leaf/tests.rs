@@ -443,7 +443,7 @@ fn leaf_of_a_rotated_ca_is_verified_by_who_knows_either() {
     let options = InitOptions {
         apiserver: vec!["10.0.0.1".to_owned()],
         server: None,
-        service_ip: DEFAULT_SERVICE_IP,
+        service_ips: vec![DEFAULT_SERVICE_IP],
         nodes: Vec::new(),
         gateway: Vec::new(),
     };

@@ -71,6 +71,20 @@ pub enum MaterialError {
     Issuer(IssuerError),
 }
 
+impl MaterialError {
+    /// The field that names the file, as far as it is known.
+    pub(crate) fn field(&self) -> &str {
+        match self {
+            Self::Pem(error) => &error.file.field,
+            Self::Role { file, .. } | Self::Tls { file, .. } => &file.field,
+            Self::Nodes { field, .. } => field,
+            Self::Trust { field, .. } => field,
+            Self::Tickets(_) => "timeouts.sessionTicket",
+            Self::Issuer(_) => "egressCA",
+        }
+    }
+}
+
 /// The kernel's words where the error itself does not have them.
 struct Cause<'a>(&'a NodeListError);
 

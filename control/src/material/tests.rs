@@ -51,7 +51,7 @@ pub(crate) fn site(config: &str) -> TempDir {
     let init = InitOptions {
         apiserver: Vec::new(),
         server: None,
-        service_ip: pki::DEFAULT_SERVICE_IP,
+        service_ips: vec![pki::DEFAULT_SERVICE_IP],
         nodes: vec![
             "worker-1=10.0.0.1".parse().unwrap(),
             "worker-2=10.0.0.2".parse().unwrap(),

@@ -176,7 +176,7 @@ impl Dependents<'_> {
     }
 
     fn check(&self, path: &Path) -> Checked {
-        kubeconfig::check(path, &CheckOptions { now: self.now })
+        kubeconfig::check(path, &CheckOptions::at(self.now))
     }
 
     /// Tells what a file is by what is in it.

@@ -7,7 +7,7 @@ use super::spec::{
     NodeSpec, Pair, ServerUrl, Spec, UserSpec, default_member,
 };
 use crate::config::{ConfigErrors, Finding, Node, Problem, Report, Section, document, value};
-use crate::inventory::HostAddress;
+use crate::inventory::{HostAddress, certificate_name};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -106,9 +106,9 @@ impl Names {
             };
         };
         let names = Self {
-            apiserver: section.list("apiserver", NAMES, host, report),
-            controllers: section.list("controllers", NAMES, host, report),
-            gateway: section.list("gateway", NAMES, host, report),
+            apiserver: section.list("apiserver", NAMES, covered, report),
+            controllers: section.list("controllers", NAMES, covered, report),
+            gateway: section.list("gateway", NAMES, covered, report),
         };
         section.finish(report);
         names
@@ -287,6 +287,15 @@ fn host(node: &Node) -> Result<HostAddress, Problem> {
     let text = value::text(node)?;
     text.parse().map_err(|problem| {
         let fix = "write an IP address or a DNS name";
+        Problem::new(format!("{text:?} {problem}"), fix)
+    })
+}
+
+/// What a server's certificate may cover besides: a wildcard, too.
+fn covered(node: &Node) -> Result<HostAddress, Problem> {
+    let text = value::text(node)?;
+    certificate_name(&text).map_err(|problem| {
+        let fix = "write an IP address, a DNS name or a wildcard like *.example.com";
         Problem::new(format!("{text:?} {problem}"), fix)
     })
 }

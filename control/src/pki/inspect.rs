@@ -47,6 +47,12 @@ pub enum Kind {
     Kubeconfig,
     /// The service-account key pair.
     KeyPair,
+    /// A private key.
+    Key,
+    /// Another file.
+    File,
+    /// A directory.
+    Directory,
 }
 
 impl Kind {
@@ -59,6 +65,9 @@ impl Kind {
             Self::Peer => "server, client",
             Self::Kubeconfig => "kubeconfig",
             Self::KeyPair => "key pair",
+            Self::Key => "key",
+            Self::File => "file",
+            Self::Directory => "directory",
         }
     }
 
@@ -92,6 +101,7 @@ impl Tree {
         if self.planned || kubeadm::has_key_pair(&self.dir) {
             rows.push(self.service_account_pair());
         }
+        self.modes(&mut rows);
         rows
     }
 
@@ -201,7 +211,6 @@ impl Tree {
             Some(pair) => FileRef::new(&profile.name, &pair.key),
             None => self.file(&profile.name, profile.key_file()),
         };
-        row.flaws.extend(Self::mode_flaw(&file.path));
         let key = match PrivateKey::load(&file) {
             Err(error)
                 if profile.usage == Usage::Authority && matches!(error.fault, Fault::Missing) =>
@@ -234,7 +243,7 @@ impl Tree {
             facts: None,
             flaws: Vec::new(),
         };
-        let options = CheckOptions { now };
+        let options = CheckOptions::at(now);
         let checked = kubeconfig::check(&path, &options);
         row.flaws
             .extend(checked.flaws.into_iter().map(Flaw::Kubeconfig));
@@ -266,7 +275,6 @@ impl Tree {
             flaws: Vec::new(),
         };
         let key = self.file("sa", SERVICE_ACCOUNT_KEY);
-        row.flaws.extend(Self::mode_flaw(&key.path));
         match self.service_account_keys(&key) {
             Ok((private, public)) if private == public => {}
             Ok(_) => row.flaws.push(Flaw::KeyPair),

@@ -3,7 +3,7 @@
 use super::profile::{Profile, Usage};
 use super::rotation::Stage;
 use crate::identity::{CertificateFacts, Weakness, instant};
-use crate::inventory::HostAddress;
+use crate::inventory::{HostAddress, certificate_name};
 use crate::pem::{FileRef, NoteKind, PemError, Role, note};
 use crate::verify::Cause;
 use crate::verify::chain::chain;
@@ -21,6 +21,11 @@ pub enum Flaw {
     File(PemError),
     /// Others than its owner may read it.
     Mode {
+        /// The permission bits.
+        mode: u32,
+    },
+    /// Others than its owner may write it, or put other files into it.
+    Writable {
         /// The permission bits.
         mode: u32,
     },
@@ -120,6 +125,13 @@ impl fmt::Display for Flaw {
             Self::File(error) => error.fmt(f),
             Self::Mode { mode } => {
                 write!(f, "may be read by others (mode {mode:04o}); set it to 0600")
+            }
+            Self::Writable { mode } => {
+                let right = mode & !0o022;
+                write!(
+                    f,
+                    "may be changed by others (mode {mode:04o}); set it to {right:04o}"
+                )
             }
             Self::NoAuthorityKey => {
                 f.write_str("the CA's key is not here; issue and renew where it is kept")
@@ -317,9 +329,11 @@ impl Judged<'_> {
             return;
         };
         for name in &self.profile.names {
+            // A wildcard is no name that a client asks for: it must stand there as it is.
+            let literal = || facts.names.iter().any(|own| own == &name.to_string());
             let covered = server_name(name)
                 .is_some_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok());
-            if !covered {
+            if !covered && !(name.is_wildcard() && literal()) {
                 flaws.push(Flaw::MissingName(name.clone()));
             }
         }
@@ -327,9 +341,7 @@ impl Judged<'_> {
             return;
         }
         for name in &facts.names {
-            let known = name
-                .parse()
-                .is_ok_and(|name| self.profile.names.contains(&name));
+            let known = certificate_name(name).is_ok_and(|name| self.profile.names.contains(&name));
             if !known {
                 flaws.push(Flaw::ForeignName(name.clone()));
             }

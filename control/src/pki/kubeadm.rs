@@ -10,6 +10,7 @@ use super::plan::{Plan, SERVICE_ACCOUNT_PUBLIC};
 use super::profile::{Profile, Usage};
 use super::spec::DEFAULT_SERVICE_IP;
 use crate::identity::CertificateFacts;
+use crate::inventory::certificate_name;
 use crate::pem::{self, FileRef};
 use std::path::Path;
 
@@ -35,7 +36,7 @@ pub(super) fn plan(dir: &Path) -> Result<Option<Plan>, PkiError> {
     let defaults = InitOptions {
         apiserver: Vec::new(),
         server: None,
-        service_ip: DEFAULT_SERVICE_IP,
+        service_ips: vec![DEFAULT_SERVICE_IP],
         nodes: Vec::new(),
         gateway: Vec::new(),
     };
@@ -68,7 +69,9 @@ fn adapt(profile: &mut Profile, dir: &Path) {
         return;
     }
     let names = facts.names.iter();
-    profile.names = names.filter_map(|name| name.parse().ok()).collect();
+    profile.names = names
+        .filter_map(|name| certificate_name(name).ok())
+        .collect();
     let known = |group: &String| GROUPS.contains(&group.as_str());
     if profile.usage == Usage::Client && facts.subject.organizations.iter().all(known) {
         profile.organizations = facts.subject.organizations;

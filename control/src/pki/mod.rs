@@ -20,6 +20,7 @@ mod judge;
 mod key;
 mod kubeadm;
 mod maker;
+mod modes;
 mod name;
 mod names;
 mod options;
@@ -45,10 +46,13 @@ pub use judge::{Flaw, Severity};
 pub use maker::RenewedKey;
 pub use options::{InitOptions, OptionProblem};
 pub use plan::Conflict;
-pub use reload::Reload;
+pub use reload::{Reload, notice};
 pub use rotation::{Rotated, Stage, Step};
 pub(crate) use serial::random_serial;
-pub use spec::{DEFAULT_SERVICE_IP, NodeSpec, NodeSpecError, UserSpec, UserSpecError};
+pub use spec::{
+    DEFAULT_SERVICE_IP, NodeSpec, NodeSpecError, ServiceCidr, ServiceCidrError, UserSpec,
+    UserSpecError,
+};
 pub use table::role_table;
 pub use tree::{Selection, Tree, Written};
 

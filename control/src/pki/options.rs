@@ -3,10 +3,10 @@
 use super::key::KeyAlgorithm;
 use super::plan::Conflict;
 use super::spec::{
-    Authorities, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN, Lifetimes, NodeSpec, ServerUrl, Spec,
-    default_member,
+    Authorities, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN, DEFAULT_SERVICE_IP, Lifetimes, NodeSpec,
+    ServerUrl, Spec, default_member,
 };
-use crate::inventory::{HostAddress, NameError};
+use crate::inventory::{HostAddress, NameError, certificate_name};
 use std::net::IpAddr;
 
 /// Flags of `eyesplice pki init` that stand for a configuration.
@@ -17,8 +17,9 @@ pub struct InitOptions {
     /// URL in the kubeconfigs (`--server`); default: the first `apiserver`, or 127.0.0.1, at 6443.
     /// Its host is added to the API server's names.
     pub server: Option<String>,
-    /// Address of the `kubernetes` service (`--service-ip`).
-    pub service_ip: IpAddr,
+    /// Addresses of the `kubernetes` service, one for each family (`--service-ip`, `--service-cidr`);
+    /// empty: the default.
+    pub service_ips: Vec<IpAddr>,
     /// Nodes to issue kubelet certificates for (`--node`).
     pub nodes: Vec<NodeSpec>,
     /// Names and addresses of the gateway's TCP listener (`--gateway`); `localhost` and 127.0.0.1
@@ -66,7 +67,7 @@ impl InitOptions {
                 name: DEFAULT_CLUSTER.to_owned(),
                 domain: DEFAULT_DOMAIN.to_owned(),
                 server,
-                service_ips: vec![self.service_ip.to_canonical()],
+                service_ips: self.service_ips(),
             },
             etcd: vec![default_member(&apiserver)],
             apiserver,
@@ -91,6 +92,16 @@ impl InitOptions {
     }
 }
 
+impl InitOptions {
+    fn service_ips(&self) -> Vec<IpAddr> {
+        if self.service_ips.is_empty() {
+            return vec![DEFAULT_SERVICE_IP];
+        }
+        let ips = self.service_ips.iter();
+        ips.map(IpAddr::to_canonical).collect()
+    }
+}
+
 fn hosts(
     option: &'static str,
     values: &[String],
@@ -98,7 +109,7 @@ fn hosts(
 ) -> Vec<HostAddress> {
     let mut hosts = Vec::with_capacity(values.len());
     for value in values {
-        match value.parse() {
+        match certificate_name(value) {
             Ok(host) => hosts.push(host),
             Err(problem) => {
                 problems.push(OptionProblem::Name {

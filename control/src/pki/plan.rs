@@ -4,6 +4,7 @@ use super::profile::{Profile, Usage, profiles};
 use super::spec::{NodeSpec, Spec};
 use crate::inventory::HostAddress;
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
 /// The document that the tree was made from.
 pub(super) const SPEC_FILE: &str = "pki.yaml";
@@ -86,6 +87,16 @@ pub enum Conflict {
         /// The other one.
         second: String,
     },
+    /// Two service ranges of one family.
+    #[error(
+        "{first} and {second} are both service addresses of one family; give one for each family"
+    )]
+    ServiceFamily {
+        /// The one that was named first.
+        first: IpAddr,
+        /// The other one.
+        second: IpAddr,
+    },
     /// A name makes a file name that another file has.
     #[error("{file} would be written twice, because of names like client-NAME; rename one")]
     TakenFile {
@@ -113,6 +124,13 @@ pub(super) fn conflicts(spec: &Spec) -> Vec<Conflict> {
     let existing = spec.authorities.existing.iter();
     repeated("CA", existing.map(|(name, _)| name.clone()), &mut conflicts);
     shared_addresses(&spec.nodes, &mut conflicts);
+    let mut families: [Option<IpAddr>; 2] = [None; 2];
+    for ip in &spec.cluster.service_ips {
+        match families[usize::from(ip.is_ipv6())].replace(*ip) {
+            Some(first) => conflicts.push(Conflict::ServiceFamily { first, second: *ip }),
+            None => {}
+        }
+    }
     let plan = Plan::new(without_repeated_names(spec));
     let mut names = HashSet::new();
     for profile in &plan.profiles {

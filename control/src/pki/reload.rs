@@ -1,12 +1,14 @@
 //! How those who use a file of the tree come to load it again: what `pki rotate-ca` tells.
 //!
-//! Facts of Kubernetes 1.20.2, where newer releases load no less by themselves; `docs/pki.md` has them.
+//! Facts of Kubernetes 1.20.2 to 1.36.2; `docs/pki.md` has them by release.
 
 use super::files::Change;
 use super::profile::{Profile, Usage};
 
 const MINUTE: &str = "by itself, within a minute";
 const CONNECTION: &str = "by itself, at its next connection";
+const KUBELET_CLIENT: &str = "by itself, at its next connection; one of 1.36 then ends all live \
+                              streams to kubelets, so give it the files in a quiet hour";
 const SECONDS: &str = "by itself, within seconds";
 const RESTART: &str = "at its next start";
 
@@ -40,23 +42,38 @@ pub(super) fn reloads(profiles: &[Profile], change: &Change) -> Vec<Reload> {
     all
 }
 
+/// What to know before these files of a tree are given to those who use them.
+pub fn notice(files: &[String]) -> Option<&'static str> {
+    let ends_streams = |file: &String| {
+        let name = file.strip_suffix(".crt").or(file.strip_suffix(".key"));
+        name == Some("apiserver-kubelet-client")
+    };
+    files.iter().any(ends_streams).then_some(
+        "API servers of 1.36 close every connection to kubelets when apiserver-kubelet-client changes:\n\
+         live exec, attach, port-forward and logs -f end (over SPDY kubectl exits with 0 and says\n\
+         nothing). Give them its files in a quiet hour, or with their next restart; docs/pki.md has the\n\
+         steps.\n",
+    )
+}
+
 /// Says how the holder of a certificate, or who trusts a CA, loads its file again.
 fn how(profile: &Profile) -> &'static str {
     match profile.name.as_str() {
         "ca" => "the two servers by themselves, within a minute; kubeconfigs at their next start",
         "kubelet-serving-ca" => {
-            "eyesplice by itself, within seconds; kube-apiserver at its next start"
+            "eyesplice by itself, within seconds; kube-apiserver at its next start (1.36: within five minutes)"
         }
         "front-proxy-ca" => MINUTE,
         "etcd/ca" => "both at their next start",
-        "egress-ca" => "at the next start of kube-apiserver",
+        "egress-ca" => {
+            "at the next start of kube-apiserver (1.36: for kubelets within five minutes)"
+        }
         "egress-client-ca" => SECONDS,
         "apiserver" | "front-proxy-client" | "controller-manager-server" | "scheduler-server" => {
             MINUTE
         }
-        "apiserver-kubelet-client" | "apiserver-etcd-client" | "etcd/healthcheck-client" => {
-            CONNECTION
-        }
+        "apiserver-kubelet-client" => KUBELET_CLIENT,
+        "apiserver-etcd-client" | "etcd/healthcheck-client" => CONNECTION,
         "egress-server" | "eyesplice-kubelet-client" => SECONDS,
         "egress-client" => "at the next start of kube-apiserver, unless it dials a UNIX socket",
         "admin" | "super-admin" => "whenever the kubeconfig is read",
@@ -103,5 +120,38 @@ mod tests {
             ("administrators", "whenever the kubeconfig is read", false),
         ];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn notice_is_for_the_files_that_end_streams() {
+        let files = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        for names in [
+            ["apiserver-kubelet-client.crt", "admin.crt"],
+            ["etcd/peer.crt", "apiserver-kubelet-client.key"],
+        ] {
+            let told = notice(&files(&names)).unwrap();
+            assert!(told.contains("quiet hour"), "{told}");
+        }
+        let others = files(&["apiserver.crt", "eyesplice-kubelet-client.crt", "ca.crt"]);
+        assert_eq!(notice(&others), None);
+        let (spec, _) = crate::pki::document::parse(
+            "apiVersion: eyesplice.dev/v1alpha1\nkind: PKIConfig\n",
+            std::path::Path::new("/pki.yaml"),
+        )
+        .unwrap();
+        let change = Change {
+            files: vec![File::public(
+                "apiserver-kubelet-client.crt".to_owned(),
+                String::new(),
+            )],
+            remove: Vec::new(),
+        };
+        let told = reloads(&profiles(&spec), &change);
+        assert!(told[0].how.contains("ends all live streams"), "{told:?}");
     }
 }

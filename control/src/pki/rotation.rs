@@ -419,6 +419,18 @@ impl Rotation<'_> {
     }
 }
 
+/// Every file that a rotation of a CA has.
+pub(super) fn files(name: &str) -> Vec<String> {
+    let file = |end: &str| format!("rotation/{name}/{end}");
+    vec![
+        file("old.crt"),
+        file("old.key"),
+        file("new.crt"),
+        file("new.key"),
+        stage_file(name),
+    ]
+}
+
 /// Where the stage of a CA's rotation stands.
 pub(super) fn stage_file(name: &str) -> String {
     format!("rotation/{name}/stage")

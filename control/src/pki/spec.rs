@@ -3,8 +3,9 @@
 use super::key::KeyAlgorithm;
 use super::names::without_repeats;
 use crate::inventory::{HostAddress, NameError, check_node_name};
+use ipnet::IpNet;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use time::Duration;
@@ -102,7 +103,8 @@ impl Default for Lifetimes {
 /// The default member of etcd, which stands beside the API server.
 pub(super) fn default_member(apiserver: &[HostAddress]) -> NodeSpec {
     let loopback = HostAddress::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let addresses = apiserver.iter().cloned().chain([loopback]).collect();
+    let own = apiserver.iter().filter(|name| !name.is_wildcard());
+    let addresses = own.cloned().chain([loopback]).collect();
     NodeSpec {
         name: DEFAULT_MEMBER.to_owned(),
         addresses: without_repeats(addresses),
@@ -262,6 +264,33 @@ impl FromStr for NodeSpec {
     }
 }
 
+/// A service range, of which the API server's own service has the first address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceCidr(pub IpAddr);
+
+/// Why a `--service-cidr` value was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no service range; write a network such as 10.96.0.0/12 or fd00:96::/112")]
+pub struct ServiceCidrError(String);
+
+impl FromStr for ServiceCidr {
+    type Err = ServiceCidrError;
+
+    fn from_str(text: &str) -> Result<Self, ServiceCidrError> {
+        let wrong = || ServiceCidrError(text.to_owned());
+        let net: IpNet = text.parse().map_err(|_| wrong())?;
+        // Below, there is no address but the network's own.
+        if net.trunc() != net || net.max_prefix_len() - net.prefix_len() < 2 {
+            return Err(wrong());
+        }
+        let first = match net.network() {
+            IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() + 1).into(),
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() + 1).into(),
+        };
+        Ok(Self(first))
+    }
+}
+
 /// The URL of an API server, as a kubeconfig of ours has it: `https://HOST[:PORT]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerUrl {
@@ -291,7 +320,7 @@ impl ServerUrl {
 
     /// The first of these names, or this machine.
     pub(crate) fn first_of(names: &[HostAddress]) -> Self {
-        match names.first() {
+        match names.iter().find(|name| !name.is_wildcard()) {
             Some(host) => Self::of_host(host),
             None => Self::of_host(&HostAddress::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST))),
         }
@@ -335,7 +364,7 @@ fn split_authority(authority: &str) -> Option<(&str, Option<&str>)> {
     match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
+            host.parse::<Ipv6Addr>().ok()?;
             match rest.strip_prefix(':') {
                 None if rest.is_empty() => Some((host, None)),
                 None => None,

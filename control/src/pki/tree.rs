@@ -4,7 +4,6 @@ use super::PkiError;
 use super::disk::{Disk, Lock, Os};
 use super::document;
 use super::files::{self, Change};
-use super::judge::Flaw;
 use super::kubeadm;
 use super::maker::{Maker, RenewedKey};
 use super::plan::{Plan, SPEC_FILE, conflicts};
@@ -248,13 +247,6 @@ impl Tree {
     /// A file of the tree, named by its certificate.
     pub(super) fn file(&self, name: &str, file: impl AsRef<Path>) -> FileRef {
         FileRef::new(name, self.dir.join(file))
-    }
-
-    /// The flaws that a mode has.
-    pub(super) fn mode_flaw(path: &Path) -> Option<Flaw> {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
-        (mode & 0o077 != 0).then_some(Flaw::Mode { mode })
     }
 }
 

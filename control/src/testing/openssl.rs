@@ -69,6 +69,9 @@ pub(crate) fn signed(request: &[u8], (ca, ca_key): (&[u8], &[u8]), more: &[&str]
     let (ca, ca_key) = (ca.path().to_str().unwrap(), ca_key.path().to_str().unwrap());
     let mut args = vec!["x509", "-req", "-days", "30", "-CA", ca, "-CAkey", ca_key];
     args.extend(["-set_serial", "7"]);
+    // With an extension it is of version 3, which is all that TLS takes.
+    let extensions = file(b"basicConstraints=CA:FALSE\n");
+    args.extend(["-extfile", extensions.path().to_str().unwrap()]);
     args.extend(more);
     run(&args, request)
 }

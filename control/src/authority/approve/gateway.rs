@@ -7,6 +7,7 @@ use super::super::object::CertificateSigningRequest;
 use super::super::x509::{
     CertificateRequest, GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP, NODE_PREFIX, Refusal,
 };
+use super::first::{self, Kind};
 use super::{Decision, Left, Policy, approve, deny, names, unfit};
 use crate::inventory::HostAddress;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,11 +42,15 @@ pub(super) fn client(
     if !policy.gateways.contains_key(name) {
         return Decision::Leave(Left::UnknownGateway);
     }
-    approve(if own && renews {
-        "the gateway renews its own client certificate".to_owned()
-    } else {
-        format!("first client certificate of gateway {name}, asked for by a bootstrapper")
-    })
+    if own && renews {
+        return approve("the gateway renews its own client certificate".to_owned());
+    }
+    match first::weigh(Kind::Gateway, name, request, policy) {
+        Ok(seen) => approve(format!(
+            "first client certificate of gateway {name}, {seen}"
+        )),
+        Err(against) => against,
+    }
 }
 
 /// A listener's certificate: every name must be the gateway's.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 mod evidence;
+mod first;
 
 const INVENTORY: &str = "\
 apiVersion: eyesplice.dev/v1alpha1
@@ -15,7 +16,10 @@ nodes:
 - {name: v, addresses: [10.0.0.8]}
 ";
 
-const BOOT: (&str, &str) = ("system:bootstrap:abcdef", "system:bootstrappers");
+const BOOT: (&str, &str) = (
+    "system:bootstrap:abcdef",
+    "system:bootstrappers:kubeadm:default-node-token",
+);
 const NODE: (&str, &str) = ("system:node:w", "system:nodes");
 
 struct Case {
@@ -63,16 +67,7 @@ fn judge(
     evidence: Evidence<'_>,
     change: impl FnOnce(&mut Policy<'_>),
 ) -> Result<Decision, Unready> {
-    let mut object = CertificateSigningRequest::default();
-    case.signer.name().clone_into(&mut object.spec.signer_name);
-    object.spec.usages = case
-        .usages
-        .iter()
-        .map(|usage| (*usage).to_owned())
-        .collect();
-    object.spec.username = case.who.0.to_owned();
-    object.spec.groups = vec![case.who.1.to_owned(), "system:authenticated".to_owned()];
-    let request = CertificateRequest::read(&case.ask.pem()).unwrap();
+    let (object, request) = parts(case);
     let roles = Roles::new(&[]);
     let own = ["10.0.0.1", "egress.example"].map(|name| name.parse().unwrap());
     let gateways = Gateways::from([("gw".to_owned(), BTreeSet::from(own))]);
@@ -83,10 +78,26 @@ fn judge(
         bootstrap_nodes: BootstrapNodes::Any,
         gateways: &gateways,
         insecure_group: None,
+        prefixes: &[],
+        first: First::unknown(crate::pki::testing::NOW),
         evidence,
     };
     change(&mut policy);
     decide(&object, &request, &policy)
+}
+
+fn parts(case: Case) -> (CertificateSigningRequest, CertificateRequest) {
+    let mut object = CertificateSigningRequest::default();
+    case.signer.name().clone_into(&mut object.spec.signer_name);
+    object.spec.usages = case
+        .usages
+        .iter()
+        .map(|usage| (*usage).to_owned())
+        .collect();
+    object.spec.username = case.who.0.to_owned();
+    object.spec.groups = vec![case.who.1.to_owned(), "system:authenticated".to_owned()];
+    let request = CertificateRequest::read(&case.ask.pem()).unwrap();
+    (object, request)
 }
 
 fn plain(case: Case) -> Decision {

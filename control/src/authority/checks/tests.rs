@@ -62,7 +62,9 @@ impl Running {
         let (user, group) = ("system:node:w", "system:nodes");
         let ask = kubelet_serving("w", names);
         let object = csr(name, Signer::KubeletServing, user, group, ask);
-        let created = self.store.create(object, |_| Ok::<_, StoreError>(()));
+        let created = self
+            .store
+            .create(object, |_| Ok::<_, StoreError>(Vec::new()));
         created.unwrap();
     }
 

@@ -4,16 +4,20 @@
 
 use super::super::approve::Left;
 use super::super::checks::Checker;
-use super::super::controller::Pending;
 use super::super::object::{APPROVED, DENIED, FAILED};
+use super::super::pending::Pending;
+use super::super::say;
 use super::super::x509::Signer;
+use super::fair;
 use super::foreign::is_ours;
 use super::lease::Leadership;
 use super::material::ClusterMaterial;
 use super::nodes::Claims;
 use super::object::{ApiCsr, certificate, name, read, uid, version};
+use super::standing::{Standing, has};
 use super::watched::{Seen, State};
 use super::worker::{Outcome, Worker};
+use crate::inventory::Inventory;
 use crate::metrics::Metrics;
 use crate::resolve::Lookup;
 use arc_swap::ArcSwap;
@@ -61,6 +65,12 @@ struct Memory {
     rests: HashMap<String, Rest>,
     /// Certificates whose issuer was looked at, by UID.
     verified: HashSet<String>,
+    /// Who holds client certificates.
+    standing: Standing,
+    /// Requesters who wait for too many.
+    braked: HashSet<String>,
+    /// More was due than is worked on in one turn.
+    more: bool,
 }
 
 /// A CSR as it was last worked on.
@@ -140,12 +150,18 @@ impl Controller {
         let now = Instant::now();
         let due = objects.iter().filter(|object| self.is_due(object, now));
         let due: Vec<Arc<ApiCsr>> = due.cloned().collect();
+        self.memory.more = due.len() > fair::TURN;
+        let due = fair::pick(due);
+        self.brake(&objects, &material);
+        let known = self.memory.standing.look(&objects);
         let claims = material.asks_nodes().then(|| self.memory.claims.clone());
         let worker = Worker {
             client: self.client.clone(),
             material: Arc::clone(&material),
             claims: claims.flatten().map(|(_, claims)| claims),
             checker: Arc::clone(&self.checker),
+            known,
+            braked: self.memory.braked.clone(),
             insecure_group: self.insecure_group.clone(),
             leadership: self.leadership.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -192,6 +208,35 @@ impl Controller {
         if !same {
             memory.rests.retain(|_, rest| rest.left.is_none());
         }
+    }
+
+    /// Finds the requesters who wait for more first certificates than there are nodes, and some.
+    fn brake(&mut self, objects: &[Arc<ApiCsr>], material: &ClusterMaterial) {
+        let Some(margin) = material.config.approval.max_pending else {
+            self.memory.braked.clear();
+            return;
+        };
+        let claims = self.memory.claims.as_ref();
+        let seen = claims.map_or(0, |(_, claims)| claims.inventory.len());
+        let known = material.inventory.as_ref().map_or(seen, Inventory::len);
+        let most = known.saturating_add(margin);
+        let undecided = objects.iter().filter(|object| is_undecided(object));
+        let waiting = fair::waiting(undecided);
+        let over: HashSet<String> = waiting
+            .into_iter()
+            .filter(|(_, count)| *count > most)
+            .map(|(user, _)| user.to_owned())
+            .collect();
+        for object in objects {
+            let user = object.spec.username.as_deref().unwrap_or_default();
+            if over.contains(user)
+                && self.memory.braked.insert(user.to_owned())
+                && let Ok(object) = read(object)
+            {
+                say::braked(&object, most);
+            }
+        }
+        self.memory.braked = over;
     }
 
     /// It is for a signer of ours, undecided or unsigned, and does not rest.
@@ -297,6 +342,9 @@ impl Controller {
     /// When something is to be looked at though nothing changed.
     fn next_look(&self) -> Instant {
         let rests = self.memory.rests.values().filter_map(|rest| rest.until);
+        if self.memory.more {
+            return Instant::now();
+        }
         let sweep = Instant::now() + SWEEP;
         rests
             .chain(self.checker.due())
@@ -313,11 +361,6 @@ fn is_open(object: &ApiCsr) -> bool {
 /// Nobody decided about it.
 fn is_undecided(object: &ApiCsr) -> bool {
     is_open(object) && !has(object, APPROVED)
-}
-
-fn has(object: &ApiCsr, kind: &str) -> bool {
-    let conditions = object.status.as_ref().and_then(|s| s.conditions.as_ref());
-    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == kind))
 }
 
 /// Waits for a change of either; false if there will be none.
@@ -343,7 +386,8 @@ fn say(object: &ApiCsr, left: Left) {
             "CSR waits: its gateway is not known; add it to approval.gateways, or decide with kubectl \
              certificate approve|deny"
         ),
-        // A check tells of itself.
+        // A check tells of itself, and so do these.
+        Left::Brake | Left::Refused => {}
         left if left.is_check() => {}
         left => tracing::info!(csr, user, why = left.as_str(), "CSR waits"),
     }

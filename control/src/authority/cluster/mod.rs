@@ -6,6 +6,7 @@
 //! without a cluster, and `lease` sees to it that one replica does it.
 
 mod controller;
+mod fair;
 mod foreign;
 mod lease;
 mod material;
@@ -15,6 +16,7 @@ mod process;
 mod report;
 mod review;
 mod session;
+mod standing;
 mod watched;
 mod worker;
 

@@ -1,9 +1,9 @@
 //! What `eyesplice check` prints of the configuration of an authority in a cluster.
 
-use super::super::report::{AuthorityCheckError, print_certificates, print_checks, print_signers};
+use super::super::report::{load_all, print_certificates, print_checks, print_signers};
 use super::material::ClusterMaterial;
-use crate::config::{ClusterConfig, LoadedCluster};
-use crate::exposure::Exposures;
+use crate::config::{CheckErrors, ClusterConfig};
+use crate::exposure;
 use std::fmt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -19,12 +19,12 @@ pub struct ClusterReport {
 /// Reads a configuration and every file that it names. Asks no API server.
 ///
 /// # Errors
-/// All mistakes of the configuration, or, if it has none, of the files that it names.
-pub fn check_cluster(file: &Path, now: SystemTime) -> Result<ClusterReport, AuthorityCheckError> {
-    let LoadedCluster { config, warnings } = ClusterConfig::load(file)?;
-    let material = ClusterMaterial::load(config, None, now)?;
-    Exposures::refuse(&material.config.files(), &material.config.secrets())?;
-    let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+/// All mistakes of the configuration and of the files that it names, where it could be read.
+pub fn check_cluster(file: &Path, now: SystemTime) -> Result<ClusterReport, CheckErrors> {
+    let load = |config| ClusterMaterial::load(config, None, now);
+    let exposed = |config: &ClusterConfig| exposure::find(&config.files(), &config.secrets());
+    let read = ClusterConfig::partly(file)?;
+    let (material, mut warnings) = load_all(file, read, exposed, load)?;
     warnings.extend(material.warnings.iter().cloned());
     Ok(ClusterReport { material, warnings })
 }

@@ -108,13 +108,18 @@ impl Drop for Replica {
 
 /// What a bootstrapper asks for.
 fn first(name: &str) -> super::super::object::CertificateSigningRequest {
-    let group = "system:bootstrappers";
+    first_of(name, name)
+}
+
+/// The same for a node.
+fn first_of(name: &str, node: &str) -> super::super::object::CertificateSigningRequest {
+    let group = "system:bootstrappers:kubeadm:default-node-token";
     csr(
         name,
         Signer::KubeletClient,
         BOOTSTRAPPER,
         group,
-        kubelet_client("w"),
+        kubelet_client(node),
     )
 }
 
@@ -162,7 +167,7 @@ async fn bootstrapper_gets_a_client_certificate_signed_once() {
     let record = signed(&fake, "a").await;
     let message = record.message("Approved").unwrap();
     assert!(
-        message.contains("first client certificate of node w"),
+        message.contains("first client certificate of node a"),
         "{message}"
     );
     assert_eq!(fake.writes("a"), ["one approval", "one status"]);
@@ -205,6 +210,61 @@ async fn token_that_is_gone_or_expired_or_of_another_use_is_denied() {
     fake.create(&first("signing"));
     let why = denied(&fake, "signing").await;
     assert!(why.contains("is not for authentication"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn name_that_another_csr_or_a_ready_node_has_is_denied() {
+    let (site, fake) = (Site::new(), cluster());
+    fake.ready_node("ready");
+    let _replica = Replica::start(&site, &fake, "one");
+    fake.create(&first_of("one", "w"));
+    fake.create(&first_of("two", "w"));
+    let decided = |name: &str| !fake.record(name).conditions.is_empty();
+    until("two decisions", || decided("one") && decided("two")).await;
+    let denials = ["one", "two"].map(|name| fake.record(name).message("Denied"));
+    let denials: Vec<String> = denials.into_iter().flatten().collect();
+    assert_eq!(denials.len(), 1, "{denials:?}");
+    assert!(denials[0].contains("node w holds a client certificate already"));
+    fake.create(&first_of("again", "w"));
+    let why = denied(&fake, "again").await;
+    assert!(why.contains("(CSR "), "{why}");
+    fake.create(&first_of("stolen", "ready"));
+    let why = denied(&fake, "stolen").await;
+    assert!(why.contains("Node ready is ready"), "{why}");
+    fake.token("abcdef", &[("eyesplice-nodes", "w,ready")]);
+    fake.create(&first_of("word", "ready"));
+    signed(&fake, "word").await;
+    fake.create(&first_of("other", "v"));
+    let why = denied(&fake, "other").await;
+    assert!(why.contains("bound to node w, ready"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requester_of_too_many_is_braked_and_others_are_not() {
+    let (site, fake) = (Site::new(), cluster());
+    fake.token("bbbbbb", &[]);
+    let patterns = "approval: {maxPending: 2, nodeNames: [\"w*\"], onRefusal: leave}";
+    for index in 0..3 {
+        fake.create(&first(&format!("x{index}")));
+    }
+    fake.create(&first("w1"));
+    let mut other = first("w2");
+    "system:bootstrap:bbbbbb".clone_into(&mut other.spec.username);
+    fake.create(&other);
+    let replica = Replica::with(&site, &fake, "one", &format!("{CONFIG}{patterns}\n"));
+    signed(&fake, "w2").await;
+    let braked = "eyesplice_authority_csrs_pending{signer=\"kubernetes.io/kube-apiserver-client-\
+                  kubelet\",reason=\"too-many-pending\"} 4";
+    until("a brake", || replica.shows(braked)).await;
+    assert!(fake.writes("w1").is_empty());
+    // What would be denied is left to people.
+    let mut again = first_of("again", "w2");
+    "system:bootstrap:bbbbbb".clone_into(&mut again.spec.username);
+    fake.create(&again);
+    let refused = "eyesplice_authority_csrs_pending{signer=\"kubernetes.io/kube-apiserver-client-\
+                   kubelet\",reason=\"refused\"} 1";
+    until("a refusal", || replica.shows(refused)).await;
+    assert!(fake.writes("again").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -409,7 +469,7 @@ fn manifest_allows_no_more_than_is_asked_for() {
         ],
         ["certificates.k8s.io", "signers", "approve sign"],
         ["authorization.k8s.io", "subjectaccessreviews", "create"],
-        ["", "nodes", "list watch"],
+        ["", "nodes", "get list watch"],
         ["", "secrets", "get"],
         ["coordination.k8s.io", "leases", "create get update"],
     ]);

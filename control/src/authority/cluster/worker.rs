@@ -4,26 +4,33 @@
 //! fails, and a certificate once written is never replaced. What a crash interrupts is found again by
 //! whoever leads next: the object says what is to be done.
 
-use super::super::approve::{Decision, Left, Policy, decide};
+use super::super::approve::{Decision, First, Left, OnRefusal, Policy, decide};
 use super::super::checks::{Checker, Subject};
+use super::super::controller::is_first;
+use super::super::held::{Held, unsigned_until};
 use super::super::object::{
     APPROVED, CertificateSigningRequest, Condition, DENIED, FAILED, Timestamp,
 };
+use super::super::say;
 use super::super::sign::{SignError, sign};
 use super::super::store::Change;
-use super::super::x509::{CertificateRequest, Signer};
+use super::super::x509::{CertificateRequest, NODE_PREFIX, Signer};
+use super::fair;
 use super::lease::Leadership;
 use super::material::ClusterMaterial;
 use super::nodes::Claims;
 use super::object::{ApiCsr, name, read, uid, with_certificate, with_condition};
 use super::review::review;
+use super::standing::Known;
 use crate::apiserver::{CallError, call};
 use crate::cli::chain;
 use crate::inventory::HostAddress;
 use crate::metrics::Metrics;
-use crate::token::bootstrap::{Secrets, SecretsError, TokenId};
+use crate::token::bootstrap::{Bound, Secrets, SecretsError, TokenId, USER_PREFIX};
+use k8s_openapi::api::core::v1::Node;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 use time::OffsetDateTime;
@@ -33,8 +40,7 @@ const CSRS: &str = "certificatesigningrequests.certificates.k8s.io";
 const APPROVAL: &str = "certificatesigningrequests/approval";
 const STATUS: &str = "certificatesigningrequests/status";
 
-/// What the name of every bootstrap token's user begins with.
-const BOOTSTRAP_PREFIX: &str = "system:bootstrap:";
+const NODES: &str = "nodes";
 
 /// Steps of one CSR in one go: approval, signature, and what conflicts cost.
 const STEPS: usize = 6;
@@ -46,6 +52,10 @@ pub(super) struct Worker {
     /// What Node objects say, if they are asked.
     pub(super) claims: Option<Arc<Claims>>,
     pub(super) checker: Arc<Checker>,
+    /// Who holds client certificates.
+    pub(super) known: Known,
+    /// Requesters who wait for too many.
+    pub(super) braked: HashSet<String>,
     pub(super) insecure_group: Option<String>,
     pub(super) leadership: Leadership,
     pub(super) metrics: Arc<Metrics>,
@@ -180,8 +190,11 @@ impl Worker {
         signer: Signer,
         now: OffsetDateTime,
     ) -> Result<Step, StepError> {
+        if self.braked.contains(&csr.spec.username) && fair::is_first_of_node(object) {
+            return Ok(Step::Left(Left::Brake));
+        }
         let decision = match CertificateRequest::read(&csr.spec.request.0) {
-            Ok(request) => self.judge(object, csr, &request, signer).await?,
+            Ok(request) => self.judge(object, csr, &request, signer, now).await?,
             Err(error) => Decision::Deny {
                 reason: "Unreadable",
                 message: error.to_string(),
@@ -189,6 +202,10 @@ impl Worker {
         };
         let (kind, word, reason, message) = match decision {
             Decision::Approve { reason, message } => (APPROVED, "approved", reason, message),
+            Decision::Deny { message, .. } if self.leaves_refused() => {
+                say::refused(name(object), &csr.spec.username, &message);
+                return Ok(Step::Left(Left::Refused));
+            }
             Decision::Deny { reason, message } => (DENIED, "denied", reason, message),
             Decision::Leave(left) => return Ok(Step::Left(left)),
         };
@@ -206,6 +223,38 @@ impl Worker {
         Ok(Step::Written(Box::new(written)))
     }
 
+    fn leaves_refused(&self) -> bool {
+        self.material.config.approval.on_refusal == OnRefusal::Leave
+    }
+
+    /// Finds who has the name that a first client certificate is asked for: by the CSRs that are there,
+    /// or because its Node is ready, which it is by a certificate that is valid.
+    async fn held(
+        &self,
+        object: &ApiCsr,
+        request: &CertificateRequest,
+    ) -> Result<Option<Arc<Held>>, StepError> {
+        let common_name = request.common_names().first().copied().unwrap_or_default();
+        if let Some(held) = self.known.held(common_name, uid(object)) {
+            return Ok(Some(held));
+        }
+        let Some(node) = common_name.strip_prefix(NODE_PREFIX) else {
+            return Ok(None);
+        };
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let found = call("get", NODES, nodes.get_opt(node)).await?;
+        let Some(since) = found.as_ref().and_then(ready_since) else {
+            return Ok(None);
+        };
+        Ok(Some(Arc::new(Held {
+            issued: since,
+            not_after: Timestamp::new(unsigned_until()),
+            key: String::new(),
+            brought_by: String::new(),
+            seen: format!("Node {node} is ready"),
+        })))
+    }
+
     /// Gathers what the decision is made from, and makes it.
     async fn judge(
         &self,
@@ -213,8 +262,19 @@ impl Worker {
         csr: &CertificateSigningRequest,
         request: &CertificateRequest,
         signer: Signer,
+        now: OffsetDateTime,
     ) -> Result<Decision, StepError> {
         let user = csr.spec.username.as_str();
+        let first = is_first(csr, request);
+        let mut token = match user.strip_prefix(USER_PREFIX) {
+            Some(id) if first => Some(self.token(id).await?),
+            _ => None,
+        };
+        let held = if first {
+            self.held(object, request).await?
+        } else {
+            None
+        };
         let reviewed = match signer {
             Signer::KubeletClient => {
                 let own = request.common_names() == [user];
@@ -252,25 +312,45 @@ impl Worker {
                 bootstrap_nodes: approval.bootstrap_nodes,
                 gateways: &approval.gateways,
                 insecure_group: self.insecure_group.as_deref(),
+                prefixes: if inventory.is_none() {
+                    &approval.node_addresses
+                } else {
+                    &[]
+                },
+                first: First {
+                    now,
+                    bound: token.as_ref().and_then(|token| token.as_ref().ok()),
+                    held: held.as_deref(),
+                    window: approval.window,
+                    names: &approval.node_names,
+                },
                 evidence,
             };
             decide(csr, request, &policy)
         });
-        match user.strip_prefix(BOOTSTRAP_PREFIX) {
-            Some(id) if matches!(decision, Decision::Approve { .. }) => {
-                Ok(self.token(id).await?.unwrap_or(decision))
-            }
-            _ => Ok(decision),
+        if !matches!(decision, Decision::Approve { .. }) {
+            return Ok(decision);
         }
+        if let (None, Some(id)) = (&token, user.strip_prefix(USER_PREFIX)) {
+            token = Some(self.token(id).await?);
+        }
+        if let Some(Err(denial)) = token {
+            return Ok(denial);
+        }
+        if first && !self.known.claim(object, user, signer, request) {
+            // Another CSR of that name came first; the next turn sees what became of it.
+            return Ok(Decision::Leave(Left::Checking));
+        }
+        Ok(decision)
     }
 
-    /// Denies what was asked for with a bootstrap token that is good no more.
-    async fn token(&self, id: &str) -> Result<Option<Decision>, StepError> {
+    /// Says whom a bootstrap token is for, or denies what was asked for with one that is good no more.
+    async fn token(&self, id: &str) -> Result<Result<Bound, Decision>, StepError> {
         let why = match id.parse::<TokenId>() {
             Err(_) => format!("{id:?} is no ID of a bootstrap token"),
             Ok(id) => match Secrets::new(self.client.clone()).find(&id).await {
                 Ok(Some(record)) => match record.usable(SystemTime::now()) {
-                    Ok(()) => return Ok(None),
+                    Ok(()) => return Ok(Ok(record.bound)),
                     Err(refusal) => refusal.to_string(),
                 },
                 Ok(None) => format!(
@@ -280,7 +360,7 @@ impl Worker {
                 Err(error) => return Err(StepError::Token(error)),
             },
         };
-        Ok(Some(Decision::Deny {
+        Ok(Err(Decision::Deny {
             reason: "BootstrapTokenInvalid",
             message: why,
         }))
@@ -305,6 +385,15 @@ impl Worker {
     fn csrs(&self) -> Api<ApiCsr> {
         Api::all(self.client.clone())
     }
+}
+
+/// When a Node that is ready came to be.
+fn ready_since(node: &Node) -> Option<Timestamp> {
+    let conditions = node.status.as_ref()?.conditions.as_ref()?;
+    let ready = conditions.iter().find(|c| c.type_ == "Ready")?;
+    let created = node.metadata.creation_timestamp.as_ref()?;
+    let created = OffsetDateTime::from_unix_timestamp(created.0.as_second()).ok()?;
+    (ready.status == "True").then(|| Timestamp::new(created))
 }
 
 /// The names that a certificate is asked for.

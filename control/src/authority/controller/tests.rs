@@ -36,7 +36,7 @@ impl Bench {
 
     fn add(&self, object: CertificateSigningRequest) {
         self.store
-            .create(object, |_| Ok::<_, StoreError>(()))
+            .create(object, |_| Ok::<_, StoreError>(Vec::new()))
             .unwrap();
     }
 
@@ -49,7 +49,10 @@ impl Bench {
     }
 }
 
-const BOOT: (&str, &str) = ("system:bootstrap:abcdef", "system:bootstrappers");
+const BOOT: (&str, &str) = (
+    "system:bootstrap:abcdef",
+    "system:bootstrappers:kubeadm:default-node-token",
+);
 const NODE: (&str, &str) = ("system:node:w", "system:nodes");
 
 #[test]
@@ -241,4 +244,158 @@ fn old_requests_are_removed() {
     bench.add(object);
     bench.turn();
     assert!(bench.store.find("a").is_none());
+}
+
+fn first(name: &str, token: &str, node: &str) -> CertificateSigningRequest {
+    let user = format!("system:bootstrap:{token}");
+    csr(
+        name,
+        Signer::KubeletClient,
+        &user,
+        BOOT.1,
+        kubelet_client(node),
+    )
+}
+
+fn told(object: &Object) -> &str {
+    &object.condition(DENIED).unwrap().message
+}
+
+#[test]
+fn name_that_is_taken_is_denied_while_its_certificate_lasts() {
+    let mut bench = Bench::new(None);
+    // Two at once: the second one knows of the first.
+    bench.add(first("a", "abcdef", "w"));
+    bench.add(first("b", "abcdef", "w"));
+    bench.turn();
+    assert!(bench.get("a").has(APPROVED));
+    assert!(told(&bench.get("b")).contains("node w holds a client certificate already"));
+    bench.turn();
+    let signed = bench.get("a");
+    assert!(!signed.status.certificate.is_empty());
+    // Nothing is left of the CSR, and the process was started anew.
+    bench
+        .store
+        .update("a", |_| Ok::<_, StoreError>(Change::Delete))
+        .unwrap();
+    let held = bench.store.holder("system:node:w").unwrap();
+    assert_eq!(held.brought_by, BOOT.0);
+    bench.add(first("c", "other1", "w"));
+    bench.turn();
+    assert!(told(&bench.get("c")).contains("(CSR a)"));
+    // The node renews by itself, and is still known by who brought it.
+    bench.add(csr(
+        "d",
+        Signer::KubeletClient,
+        NODE.0,
+        NODE.1,
+        kubelet_client("w"),
+    ));
+    bench.turn();
+    bench.turn();
+    let renewed = bench.store.holder("system:node:w").unwrap();
+    assert_eq!(
+        (renewed.brought_by.as_str(), renewed.seen.as_str()),
+        (BOOT.0, "CSR d")
+    );
+    let mut bound = first("e", "abcdef", "w");
+    bound.spec.extra = Bound {
+        nodes: vec!["w".to_owned()],
+        gateways: Vec::new(),
+    }
+    .extra();
+    bench.add(bound);
+    bench.turn();
+    assert!(bench.get("e").has(APPROVED));
+}
+
+#[test]
+fn holders_survive_a_restart_and_end_with_their_certificates() {
+    let mut bench = Bench::new(None);
+    bench.add(first("a", "abcdef", "w"));
+    bench.turn();
+    bench.turn();
+    let held = bench.store.holder("system:node:w").unwrap();
+    let site = {
+        let Bench {
+            site,
+            store,
+            controller,
+            ..
+        } = bench;
+        drop((store, controller));
+        site
+    };
+    let store = site.store();
+    assert_eq!(store.holder("system:node:w"), Some(Arc::clone(&held)));
+    let over = Timestamp::new(held.not_after.time() + time::Duration::seconds(1));
+    store.compact(over).unwrap();
+    assert_eq!(store.holder("system:node:w"), None);
+    drop(store);
+    assert_eq!(site.store().holder("system:node:w"), None);
+}
+
+#[test]
+fn node_that_nobody_lists_waits_a_short_time() {
+    let mut bench = Bench::new(None);
+    bench.add(first("a", "abcdef", "invented"));
+    let now = SystemTime::now();
+    bench.controller.turn(now).unwrap();
+    assert!(bench.get("a").is_pending());
+    let life = limits::STRANGER;
+    bench
+        .controller
+        .turn(now + life - Duration::from_secs(2))
+        .unwrap();
+    assert!(bench.get("a").is_pending());
+    bench
+        .controller
+        .turn(now + life + Duration::from_secs(2))
+        .unwrap();
+    assert!(bench.store.find("a").is_none());
+    let text = bench.metrics.render().unwrap();
+    let line = "eyesplice_authority_csrs_cleaned_total{reason=\"unknown\"} 1";
+    assert!(text.contains(line), "{text}");
+}
+
+#[test]
+fn requester_that_waits_for_too_many_is_braked_alone_and_refusals_can_be_left() {
+    let mut bench = Bench::new(None);
+    let text = std::fs::read_to_string(bench.site.path("authority.yaml")).unwrap();
+    let listed = "  inventoryFile: inventory.yaml\n";
+    let more = format!("{listed}  maxPending: 1\n  onRefusal: leave\n");
+    bench
+        .site
+        .write("authority.yaml", &text.replace(listed, &more));
+    bench.material.store(Arc::new(bench.site.material()));
+    // One node is known, one more may wait.
+    for index in 0..3 {
+        bench.add(first(&format!("x{index}"), "abcdef", &format!("x{index}")));
+    }
+    bench.add(first("y", "abcdef", "w"));
+    bench.add(first("z", "other1", "w"));
+    bench.turn();
+    assert!(bench.get("y").is_pending());
+    assert!(bench.get("z").has(APPROVED));
+    let name = Signer::KubeletClient.name();
+    let pending = |bench: &Bench, reason: &str| {
+        let text = bench.metrics.render().unwrap();
+        let line = format!("csrs_pending{{signer=\"{name}\",reason=\"{reason}\"}} ");
+        let found = text.split_once(&line).map(|(_, rest)| rest.to_owned());
+        found.map_or(0, |rest| rest.lines().next().unwrap().parse().unwrap())
+    };
+    assert_eq!(pending(&bench, "too-many-pending"), 4);
+    // Somebody deletes what nobody needs; what is left is judged, and `w` is taken.
+    for name in ["x0", "x1"] {
+        bench
+            .store
+            .update(name, |_| Ok::<_, StoreError>(Change::Delete))
+            .unwrap();
+    }
+    bench.turn();
+    assert!(bench.get("y").is_pending());
+    assert_eq!(
+        (pending(&bench, "refused"), pending(&bench, "unknown-node")),
+        (1, 1)
+    );
 }

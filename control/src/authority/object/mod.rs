@@ -86,8 +86,8 @@ pub(crate) struct ObjectMeta {
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub(crate) annotations: BTreeMap<String, String>,
-    // What clients may send and this server does not keep: it has no garbage collector and no
-    // server-side apply.
+    // What clients may send and this server does not keep: it has no server-side apply. It has no
+    // garbage collector, either, and refuses what would need one.
     #[serde(skip_serializing)]
     self_link: Option<Value>,
     #[serde(skip_serializing)]
@@ -145,6 +145,24 @@ pub(crate) struct Status {
     /// PEM of the certificate, once it is signed.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Blob::is_empty")]
     pub(crate) certificate: Blob,
+}
+
+impl ObjectMeta {
+    /// Names what a client wants to be obeyed and nobody here would.
+    pub(crate) fn not_obeyed(&self) -> Option<&'static str> {
+        let said = |value: &Option<Value>| match value {
+            None | Some(Value::Null) => false,
+            Some(Value::Array(entries)) => !entries.is_empty(),
+            Some(_) => true,
+        };
+        if said(&self.finalizers) {
+            Some("finalizers")
+        } else if said(&self.owner_references) {
+            Some("ownerReferences")
+        } else {
+            None
+        }
+    }
 }
 
 impl CertificateSigningRequest {

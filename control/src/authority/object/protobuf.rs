@@ -8,6 +8,8 @@ use super::{Blob, CertificateSigningRequest, Condition, ObjectMeta, Spec, Status
 use crate::protobuf::{ProtobufError, open, open_spec};
 use prost::Message;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use time::OffsetDateTime;
 
@@ -39,6 +41,10 @@ struct PbMeta {
     labels: HashMap<String, String>,
     #[prost(map = "string, string", tag = "12")]
     annotations: HashMap<String, String>,
+    #[prost(bytes = "vec", repeated, tag = "13")]
+    owner_references: Vec<Vec<u8>>,
+    #[prost(string, repeated, tag = "14")]
+    finalizers: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -101,10 +107,18 @@ struct PbCondition {
 
 #[derive(Clone, PartialEq, Message)]
 struct PbDeleteOptions {
+    #[prost(int64, optional, tag = "1")]
+    grace_period_seconds: Option<i64>,
     #[prost(message, optional, tag = "2")]
     preconditions: Option<PbPreconditions>,
+    #[prost(bool, optional, tag = "3")]
+    orphan_dependents: Option<bool>,
+    #[prost(string, optional, tag = "4")]
+    propagation_policy: Option<String>,
     #[prost(string, repeated, tag = "5")]
     dry_run: Vec<String>,
+    #[prost(bool, optional, tag = "6")]
+    ignore_store_read_error: Option<bool>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -116,20 +130,30 @@ struct PbPreconditions {
 }
 
 /// A question: an object of which only kind and spec matter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Review<S> {
     pub(crate) kind: String,
     pub(crate) api_version: String,
     pub(crate) spec: S,
+    /// Known, and of no meaning in a question.
+    metadata: IgnoredAny,
+    status: IgnoredAny,
 }
 
 /// What a DELETE may say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct DeleteOptions {
+    pub(crate) kind: String,
+    pub(crate) api_version: String,
     pub(crate) preconditions: Option<Preconditions>,
     pub(crate) dry_run: Option<Vec<String>>,
+    pub(crate) grace_period_seconds: Option<i64>,
+    pub(crate) orphan_dependents: Option<bool>,
+    pub(crate) propagation_policy: Option<String>,
+    #[serde(rename = "ignoreStoreReadErrorWithClusterBreakingPotential")]
+    pub(crate) ignore_store_read_error: Option<bool>,
 }
 
 /// What must hold for an object to be deleted.
@@ -155,9 +179,15 @@ pub(crate) fn decode(body: &[u8]) -> Result<CertificateSigningRequest, ProtobufE
 
 /// Reads the options of a DELETE.
 pub(crate) fn decode_delete_options(body: &[u8]) -> Result<DeleteOptions, ProtobufError> {
-    let (_, raw) = open(body)?;
+    let (of, raw) = open(body)?;
     let options = PbDeleteOptions::decode(raw.as_slice()).map_err(ProtobufError::Decode)?;
     Ok(DeleteOptions {
+        kind: of.kind,
+        api_version: of.api_version,
+        grace_period_seconds: options.grace_period_seconds,
+        orphan_dependents: options.orphan_dependents,
+        propagation_policy: options.propagation_policy,
+        ignore_store_read_error: options.ignore_store_read_error,
         preconditions: options.preconditions.map(|preconditions| Preconditions {
             uid: preconditions.uid,
             resource_version: preconditions.resource_version,
@@ -173,6 +203,8 @@ pub(crate) fn decode_review<S: Message + Default>(body: &[u8]) -> Result<Review<
         kind: of.kind,
         api_version: of.api_version,
         spec,
+        metadata: IgnoredAny,
+        status: IgnoredAny,
     })
 }
 
@@ -186,8 +218,15 @@ fn meta(meta: PbMeta) -> ObjectMeta {
         creation_timestamp: meta.creation_timestamp.and_then(timestamp),
         labels: meta.labels.into_iter().collect(),
         annotations: meta.annotations.into_iter().collect(),
+        // What they say does not matter: they are refused.
+        owner_references: listed(meta.owner_references.len()),
+        finalizers: listed(meta.finalizers.len()),
         ..ObjectMeta::default()
     }
+}
+
+fn listed(entries: usize) -> Option<Value> {
+    (entries > 0).then(|| Value::Array(vec![Value::Null; entries]))
 }
 
 fn spec(spec: PbSpec) -> Spec {

@@ -49,12 +49,20 @@ fn pattern_that_ends_within_a_domain_covers_nothing() {
 #[test]
 fn create_is_allowed_to_those_whose_signer_it_is() {
     let (client, serving) = (Signer::KubeletClient.name(), Signer::KubeletServing.name());
-    let boot = user("system:bootstrap:abcdef", &["system:bootstrappers"]);
+    let boot = user("system:bootstrap:abcdef", &[NODE_BOOTSTRAPPERS]);
     let node = user("system:node:w", &["system:nodes"]);
     let admin = user("admin", &["system:masters"]);
+    // What every token is, and what one of gateways is.
+    let plain = user("system:bootstrap:abcdef", &["system:bootstrappers"]);
+    let of_gateways = user(
+        "system:bootstrap:abcdef",
+        &["system:bootstrappers", GATEWAY_BOOTSTRAPPERS],
+    );
     for (who, signer, of, allowed) in [
         (&boot, client, "w", true),
         (&boot, client, "v", true),
+        (&plain, client, "w", false),
+        (&of_gateways, client, "w", false),
         (&boot, serving, "w", false),
         (&boot, "kubernetes.io/kube-apiserver-client", "w", false),
         (&boot, "example.com/one", "w", false),
@@ -126,7 +134,7 @@ fn approve_and_sign_are_by_signer() {
 #[test]
 fn sight_is_own_for_those_who_only_ask() {
     for (groups, expected) in [
-        (&["system:bootstrappers"][..], Sight::Own),
+        (&[NODE_BOOTSTRAPPERS][..], Sight::Own),
         (&["system:nodes"], Sight::Own),
         (&["users"], Sight::Own),
         (&["users", "viewers"], Sight::All),
@@ -150,7 +158,7 @@ fn gateways_ask_for_their_own_and_their_bootstrappers_for_clients() {
         "system:bootstrap:abcdef",
         &["system:bootstrappers:eyesplice:gateways"],
     );
-    let node_boot = user("system:bootstrap:abcdef", &["system:bootstrappers"]);
+    let node_boot = user("system:bootstrap:abcdef", &[NODE_BOOTSTRAPPERS]);
     for signer in OF_GATEWAYS {
         let may = |who: &UserInfo| roles.may_create(who, signer.name(), &own).is_ok();
         assert!(may(&gateway), "{signer}");
@@ -170,4 +178,73 @@ fn gateways_ask_for_their_own_and_their_bootstrappers_for_clients() {
     assert_eq!(roles.sight(&gateway), Sight::Own);
     assert_eq!(roles.sight(&boot), Sight::Own);
     assert!(roles.may_review(&gateway).is_err());
+}
+
+#[test]
+fn token_without_a_kind_is_told_how_to_get_one() {
+    let plain = user("system:bootstrap:abcdef", &["system:bootstrappers"]);
+    let request = CertificateRequest::read(&kubelet_client("w").pem()).unwrap();
+    let client = Signer::KubeletClient.name();
+    let refused = table().may_create(&plain, client, &request).unwrap_err();
+    for words in [
+        NODE_BOOTSTRAPPERS,
+        GATEWAY_BOOTSTRAPPERS,
+        "node-bootstrapper",
+    ] {
+        assert!(refused.contains(words), "{refused}");
+    }
+    assert_eq!(table().sight(&plain), Sight::Nothing);
+    let more = [Binding {
+        group: "system:bootstrappers".to_owned(),
+        role: Role::Bootstrapper,
+        signers: Vec::new(),
+    }];
+    assert!(
+        Roles::new(&more)
+            .may_create(&plain, client, &request)
+            .is_ok()
+    );
+}
+
+#[test]
+fn token_that_is_bound_is_for_those_names_alone() {
+    let bound = |nodes: &[&str], gateways: &[&str]| {
+        let text = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let bound = Bound {
+            nodes: text(nodes),
+            gateways: text(gateways),
+        };
+        UserInfo {
+            extra: bound.extra(),
+            ..user(
+                "system:bootstrap:abcdef",
+                &[NODE_BOOTSTRAPPERS, GATEWAY_BOOTSTRAPPERS],
+            )
+        }
+    };
+    let node = CertificateRequest::read(&kubelet_client("w").pem()).unwrap();
+    let gateway = super::super::x509::testing::gateway("gw", Vec::new()).pem();
+    let gateway = CertificateRequest::read(&gateway).unwrap();
+    for (who, of_node, of_gateway) in [
+        (bound(&[], &[]), true, true),
+        (bound(&["w"], &[]), true, false),
+        (bound(&["v", "w"], &["gw"]), true, true),
+        (bound(&["v"], &["w"]), false, false),
+        (bound(&[], &["gw"]), false, true),
+    ] {
+        let may = |signer: Signer, request| table().may_create(&who, signer.name(), request);
+        let (one, other) = (
+            may(Signer::KubeletClient, &node),
+            may(Signer::GatewayClient, &gateway),
+        );
+        assert_eq!(
+            (one.is_ok(), other.is_ok()),
+            (of_node, of_gateway),
+            "{:?}",
+            who.extra
+        );
+        for refused in [one, other].into_iter().filter_map(Result::err) {
+            assert!(refused.contains("is bound to nodes"), "{refused}");
+        }
+    }
 }

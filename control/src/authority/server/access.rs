@@ -110,7 +110,8 @@ where
         kind,
         api_version,
         spec,
-    } = body::review(&asked.headers, bytes)?;
+        ..
+    } = body::review(asked, bytes)?;
     let wrong_kind = !kind.is_empty() && kind != question.kind();
     if wrong_kind || (!api_version.is_empty() && api_version != VERSION) {
         return Err(ApiError::bad_request(format!(

@@ -1,5 +1,8 @@
 //! Request bodies in, within bounds; response bodies out, whole or as a stream of events.
 
+use super::negotiate::{Form, form};
+use super::query::{Deletion, FieldValidation};
+use super::route::Asked;
 use crate::authority::error::ApiError;
 use crate::authority::limits;
 use crate::authority::object::{self, CertificateSigningRequest, DeleteOptions, Review};
@@ -131,7 +134,14 @@ pub(super) fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Decoded, ApiErr
     Ok(decoded)
 }
 
-fn json(body: &[u8]) -> Result<Decoded, ApiError> {
+/// Decodes JSON.
+pub(super) fn json(body: &[u8]) -> Result<Decoded, ApiError> {
+    let (object, unknown) = known(body)?;
+    Ok(Decoded { object, unknown })
+}
+
+/// Decodes JSON, and lists the fields in it that nobody knows.
+fn known<T: DeserializeOwned>(body: &[u8]) -> Result<(T, Vec<String>), ApiError> {
     let mut unknown = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let object = serde_ignored::deserialize(&mut deserializer, |path| {
@@ -143,10 +153,8 @@ fn json(body: &[u8]) -> Result<Decoded, ApiError> {
         }
     });
     let object = object.and_then(|object| deserializer.end().map(|()| object));
-    match object {
-        Ok(object) => Ok(Decoded { object, unknown }),
-        Err(error) => Err(not_json(&error)),
-    }
+    let object = object.map_err(|error| not_json(&error))?;
+    Ok((object, unknown))
 }
 
 fn not_json(error: &serde_json::Error) -> ApiError {
@@ -160,32 +168,100 @@ pub(super) fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<DeleteO
     if body.is_empty() {
         return Ok(DeleteOptions::default());
     }
-    match encoding(headers)? {
-        Encoding::Json => parse(body),
+    let options: DeleteOptions = match encoding(headers)? {
+        // A condition or a trial with a slip in it would delete what it was to keep.
+        Encoding::Json => match known(body)? {
+            (options, unknown) if unknown.is_empty() => options,
+            (_, unknown) => {
+                return Err(ApiError::bad_request(format!(
+                    "DeleteOptions cannot be handled: unknown fields: {}",
+                    unknown.join(", ")
+                )));
+            }
+        },
         Encoding::Protobuf => {
-            object::decode_delete_options(body).map_err(|e| ApiError::bad_request(e.to_string()))
+            object::decode_delete_options(body).map_err(|e| ApiError::bad_request(e.to_string()))?
         }
+    };
+    if !matches!(options.kind.as_str(), "" | "DeleteOptions") {
+        return Err(ApiError::bad_request(format!(
+            "{} in version {} cannot be handled as a DeleteOptions",
+            options.kind, options.api_version
+        )));
     }
+    if let Some(other) = options.dry_run.iter().flatten().find(|each| *each != "All") {
+        let message = format!("dryRun: {other:?} is not supported; use All");
+        return Err(ApiError::bad_request(message));
+    }
+    if options.ignore_store_read_error == Some(true) {
+        let message =
+            "ignoreStoreReadErrorWithClusterBreakingPotential: is not supported; leave it out";
+        return Err(ApiError::bad_request(message));
+    }
+    let deletion = Deletion {
+        grace_period_seconds: options.grace_period_seconds,
+        propagation_policy: options.propagation_policy.clone(),
+        orphan_dependents: options.orphan_dependents,
+    };
+    deletion.check()?;
+    Ok(options)
 }
 
 /// Decodes a merge patch. A strategic one is the same for every field that it may change here: maps
 /// of text.
 pub(super) fn patch(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
     match media_type(headers).as_deref() {
-        Some("application/merge-patch+json" | "application/strategic-merge-patch+json") => {
-            parse(body)
+        Some("application/merge-patch+json") => parse(body),
+        Some("application/strategic-merge-patch+json") => {
+            let patch = parse(body)?;
+            match directive(&patch) {
+                None => Ok(patch),
+                Some(key) => Err(ApiError::bad_request(format!(
+                    "directive {key:?} of a strategic merge patch is not supported; send \
+                     application/merge-patch+json, where null deletes"
+                ))),
+            }
         }
         Some(_) | None => Err(ApiError::media_type(ACCEPTED_PATCHES)),
     }
 }
 
-/// Decodes a question. Older kubectls ask in JSON, 1.33 in protobuf.
-pub(super) fn review<S>(headers: &HeaderMap, body: &[u8]) -> Result<Review<S>, ApiError>
+/// Finds an instruction of a strategic merge patch, which would be a field's name otherwise.
+fn directive(patch: &Value) -> Option<&str> {
+    match patch {
+        Value::Object(fields) => fields.iter().find_map(|(key, value)| {
+            let instructs = key.starts_with('$');
+            instructs
+                .then_some(key.as_str())
+                .or_else(|| directive(value))
+        }),
+        Value::Array(entries) => entries.iter().find_map(directive),
+        _ => None,
+    }
+}
+
+/// Decodes a question, whose answer must be wanted in JSON. Older kubectls ask in JSON, 1.33 in
+/// protobuf.
+pub(super) fn review<S>(asked: &Asked, body: &[u8]) -> Result<Review<S>, ApiError>
 where
     S: prost::Message + Default + DeserializeOwned,
 {
-    match encoding(headers)? {
-        Encoding::Json => parse(body),
+    if form(&asked.headers)? != Form::Object {
+        return Err(ApiError::not_acceptable("application/json"));
+    }
+    match encoding(&asked.headers)? {
+        Encoding::Json => match known(body)? {
+            (_, unknown)
+                if !unknown.is_empty()
+                    && asked.query.field_validation == FieldValidation::Strict =>
+            {
+                Err(ApiError::bad_request(format!(
+                    "strict decoding error: unknown fields: {}",
+                    unknown.join(", ")
+                )))
+            }
+            (review, _) => Ok(review),
+        },
         Encoding::Protobuf => {
             object::decode_review(body).map_err(|e| ApiError::bad_request(e.to_string()))
         }

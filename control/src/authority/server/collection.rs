@@ -7,10 +7,11 @@ use super::query::FieldValidation;
 use super::respond;
 use super::route::Asked;
 use super::{table, watch};
-use crate::authority::creation::{complete, fits};
+use crate::authority::creation::complete;
 use crate::authority::error::ApiError;
 use crate::authority::object::{API_VERSION, CertificateSigningRequest, LIST_KIND, Timestamp};
 use crate::authority::roles::{Sight, cannot};
+use crate::authority::share::Asker;
 use crate::authority::validation;
 use hyper::{Response, StatusCode};
 use serde_json::json;
@@ -68,7 +69,6 @@ pub(super) async fn create(asked: Asked, bytes: &[u8]) -> Result<Response<Body>,
     let form = form(&asked.headers)?;
     let body::Decoded { object, unknown } = body::decode(&asked.headers, bytes)?;
     let warnings = judge_unknown(&asked, unknown)?;
-    let limits = asked.material.config.limits;
     let Asked {
         server,
         material,
@@ -77,9 +77,17 @@ pub(super) async fn create(asked: Asked, bytes: &[u8]) -> Result<Response<Body>,
         ..
     } = asked;
     // Before anything that costs: a signature is verified for each request.
-    let rate = limits.max_creates_per_minute;
-    let taken = server.rates.take(&user.username, rate, Instant::now());
-    taken.inspect_err(|_| server.metrics.authority.limited("max-creates-per-minute"))?;
+    let held = server.store.holder(&user.username);
+    let asker = Asker::of(
+        &material,
+        &user,
+        held.as_ref().map(|held| held.brought_by.as_str()),
+    );
+    for payer in asker.payers() {
+        let rate = material.config.limits.max_creates_per_minute;
+        let taken = server.rates.take(payer, rate, Instant::now());
+        taken.inspect_err(|_| server.metrics.authority.limited("max-creates-per-minute"))?;
+    }
     let now = SystemTime::now();
     let object = complete(object, &user, Timestamp::from(now))?;
     let name = object.metadata.name.clone();
@@ -92,11 +100,16 @@ pub(super) async fn create(asked: Asked, bytes: &[u8]) -> Result<Response<Body>,
         Arc::new(object)
     } else {
         let task = spawn_blocking(move || {
-            server.store.create(object, |objects| {
-                fits(objects, &user, &limits).map_err(|full| {
+            server.store.create(object, |view| {
+                let room = asker.fits(view, &material, now.into());
+                let gone = room.map_err(|full| {
                     server.metrics.authority.limited(full.as_str());
                     full.error(&user)
-                })
+                })?;
+                for _ in &gone {
+                    server.metrics.authority.cleaned("room");
+                }
+                Ok::<_, ApiError>(gone)
             })
         });
         task.await

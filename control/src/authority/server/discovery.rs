@@ -2,7 +2,7 @@
 
 use super::access;
 use super::body::Body;
-use super::respond;
+use super::{respond, whoami};
 use crate::authority::object::{GROUP, KIND, RESOURCE};
 use crate::cli::BUILD;
 use hyper::{Response, StatusCode};
@@ -20,12 +20,33 @@ pub(super) enum Document {
     Groups,
     /// `/apis/GROUP`.
     Group(&'static str),
-    /// `/apis/GROUP/v1`.
-    Resources(&'static str),
+    /// `/apis/GROUP/VERSION`.
+    Resources(&'static str, &'static str),
 }
 
-/// Every group; each has version 1.
-const GROUPS: [&str; 3] = [GROUP, access::GROUP, "authentication.k8s.io"];
+/// Every group with its versions, the preferred one first.
+const GROUPS: [(&str, &[&str]); 3] = [
+    (GROUP, &["v1"]),
+    (access::GROUP, &["v1"]),
+    (whoami::GROUP, &whoami::VERSIONS),
+];
+
+/// Every version of every group.
+pub(super) fn versions() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let of = |(group, versions): (&'static str, &'static [&'static str])| {
+        versions.iter().map(move |version| (group, *version))
+    };
+    GROUPS.into_iter().flat_map(of)
+}
+
+/// The resources of a group with their kinds, without parts of others.
+pub(super) fn kinds(group: &str) -> &'static [(&'static str, &'static str)] {
+    match group {
+        GROUP => &[(RESOURCE, KIND)],
+        access::GROUP => &[access::ACCESS, access::RULES],
+        _ => &[("tokenreviews", "TokenReview"), whoami::WHOAMI],
+    }
+}
 
 impl Document {
     pub(super) fn of(path: &str) -> Option<Self> {
@@ -38,12 +59,12 @@ impl Document {
                     Some((name, version)) => (name, Some(version)),
                     None => (path, None),
                 };
-                let group = GROUPS.into_iter().find(|group| *group == name)?;
-                match version {
-                    None => Some(Self::Group(group)),
-                    Some("v1") => Some(Self::Resources(group)),
-                    Some(_) => None,
-                }
+                let (group, versions) = GROUPS.into_iter().find(|(group, _)| *group == name)?;
+                let Some(version) = version else {
+                    return Some(Self::Group(group));
+                };
+                let version = versions.iter().find(|known| **known == version)?;
+                Some(Self::Resources(group, version))
             }
         }
     }
@@ -60,25 +81,22 @@ pub(super) fn answer(document: Document) -> Response<Body> {
         Document::Groups => json!({
             "kind": "APIGroupList",
             "apiVersion": "v1",
-            "groups": GROUPS.map(group),
+            "groups": GROUPS.map(|(name, versions)| group(name, versions)),
         }),
         Document::Group(name) => {
-            let mut group = group(name);
+            let versions = GROUPS.into_iter().find(|(group, _)| *group == name);
+            let mut group = group(name, versions.map_or(&[], |(_, versions)| versions));
             group["kind"] = "APIGroup".into();
             group["apiVersion"] = "v1".into();
             group
         }
-        Document::Resources(name) => json!({
+        Document::Resources(name, version) => json!({
             "kind": "APIResourceList",
             "apiVersion": "v1",
-            "groupVersion": format!("{name}/v1"),
+            "groupVersion": format!("{name}/{version}"),
             "resources": match name {
                 GROUP => own_resources(),
-                access::GROUP => json!([
-                    question(access::ACCESS.0, access::ACCESS.1),
-                    question(access::RULES.0, access::RULES.1),
-                ]),
-                _ => json!([question("tokenreviews", "TokenReview")]),
+                name => kinds(name).iter().map(|(plural, kind)| question(plural, kind)).collect(),
             },
         }),
     };
@@ -116,9 +134,11 @@ pub(super) fn no_events() -> Value {
     json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": []})
 }
 
-fn group(name: &str) -> Value {
-    let version = json!({"groupVersion": format!("{name}/v1"), "version": "v1"});
-    json!({"name": name, "versions": [version], "preferredVersion": version})
+fn group(name: &str, versions: &[&str]) -> Value {
+    let version =
+        |version: &&str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
+    let versions: Vec<Value> = versions.iter().map(version).collect();
+    json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
 }
 
 /// A resource that is created to get an answer, and not kept.

@@ -13,8 +13,11 @@ mod query;
 mod respond;
 mod route;
 mod selector;
+mod strict;
 mod table;
+mod target;
 mod watch;
+mod whoami;
 
 pub(super) use connection::{Server, serve};
 

@@ -15,8 +15,8 @@ pub(super) enum Form {
     Table(&'static str),
 }
 
-/// Chooses the first form of the Accept header that can be written. Weights (`q=`) are not looked
-/// at: no Kubernetes client sends them, and upstream's order counts, too.
+/// Chooses the form of the Accept header that weighs most (RFC 9110, section 12.4.2) and can be written;
+/// of equal ones the first, as upstream.
 pub(super) fn form(headers: &HeaderMap) -> Result<Form, ApiError> {
     let values: Vec<&str> = headers
         .get_all(ACCEPT)
@@ -27,10 +27,32 @@ pub(super) fn form(headers: &HeaderMap) -> Result<Form, ApiError> {
     if accept.trim().is_empty() {
         return Ok(Form::Object);
     }
-    accept
-        .split(',')
-        .find_map(clause)
+    let mut weighed: Vec<(u16, &str)> = accept.split(',').map(|c| (weight(c), c)).collect();
+    weighed.retain(|(weight, _)| *weight > 0);
+    weighed.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+    let mut clauses = weighed.into_iter();
+    clauses
+        .find_map(|(_, text)| clause(text))
         .ok_or_else(|| ApiError::not_acceptable(KNOWN))
+}
+
+/// The weight of a clause in thousandths; what cannot be read counts in full, as Go reads it.
+fn weight(clause: &str) -> u16 {
+    let parts = clause.split(';').skip(1).map(str::trim);
+    let weight = parts
+        .filter_map(|part| part.split_once('='))
+        .find(|(key, _)| key.eq_ignore_ascii_case("q"))
+        .and_then(|(_, value)| value.parse::<f64>().ok())
+        .filter(|weight| (0.0..=1.0).contains(weight));
+    let thousandths = weight.unwrap_or(1.0) * 1000.0;
+    // From 0 to 1000 by the filter above.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is in range"
+    )]
+    let thousandths = thousandths as u16;
+    thousandths
 }
 
 fn clause(clause: &str) -> Option<Form> {
@@ -101,6 +123,13 @@ mod tests {
                  application/json",
                 Ok(Form::Object),
             ),
+            (
+                "application/json;q=0.5, application/json;as=Table;v=v1;g=meta.k8s.io;q=0.9",
+                Ok(Form::Table("v1")),
+            ),
+            ("application/yaml, */*;q=0.1", Ok(Form::Object)),
+            ("application/json;q=0", Err(406)),
+            ("application/json;q=0, application/yaml", Err(406)),
             ("application/vnd.kubernetes.protobuf", Err(406)),
             ("application/yaml", Err(406)),
             (

@@ -31,6 +31,10 @@ pub(super) enum Part {
 /// GET of an object or a part of it, which is the object as well.
 pub(super) fn get(asked: &Asked, name: &str) -> Result<Response<Body>, ApiError> {
     let form = form(&asked.headers)?;
+    let current = asked.server.store.revision();
+    if let Some(revision) = asked.query.revision.filter(|revision| *revision > current) {
+        return Err(ApiError::from_the_future(revision, current));
+    }
     let object = visible(asked, name, "get")?;
     Ok(one(StatusCode::OK, &object, form, &asked.query))
 }
@@ -80,7 +84,10 @@ pub(super) async fn patch(
     bytes: &[u8],
 ) -> Result<Response<Body>, ApiError> {
     let patch = body::patch(&asked.headers, bytes)?;
-    change(asked, name, Write::Metadata, move |current| {
+    // The fields that the patch brings in; of what is stored, every one is known.
+    let body::Decoded { unknown, .. } = body::json(patch.to_string().as_bytes())?;
+    let warnings = judge_unknown(&asked, unknown)?;
+    let mut response = change(asked, name, Write::Metadata, move |current| {
         let mut value = serde_json::to_value(current)
             .map_err(|error| ApiError::internal(format!("the object cannot be read: {error}")))?;
         merge(&mut value, &patch);
@@ -88,7 +95,9 @@ pub(super) async fn patch(
             ApiError::bad_request(format!("the patched object cannot be decoded: {error}"))
         })
     })
-    .await
+    .await?;
+    respond::warn(&mut response, &warnings);
+    Ok(response)
 }
 
 /// Writes what `wanted` makes of the object, as far as `write` reaches.
@@ -115,6 +124,9 @@ async fn change(
             permitted(&material, &user, current, write)?;
             let wanted = wanted(current)?;
             same_object(&wanted, current)?;
+            if let Some(field) = wanted.metadata.not_obeyed() {
+                return Err(ApiError::not_obeyed(&name, field));
+            }
             let new = merged(wanted, current, write, Timestamp::from(SystemTime::now()));
             validation::update(&new, current, write)
                 .map_err(|errors| ApiError::invalid(&name, &errors))?;
@@ -212,7 +224,7 @@ pub(super) async fn delete(
     bytes: &[u8],
 ) -> Result<Response<Body>, ApiError> {
     let options = body::delete_options(&asked.headers, bytes)?;
-    let dry_run = asked.query.dry_run || options.dry_run.iter().flatten().any(|each| each == "All");
+    let dry_run = asked.query.dry_run || options.dry_run.iter().flatten().next().is_some();
     let Asked {
         server,
         material,

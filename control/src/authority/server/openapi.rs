@@ -5,9 +5,9 @@
 //! describe.
 
 use super::body::Body;
-use super::respond;
+use super::{discovery, respond};
 use crate::authority::error::ApiError;
-use crate::authority::object::{GROUP, KIND};
+use crate::authority::object::KIND;
 use crate::cli::BUILD;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, HeaderMap, HeaderValue};
@@ -21,15 +21,16 @@ const V2_PROTOBUF: &[u8] = b"\x0a\x032.0";
 /// answer.
 const V2_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-/// Where the document of our group is.
-const V3_PATH: &str = "/openapi/v3/apis/certificates.k8s.io/v1";
+/// What the paths of documents of version 3 begin with.
+const V3_PREFIX: &str = "/openapi/v3/";
 
 /// One document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Document {
     V2,
     V3Index,
-    V3,
+    /// Of one group and version.
+    V3(&'static str, &'static str),
 }
 
 impl Document {
@@ -37,10 +38,18 @@ impl Document {
         Some(match path {
             "/openapi/v2" => Self::V2,
             "/openapi/v3" => Self::V3Index,
-            V3_PATH => Self::V3,
-            _ => return None,
+            _ => {
+                let path = path.strip_prefix(V3_PREFIX)?;
+                let mut known = discovery::versions();
+                let (group, version) = known.find(|(g, v)| path == place(g, v))?;
+                Self::V3(group, version)
+            }
         })
     }
+}
+
+fn place(group: &str, version: &str) -> String {
+    format!("apis/{group}/{version}")
 }
 
 /// Answers with a document.
@@ -58,7 +67,7 @@ pub(super) fn answer(document: Document, headers: &HeaderMap) -> Result<Response
         _ if !json_too => Err(ApiError::not_acceptable("application/json")),
         Document::V2 => Ok(respond::json(StatusCode::OK, &v2())),
         Document::V3Index => Ok(respond::json(StatusCode::OK, &v3_index())),
-        Document::V3 => Ok(respond::json(StatusCode::OK, &v3())),
+        Document::V3(group, version) => Ok(respond::json(StatusCode::OK, &v3(group, version))),
     }
 }
 
@@ -71,12 +80,16 @@ fn v2() -> Value {
 }
 
 fn v3_index() -> Value {
-    json!({"paths": {"apis/certificates.k8s.io/v1": {"serverRelativeURL": V3_PATH}}})
+    let entry = |(group, version)| {
+        let place = place(group, version);
+        let url = format!("{V3_PREFIX}{place}");
+        (place, json!({"serverRelativeURL": url}))
+    };
+    let paths: serde_json::Map<String, Value> = discovery::versions().map(entry).collect();
+    json!({"paths": paths})
 }
 
-fn v3() -> Value {
-    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-    let kind = json!({"group": GROUP, "version": "v1", "kind": KIND});
+fn v3(group: &str, version: &str) -> Value {
     let parameter = |name: &str| {
         json!({
             "name": name,
@@ -85,21 +98,52 @@ fn v3() -> Value {
         })
     };
     let parameters = json!([parameter("dryRun"), parameter("fieldValidation")]);
-    let operation = |action: &str| {
+    let operation = |action: &str, kind: &str| {
         json!({
             "parameters": parameters,
             "responses": {"200": {"description": "OK"}},
             "x-kubernetes-action": action,
-            "x-kubernetes-group-version-kind": kind,
+            "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
         })
     };
+    let mut paths = serde_json::Map::new();
+    for (resource, kind) in discovery::kinds(group) {
+        let path = format!("/apis/{group}/{version}/{resource}");
+        if *kind == KIND {
+            let one = json!({"patch": operation("patch", kind), "put": operation("put", kind)});
+            paths.insert(format!("{path}/{{name}}"), one);
+        }
+        paths.insert(path, json!({"post": operation("post", kind)}));
+    }
     json!({
         "openapi": "3.0.0",
         "info": info(),
-        "paths": {
-            path: {"post": operation("post")},
-            format!("{path}/{{name}}"): {"patch": operation("patch"), "put": operation("put")},
-        },
+        "paths": paths,
         "components": {"schemas": {}},
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn index_lists_what_discovery_lists_and_each_is_there() {
+        let index = v3_index();
+        let listed = index["paths"].as_object().unwrap();
+        assert_eq!(listed.len(), discovery::versions().count());
+        for (place, entry) in listed {
+            let path = entry["serverRelativeURL"].as_str().unwrap();
+            let document = Document::of(path).unwrap();
+            let Document::V3(group, version) = document else {
+                panic!("{path} is {document:?}");
+            };
+            assert!(discovery::Document::of(&format!("/{place}")).is_some());
+            let served = v3(group, version);
+            for path in served["paths"].as_object().unwrap().keys() {
+                assert!(path.starts_with(&format!("/{place}/")), "{path}");
+            }
+        }
+        assert_eq!(Document::of("/openapi/v3/apis/apps/v1"), None);
+    }
 }

@@ -176,7 +176,9 @@ mod tests {
 
     fn add(store: &Store, name: &str) {
         let object = csr(name, Signer::KubeletClient, "u", "g", kubelet_client("w"));
-        store.create(object, |_| Ok::<_, StoreError>(())).unwrap();
+        store
+            .create(object, |_| Ok::<_, StoreError>(Vec::new()))
+            .unwrap();
     }
 
     fn delete(store: &Store, name: &str) {

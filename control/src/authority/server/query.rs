@@ -31,7 +31,7 @@ pub(super) enum Match {
     Exact,
 }
 
-/// The parameters of one request; unknown ones are passed over, as upstream does.
+/// The parameters of one request; `strict` says which of them it may have.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Query {
     pub(super) watch: bool,
@@ -50,6 +50,41 @@ pub(super) struct Query {
     pub(super) dry_run: bool,
     pub(super) field_validation: FieldValidation,
     pub(super) include: Include,
+    /// What a DELETE says in the URL.
+    pub(super) deletion: Deletion,
+}
+
+/// How dependents of a deleted object fare, and how soon it goes. Nothing depends on a CSR and each
+/// goes at once, so that all of it comes to the same; what makes no sense is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Deletion {
+    pub(super) grace_period_seconds: Option<i64>,
+    pub(super) propagation_policy: Option<String>,
+    pub(super) orphan_dependents: Option<bool>,
+}
+
+impl Deletion {
+    /// Refuses what upstream refuses (`apis/meta/v1/validation`).
+    pub(super) fn check(&self) -> Result<(), ApiError> {
+        let policy = self.propagation_policy.as_deref();
+        if policy.is_some() && self.orphan_dependents.is_some() {
+            return Err(ApiError::bad_request(
+                "propagationPolicy: orphanDependents and propagationPolicy cannot be both set",
+            ));
+        }
+        if let Some(policy) = policy
+            && !["Background", "Foreground", "Orphan"].contains(&policy)
+        {
+            return Err(ApiError::bad_request(format!(
+                "propagationPolicy: {policy:?} is not supported; use Background, Foreground or Orphan"
+            )));
+        }
+        if self.grace_period_seconds.is_some_and(|seconds| seconds < 0) {
+            let message = "gracePeriodSeconds: must be greater than or equal to 0";
+            return Err(ApiError::bad_request(message));
+        }
+        Ok(())
+    }
 }
 
 impl Query {
@@ -68,7 +103,16 @@ impl Query {
     /// (`apis/internalversion/validation`, `storage/etcd3/store.go`).
     fn agrees(&self) -> Result<(), ApiError> {
         let revision = self.revision.unwrap_or_default();
-        let problem = if self.resume.is_some() && revision != 0 {
+        self.deletion.check()?;
+        let problem = if self.watch && self.initial_events && self.revision_match.is_none() {
+            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch \
+             to NotOlderThan"
+        } else if self.watch && self.revision_match.is_some() && !self.initial_events {
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless \
+             sendInitialEvents is provided"
+        } else if self.watch && self.revision_match == Some(Match::Exact) {
+            "resourceVersionMatch: Forbidden: \"Exact\" is forbidden for watch"
+        } else if self.resume.is_some() && revision != 0 {
             "specifying resource version is not allowed when using continue"
         } else if self.resume.is_some() && self.revision_match.is_some() {
             "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided"
@@ -148,6 +192,24 @@ impl Query {
                     }
                 };
             }
+            // As upstream (`ValidateFieldManager`).
+            "fieldManager" => {
+                if value.chars().count() > 128 || value.chars().any(char::is_control) {
+                    let message = "fieldManager: must be at most 128 printable characters";
+                    return Err(ApiError::bad_request(message));
+                }
+            }
+            "gracePeriodSeconds" if value.is_empty() => {}
+            "gracePeriodSeconds" => {
+                let seconds = value.parse().map_err(|_| {
+                    ApiError::bad_request(format!("gracePeriodSeconds: {value:?} is no number"))
+                })?;
+                self.deletion.grace_period_seconds = Some(seconds);
+            }
+            "propagationPolicy" if value.is_empty() => {}
+            "propagationPolicy" => self.deletion.propagation_policy = Some(value.to_owned()),
+            "orphanDependents" if value.is_empty() => {}
+            "orphanDependents" => self.deletion.orphan_dependents = Some(boolean(value)),
             "includeObject" => {
                 self.include = match value {
                     "None" => Include::None,
@@ -228,6 +290,13 @@ mod tests {
             "fieldSelector=%ff%3d1",
             "fieldSelector=spec.colour%3Dred",
             "labelSelector=a%20in%20b",
+            "watch=1&sendInitialEvents=true",
+            "watch=1&resourceVersion=1&resourceVersionMatch=NotOlderThan",
+            "watch=1&sendInitialEvents=true&resourceVersion=1&resourceVersionMatch=Exact",
+            "propagationPolicy=Never",
+            "propagationPolicy=Orphan&orphanDependents=true",
+            "gracePeriodSeconds=-1",
+            "gracePeriodSeconds=soon",
         ] {
             let error = Query::parse(query).unwrap_err();
             assert_eq!(error.code.as_u16(), 400, "{query}");

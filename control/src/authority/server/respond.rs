@@ -47,9 +47,9 @@ pub(super) fn error(error: &ApiError) -> Response<Body> {
 }
 
 /// A line of text.
-pub(super) fn text(code: StatusCode, body: &'static str) -> Response<Body> {
+pub(super) fn text(code: StatusCode, body: impl Into<String>) -> Response<Body> {
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    bytes_of(code, kind, Bytes::from_static(body.as_bytes()))
+    bytes_of(code, kind, Bytes::from(body.into()))
 }
 
 /// Bytes of another media type.

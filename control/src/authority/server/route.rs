@@ -1,21 +1,22 @@
 //! From a request to its handler: path, user, method.
 
-use super::access::{self, Question};
+use super::access;
 use super::body::{self, Body};
 use super::collection;
 use super::connection::Server;
 use super::discovery;
 use super::object::{self as handlers, Part};
 use super::openapi;
-use super::query::{self, Query};
+use super::query::Query;
 use super::respond;
+use super::strict::{self, Operation};
+use super::target::Target;
+use super::whoami;
 use crate::authn::{AuthnError, UserInfo};
 use crate::authority::error::ApiError;
 use crate::authority::limits;
 use crate::authority::material::AuthorityMaterial;
-use crate::authority::object::RESOURCE;
 use crate::token::review;
-use crate::token::serviceaccount::{DISCOVERY_PATH, JWKS_PATH};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -29,77 +30,6 @@ pub(super) struct Call {
     pub(super) server: Arc<Server>,
     pub(super) chain: Option<Arc<[CertificateDer<'static>]>>,
     pub(super) peer: String,
-}
-
-/// What a path is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Target {
-    Health,
-    Version,
-    /// Whom to trust, for those who know a pin of it.
-    ClusterInfo,
-    Discovery(discovery::Document),
-    OpenApi(openapi::Document),
-    /// Whose is this token?
-    TokenReview,
-    /// What may its asker do?
-    Access(Question),
-    /// Issuer and keys of service-account tokens.
-    Issuer,
-    /// `kubectl describe` asks for them; there are none.
-    Events,
-    Collection,
-    Object(String, Part),
-}
-
-impl Target {
-    fn of(path: &str) -> Result<Self, ApiError> {
-        Ok(match path {
-            "/healthz" | "/livez" | "/readyz" => Self::Health,
-            "/version" => Self::Version,
-            "/api/v1/namespaces/kube-public/configmaps/cluster-info" => Self::ClusterInfo,
-            "/api/v1/events" => Self::Events,
-            review::PATH => Self::TokenReview,
-            DISCOVERY_PATH | JWKS_PATH => Self::Issuer,
-            _ => {
-                if let Some(question) = Question::of(path) {
-                    return Ok(Self::Access(question));
-                }
-                if let Some(document) = discovery::Document::of(path) {
-                    return Ok(Self::Discovery(document));
-                }
-                if let Some(document) = openapi::Document::of(path) {
-                    return Ok(Self::OpenApi(document));
-                }
-                return Self::resource(path);
-            }
-        })
-    }
-
-    fn resource(path: &str) -> Result<Self, ApiError> {
-        let rest = path
-            .strip_prefix("/apis/certificates.k8s.io/v1/")
-            .and_then(|rest| rest.strip_prefix(RESOURCE))
-            .ok_or_else(ApiError::no_such_path)?;
-        if rest.is_empty() {
-            return Ok(Self::Collection);
-        }
-        let rest = rest.strip_prefix('/').ok_or_else(ApiError::no_such_path)?;
-        let (name, part) = match rest.split_once('/') {
-            None => (rest, Part::Whole),
-            Some((name, "approval")) => (name, Part::Approval),
-            Some((name, "status")) => (name, Part::Status),
-            Some(_) => return Err(ApiError::no_such_path()),
-        };
-        if name.is_empty() {
-            return Ok(Self::Collection);
-        }
-        Ok(Self::Object(query::decode(name)?.into_owned(), part))
-    }
-
-    fn is_public(&self) -> bool {
-        matches!(self, Self::Health | Self::Version | Self::ClusterInfo)
-    }
 }
 
 /// What a method does to a target, as Kubernetes calls it.
@@ -121,6 +51,25 @@ fn verb(method: &Method, target: Option<&Target>, query: &str) -> &'static str {
         Method::PATCH => "patch",
         Method::DELETE => "delete",
         _ => "other",
+    }
+}
+
+/// What a request does to CSRs, as far as its parameters are concerned.
+fn operation(target: &Target, method: &Method, query: &str) -> Option<Operation> {
+    match (target, verb(method, Some(target), query)) {
+        (Target::Collection | Target::Object(..), verb) => match verb {
+            "get" => Some(Operation::Get),
+            "list" => Some(Operation::List),
+            "watch" => Some(Operation::Watch),
+            "create" | "update" | "patch" => Some(Operation::Write),
+            "delete" => Some(Operation::Delete),
+            _ => None,
+        },
+        (Target::Access(_) | Target::TokenReview | Target::WhoAmI(_), "create") => {
+            Some(Operation::Write)
+        }
+        (Target::Events, "read") => Some(Operation::List),
+        _ => None,
     }
 }
 
@@ -178,6 +127,7 @@ async fn handle(
     let method = head.method;
     let reads = matches!(method, Method::GET | Method::HEAD);
     if target.is_public() {
+        strict::headers(&method, &head.headers)?;
         return match (reads, target) {
             (false, _) => Err(ApiError::method()),
             (true, Target::ClusterInfo) => {
@@ -190,22 +140,39 @@ async fn handle(
                 ))
             }
             (true, Target::Version) => Ok(respond::json(StatusCode::OK, &discovery::version())),
-            (true, _) => Ok(respond::text(StatusCode::OK, "ok")),
+            (true, Target::Health(probe)) => {
+                let text = probe.text(head.uri.query().unwrap_or_default());
+                Ok(respond::text(StatusCode::OK, text))
+            }
+            (true, _) => Err(ApiError::no_such_path()),
         };
     }
     let uri = head.uri;
     let user = authenticate(&call, &head.headers).await?;
     *who = Some(user.clone());
+    strict::headers(&method, &head.headers)?;
+    let query = uri.query().unwrap_or_default();
+    if let Some(operation) = operation(&target, &method, query) {
+        strict::parameters(operation, query)?;
+    }
     let asked = Asked {
         material: call.server.material.load_full(),
         server: call.server,
         user,
-        query: Query::parse(uri.query().unwrap_or_default())?,
+        query: Query::parse(query)?,
         headers: head.headers,
+    };
+    // Its answer goes without its body; a watch is nothing else.
+    let method = match method {
+        Method::HEAD if !asked.query.watch => Method::GET,
+        other => other,
     };
     match (target, method) {
         (Target::Discovery(document), Method::GET) => Ok(discovery::answer(document)),
         (Target::OpenApi(document), Method::GET) => openapi::answer(document, &asked.headers),
+        (Target::Events, Method::GET) if asked.query.watch => Err(ApiError::bad_request(
+            "watch: there are no events here, and there will be none",
+        )),
         (Target::Events, Method::GET) => Ok(respond::json(StatusCode::OK, &discovery::no_events())),
         (Target::TokenReview, method) => {
             let review = asked.material.roles.may_review(&asked.user);
@@ -223,6 +190,10 @@ async fn handle(
         (Target::Access(question), Method::POST) => {
             let body = body::read(body).await?;
             access::answer(&asked, question, &body)
+        }
+        (Target::WhoAmI(version), Method::POST) => {
+            let body = body::read(body).await?;
+            whoami::answer(&asked, version, &body)
         }
         (Target::Issuer, method) => {
             let discovery = asked.server.authenticator.discovery();
@@ -305,51 +276,5 @@ mod tests {
         assert_eq!(without_user(&AuthnError::Missing).code.as_u16(), 401);
         assert_eq!(unavailable.credential(), "tokenreview");
         assert_eq!(unavailable.cause().as_str(), "network");
-    }
-
-    #[test]
-    fn target_of_every_path() {
-        let base = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-        let at = |rest: &str| Target::of(&format!("{base}{rest}")).map_err(|e| e.code.as_u16());
-        assert_eq!(at(""), Ok(Target::Collection));
-        assert_eq!(at("/a"), Ok(Target::Object("a".to_owned(), Part::Whole)));
-        assert_eq!(
-            at("/a%3Ab"),
-            Ok(Target::Object("a:b".to_owned(), Part::Whole))
-        );
-        assert_eq!(
-            at("/a/approval"),
-            Ok(Target::Object("a".to_owned(), Part::Approval))
-        );
-        assert_eq!(
-            at("/a/status"),
-            Ok(Target::Object("a".to_owned(), Part::Status))
-        );
-        for rest in ["x", "/a/b", "/a/status/", "/a/approval/b"] {
-            assert_eq!(at(rest), Err(404), "{rest}");
-        }
-        assert_eq!(Target::of("/version").ok(), Some(Target::Version));
-        assert_eq!(Target::of(review::PATH).ok(), Some(Target::TokenReview));
-        let base = "/apis/authorization.k8s.io/v1";
-        let rules = Target::of(&format!("{base}/selfsubjectrulesreviews"));
-        assert_eq!(rules.ok(), Some(Target::Access(Question::Rules)));
-        for group in [
-            "certificates.k8s.io",
-            "authorization.k8s.io",
-            "authentication.k8s.io",
-        ] {
-            for rest in ["", "/v1", "/v1/"] {
-                let target = Target::of(&format!("/apis/{group}{rest}"));
-                assert!(matches!(target, Ok(Target::Discovery(_))), "{group}{rest}");
-            }
-            assert!(Target::of(&format!("/apis/{group}/v1beta1")).is_err());
-        }
-        assert!(Target::of(&format!("{base}/subjectaccessreviews")).is_err());
-        for path in [DISCOVERY_PATH, JWKS_PATH] {
-            assert_eq!(Target::of(path).ok(), Some(Target::Issuer));
-        }
-        for path in ["/", "/apis/apps/v1", "/api/v1/nodes", "//healthz", ""] {
-            assert!(Target::of(path).is_err(), "{path}");
-        }
     }
 }

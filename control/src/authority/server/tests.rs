@@ -2,6 +2,7 @@
 
 mod access;
 mod disk;
+mod strict;
 mod tokens;
 
 use super::super::controller::Controller;
@@ -476,9 +477,10 @@ async fn requests_that_make_no_sense_get_a_status() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flood_of_one_user_stops_at_its_limit_and_others_go_on() {
     let bench = Bench::new().await;
-    let flooder = bench
-        .site
-        .user("system:bootstrap:aaaaaa", vec!["system:bootstrappers"]);
+    let flooder = bench.site.user(
+        "system:bootstrap:aaaaaa",
+        vec!["system:bootstrappers:kubeadm:default-node-token"],
+    );
     let pem = kubelet_client("w").pem();
     let mut codes = Vec::new();
     for index in 0..105 {

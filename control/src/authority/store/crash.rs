@@ -79,8 +79,8 @@ fn work_until_killed() {
             0 => csr(
                 &name,
                 Signer::KubeletClient,
-                "b",
-                "system:bootstrappers",
+                "system:node:w",
+                "system:nodes",
                 kubelet_client("w"),
             ),
             1 => {
@@ -104,7 +104,9 @@ fn work_until_killed() {
                 )
             }
         };
-        store.create(object, |_| Ok::<_, StoreError>(())).unwrap();
+        store
+            .create(object, |_| Ok::<_, StoreError>(Vec::new()))
+            .unwrap();
         say(format!("created {name}"));
         // The controller writes through the same lock: it gets its turn.
         let unfinished = |object: &&Object| object.is_pending() || object.awaits_signature();

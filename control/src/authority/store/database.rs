@@ -1,7 +1,8 @@
 //! The file: which tables it has, and how one change is written to it.
 
 use super::error::StoreError;
-use super::{CertificateSigningRequest, Object, Timestamp};
+use super::{CertificateSigningRequest, Contents, Timestamp};
+use crate::authority::held::{Held, Holders};
 use data_encoding::HEXLOWER;
 use redb::backends::FileBackend;
 use redb::{
@@ -21,6 +22,9 @@ const FORMAT: u64 = 1;
 const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects");
 /// Serial numbers of signed certificates, with their end in seconds since 1970.
 const SERIALS: TableDefinition<'_, &[u8], i64> = TableDefinition::new("serials");
+/// Newest client certificates by common name, as JSON. A version that does not know the table passes
+/// over it.
+const HOLDERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("holders");
 /// `format` and `revision`.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
@@ -50,6 +54,8 @@ pub(super) struct Write<'a> {
     /// `None` removes it.
     pub(super) object: Option<&'a CertificateSigningRequest>,
     pub(super) serial: Option<(&'a [u8], Timestamp)>,
+    /// Who holds it from then on.
+    pub(super) holder: Option<(&'a str, &'a Held)>,
     pub(super) revision: u64,
 }
 
@@ -118,6 +124,7 @@ impl Database {
         let found = self.in_transaction("prepare", |transaction| {
             transaction.open_table(OBJECTS)?;
             transaction.open_table(SERIALS)?;
+            transaction.open_table(HOLDERS)?;
             let mut meta = transaction.open_table(META)?;
             let found = meta.get("format")?.map(|value| value.value());
             if found.is_none() {
@@ -137,8 +144,9 @@ impl Database {
     }
 
     /// Reads everything.
-    pub(super) fn load(&self) -> Result<(BTreeMap<String, Object>, u64), StoreError> {
+    pub(super) fn load(&self) -> Result<Contents, StoreError> {
         let mut objects = BTreeMap::new();
+        let mut holders = Holders::new();
         let mut broken = None;
         let revision = self.reading(|transaction| {
             for entry in transaction.open_table(OBJECTS)?.iter()? {
@@ -146,6 +154,15 @@ impl Database {
                 match serde_json::from_slice(value.value()) {
                     Ok(object) => {
                         objects.insert(name.value().to_owned(), Arc::new(object));
+                    }
+                    Err(error) => broken = Some((name.value().to_owned(), error)),
+                }
+            }
+            for entry in transaction.open_table(HOLDERS)?.iter()? {
+                let (name, value) = entry?;
+                match serde_json::from_slice(value.value()) {
+                    Ok(held) => {
+                        holders.insert(name.value().to_owned(), Arc::new(held));
                     }
                     Err(error) => broken = Some((name.value().to_owned(), error)),
                 }
@@ -161,7 +178,11 @@ impl Database {
                 source,
             });
         }
-        Ok((objects, revision))
+        Ok(Contents {
+            objects,
+            holders,
+            revision,
+        })
     }
 
     /// Writes one change durably, or nothing.
@@ -169,6 +190,13 @@ impl Database {
         let name = write.name;
         let encoded = write.object.map(serde_json::to_vec).transpose();
         let encoded = encoded.map_err(|source| StoreError::Encode {
+            name: name.to_owned(),
+            source,
+        })?;
+        let held = write
+            .holder
+            .map(|(name, held)| Ok((name, serde_json::to_vec(held)?)));
+        let held = held.transpose().map_err(|source| StoreError::Encode {
             name: name.to_owned(),
             source,
         })?;
@@ -187,6 +215,10 @@ impl Database {
                 Some(bytes) => objects.insert(name, bytes.as_slice())?,
                 None => objects.remove(name)?,
             };
+            if let Some((name, held)) = &held {
+                let mut holders = transaction.open_table(HOLDERS)?;
+                holders.insert(*name, held.as_slice())?;
+            }
             let mut meta = transaction.open_table(META)?;
             meta.insert("revision", write.revision)?;
             Ok(true)
@@ -200,12 +232,18 @@ impl Database {
         }
     }
 
-    /// Forgets the serial numbers of certificates that ended before `now`.
-    pub(super) fn forget_serials(&self, now: Timestamp) -> Result<(), StoreError> {
-        let now = now.time().unix_timestamp();
+    /// Forgets the serial numbers and holders of certificates that ended before `now`.
+    pub(super) fn forget_ended(&self, now: Timestamp) -> Result<(), StoreError> {
         self.in_transaction("clean", |transaction| {
             let mut serials = transaction.open_table(SERIALS)?;
-            serials.retain(|_, not_after| not_after >= now)?;
+            let seconds = now.time().unix_timestamp();
+            serials.retain(|_, not_after| not_after >= seconds)?;
+            let mut holders = transaction.open_table(HOLDERS)?;
+            // What cannot be read stays, and is told at the next start.
+            let lasts = |value: &[u8]| {
+                serde_json::from_slice(value).map_or(true, |held: Held| held.not_after >= now)
+            };
+            holders.retain(|_, value| lasts(value))?;
             Ok(())
         })
     }
@@ -215,7 +253,8 @@ impl Database {
         let stored = self.reading(|transaction| {
             let objects = transaction.open_table(OBJECTS)?.stats()?;
             let serials = transaction.open_table(SERIALS)?.stats()?;
-            Ok(objects.stored_bytes() + serials.stored_bytes())
+            let holders = transaction.open_table(HOLDERS)?.stats()?;
+            Ok(objects.stored_bytes() + serials.stored_bytes() + holders.stored_bytes())
         })?;
         let size = fs::metadata(&self.path).map_or(0, |file| file.len());
         // Below this, the file's own structure is most of it.

@@ -255,6 +255,7 @@ impl Step {
                         object,
                         serial: vec![serial],
                         not_after: Timestamp::new(now().time() + time::Duration::days(1)),
+                        holder: None,
                     }
                 }
                 Self::Delete(_) => Change::Delete,
@@ -262,7 +263,7 @@ impl Step {
             })
         };
         match self {
-            Self::Create(name) => store.create(object(name), |_| Ok(())).map(drop),
+            Self::Create(name) => store.create(object(name), |_| Ok(Vec::new())).map(drop),
             Self::Label(name) | Self::Sign(name, _) | Self::Delete(name) => {
                 store.update(name, change).map(drop)
             }

@@ -16,6 +16,7 @@ mod history;
 pub(crate) use error::StoreError;
 pub(crate) use history::{Event, EventKind, TooOld};
 
+use super::held::{Held, Holders};
 use super::object::{CertificateSigningRequest, Timestamp};
 use crate::authority::limits;
 use database::{Database, Write};
@@ -64,8 +65,24 @@ impl Disk for DiskFile {
 #[derive(Debug)]
 struct State {
     objects: BTreeMap<String, Object>,
+    holders: Holders,
     revision: u64,
     history: History,
+}
+
+/// What the file holds.
+#[derive(Debug)]
+struct Contents {
+    objects: BTreeMap<String, Object>,
+    holders: Holders,
+    revision: u64,
+}
+
+/// What a new object is judged against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) objects: &'a BTreeMap<String, Object>,
+    pub(crate) holders: &'a Holders,
 }
 
 /// What a change makes of an object.
@@ -79,6 +96,8 @@ pub(crate) enum Change {
         serial: Vec<u8>,
         /// When the serial number may be forgotten.
         not_after: Timestamp,
+        /// Whose newest client certificate it is, by its common name.
+        holder: Option<(String, Held)>,
     },
     /// Removes it.
     Delete,
@@ -102,18 +121,24 @@ impl Store {
     fn on(disk: Box<dyn Disk>, now: Timestamp) -> Result<Self, StoreError> {
         let prepared = unharmed(&*disk, || {
             let mut database = disk.open()?;
-            database.forget_serials(now)?;
+            database.forget_ended(now)?;
             database.compact()?;
             let contents = database.load()?;
             Ok((database, contents))
         });
-        let (database, (objects, revision)) = prepared?;
+        let (database, contents) = prepared?;
+        let Contents {
+            objects,
+            holders,
+            revision,
+        } = contents;
         let (changed, _) = watch::channel(revision);
         Ok(Self {
             database: Mutex::new(Some(database)),
             disk,
             state: RwLock::new(State {
                 objects,
+                holders,
                 revision,
                 history: History::new(revision),
             }),
@@ -126,9 +151,24 @@ impl Store {
         self.changed.subscribe()
     }
 
+    /// The number of the last change.
+    pub(crate) fn revision(&self) -> u64 {
+        self.read().revision
+    }
+
     /// Finds an object.
     pub(crate) fn find(&self, name: &str) -> Option<Object> {
         self.read().objects.get(name).cloned()
+    }
+
+    /// Finds whose newest client certificate has this common name.
+    pub(crate) fn holder(&self, name: &str) -> Option<Arc<Held>> {
+        self.read().holders.get(name).cloned()
+    }
+
+    /// Says whether no more names can be remembered.
+    pub(crate) fn is_full_of_holders(&self) -> bool {
+        super::held::is_full(&self.read().holders)
     }
 
     /// Lists all objects by name.
@@ -163,19 +203,29 @@ impl Store {
         self.read().history.after(revision)
     }
 
-    /// Adds an object under its name, unless `judge` finds a reason against it. Blocks.
+    /// Adds an object under its name, unless `judge` finds a reason against it; the objects that it names
+    /// make room first. Blocks.
     pub(crate) fn create<E: From<StoreError>>(
         &self,
         object: CertificateSigningRequest,
-        judge: impl FnOnce(&BTreeMap<String, Object>) -> Result<(), E>,
+        judge: impl FnOnce(View<'_>) -> Result<Vec<String>, E>,
     ) -> Result<Object, E> {
         let mut database = self.lock();
         // A write whose commit failed may be on the disk: judge by what is there.
         self.opened(&mut database)?;
-        judge(&self.read().objects)?;
         let name = object.metadata.name.clone();
-        if self.read().objects.contains_key(&name) {
-            return Err(StoreError::Exists { name }.into());
+        let evicted = {
+            let state = self.read();
+            if state.objects.contains_key(&name) {
+                return Err(StoreError::Exists { name }.into());
+            }
+            judge(View {
+                objects: &state.objects,
+                holders: &state.holders,
+            })?
+        };
+        for name in evicted {
+            self.write(&mut database, &name, Change::Delete)?;
         }
         let written = self.write(&mut database, &name, Change::Put(object))?;
         written.ok_or_else(|| StoreError::Missing { name }.into())
@@ -202,8 +252,11 @@ impl Store {
     pub(crate) fn compact(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut database = self.lock();
         let open = self.opened(&mut database)?;
-        let done = open.forget_serials(now).and_then(|()| open.compact());
-        self.checked(&mut database, done)
+        let done = open.forget_ended(now).and_then(|()| open.compact());
+        self.checked(&mut database, done)?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.holders.retain(|_, held| held.not_after >= now);
+        Ok(())
     }
 
     /// Every serial number that is in use.
@@ -224,14 +277,21 @@ impl Store {
         }
         let open = self.opened(database)?;
         let revision = self.read().revision + 1;
-        let (mut object, serial) = match change {
-            Change::Put(object) => (Some(object), None),
+        let (mut object, serial, holder) = match change {
+            Change::Put(object) => (Some(object), None, None),
             Change::Sign {
                 object,
                 serial,
                 not_after,
-            } => (Some(object), Some((serial, not_after))),
-            Change::Delete | Change::Keep => (None, None),
+                holder,
+            } => {
+                let holder = holder.map(|(name, held)| {
+                    let held = held.after(&name, self.holder(&name).as_deref());
+                    (name, held)
+                });
+                (Some(object), Some((serial, not_after)), holder)
+            }
+            Change::Delete | Change::Keep => (None, None, None),
         };
         if let Some(object) = &mut object {
             object.metadata.resource_version = revision.to_string();
@@ -242,12 +302,13 @@ impl Store {
             serial: serial
                 .as_ref()
                 .map(|(serial, end)| (serial.as_slice(), *end)),
+            holder: holder.as_ref().map(|(name, held)| (name.as_str(), held)),
             revision,
         };
         let committed = open.commit(&write);
         self.checked(database, committed)?;
         let written = object.map(Arc::new);
-        self.show(name, written.clone(), revision);
+        self.show(name, written.clone(), holder, revision);
         Ok(written)
     }
 
@@ -265,12 +326,21 @@ impl Store {
     }
 
     /// Makes a committed change visible.
-    fn show(&self, name: &str, written: Option<Object>, revision: u64) {
+    fn show(
+        &self,
+        name: &str,
+        written: Option<Object>,
+        holder: Option<(String, Held)>,
+        revision: u64,
+    ) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let previous = match &written {
             Some(object) => state.objects.insert(name.to_owned(), Arc::clone(object)),
             None => state.objects.remove(name),
         };
+        if let Some((name, held)) = holder {
+            state.holders.insert(name, Arc::new(held));
+        }
         let event = Event::new(revision, written, previous);
         if let Some(event) = event {
             state.history.push(Arc::new(event), limits::HISTORY);
@@ -290,10 +360,16 @@ impl Store {
                     let contents = database.load()?;
                     Ok((database, contents))
                 });
-                let (database, (objects, revision)) = opened?;
+                let (database, contents) = opened?;
+                let Contents {
+                    objects,
+                    holders,
+                    revision,
+                } = contents;
                 let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
                 if revision != state.revision {
                     state.objects = objects;
+                    state.holders = holders;
                     state.revision = revision;
                     state.history = History::new(revision);
                 }

@@ -17,7 +17,7 @@ fn now() -> Timestamp {
 
 fn add(store: &Store, name: &str) -> Object {
     store
-        .create(object(name), |_| Ok::<_, StoreError>(()))
+        .create(object(name), |_| Ok::<_, StoreError>(Vec::new()))
         .unwrap()
 }
 
@@ -78,7 +78,7 @@ fn names_are_unique_and_must_exist() {
     let site = Site::new();
     let store = site.store();
     add(&store, "a");
-    let twice = store.create(object("a"), |_| Ok::<_, StoreError>(()));
+    let twice = store.create(object("a"), |_| Ok::<_, StoreError>(Vec::new()));
     assert!(matches!(twice, Err(StoreError::Exists { .. })));
     let none = store.update("b", |_| Ok::<_, StoreError>(Change::Delete));
     assert!(matches!(none, Err(StoreError::Missing { .. })));
@@ -154,6 +154,7 @@ fn serial_number_is_taken_once_and_a_second_try_changes_nothing() {
                 object,
                 serial: vec![1, 2, 3],
                 not_after: now(),
+                holder: None,
             })
         })
     };
@@ -181,6 +182,7 @@ fn serial_numbers_of_expired_certificates_are_forgotten() {
             object: current.clone(),
             serial: vec![7],
             not_after: Timestamp::new(end),
+            holder: None,
         })
     };
     store.update("a", change).unwrap();
@@ -227,7 +229,9 @@ fn compaction_gives_back_what_deleted_objects_took() {
     };
     for index in 0..60 {
         store
-            .create(big(&format!("n{index}")), |_| Ok::<_, StoreError>(()))
+            .create(big(&format!("n{index}")), |_| {
+                Ok::<_, StoreError>(Vec::new())
+            })
             .unwrap();
     }
     for index in 0..60 {

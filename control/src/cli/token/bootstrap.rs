@@ -9,7 +9,7 @@ use crate::cli::token_args::{
 };
 use crate::cli::{Exit, chain, complain, print};
 use crate::identity::instant;
-use crate::token::bootstrap::{BootstrapToken, Expiry, Record, Usages, secret_name};
+use crate::token::bootstrap::{BootstrapToken, Bound, Expiry, Record, Usages, secret_name};
 use place::Tokens;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -62,6 +62,10 @@ fn create(args: CreateArgs) -> Result<Exit, Failure> {
             .into_iter()
             .filter(|group| !group.is_empty())
             .collect(),
+        bound: Bound {
+            nodes: args.nodes,
+            gateways: args.gateways,
+        },
         description: args.description,
     };
     Tokens::open(&args.dir)?.create(&record)?;
@@ -151,9 +155,20 @@ fn describe(args: &DescribeArgs) -> Result<Exit, Failure> {
             ("Expires", expires(&record.expiry)),
             ("Usages", usages(record.usages).join(", ")),
             ("Extra groups", record.groups.join(", ")),
+            ("Nodes", names(&record.bound, &record.bound.nodes)),
+            ("Gateways", names(&record.bound, &record.bound.gateways)),
             ("Description", record.description.clone()),
         ]),
     }))
+}
+
+/// Whom a token is for, of one kind.
+fn names(bound: &Bound, names: &[String]) -> String {
+    if bound.is_free() {
+        "any that its groups are for".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 fn expire(args: &ExpireArgs) -> Result<Exit, Failure> {
@@ -203,6 +218,8 @@ fn as_json(record: &Record, now: SystemTime) -> Value {
         "expired": record.expiry.is_over(now),
         "usages": usages(record.usages),
         "groups": record.groups,
+        "nodes": record.bound.nodes,
+        "gateways": record.bound.gateways,
         "description": record.description,
     })
 }

@@ -190,8 +190,9 @@ fn rotate_key(args: &RotateKeyArgs) -> Result<Exit, Failure> {
             "signing": signing.public().kid(),
             "next": match &stage { Stage::Trusted { next } => Some(next), _ => None },
             "old": match &stage { Stage::Switched { old, .. } => Some(old), _ => None },
+            "undone": match &stage { Stage::Undone { undone, .. } => Some(undone), _ => None },
             "switchedAt": match &stage {
-                Stage::Switched { at, .. } => Some(instant((*at).into())),
+                Stage::Switched { at, .. } | Stage::Undone { at, .. } => Some(instant((*at).into())),
                 _ => None,
             },
             "trusted": trusted,
@@ -210,6 +211,7 @@ fn word(stage: &Stage) -> &'static str {
         Stage::Idle => "idle",
         Stage::Trusted { .. } => "trusted",
         Stage::Switched { .. } => "switched",
+        Stage::Undone { .. } => "undone",
     }
 }
 
@@ -222,6 +224,10 @@ fn advice(stage: &Stage) -> &'static str {
         Stage::Switched { .. } => {
             "restart or reload what signs; once the last token of the old key has expired, run the \
              stage drop"
+        }
+        Stage::Undone { .. } => {
+            "restart or reload what signs; then run the stage switch again, or, once the last token of \
+             the key that was switched back from has expired, the stage drop"
         }
     }
 }

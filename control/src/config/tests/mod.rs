@@ -50,6 +50,112 @@ fn rule(fields: &str) -> String {
 }
 
 #[test]
+fn check_tells_form_and_files_at_once_and_where_each_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("junk.crt", "junk");
+    let text = "apiVersion: eyesplice.dev/v1alpha1
+kind: GatewayConfig
+listeners:
+- name: tcp
+  tcp:
+    address: 127.0.0.1:0
+    tlsCertFile: absent.crt
+    tlsPrivateKeyFile: absent.key
+    clientCAFile: junk.crt
+egress:
+  rules:
+  - {name: k, cidrs: [10.0.0.0/8], action: terminate}
+  - name: o
+    cidrs: [11.1.0.0/16]
+    action: originate
+    upstream: {caFile: none.crt}
+egressCA: {certFile: e.crt, keyFile: e.key}
+kubelet:
+  caFile: junk.crt
+  clientCertFile: b
+  clientKeyFile: b
+  apiserverClientCAFile: d
+  inventoryFile: nodes.yaml
+limits: {maxStreams: many}
+";
+    write("gateway.yaml", text);
+    let now = std::time::SystemTime::UNIX_EPOCH;
+    let errors = check(&dir.path().join("gateway.yaml"), now).unwrap_err();
+    let lines: Vec<String> = errors.to_string().lines().map(str::to_owned).collect();
+    let has = |place: &str, words: &str| {
+        let found = lines
+            .iter()
+            .any(|line| line.contains(place) && line.contains(words));
+        assert!(found, "{place}, {words}: {lines:#?}");
+    };
+    has("limits.maxStreams (line 24, column 22)", "is a string");
+    has(
+        "line 7, column 18: ",
+        "absent.crt (listeners[0].tcp.tlsCertFile): does not exist",
+    );
+    has(
+        "line 9, column 19: ",
+        "(listeners[0].tcp.clientCAFile): holds no CERTIFICATE block",
+    );
+    has(
+        "line 16, column 24: ",
+        "(egress.rules[1].upstream.caFile): does not exist",
+    );
+    has(
+        "line 17, column 11: ",
+        "(egressCA.certFile): does not exist",
+    );
+    has(
+        "line 19, column 11: ",
+        "(kubelet.caFile): holds no CERTIFICATE block",
+    );
+    has(
+        "line 22, column 26: ",
+        "(kubelet.apiserverClientCAFile): does not exist",
+    );
+    has("line 23, column 18: ", "kubelet.inventoryFile");
+    // In the order of the file.
+    let number = |line: &String| {
+        let digits = line.split("line ").nth(1)?.split(',').next()?;
+        digits.parse::<u32>().ok()
+    };
+    let numbers: Vec<u32> = lines.iter().filter_map(number).collect();
+    assert!(numbers.is_sorted(), "{lines:#?}");
+    assert!(numbers.len() >= 8, "{lines:#?}");
+}
+
+#[test]
+fn check_tells_the_mistakes_of_the_authority_beside_those_of_the_gateway() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = "apiVersion: eyesplice.dev/v1alpha1
+kind: AuthorityConfig
+listen: {address: '127.0.0.1:0', tlsCertFile: s.crt, tlsPrivateKeyFile: s.key}
+store: {path: a.redb}
+authentication: {clientCAFile: c.crt}
+signers:
+- {signerName: kubernetes.io/kubelet-serving, certFile: x.crt, keyFile: x.key}
+";
+    std::fs::write(dir.path().join("a.yaml"), authority).unwrap();
+    let gateway = with("authority: {configFile: a.yaml}\nlimits: {maxStreams: many}\n");
+    std::fs::write(dir.path().join("gateway.yaml"), gateway).unwrap();
+    let now = std::time::SystemTime::UNIX_EPOCH;
+    let text = check(&dir.path().join("gateway.yaml"), now)
+        .unwrap_err()
+        .to_string();
+    for words in [
+        "gateway.yaml has 1 error",
+        "limits.maxStreams (line 6",
+        "line 3, column 48: ",
+        "s.crt (listen.tlsCertFile): does not exist",
+        "line 7, column ",
+        "signers[kubernetes.io/kubelet-serving]",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[test]
 fn parse_minimal_configuration_fills_in_the_defaults() {
     let Loaded { config, warnings } = parse(&with("")).unwrap();
     assert!(warnings.is_empty(), "{warnings:?}");

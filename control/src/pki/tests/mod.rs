@@ -5,8 +5,10 @@ mod crash;
 mod crossing;
 mod documents;
 mod kubeadm;
+mod manifests;
 mod renewal;
 mod rotation;
+mod stacks;
 mod verdicts;
 
 use super::options::OptionProblem;
@@ -33,7 +35,7 @@ fn options() -> InitOptions {
     InitOptions {
         apiserver: vec!["10.0.0.1".to_owned(), "cp.example".to_owned()],
         server: Some("https://api.example:6443/".to_owned()),
-        service_ip: DEFAULT_SERVICE_IP,
+        service_ips: vec![DEFAULT_SERVICE_IP],
         nodes: vec![
             "worker-1=10.0.0.7,fd00::7,w1.example".parse().unwrap(),
             "worker-2=10.0.0.8".parse().unwrap(),

@@ -52,9 +52,7 @@ fn works(holder: &Path, verifier: &Path) -> Vec<String> {
             Kind::Kubeconfig => {
                 let checked = crate::kubeconfig::check(
                     &presented,
-                    &crate::kubeconfig::CheckOptions {
-                        now: SystemTime::now(),
-                    },
+                    &crate::kubeconfig::CheckOptions::at(SystemTime::now()),
                 );
                 let server = verifier.join("pki/apiserver.crt");
                 let server = pem::certificates(&FileRef::new("f", server)).unwrap();

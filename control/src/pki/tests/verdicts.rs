@@ -247,8 +247,8 @@ fn files_that_are_broken_are_named() {
         "scheduler.crt: error: ",
         "etcd/peer.crt: error: ",
         "etcd/server.crt: error: ",
-        "sa.pub: error: may be read by others (mode 0644)",
-        "kube-proxy.kubeconfig: error: configuration ",
+        "sa.key: error: may be read by others (mode 0644)",
+        "kube-proxy.kubeconfig: error: has no current-context",
     ] {
         assert!(
             flaws.iter().any(|flaw| flaw.starts_with(expected)),
@@ -291,5 +291,92 @@ fn weak_key_or_signature_is_an_error() {
         let flaws = flaws(dir.path());
         let told = |flaw: &String| flaw.starts_with("scheduler.crt: error") && flaw.contains(words);
         assert!(flaws.iter().any(told), "{words}: {flaws:?}");
+    }
+}
+
+#[test]
+fn mode_is_blamed_on_the_file_that_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).unwrap();
+    tree(dir.path())
+        .rotate("front-proxy-ca", Step::Next, RenewedKey::Kept, &[])
+        .unwrap();
+    assert_eq!(
+        flaws(dir.path()),
+        [
+            "front-proxy-ca.crt: warning: is being rotated, stage trust-both; go on with pki rotate-ca"
+        ]
+    );
+    let pki = dir.path().join("pki");
+    for (file, mode, expected) in [
+        (
+            ".",
+            0o777,
+            ".: error: may be changed by others (mode 0777); set it to 0755",
+        ),
+        (
+            "etcd",
+            0o770,
+            "etcd: error: may be changed by others (mode 0770); set it to 0750",
+        ),
+        (
+            "ca.key",
+            0o640,
+            "ca.key: error: may be read by others (mode 0640); set it to 0600",
+        ),
+        (
+            "etcd/peer.key",
+            0o604,
+            "etcd/peer.key: error: may be read by others (mode 0604)",
+        ),
+        (
+            "ca.crt",
+            0o666,
+            "ca.crt: error: may be changed by others (mode 0666); set it to 0644",
+        ),
+        (
+            "pki.yaml",
+            0o664,
+            "pki.yaml: error: may be changed by others (mode 0664)",
+        ),
+        (
+            "inventory.yaml",
+            0o646,
+            "inventory.yaml: error: may be changed by others",
+        ),
+        (
+            "sa.pub",
+            0o666,
+            "sa.pub: error: may be changed by others (mode 0666)",
+        ),
+        (
+            "sa.key",
+            0o644,
+            "sa.key: error: may be read by others (mode 0644)",
+        ),
+        (
+            "admin.kubeconfig",
+            0o644,
+            "admin.kubeconfig: error: may be read by others (mode 0644)",
+        ),
+        (
+            "rotation",
+            0o707,
+            "rotation: error: may be changed by others (mode 0707)",
+        ),
+        (
+            "rotation/front-proxy-ca/old.key",
+            0o660,
+            "rotation/front-proxy-ca/old.key: error: may be read by others (mode 0660)",
+        ),
+    ] {
+        let path = pki.join(file);
+        let before = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let found = flaws(dir.path());
+        let errors: Vec<&String> = found.iter().filter(|flaw| flaw.contains("error")).collect();
+        assert_eq!(errors.len(), 1, "{file}: {found:#?}");
+        assert!(errors[0].starts_with(expected), "{expected}: {errors:#?}");
+        fs::set_permissions(&path, before).unwrap();
     }
 }

@@ -5,16 +5,19 @@
 //! cluster and the cluster's Secret be read here. Source: cluster-bootstrap `token/api/types.go`,
 //! `util/secrets/secrets.go`; `plugin/pkg/auth/authenticator/token/bootstrap/bootstrap.go`.
 
+mod bound;
 mod format;
 mod record;
 mod secrets;
 mod store;
 
+pub use bound::Bound;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use format::check_any as check_any_token;
 pub use format::{BootstrapToken, FormatError, TokenId, TokenSecret};
 pub use record::{
-    DEFAULT_GROUP, Expiry, Record, RecordProblem, Refusal, SECRET_TYPE, Usages, secret_name,
+    DEFAULT_GROUP, Expiry, Record, RecordProblem, Refusal, SECRET_TYPE, USER_PREFIX, Usages,
+    secret_name,
 };
 pub use secrets::{Secrets, SecretsError};
 #[cfg(any(test, feature = "fuzzing"))]

@@ -1,5 +1,6 @@
 //! What is known of a bootstrap token, as the data of its Secret.
 
+use super::bound::{self, Bound};
 use super::format::{BootstrapToken, TokenId, TokenSecret};
 use crate::authn::UserInfo;
 use crate::identity::{instant, printable};
@@ -15,7 +16,8 @@ pub const SECRET_TYPE: &str = "bootstrap.kubernetes.io/token";
 pub const DEFAULT_GROUP: &str = "system:bootstrappers";
 
 const SECRET_PREFIX: &str = "bootstrap-token-";
-const USER_PREFIX: &str = "system:bootstrap:";
+/// What the name of every token's user begins with.
+pub const USER_PREFIX: &str = "system:bootstrap:";
 const GROUP_PREFIX: &str = "system:bootstrappers:";
 
 /// Longest group, the prefix included (`BootstrapGroupPattern`).
@@ -80,6 +82,8 @@ pub struct Record {
     pub usages: Usages,
     /// Groups beyond [`DEFAULT_GROUP`].
     pub groups: Vec<String>,
+    /// Whom it is for.
+    pub bound: Bound,
     /// For people.
     pub description: String,
 }
@@ -116,6 +120,12 @@ pub enum RecordProblem {
     /// Too many groups.
     #[error("has more than {MAX_GROUPS} groups")]
     Groups,
+    /// A name that it is bound to and nobody can have.
+    #[error("has {1:?} among its {0}, which is no name; use small letters, digits, '-' and '.'")]
+    BoundName(&'static str, String),
+    /// Too many names.
+    #[error("has more than {1} names in {0}; make several tokens")]
+    Names(&'static str, usize),
     /// Too long a description.
     #[error("has a description of more than {MAX_DESCRIPTION} bytes, or of several lines")]
     Description,
@@ -205,11 +215,14 @@ impl Record {
         let groups = groups.split(',').filter(|group| !group.is_empty());
         let groups: Vec<String> = groups.map(str::to_owned).collect();
         check_groups(&groups)?;
+        let names = |key| Ok(text(key)?.unwrap_or_default());
+        let bound = Bound::read(names(bound::NODES)?, names(bound::GATEWAYS)?)?;
         Ok(Self {
             token: BootstrapToken { id, secret },
             expiry,
             usages,
             groups,
+            bound,
             description: text(DESCRIPTION)?.unwrap_or_default().to_owned(),
         })
     }
@@ -235,6 +248,14 @@ impl Record {
         if !self.groups.is_empty() {
             data.push((GROUPS, plain(&self.groups.join(","))));
         }
+        for (key, names) in [
+            (bound::NODES, &self.bound.nodes),
+            (bound::GATEWAYS, &self.bound.gateways),
+        ] {
+            if !names.is_empty() {
+                data.push((key, plain(&names.join(","))));
+            }
+        }
         if !self.description.is_empty() {
             data.push((DESCRIPTION, plain(&self.description)));
         }
@@ -247,6 +268,7 @@ impl Record {
     /// The first thing.
     pub fn check(&self) -> Result<(), RecordProblem> {
         check_groups(&self.groups)?;
+        self.bound.check()?;
         if self.usages == Usages::default() {
             return Err(RecordProblem::NoUsage);
         }
@@ -278,6 +300,7 @@ impl Record {
         Ok(UserInfo {
             username: format!("{USER_PREFIX}{id}"),
             groups,
+            extra: self.bound.extra(),
             ..UserInfo::default()
         })
     }

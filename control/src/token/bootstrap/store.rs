@@ -299,7 +299,7 @@ pub(crate) fn check_any(text: &str) -> bool {
             (Expiry::At(one), Expiry::At(other)) => one.unix_timestamp() == other.unix_timestamp(),
             (one, other) => one == other,
         };
-        token && ends && again.groups == record.groups
+        token && ends && again.groups == record.groups && again.bound == record.bound
     });
     assert!(same, "another one when it was written again");
     true

@@ -24,6 +24,7 @@ pub(super) fn record() -> Record {
             signing: false,
         },
         groups: vec!["system:bootstrappers:kubeadm:default-node-token".to_owned()],
+        bound: Bound::default(),
         description: "the \"first\" rack: é".to_owned(),
     }
 }
@@ -154,6 +155,41 @@ fn secret_data_there_and_back_is_the_same() {
     assert_eq!(read.groups, record.groups);
     assert_eq!(read.description, record.description);
     assert_eq!(pairs[2], ("expiration", "2026-11-22T09:00:00Z"));
+}
+
+#[test]
+fn token_that_is_bound_says_whom_it_is_for_wherever_it_goes() {
+    let mut record = record();
+    assert!(record.bound.is_free());
+    record.bound = Bound {
+        nodes: vec!["worker-7".to_owned(), "worker-8".to_owned()],
+        gateways: vec!["gw-1".to_owned()],
+    };
+    record.check().unwrap();
+    let (_dir, store) = store();
+    store.create(&record).unwrap();
+    let kept = store.find(&record.token.id).unwrap().unwrap();
+    assert_eq!(kept.bound, record.bound);
+    let later = store.set_expiry(&record.token.id, Expiry::Never).unwrap();
+    assert_eq!(later.bound, record.bound);
+    let user = kept.authenticate(&token(), now()).unwrap();
+    assert_eq!(Bound::of_extra(&user.extra), record.bound);
+    for (name, words) in [
+        ("Worker-7", "which is no name"),
+        ("a b", "which is no name"),
+    ] {
+        record.bound.nodes = vec![name.to_owned()];
+        let problem = record.check().unwrap_err().to_string();
+        assert!(problem.contains(words), "{problem}");
+    }
+    record.bound.nodes = vec!["a".to_owned(); 101];
+    assert!(
+        record
+            .check()
+            .unwrap_err()
+            .to_string()
+            .contains("more than 100")
+    );
 }
 
 #[test]

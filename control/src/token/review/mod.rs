@@ -1,4 +1,4 @@
-//! TokenReview of authentication.k8s.io/v1: answered for others, and asked of another API server.
+//! TokenReview of authentication.k8s.io: answered for others, and asked of another API server.
 
 mod cache;
 mod client;
@@ -10,7 +10,7 @@ mod types;
 pub use client::ReviewClient;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{ReviewError, ReviewSetupError};
-pub use server::{PATH, handle};
+pub use server::{BETA_PATH, PATH, handle, is_path};
 pub use types::{ReviewSpec, ReviewStatus, TokenReview};
 
 #[cfg(test)]

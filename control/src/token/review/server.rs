@@ -3,7 +3,7 @@
 //! Whoever mounts it decides who may ask: the answer to a question is whether a token is valid, so
 //! askers need what Kubernetes calls system:auth-delegator.
 
-use super::types::{API_VERSION, KIND, ReviewSpec, ReviewStatus, TokenReview};
+use super::types::{API_VERSIONS, KIND, ReviewSpec, ReviewStatus, TokenReview};
 use crate::authn::{Authenticator, AuthnError, BearerToken};
 use crate::protobuf::{MEDIA_TYPE, open_spec};
 use http_body_util::{BodyExt, Full, Limited};
@@ -18,6 +18,13 @@ use zeroize::Zeroizing;
 
 /// Where reviews are posted.
 pub const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+/// Where they are posted by those who ask in v1beta1.
+pub const BETA_PATH: &str = "/apis/authentication.k8s.io/v1beta1/tokenreviews";
+
+/// Says whether reviews are posted there, with a slash at its end or without.
+pub fn is_path(path: &str) -> bool {
+    [PATH, BETA_PATH].contains(&path.strip_suffix('/').unwrap_or(path))
+}
 
 /// Longest question: the longest token, audiences, and what clients put into metadata.
 const MAX_QUESTION: usize = 128 << 10;
@@ -37,7 +44,7 @@ where
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    if request.uri().path() != PATH {
+    if !is_path(request.uri().path()) {
         return refuse(
             StatusCode::NOT_FOUND,
             "NotFound",
@@ -72,13 +79,15 @@ where
         );
     };
     let body = Zeroizing::new(body.to_bytes().to_vec());
-    let spec = match read(encoding, &body) {
-        Ok(spec) => spec,
+    let (version, spec) = match read(encoding, &body) {
+        Ok(read) => read,
         Err(words) => return refuse(StatusCode::BAD_REQUEST, "BadRequest", words),
     };
     let status = answer(authenticator, &spec, now).await;
     let answer = json!({
-        "apiVersion": API_VERSION,
+        // As it was asked, at either path: an API server's webhook file and its flag for the version
+        // do not know of each other.
+        "apiVersion": version,
         "kind": KIND,
         "metadata": {},
         // The token is not sent back; only its asker would read it, and every log on the way.
@@ -167,18 +176,21 @@ fn decode(encoding: Encoding, body: &[u8]) -> Result<TokenReview, &'static str> 
     }
 }
 
-fn read(encoding: Encoding, body: &[u8]) -> Result<ReviewSpec, &'static str> {
+fn read(encoding: Encoding, body: &[u8]) -> Result<(&'static str, ReviewSpec), &'static str> {
     let review = decode(encoding, body)?;
-    if review.kind != KIND || review.api_version != API_VERSION {
-        return Err("the body is not kind TokenReview of authentication.k8s.io/v1");
-    }
+    let version = API_VERSIONS
+        .into_iter()
+        .find(|version| *version == review.api_version);
+    let Some(version) = version.filter(|_| review.kind == KIND) else {
+        return Err("the body is not kind TokenReview of authentication.k8s.io/v1 or v1beta1");
+    };
     if review.spec.token.is_empty() {
         return Err("spec.token is required");
     }
     if review.spec.audiences.len() > MAX_AUDIENCES {
         return Err("spec.audiences has too many entries");
     }
-    Ok(review.spec)
+    Ok((version, review.spec))
 }
 
 /// A refusal in Kubernetes' own form.

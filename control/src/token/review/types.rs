@@ -5,8 +5,11 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use zeroize::Zeroize;
 
-/// The version of the API.
+/// The version of the API that we ask in.
 pub(super) const API_VERSION: &str = "authentication.k8s.io/v1";
+/// The versions that we answer in, each in its own: an API server asks its webhook in v1beta1 unless
+/// `--authentication-token-webhook-version=v1`. Their fields are the same.
+pub(super) const API_VERSIONS: [&str; 2] = [API_VERSION, "authentication.k8s.io/v1beta1"];
 /// The kind of object.
 pub(super) const KIND: &str = "TokenReview";
 

@@ -2,8 +2,10 @@
 //!
 //! `trust` makes the next key and adds its public half to what verifiers load; once all have it,
 //! `switch` signs with it; once the last token of the old key has expired, `drop` takes the old one
-//! away. Until then `undo` goes one step back. Where a rotation stands follows from which files
-//! there are (`KEY`, `KEY.next`, `KEY.old`), so a step that was cut off is done again.
+//! away. Until then `undo` goes one step back, but never takes away a key that has signed: the one
+//! that was switched back from stays trusted until it is switched to again or dropped. Where a rotation
+//! stands follows from which files there are (`KEY`, `KEY.next`, `KEY.old`, `KEY.undone`), so a step
+//! that was cut off is done again.
 
 use crate::identity::instant;
 use crate::pem::FileRef;
@@ -40,6 +42,13 @@ pub enum Stage {
         /// Since when.
         at: SystemTime,
     },
+    /// The old key signs again; tokens of the one that signed in between are still about.
+    Undone {
+        /// The identifier of the key that signed in between.
+        undone: String,
+        /// Since when it does not.
+        at: SystemTime,
+    },
 }
 
 impl fmt::Display for Stage {
@@ -52,6 +61,14 @@ impl fmt::Display for Stage {
                 write!(
                     f,
                     "the old key {old} is trusted and has signed nothing since {at}"
+                )
+            }
+            Self::Undone { undone, at } => {
+                let at = instant((*at).into());
+                write!(
+                    f,
+                    "the key {undone}, which was switched back from, is trusted and has signed nothing \
+                     since {at}"
                 )
             }
         }
@@ -91,10 +108,12 @@ pub enum RotationError {
     },
     /// Tokens of the old key may live.
     #[error(
-        "cannot drop: tokens of the old key may live until {until}; wait, or refuse them all at \
+        "cannot drop: tokens of the key {kid} may live until {until}; wait, or refuse them all at \
          once with --force"
     )]
     Early {
+        /// The key's identifier.
+        kid: String,
         /// When the last has expired.
         until: String,
     },
@@ -122,23 +141,39 @@ impl Rotation {
     /// A file cannot be read.
     pub fn stage(&self) -> Result<Stage, RotationError> {
         let current = self.load(&self.key)?;
-        let (next, old) = (self.side("next"), self.side("old"));
-        // Both are there if a switch, or the undoing of one, was cut off before its last step; the
+        // Two are there if a switch, or the undoing of one, was cut off before its last step; the
         // key that still signs tells which.
-        if old.exists() {
-            let old_key = self.load(&old)?;
-            if old_key.public() != current.public() {
-                let written = fs::metadata(&old).and_then(|meta| meta.modified());
-                let at = written.map_err(|error| FileFault::new("read", &old, error))?;
-                let old = old_key.public().kid().to_owned();
-                return Ok(Stage::Switched { old, at });
-            }
+        if let Some((old, at)) = self.retired("old", current.public())? {
+            return Ok(Stage::Switched { old, at });
         }
+        if let Some((undone, at)) = self.retired("undone", current.public())? {
+            return Ok(Stage::Undone { undone, at });
+        }
+        let next = self.side("next");
         if next.exists() {
             let next = self.load(&next)?.public().kid().to_owned();
             return Ok(Stage::Trusted { next });
         }
         Ok(Stage::Idle)
+    }
+
+    /// A key that has signed, and since when it does not: its file was written then.
+    fn retired(
+        &self,
+        suffix: &str,
+        current: &PublicKey,
+    ) -> Result<Option<(String, SystemTime)>, RotationError> {
+        let path = self.side(suffix);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let key = self.load(&path)?;
+        if key.public() == current {
+            return Ok(None);
+        }
+        let written = fs::metadata(&path).and_then(|meta| meta.modified());
+        let at = written.map_err(|error| FileFault::new("read", &path, error))?;
+        Ok(Some((key.public().kid().to_owned(), at)))
     }
 
     /// Makes the next key and trusts it.
@@ -162,6 +197,13 @@ impl Rotation {
                     remedy: "drop the old key first, or undo",
                 });
             }
+            stage @ Stage::Undone { .. } => {
+                return Err(RotationError::Order {
+                    step: "begin another rotation",
+                    stage,
+                    remedy: "switch to that key again, or drop it once its last token has expired",
+                });
+            }
         }
         let mut keys = self.public_keys()?;
         // The signing key is a verifying key, too, whatever the file says.
@@ -180,8 +222,9 @@ impl Rotation {
     /// There is no next key, the verifier does not have it, or a file cannot be written.
     pub fn switch(&self, served: Option<&[PublicKey]>) -> Result<Stage, RotationError> {
         let _turn = file::lock(&self.key)?;
-        let next = match self.stage()? {
-            Stage::Trusted { next } => next,
+        let (next, source) = match self.stage()? {
+            Stage::Trusted { next } => (next, "next"),
+            Stage::Undone { undone, .. } => (undone, "undone"),
             stage => {
                 return Err(RotationError::Order {
                     step: "switch",
@@ -202,11 +245,12 @@ impl Rotation {
             let text = file::read(&self.key, MAX_KEY)?;
             file::create_new(&old, text.as_bytes(), Mode::Secret)?;
         }
-        file::rename(&self.side("next"), &self.key)?;
+        file::rename(&self.side(source), &self.key)?;
         self.stage()
     }
 
-    /// Trusts the old key no more, once tokens that live `longest` have all expired, or at once.
+    /// Trusts the key that has signed no more, once its tokens, which live `longest`, have all expired,
+    /// or at once.
     ///
     /// # Errors
     /// There is no old key, its tokens may live, or a file cannot be written.
@@ -217,8 +261,9 @@ impl Rotation {
         now: SystemTime,
     ) -> Result<Stage, RotationError> {
         let _turn = file::lock(&self.key)?;
-        let (old, at) = match self.stage()? {
+        let (kid, at) = match self.stage()? {
             Stage::Switched { old, at } => (old, at),
+            Stage::Undone { undone, at } => (undone, at),
             stage => {
                 return Err(RotationError::Order {
                     step: "drop",
@@ -230,46 +275,49 @@ impl Rotation {
         let until = at + longest;
         if now < until && !force {
             return Err(RotationError::Early {
+                kid,
                 until: instant(until.into()),
             });
         }
         let mut keys = self.public_keys()?;
-        keys.retain(|key| key.kid() != old);
+        keys.retain(|key| key.kid() != kid);
         self.write_public(&keys)?;
-        file::remove(&self.side("old"))?;
-        // What the undoing of a switch left that was cut off.
-        let next = self.side("next");
-        if next.exists() {
-            file::remove(&next)?;
-        }
+        // One of them is the key; the other is what the undoing of a switch left that was cut off.
+        self.clear(&["old", "undone"])?;
         self.stage()
     }
 
     /// Goes one step back: signs with the old key again, or trusts the next one no more.
     ///
     /// # Errors
-    /// There is nothing to undo, or a file cannot be written.
+    /// There is nothing to undo, the key that it would take away has signed, or a file cannot be
+    /// written.
     pub fn undo(&self) -> Result<Stage, RotationError> {
         let _turn = file::lock(&self.key)?;
-        let (next, old) = (self.side("next"), self.side("old"));
         match self.stage()? {
             Stage::Switched { .. } => {
                 // The key that signed in between stays trusted: its tokens are about.
-                if !next.exists() {
+                let undone = self.side("undone");
+                if !undone.exists() {
                     let text = file::read(&self.key, MAX_KEY)?;
-                    file::create_new(&next, text.as_bytes(), Mode::Secret)?;
+                    file::create_new(&undone, text.as_bytes(), Mode::Secret)?;
                 }
-                file::rename(&old, &self.key)?;
+                file::rename(&self.side("old"), &self.key)?;
             }
             Stage::Trusted { next: kid } => {
                 let mut keys = self.public_keys()?;
                 keys.retain(|key| key.kid() != kid);
                 self.write_public(&keys)?;
-                file::remove(&next)?;
-                // What a switch left that was cut off.
-                if old.exists() {
-                    file::remove(&old)?;
-                }
+                // With what a switch left that was cut off.
+                self.clear(&["next", "old"])?;
+            }
+            stage @ Stage::Undone { .. } => {
+                return Err(RotationError::Order {
+                    step: "undo further",
+                    stage,
+                    remedy: "its tokens would be refused: switch to it again, or drop it once the last \
+                             one has expired",
+                });
             }
             stage @ Stage::Idle => {
                 return Err(RotationError::Order {
@@ -280,6 +328,16 @@ impl Rotation {
             }
         }
         self.stage()
+    }
+
+    fn clear(&self, suffixes: &[&str]) -> Result<(), RotationError> {
+        for suffix in suffixes {
+            let path = self.side(suffix);
+            if path.exists() {
+                file::remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     fn side(&self, suffix: &str) -> PathBuf {

@@ -150,6 +150,15 @@ impl Fake {
         self.state().put("nodes", node, true);
     }
 
+    /// A Node whose kubelet is alive.
+    pub(super) fn ready_node(&self, name: &str) {
+        let node = json!({
+            "metadata": {"name": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+        });
+        self.state().put("nodes", node, true);
+    }
+
     pub(super) fn delete_node(&self, name: &str) {
         let mut state = self.state();
         let node = state.objects.remove(&("nodes", name.to_owned())).unwrap();
@@ -259,6 +268,10 @@ impl Fake {
             ("get", ["secrets", name]) => state.secret(name),
             ("get", ["leases", _]) => match &state.lease {
                 Some(lease) => ok(lease),
+                None => missing(),
+            },
+            ("get", ["nodes", name]) => match state.objects.get(&("nodes", (*name).to_owned())) {
+                Some(node) => ok(node),
                 None => missing(),
             },
             ("get", [_, name]) => match state.objects.get(&(CSRS, (*name).to_owned())) {

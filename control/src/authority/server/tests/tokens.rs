@@ -4,7 +4,7 @@ use super::Bench;
 use crate::authn::{ServiceAccountSettings, Settings, Sources};
 use crate::token::jwt::testing::key;
 use crate::token::jwt::{Algorithm, JwkSet, SigningKey};
-use crate::token::review::PATH;
+use crate::token::review::{BETA_PATH, PATH};
 use crate::token::serviceaccount::{DEFAULT_LEEWAY, JWKS_PATH, MintRequest, ObjectRef, mint};
 use serde_json::{Value, json};
 use std::fs;
@@ -67,6 +67,18 @@ async fn token_is_reviewed_for_those_who_may_ask() {
         assert_eq!(answer.code, 403, "{group}: {}", answer.body);
         let message = answer.body["message"].as_str().unwrap();
         assert!(message.contains("the role reviewer"), "{message}");
+    }
+    // In the version of the question, wherever it is asked.
+    for (path, version) in [(PATH, "v1beta1"), (BETA_PATH, "v1beta1"), (BETA_PATH, "v1")] {
+        let own = format!("authentication.k8s.io/{version}");
+        let question = question.replace("authentication.k8s.io/v1", &own);
+        let head = format!("POST {path} HTTP/1.1\r\ncontent-type: application/json\r\n");
+        let answer = bench
+            .send(Some(&bench.admin()), &head, question.as_bytes())
+            .await;
+        assert_eq!(answer.code, 201, "{}", answer.body);
+        assert_eq!(answer.body["apiVersion"], own);
+        assert_eq!(answer.body["status"]["audiences"], json!([ISSUER]));
     }
     let answer = bench.send(None, &head, question.as_bytes()).await;
     assert_eq!(answer.code, 401);

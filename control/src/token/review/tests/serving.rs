@@ -208,6 +208,13 @@ async fn question_that_is_none_is_refused_in_the_form_of_kubernetes() {
             with("apiVersion", json!("v1")),
             400,
         ),
+        (
+            Method::POST,
+            PATH,
+            json_type,
+            with("apiVersion", json!("authentication.k8s.io/v1alpha1")),
+            400,
+        ),
         (Method::POST, PATH, json_type, with("spec", json!({})), 400),
         (Method::POST, PATH, json_type, with("spec", many), 400),
         (Method::POST, PATH, json_type, with("spec", huge), 413),

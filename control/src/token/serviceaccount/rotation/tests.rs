@@ -88,26 +88,51 @@ fn rotation_trusts_switches_and_drops() {
 }
 
 #[test]
-fn rotation_is_undone_step_by_step() {
+fn rotation_is_undone_before_it_signed() {
+    let keys = Keys::new();
+    let rotation = keys.rotation();
+    let first = keys.signing();
+    rotation.trust(Algorithm::Es256).unwrap();
+    assert_eq!(rotation.undo().unwrap(), Stage::Idle);
+    assert_eq!(
+        (keys.signing(), keys.trusted()),
+        (first.clone(), vec![first])
+    );
+    assert_eq!(keys.files(), ["sa.key", "sa.pub"]);
+}
+
+#[test]
+fn key_that_has_signed_is_never_undone_away() {
     let keys = Keys::new();
     let rotation = keys.rotation();
     let first = keys.signing();
     rotation.trust(Algorithm::Es256).unwrap();
     rotation.switch(None).unwrap();
     let second = keys.signing();
-    assert_eq!(
-        rotation.undo().unwrap(),
-        Stage::Trusted {
-            next: second.clone()
-        }
-    );
-    assert_eq!(keys.signing(), first);
-    assert_eq!(
-        keys.trusted(),
-        sorted([first.clone(), second]),
-        "its tokens are about"
-    );
-    assert_eq!(rotation.undo().unwrap(), Stage::Idle);
+    let both = sorted([first.clone(), second.clone()]);
+    let Stage::Undone { undone, at } = rotation.undo().unwrap() else {
+        panic!("undone")
+    };
+    assert_eq!((keys.signing(), &undone), (first.clone(), &second));
+    assert_eq!(keys.trusted(), both, "its tokens are about");
+    let error = rotation.undo().unwrap_err().to_string();
+    assert!(error.contains("switch to it again, or drop it"), "{error}");
+    let error = rotation.trust(Algorithm::Es256).unwrap_err().to_string();
+    assert!(error.contains("cannot begin another rotation"), "{error}");
+    assert_eq!(keys.trusted(), both);
+
+    // On again, and back again.
+    let switched = rotation.switch(None).unwrap();
+    assert!(matches!(switched, Stage::Switched { old, .. } if old == first));
+    assert_eq!((keys.signing(), keys.trusted()), (second.clone(), both));
+    rotation.undo().unwrap();
+
+    // Away only with its last token.
+    let hour = Duration::from_secs(3600);
+    let error = rotation.drop_old(hour, false, at).unwrap_err();
+    assert!(error.to_string().contains(&second), "{error}");
+    let later = SystemTime::now() + hour;
+    assert_eq!(rotation.drop_old(hour, false, later).unwrap(), Stage::Idle);
     assert_eq!(
         (keys.signing(), keys.trusted()),
         (first.clone(), vec![first])
@@ -183,15 +208,26 @@ fn step_that_was_cut_off_is_done_again() {
     assert_eq!(keys.signing(), next);
 
     // Undo of a switch: the next key was kept, the old one not moved.
-    fs::copy(keys.path("sa.key"), keys.path("sa.key.next")).unwrap();
+    fs::copy(keys.path("sa.key"), keys.path("sa.key.undone")).unwrap();
     assert!(matches!(
         keys.rotation().stage().unwrap(),
         Stage::Switched { .. }
     ));
-    assert_eq!(keys.rotation().undo().unwrap(), Stage::Trusted { next });
+    let undone = keys.rotation().undo().unwrap();
+    assert!(matches!(undone, Stage::Undone { undone, .. } if undone == next));
     assert_eq!(keys.signing(), first);
 
+    // A switch after that: the old key was kept, the other one not moved.
+    fs::copy(keys.path("sa.key"), keys.path("sa.key.old")).unwrap();
+    let stage = keys.rotation().stage().unwrap();
+    assert!(matches!(stage, Stage::Undone { .. }), "{stage}");
+    let dropped = keys
+        .rotation()
+        .drop_old(Duration::ZERO, true, SystemTime::now());
+    assert_eq!(dropped.unwrap(), Stage::Idle);
+
     // Undo of trust after a switch that was cut off leaves nothing behind.
+    keys.rotation().trust(Algorithm::Es256).unwrap();
     fs::copy(keys.path("sa.key"), keys.path("sa.key.old")).unwrap();
     assert_eq!(keys.rotation().undo().unwrap(), Stage::Idle);
     assert_eq!(keys.files(), ["sa.key", "sa.pub"]);
@@ -201,7 +237,7 @@ fn step_that_was_cut_off_is_done_again() {
     keys.rotation().switch(None).unwrap();
     let signing = load_signing_key(&FileRef::new("f", keys.path("sa.key"))).unwrap();
     fs::write(keys.path("sa.pub"), signing.public().to_pem()).unwrap();
-    fs::copy(keys.path("sa.key"), keys.path("sa.key.next")).unwrap();
+    fs::copy(keys.path("sa.key"), keys.path("sa.key.undone")).unwrap();
     let dropped = keys
         .rotation()
         .drop_old(Duration::ZERO, true, SystemTime::now())
