@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 mod enrol;
 mod expiry;
+mod exposure;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

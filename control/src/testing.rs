@@ -3,6 +3,8 @@
 //! A tmpfs in a mount namespace of the test's own thread: threads that it starts are in it, too, and
 //! when the last one ends, it is gone.
 
+pub(crate) mod openssl;
+
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};

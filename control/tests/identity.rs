@@ -8,6 +8,7 @@ use child::{EYESPLICE, PATIENCE, Running, get, kernel_can};
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -161,6 +162,7 @@ fn gateway_is_a_client_of_the_authority_inside_of_it() {
     let dir = place.path();
     let token = prepare(dir);
     std::fs::write(dir.join("token"), token).unwrap();
+    std::fs::set_permissions(dir.join("token"), PermissionsExt::from_mode(0o600)).unwrap();
     // Free a moment ago; whoever takes it meanwhile fails this test with the reason.
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap().to_string();

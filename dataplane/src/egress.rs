@@ -3,6 +3,8 @@
 //! The upstream is dialled and verified *before* the CONNECT is answered, because the status line of
 //! that answer is the only thing that reaches the kubectl user.
 
+mod named;
+
 use crate::context::StreamContext;
 use crate::dial::{Dialled, dial};
 use crate::failure::{Failure, LegError};
@@ -13,7 +15,7 @@ use crate::liveness::Liveness;
 use crate::relay::linger;
 use crate::seam::{
     ActionPolicy, Connect, Inside, Mode, PeerVerification, Phase, Reason, RecordKind, Refusal,
-    Side, Snapshot, StreamMode, StreamRequest, UpstreamTls, Verdict, VerificationResult,
+    Side, Snapshot, StreamMode, StreamRequest, Terminate, UpstreamTls, Verdict, VerificationResult,
 };
 use crate::stream::{Established, Facts};
 use crate::worker::Worker;
@@ -27,6 +29,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// What runs on an established stream.
@@ -60,7 +63,7 @@ pub(crate) async fn establish(
             ))
         })?;
         let verdict = ask(worker, cx, facts, target, limits.admit_timeout).await?;
-        reach(worker, cx, facts, verdict).await
+        reach(worker, cx, facts, verdict, limits.admit_timeout).await
     })
     .await;
     let (upstream, plan) = match result {
@@ -75,6 +78,24 @@ pub(crate) async fn establish(
     facts.status = Some(200);
     let carry = match plan.mode {
         Mode::Splice | Mode::Originate(_) => Carry::Relay,
+        Mode::TerminateNamed(by_name) => {
+            let handshake = plan.limits.handshake_timeout;
+            let limits = (handshake, limits.admit_timeout);
+            named::secure(
+                worker,
+                cx,
+                facts,
+                (downstream, &upstream),
+                &*by_name,
+                limits,
+            )
+            .await?;
+            Carry::Relay
+        }
+        // `reach` has made the one above of it.
+        Mode::TerminateVerified(_) => {
+            return Err(Failure::new(Reason::Internal, Side::Local, Phase::Relay));
+        }
         Mode::Terminate(terminate) => {
             facts.phase = Phase::DownstreamHandshake;
             let party = TlsParty::Server(terminate.downstream.clone());
@@ -287,16 +308,20 @@ pub(crate) async fn reach(
     worker: &Rc<Worker>,
     cx: &StreamContext,
     facts: &mut Facts,
-    plan: Box<Connect>,
+    mut plan: Box<Connect>,
+    admit_timeout: Duration,
 ) -> Result<(Leg, Box<Connect>), Failure> {
     facts.phase = Phase::Dial;
+    let terminate = |inside: &Inside| match inside {
+        Inside::Kubelet(_) => StreamMode::TerminateKubelet,
+        Inside::Opaque => StreamMode::TerminateOpaque,
+    };
     facts.mode = match &plan.mode {
         Mode::Splice => StreamMode::Splice,
         Mode::Originate(_) => StreamMode::Originate,
-        Mode::Terminate(terminate) => match terminate.inside {
-            Inside::Kubelet(_) => StreamMode::TerminateKubelet,
-            Inside::Opaque => StreamMode::TerminateOpaque,
-        },
+        Mode::Terminate(ends) => terminate(&ends.inside),
+        Mode::TerminateVerified(ends) => terminate(&ends.inside),
+        Mode::TerminateNamed(_) => StreamMode::TerminateOpaque,
     };
     let liveness: Liveness = worker.liveness();
     let Dialled { fd, address } =
@@ -304,9 +329,11 @@ pub(crate) async fn reach(
     facts.address = Some(address);
     let upstream = Leg::new(fd, legs::Side::Upstream);
     let tls = match &plan.mode {
-        Mode::Splice => None,
+        // The name that the downstream asks for comes after the answer.
+        Mode::Splice | Mode::TerminateNamed(_) => None,
         Mode::Originate(tls) => Some(tls),
-        Mode::Terminate(terminate) => Some(&terminate.upstream),
+        Mode::Terminate(ends) => Some(&ends.upstream),
+        Mode::TerminateVerified(ends) => Some(&ends.upstream),
     };
     if let Some(tls) = tls {
         facts.phase = Phase::UpstreamHandshake;
@@ -320,7 +347,44 @@ pub(crate) async fn reach(
         )
         .await?;
     }
+    plan.mode = match plan.mode {
+        Mode::TerminateVerified(ends) => {
+            let downstream = settled(ends.leaf.leaf(), admit_timeout).await?;
+            Mode::Terminate(Terminate {
+                downstream,
+                upstream: ends.upstream,
+                inside: ends.inside,
+            })
+        }
+        mode => mode,
+    };
     Ok((upstream, plan))
+}
+
+/// Waits for what control decides after its verdict.
+async fn settled<T>(
+    answer: oneshot::Receiver<Result<T, Refusal>>,
+    limit: Duration,
+) -> Result<T, Failure> {
+    let local = |status, reason, detail: &str| {
+        Failure::new(reason, Side::Local, Phase::Verdict)
+            .status(status)
+            .detail(detail)
+    };
+    match timeout(limit, answer).await {
+        Ok(Ok(Ok(settled))) => Ok(settled),
+        Ok(Ok(Err(refusal))) => Err(local(refusal.status, Reason::Denied, &refusal.reason)),
+        Ok(Err(_)) => Err(local(
+            503,
+            Reason::Internal,
+            "gateway's control dropped the question; see its log",
+        )),
+        Err(_) => Err(local(
+            504,
+            Reason::Timeout,
+            "gateway's control did not decide in time; see its log and timeouts.verdict",
+        )),
+    }
 }
 
 async fn secure(

@@ -40,7 +40,9 @@ pub(crate) async fn end(
     match failure.reason {
         Reason::Completed => return failure,
         // Who broke the protocol was told by an alert or an answer, which a reset would destroy.
-        Reason::Protocol | Reason::BadUpgrade | Reason::HandshakeFailed => {}
+        Reason::Protocol | Reason::BadUpgrade | Reason::HandshakeFailed => {
+            culprit.discard(cx.pools());
+        }
         _ => culprit.cut(),
     }
     // FIN waits behind all that was sent, and a reset would destroy that. A bare leg has no other way

@@ -1,6 +1,8 @@
 //! Why a stream could not go on: reason, side and phase, with the words for the log.
 
 use crate::seam::{Phase, Reason, Side};
+use eyesplice_proto::tls::TlsError;
+use rustls::AlertDescription;
 use std::io;
 use std::sync::Arc;
 
@@ -46,7 +48,7 @@ pub(crate) enum LegError {
     /// The connection is gone: reset, broken pipe, timed out by the kernel.
     Gone(io::Error),
     /// TLS failed.
-    Tls(eyesplice_proto::tls::TlsError),
+    Tls(TlsError),
     /// It ended without close_notify, or inside of a record.
     Truncated,
     /// A deadline passed.
@@ -82,6 +84,9 @@ impl LegError {
                     words.push_str(&cause.to_string());
                     source = cause.source();
                 }
+                if let Some(hint) = hint(&error) {
+                    words.push_str(hint);
+                }
                 let reason = if error.is_certificate() {
                     Reason::Unverified
                 } else {
@@ -95,6 +100,39 @@ impl LegError {
     }
 }
 
+/// What is likely behind a handshake that the two ends cannot agree on.
+fn hint(error: &TlsError) -> Option<&'static str> {
+    use rustls::PeerIncompatible::{
+        NoCipherSuitesInCommon, NoKxGroupsInCommon, NoSignatureSchemesInCommon,
+        ServerDoesNotSupportTls12Or13, Tls12NotOffered,
+    };
+    let apart = match error {
+        TlsError::Rustls(rustls::Error::PeerIncompatible(why)) => {
+            matches!(
+                why,
+                NoCipherSuitesInCommon
+                    | NoKxGroupsInCommon
+                    | NoSignatureSchemesInCommon
+                    | ServerDoesNotSupportTls12Or13
+                    | Tls12NotOffered
+            )
+        }
+        _ => matches!(
+            error.peer_alert(),
+            Some(
+                AlertDescription::HandshakeFailure
+                    | AlertDescription::InsufficientSecurity
+                    | AlertDescription::ProtocolVersion
+            )
+        ),
+    };
+    apart.then_some(
+        "; it may allow only versions, ciphers or key exchange groups that the gateway does not have \
+         (TLS 1.2 and 1.3 with AES-GCM or ChaCha20-Poly1305, X25519, P-256 and P-384; not \
+         X25519MLKEM768)",
+    )
+}
+
 impl From<io::Error> for LegError {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() {
@@ -105,8 +143,8 @@ impl From<io::Error> for LegError {
     }
 }
 
-impl From<eyesplice_proto::tls::TlsError> for LegError {
-    fn from(error: eyesplice_proto::tls::TlsError) -> Self {
+impl From<TlsError> for LegError {
+    fn from(error: TlsError) -> Self {
         Self::Tls(error)
     }
 }
@@ -121,4 +159,28 @@ fn lost(error: &io::Error) -> bool {
 pub(crate) fn exhausted(error: &io::Error) -> bool {
     // EMFILE, ENFILE, ENOBUFS, ENOMEM on Linux.
     matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::{Error, PeerIncompatible};
+
+    #[test]
+    fn handshake_without_anything_in_common_says_what_we_have() {
+        let words = |error| {
+            let failure = LegError::Tls(TlsError::Rustls(error));
+            let failure = failure.at(Side::Upstream, Phase::UpstreamHandshake);
+            failure.detail.unwrap()
+        };
+        for error in [
+            Error::AlertReceived(AlertDescription::HandshakeFailure),
+            Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon),
+        ] {
+            let words = words(error);
+            assert!(words.contains("not X25519MLKEM768"), "{words}");
+        }
+        let words = words(Error::AlertReceived(AlertDescription::UnknownCA));
+        assert!(!words.contains("MLKEM"), "{words}");
+    }
 }

@@ -4,7 +4,9 @@ use crate::context::StreamContext;
 use crate::engine::KtlsPolicy;
 use crate::failure::LegError;
 use crate::leg::Leg;
-use eyesplice_proto::tls::{Handover, PostHandshake, RECORD_PAYLOAD, Session, TlsError};
+use eyesplice_proto::tls::{
+    CONTROLS_IN_A_ROW, Handover, PostHandshake, RECORD_PAYLOAD, RecordFault, Session, TlsError,
+};
 use eyesplice_sys::ktls::{
     self, Alert, Cipher, Keys, Record, RecordKind, RecordWait, Trouble, Version,
 };
@@ -21,6 +23,9 @@ use std::sync::Arc;
 /// Records that one AES-GCM key may protect (RFC 8446 section 5.5: 2^24.5). The kernel neither counts
 /// them nor can it change the key before Linux 6.14.
 const RECORDS_PER_KEY: u64 = 1 << 24;
+
+/// Level of the alerts that end a connection (RFC 8446 section 6).
+const FATAL: u8 = 2;
 
 /// What a worker knows of kernel TLS.
 #[derive(Clone, Debug)]
@@ -178,6 +183,8 @@ pub(crate) struct KernelTls {
     peer_certificates: Option<Vec<CertificateDer<'static>>>,
     records_sent: Cell<u64>,
     messages: RefCell<PostHandshake>,
+    /// Records without data since the last one with data.
+    controls: Cell<u8>,
     wait: RefCell<RecordWait>,
 }
 
@@ -197,6 +204,7 @@ impl KernelTls {
             peer_certificates,
             records_sent: Cell::new(0),
             messages: RefCell::new(PostHandshake::new(is_server)),
+            controls: Cell::default(),
             wait: RefCell::default(),
         }
     }
@@ -236,20 +244,33 @@ impl KernelTls {
             .map_err(LegError::Gone)
     }
 
-    /// Reads once; session tickets are passed over.
+    /// Reads once; session tickets are passed over. The peer learns by an alert what it did wrong.
     pub(crate) fn read(&self, fd: &Fd, room: &mut [u8]) -> Result<FromKernel, LegError> {
+        self.read_record(fd, room).inspect_err(|error| {
+            if let LegError::Tls(error) = error
+                && let Some(alert) = error.alert()
+            {
+                // A peer that takes no more is not told.
+                let alert = [FATAL, alert.into()];
+                let _ = ktls::send_record(fd.as_fd(), RecordKind::Alert, &alert);
+            }
+        })
+    }
+
+    fn read_record(&self, fd: &Fd, room: &mut [u8]) -> Result<FromKernel, LegError> {
         loop {
             match ktls::recv_record(fd.as_fd(), room) {
                 Ok(Record::Content {
                     kind: RecordKind::Data,
                     len: 0,
                     ..
-                }) => {}
+                }) => self.count_control()?,
                 Ok(Record::Content {
                     kind: RecordKind::Data,
                     len,
                     ..
                 }) => {
+                    self.controls.set(0);
                     self.progressed(fd)?;
                     return Ok(FromKernel::Payload(len));
                 }
@@ -258,6 +279,7 @@ impl KernelTls {
                     len,
                     ..
                 }) => {
+                    self.count_control()?;
                     let alert = Alert::parse(room.get(..len).unwrap_or_default());
                     match alert {
                         Some(alert) if alert.is_close_notify() => return Ok(FromKernel::End),
@@ -266,7 +288,7 @@ impl KernelTls {
                             let description = AlertDescription::from(alert.description);
                             return Err(rustls_error(rustls::Error::AlertReceived(description)));
                         }
-                        None => return Err(misbehaved()),
+                        None => return Err(fault(RecordFault::Malformed)),
                     }
                 }
                 Ok(Record::Content {
@@ -274,18 +296,18 @@ impl KernelTls {
                     len,
                     ..
                 }) => {
+                    self.count_control()?;
                     self.pass_messages(room.get(..len).unwrap_or_default())?;
                 }
-                Ok(Record::Content { .. }) => return Err(misbehaved()),
+                Ok(Record::Content { .. }) => return Err(fault(RecordFault::Unexpected)),
                 Ok(Record::Fin) => return Err(LegError::Truncated),
                 Err(error) => {
                     return match Trouble::of(&error) {
                         Trouble::WouldBlock if self.blocked(fd)? => continue,
                         Trouble::WouldBlock => Ok(FromKernel::Wait),
-                        Trouble::BadRecord => Err(rustls_error(rustls::Error::DecryptError)),
-                        Trouble::MalformedRecord | Trouble::KeyUpdate | Trouble::ControlRecord => {
-                            Err(misbehaved())
-                        }
+                        Trouble::BadRecord => Err(fault(RecordFault::Authentication)),
+                        Trouble::MalformedRecord => Err(fault(RecordFault::Oversized)),
+                        Trouble::KeyUpdate | Trouble::ControlRecord => Err(cannot_follow()),
                         Trouble::Connection => Err(LegError::Gone(error)),
                     };
                 }
@@ -297,8 +319,18 @@ impl KernelTls {
     fn pass_messages(&self, content: &[u8]) -> Result<(), LegError> {
         match self.messages.borrow_mut().follow(content) {
             Ok(None) => Ok(()),
-            Ok(Some(_)) | Err(_) => Err(misbehaved()),
+            Ok(Some(_)) => Err(cannot_follow()),
+            Err(found) => Err(fault(found.into())),
         }
+    }
+
+    fn count_control(&self) -> Result<(), LegError> {
+        let controls = self.controls.get() + 1;
+        if controls > CONTROLS_IN_A_ROW {
+            return Err(fault(RecordFault::TooManyControls));
+        }
+        self.controls.set(controls);
+        Ok(())
     }
 }
 
@@ -306,7 +338,11 @@ fn rustls_error(error: rustls::Error) -> LegError {
     LegError::Tls(TlsError::Rustls(error))
 }
 
-fn misbehaved() -> LegError {
+fn fault(fault: RecordFault) -> LegError {
+    LegError::Tls(fault.into())
+}
+
+fn cannot_follow() -> LegError {
     LegError::Tls(TlsError::ControlRecord)
 }
 
@@ -317,8 +353,19 @@ mod tests {
     #[test]
     fn ticket_passes_and_key_update_ends_the_connection() {
         let session = KernelTls::new(false, None);
-        session.pass_messages(&[4, 0, 0, 2, 7, 7]).unwrap();
+        session
+            .pass_messages(&[&[4, 0, 0, 14][..], &[7; 14]].concat())
+            .unwrap();
         assert!(session.pass_messages(&[24, 0, 0, 1, 0]).is_err());
+    }
+
+    #[test]
+    fn records_without_data_are_counted() {
+        let session = KernelTls::new(false, None);
+        for _ in 0..CONTROLS_IN_A_ROW {
+            session.count_control().unwrap();
+        }
+        assert!(session.count_control().is_err());
     }
 
     #[test]

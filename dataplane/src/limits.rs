@@ -1,7 +1,9 @@
 //! Every bound of the engine, with its reason. Limits that an operator sets are in
 //! [`seam`](crate::seam).
 
-use eyesplice_proto::tls::{PENDING_MAX, RECORD_FULL, RECORD_MAX, RECORD_PAYLOAD, sealed_bound};
+use eyesplice_proto::tls::{
+    OUTGOING_MAX, PENDING_MAX, RECORD_FULL, RECORD_MAX, RECORD_PAYLOAD, sealed_bound,
+};
 use std::time::Duration;
 
 /// Size of a pooled buffer. One size for all uses keeps the pools simple and every large copy at
@@ -90,6 +92,7 @@ pub(crate) const PARTING_LOOK_MIN: Duration = Duration::from_millis(2);
 
 /// Later looks: the stream costs two system calls a second until its reader goes on.
 pub(crate) const PARTING_LOOK_MAX: Duration = Duration::from_secs(1);
+
 /// First pause between two looks at what a peer has yet to acknowledge; the runtime's timer knows none
 /// shorter. On loopback the first look mostly is the last.
 pub(crate) const SETTLE_FIRST: Duration = Duration::from_millis(1);
@@ -100,6 +103,14 @@ pub(crate) const SETTLE_MOST: Duration = Duration::from_millis(64);
 /// How long a cut waits for a byte of a client whose UNIX socket can only show it by input that nobody
 /// read: one that is sending sends within it, and nobody notices that an end came so much later.
 pub(crate) const UNSEEN: Duration = Duration::from_millis(100);
+/// Reads that empty the socket of a peer that broke the protocol before it is closed: more than a socket's
+/// buffer holds, and an end for a peer that never stops.
+pub(crate) const DISCARDS: usize = 64;
+
+/// Bytes that a leg keeps for a peer that does not take what it is owed: a flight of its handshake, inside
+/// of another session or not. After the handshake that is a ticket, an alert, a close_notify, and one
+/// answer to key updates however many the peer sends.
+pub(crate) const OWED: usize = 2 * OUTGOING_MAX;
 
 /// Pause after accept(2) found no descriptor or memory: the connection stays queued meanwhile.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -192,6 +203,10 @@ pub(crate) const ERROR_BODY: usize = 1024;
 const _: () = assert!(
     PENDING_MAX + 2 * RECORD_MAX <= BUFFER,
     "a buffer has room for records behind what a session inside of another, and that other, keep"
+);
+const _: () = assert!(
+    sealed_bound(sealed_bound(OUTGOING_MAX)) <= OWED,
+    "the longest flight is never too long for the leg, nor inside of another session"
 );
 const _: () = assert!(
     2 * RECORD_MAX <= CIPHERTEXT,

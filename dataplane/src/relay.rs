@@ -13,7 +13,7 @@ use crate::failure::{Failure, LegError};
 use crate::half_closed;
 use crate::leg::{Leg, Next};
 use crate::limits::{
-    BULKY_READ, BULKY_READS, LINGER, SMALL_SPLICE, SMALL_SPLICES, TURN_BUDGET, WATCHED_READS,
+    BULKY_READ, BULKY_READS, CHUNK, LINGER, SMALL_SPLICE, SMALL_SPLICES, TURN_BUDGET, WATCHED_READS,
 };
 use crate::pool::LentPipe;
 use crate::seam::{Phase, Reason, Side};
@@ -204,7 +204,11 @@ pub(crate) async fn pump(
             }
             bulk.saw_read(payload);
             arrivals.saw_read(payload);
-            budget = budget.saturating_sub(payload);
+            budget = budget.saturating_sub(match step.next {
+                // A full read is a full turn, however little of it was payload.
+                Next::Read if !from.is_kernel() => payload.max(CHUNK),
+                _ => payload,
+            });
         }
         if payload > 0 {
             let mut wire = to

@@ -12,13 +12,14 @@ use eyesplice::verify::{Expected, KubeletTrust, Mode as Verification, Trust, Ups
 use eyesplice::verify::{client_verifier, upstream_tls};
 use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{
-    ActionPolicy, Connect, Control, Inside, Mode, RecordKind, Refusal, StreamLimits, StreamRequest,
+    ActionPolicy, ByName, Connect, Control, Inside, Mode, RecordKind, Refusal, StreamLimits, StreamRequest,
     Terminate, UpstreamTls, Verdict,
 };
 use eyesplice_proto::authority::Host;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -33,6 +34,9 @@ pub enum Answer {
     Kubelet,
     /// Terminate; anything is inside.
     Opaque,
+    /// Terminate for the name that is asked for: the node's, which the kubelet has, [`OTHER_NAME`], which
+    /// it has not, or none. Anything is inside.
+    Named,
     /// Pass the bytes untouched.
     Splice,
     /// Speak TLS towards the target only.
@@ -42,6 +46,9 @@ pub enum Answer {
     /// Never answer.
     Silence,
 }
+
+/// A name that may be asked for, and that no kubelet's certificate has.
+pub const OTHER_NAME: &str = "other.prod.svc";
 
 /// The scripted control.
 pub struct Scripted {
@@ -121,8 +128,12 @@ impl Scripted {
             }
             Answer::Splice | Answer::Silence => Mode::Splice,
             Answer::Originate => Mode::Originate(self.upstream(request)),
-            Answer::Kubelet => self.terminate(request, Inside::Kubelet(Arc::clone(&self.actions))),
-            Answer::Opaque => self.terminate(request, Inside::Opaque),
+            Answer::Kubelet => {
+                let inside = Inside::Kubelet(Arc::clone(&self.actions));
+                Mode::Terminate(self.terminate(request, inside))
+            }
+            Answer::Opaque => Mode::Terminate(self.terminate(request, Inside::Opaque)),
+            Answer::Named => Mode::TerminateNamed(Arc::new(self.named(request))),
         };
         let Host::Ip(ip) = host else {
             panic!("tests dial addresses, not {host}");
@@ -137,20 +148,33 @@ impl Scripted {
         }))
     }
 
-    fn terminate(&self, request: &StreamRequest, inside: Inside) -> Mode {
+    fn named(&self, request: &StreamRequest) -> Names {
+        let of = |name: Option<&str>| {
+            let mut asked = request.clone();
+            if let Some(name) = name {
+                asked.target.host = name.parse().unwrap();
+            }
+            let ends = self.terminate(&asked, Inside::Opaque);
+            (name.map(str::to_owned), ends)
+        };
+        let names = [None, Some(NODE), Some(OTHER_NAME)];
+        Names(Mutex::new(names.into_iter().map(of).collect()))
+    }
+
+    fn terminate(&self, request: &StreamRequest, inside: Inside) -> Terminate {
         let auth = match inside {
             Inside::Kubelet(_) => ClientAuth::Required,
             Inside::Opaque => ClientAuth::None,
         };
         let downstream = self
             .issuer
-            .tls_server(&request.target.host, auth, SystemTime::now())
+            .tls_server(&request.target.host, None, auth, SystemTime::now())
             .unwrap();
-        Mode::Terminate(Terminate {
+        Terminate {
             downstream,
             upstream: self.upstream(request),
             inside,
-        })
+        }
     }
 
     fn upstream(&self, request: &StreamRequest) -> UpstreamTls {
@@ -161,6 +185,24 @@ impl Scripted {
             client: Some(Arc::clone(&self.client)),
         })
         .unwrap()
+    }
+}
+
+/// Both TLS ends by name, for one stream.
+#[derive(Debug)]
+struct Names(Mutex<HashMap<Option<String>, Terminate>>);
+
+impl ByName for Names {
+    fn choose(&self, name: Option<&str>) -> oneshot::Receiver<Result<Terminate, Refusal>> {
+        let (answer, receiver) = oneshot::channel();
+        let ends = self.0.lock().unwrap().remove(&name.map(str::to_owned));
+        let ends = ends.ok_or_else(|| Refusal {
+            status: 403,
+            reason: format!("{name:?} may not be asked for"),
+            rule: Some("test".into()),
+        });
+        let _ = answer.send(ends);
+        receiver
     }
 }
 

@@ -1,21 +1,24 @@
 //! Takes one stream from its target to a verdict: name, policy, node, certificates.
 
 use super::State;
+use super::deferred::{Deferred, EndsByName, LeafOfPeer};
 use super::node;
 use super::refusal;
 use crate::config::{Rule, RuleAction, Upstream};
-use crate::leaf::{ClientAuth, LeafRequests, LeafStore};
+use crate::leaf::{ClientAuth, LeafRequests, LeafStore, Named};
 use crate::material::KubeletMaterial;
 use crate::policy::{Denied, Selection};
 use crate::resolve::Resolver;
 use crate::verify::{Expected, UpstreamSpec, upstream_tls};
 use eyesplice_dataplane::seam::{
-    Connect, DownstreamTls, Inside, Mode, Refusal, StreamRequest, Terminate, UpstreamTls, Verdict,
+    Connect, DownstreamTls, Inside, Mode, Refusal, StreamRequest, Terminate, TerminateVerified,
+    UpstreamTls, Verdict,
 };
 use eyesplice_proto::authority::{Authority, Host};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use tokio::runtime::Handle;
 
 /// Decides on one stream. The lookup ends before `timeouts.verdict` does, so that the user hears of
 /// the slow name server, and not of the engine's own deadline.
@@ -123,20 +126,40 @@ async fn mode(
         RuleAction::Deny => Err(refusal::internal(rule, "a deny rule was selected")),
         RuleAction::Splice => Ok(Mode::Splice),
         RuleAction::Originate(upstream) => Ok(Mode::Originate(target_tls(
-            state, index, rule, asked, upstream,
+            state, index, rule, asked, upstream, None,
         )?)),
+        RuleAction::TerminateOpaque(upstream) if !upstream.server_names.is_empty() => {
+            let ends = EndsByName(source.deferred(index, asked));
+            Ok(Mode::TerminateNamed(Arc::new(ends)))
+        }
         RuleAction::TerminateOpaque(upstream) => Ok(Mode::Terminate(Terminate {
-            upstream: target_tls(state, index, rule, asked, upstream)?,
-            downstream: source.leaf(rule, &asked.host, ClientAuth::None).await?,
+            upstream: target_tls(state, index, rule, asked, upstream, None)?,
+            downstream: source
+                .leaf(rule, &asked.host, None, ClientAuth::None)
+                .await?,
             inside: Inside::Opaque,
         })),
         RuleAction::TerminateKubelet => {
             let Some(kubelet) = &state.material.kubelet else {
                 return Err(refusal::internal(rule, "the kubelet section is missing"));
             };
+            let upstream = kubelet_tls(kubelet, rule, asked, node.clone())?;
+            if node.is_none() {
+                let leaf = LeafOfPeer {
+                    stream: source.deferred(index, asked),
+                    verification: Arc::clone(&upstream.verification),
+                };
+                return Ok(Mode::TerminateVerified(TerminateVerified {
+                    leaf: Arc::new(leaf),
+                    upstream,
+                    inside: Inside::Kubelet(Arc::clone(&kubelet.actions)),
+                }));
+            }
             Ok(Mode::Terminate(Terminate {
-                upstream: kubelet_tls(kubelet, rule, asked, node)?,
-                downstream: source.leaf(rule, &asked.host, ClientAuth::Required).await?,
+                upstream,
+                downstream: source
+                    .leaf(rule, &asked.host, node, ClientAuth::Required)
+                    .await?,
                 inside: Inside::Kubelet(Arc::clone(&kubelet.actions)),
             }))
         }
@@ -157,18 +180,22 @@ fn kubelet_tls(
     upstream_tls(spec).map_err(|error| refusal::unverifiable(rule, &error))
 }
 
-fn target_tls(
+/// Verifies a target as the rule says, or by the `name` that a client asked for.
+pub(super) fn target_tls(
     state: &State,
     index: usize,
     rule: &Rule,
     asked: &Authority,
     upstream: &Upstream,
+    name: Option<&Host>,
 ) -> Result<UpstreamTls, Refusal> {
     let Some(trust) = state.material.targets.get(index).and_then(Option::as_ref) else {
         return Err(refusal::internal(rule, "the rule's trust is missing"));
     };
-    let names = Arc::clone(&upstream.names);
-    let server_name = upstream.server_name.clone();
+    let (names, server_name) = match name {
+        Some(name) => (Arc::from([name.clone()]), Some(name.clone())),
+        None => (Arc::clone(&upstream.names), upstream.server_name.clone()),
+    };
     let spec = UpstreamSpec {
         trust: Arc::clone(trust),
         expected: Expected::target(asked.host.clone(), asked.port, names, server_name),
@@ -178,24 +205,38 @@ fn target_tls(
 }
 
 /// Where one stream's leaf comes from.
-struct LeafSource<'a> {
-    state: &'a Arc<State>,
-    leaves: &'a Arc<LeafStore>,
+pub(super) struct LeafSource<'a> {
+    pub(super) state: &'a Arc<State>,
+    pub(super) leaves: &'a Arc<LeafStore>,
     /// When the verdict was asked for.
-    began: Instant,
+    pub(super) began: Instant,
 }
 
 impl LeafSource<'_> {
+    /// What the stream needs when a handshake has told more. Runs in control's runtime.
+    fn deferred(&self, index: usize, asked: &Authority) -> Deferred {
+        Deferred {
+            state: Arc::clone(self.state),
+            leaves: Arc::clone(self.leaves),
+            index,
+            asked: asked.clone(),
+            runtime: Handle::current(),
+        }
+    }
+
     /// Finds the leaf for what was asked, or gets it.
-    async fn leaf(
+    pub(super) async fn leaf(
         &self,
         rule: &Rule,
         host: &Host,
+        node: Option<Arc<str>>,
         client_auth: ClientAuth,
     ) -> Result<DownstreamTls, Refusal> {
+        let host = host.clone();
+        let named = Named { host, node };
         match &self.state.material.leaf_requests {
-            Some(requests) => self.ask(requests, rule, host, client_auth).await,
-            None => self.issue(rule, host, client_auth).await,
+            Some(requests) => self.ask(requests, rule, &named, client_auth).await,
+            None => self.issue(rule, named, client_auth).await,
         }
     }
 
@@ -204,14 +245,14 @@ impl LeafSource<'_> {
         &self,
         requests: &Arc<LeafRequests>,
         rule: &Rule,
-        host: &Host,
+        named: &Named,
         client_auth: ClientAuth,
     ) -> Result<DownstreamTls, Refusal> {
         let whole = self.state.config.timeouts.verdict * 19 / 20;
         let patience = whole.saturating_sub(self.began.elapsed());
         let now = SystemTime::now();
-        let leaf = self.leaves.find(requests, host, now, patience).await;
-        let config = leaf.and_then(|leaf| requests.tls_server(host, leaf, client_auth));
+        let leaf = self.leaves.find(requests, named, now, patience).await;
+        let config = leaf.and_then(|leaf| requests.tls_server(&named.host, leaf, client_auth));
         config.map_err(|error| refusal::no_leaf(rule, &error))
     }
 
@@ -219,19 +260,21 @@ impl LeafSource<'_> {
     async fn issue(
         &self,
         rule: &Rule,
-        host: &Host,
+        Named { host, node }: Named,
         client_auth: ClientAuth,
     ) -> Result<DownstreamTls, Refusal> {
         let Some(issuer) = &self.state.material.issuer else {
             return Err(refusal::internal(rule, "the egress CA is missing"));
         };
         let now = SystemTime::now();
-        if let Some(config) = issuer.cached(host, client_auth, now) {
+        if let Some(config) = issuer.cached(&host, node.as_ref(), client_auth, now) {
             return Ok(config);
         }
-        let (issuer, host) = (Arc::clone(issuer), host.clone());
-        let issued =
-            tokio::task::spawn_blocking(move || issuer.tls_server(&host, client_auth, now)).await;
+        let issuer = Arc::clone(issuer);
+        let issued = tokio::task::spawn_blocking(move || {
+            issuer.tls_server(&host, node.as_ref(), client_auth, now)
+        })
+        .await;
         match issued {
             Ok(Ok(config)) => Ok(config),
             Ok(Err(error)) => Err(refusal::no_leaf(rule, &error)),

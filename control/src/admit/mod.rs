@@ -6,6 +6,7 @@
 //! [`Connect`](eyesplice_dataplane::seam::Connect) carries its number.
 
 mod decide;
+mod deferred;
 mod node;
 mod refusal;
 

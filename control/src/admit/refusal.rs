@@ -2,6 +2,7 @@
 //! says what failed, on what, and what to do.
 
 use crate::config::Rule;
+use crate::identity::printable;
 use crate::leaf::LeafError;
 use crate::policy::{Cause, Denied};
 use crate::resolve::ResolveError;
@@ -11,6 +12,9 @@ use eyesplice_proto::authority::{Authority, Host};
 use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// Longest name of a client's choice in a message.
+const MAX_NAME: usize = 72;
 
 fn refuse(status: u16, reason: String, rule: Option<&Arc<str>>) -> Refusal {
     Refusal {
@@ -89,6 +93,17 @@ pub(super) fn no_leaf(rule: &Rule, error: &LeafError) -> Refusal {
         _ => "; see the log of eyesplice",
     };
     refuse(503, format!("{error}{remedy}"), Some(&rule.name))
+}
+
+/// The client asks for a name that the rule does not have.
+pub(super) fn server_name(rule: &Rule, name: &str) -> Refusal {
+    let name = printable(name, MAX_NAME);
+    let reason = format!(
+        "server name {name} is not among upstream.serverNames of rule {}; add it there if the target \
+         is to be verified by it",
+        rule.name
+    );
+    refuse(403, reason, Some(&rule.name))
 }
 
 /// A fault of ours: configuration checks should have kept it out.

@@ -1,7 +1,7 @@
 //! Reads a user from a verified client certificate.
 
 use super::user::UserInfo;
-use crate::identity::{CertificateFacts, FactsError, instant};
+use crate::identity::{CertificateFacts, FactsError, Weakness, instant};
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
@@ -18,6 +18,14 @@ pub enum CertificateRefusal {
     /// It cannot be read.
     #[error("it {0}; issue it anew")]
     Unreadable(FactsError),
+    /// Its key proves too little.
+    #[error("{subject} {weakness}")]
+    Weak {
+        /// Whose it is.
+        subject: String,
+        /// What is weak.
+        weakness: Weakness,
+    },
     /// It names no user.
     #[error("{subject} has no common name, which is the user; issue it with one")]
     NoCommonName {
@@ -53,6 +61,12 @@ pub(super) fn user_of(
     let leaf: &[u8] = chain.first().map_or(&[], |leaf| leaf.as_ref());
     let facts = CertificateFacts::read(leaf).map_err(CertificateRefusal::Unreadable)?;
     let described = facts.subject.to_string();
+    if let Some(weakness) = facts.weakness().cloned() {
+        return Err(CertificateRefusal::Weak {
+            subject: described,
+            weakness,
+        });
+    }
     let now = OffsetDateTime::from(now);
     if now > facts.not_after {
         return Err(CertificateRefusal::Expired {

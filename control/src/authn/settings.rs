@@ -88,4 +88,18 @@ impl Settings {
         }
         files
     }
+
+    /// Files that hold a key or a token.
+    pub fn secrets(&self) -> BTreeSet<PathBuf> {
+        let review = self.token_review.as_ref();
+        let credential = review.map(|review| match &review.credential {
+            ReviewCredential::Certificate { key_file, .. } => key_file.clone(),
+            ReviewCredential::Token { file } => file.clone(),
+        });
+        self.token_auth_file
+            .iter()
+            .cloned()
+            .chain(credential)
+            .collect()
+    }
 }

@@ -44,7 +44,7 @@ pub use rehearsal::Rehearsal;
 pub use report::{AuthorityReport, check};
 pub use roles::{Binding, Role};
 pub use x509::Signer;
-pub(crate) use x509::{GATEWAY_GROUP, GATEWAY_PREFIX, SIGNERS};
+pub(crate) use x509::{GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP, NODE_PREFIX, SIGNERS};
 
 /// For the fuzz targets: reads a URL's query and an Accept header.
 #[cfg(any(test, feature = "fuzzing"))]

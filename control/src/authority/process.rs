@@ -12,6 +12,7 @@ use crate::authn::{Authenticator, Sources};
 use crate::cli::chain;
 use crate::config::{AuthorityConfig, Form, LoadedAuthority, form};
 use crate::expiry::{self, Reminders};
+use crate::exposure;
 use crate::gateway::signals::{Request, Signals};
 use crate::gateway::systemd;
 use crate::listen;
@@ -325,10 +326,13 @@ impl Files {
             }
         };
         files.extend(config.files());
+        let exposed = exposure::find(&files, &config.secrets());
         let result = match AuthorityMaterial::load(config, SystemTime::now()) {
             Ok((mut material, sources)) => {
                 let warnings = warnings.iter().map(ToString::to_string);
                 material.warnings.extend(warnings);
+                let exposed = exposed.iter().map(ToString::to_string);
+                material.warnings.extend(exposed);
                 Ok(State { material, sources })
             }
             Err(errors) => Err(errors.0.iter().map(|error| chain(error)).collect()),

@@ -4,6 +4,7 @@ use super::approve::DnsUse;
 use super::material::{AuthorityMaterial, AuthorityMaterialError, AuthorityMaterialErrors};
 use crate::config::document::Partly;
 use crate::config::{ApprovalSettings, AuthorityConfig, CheckErrors, ConfigErrors, SignerSettings};
+use crate::exposure::{self, Exposure};
 use crate::material::CertificateInfo;
 use std::fmt;
 use std::path::Path;
@@ -23,7 +24,9 @@ pub struct AuthorityReport {
 /// All mistakes of the configuration and of the files that it names, where it could be read.
 pub fn check(file: &Path, now: SystemTime) -> Result<AuthorityReport, CheckErrors> {
     let load = |config| AuthorityMaterial::load(config, now).map(|(material, _)| material);
-    let (material, mut warnings) = load_all(file, AuthorityConfig::partly(file)?, load)?;
+    let exposed = |config: &AuthorityConfig| exposure::find(&config.files(), &config.secrets());
+    let read = AuthorityConfig::partly(file)?;
+    let (material, mut warnings) = load_all(file, read, exposed, load)?;
     warnings.extend(material.warnings.iter().cloned());
     Ok(AuthorityReport { material, warnings })
 }
@@ -32,6 +35,7 @@ pub fn check(file: &Path, now: SystemTime) -> Result<AuthorityReport, CheckError
 pub(super) fn load_all<C, M>(
     file: &Path,
     read: Partly<C>,
+    exposed: impl FnOnce(&C) -> Vec<Exposure>,
     load: impl FnOnce(C) -> Result<M, AuthorityMaterialErrors>,
 ) -> Result<(M, Vec<String>), CheckErrors> {
     let Partly {
@@ -41,6 +45,8 @@ pub(super) fn load_all<C, M>(
         places,
     } = read;
     let material = value.and_then(|config| {
+        let exposed = exposed(&config).into_iter();
+        errors.extend(exposed.map(|each| places.file_error("", each.to_string())));
         let loaded = load(config).map_err(|all| {
             let error = |error: AuthorityMaterialError| {
                 places.file_error(error.field(), crate::cli::chain(&error))
@@ -139,6 +145,25 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
+    }
+
+    #[test]
+    fn check_refuses_files_that_are_everybodys() {
+        let site = Site::new();
+        site.chmod("server.key", 0o640);
+        site.chmod("authority.yaml", 0o664);
+        let check = || check(&site.path("authority.yaml"), SystemTime::now());
+        check().unwrap();
+        site.chmod("serving.key", 0o644);
+        site.chmod("inventory.yaml", 0o666);
+        let text = check().unwrap_err().to_string();
+        for words in [
+            "serving.key holds a secret and may be read by everybody (mode 0644)",
+            "inventory.yaml may be written by everybody (mode 0666)",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(!text.contains("server.key"), "{text}");
     }
 
     #[test]

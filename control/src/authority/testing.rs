@@ -15,6 +15,7 @@ use crate::pki::testing::{Made, Recipe, authority, client, kubelet};
 use arc_swap::ArcSwap;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -103,6 +104,11 @@ impl Site {
     fn put(&self, name: &str, made: &Made) {
         self.write(&format!("{name}.crt"), &made.certificate.pem());
         self.write(&format!("{name}.key"), &made.key.serialize_pem());
+        self.chmod(&format!("{name}.key"), 0o600);
+    }
+
+    pub(crate) fn chmod(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
     }
 
     pub(crate) fn config(&self) -> AuthorityConfig {

@@ -3,7 +3,9 @@
 use super::args::BootstrapArgs;
 use super::{Exit, chain, complain, print, start_log};
 use crate::bootstrap::{self, Finding, Options};
+use crate::exposure;
 use crate::identity::instant;
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Builder;
 
@@ -29,6 +31,11 @@ pub(super) fn run(args: BootstrapArgs) -> Exit {
         dir,
         timeout: Duration::from_secs(timeout),
     };
+    let files = options.ca_file.iter().cloned().collect();
+    let secrets = BTreeSet::from([options.token_file.clone()]);
+    for exposure in exposure::find(&files, &secrets) {
+        complain(&format!("warning: {exposure}"));
+    }
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

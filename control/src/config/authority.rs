@@ -166,6 +166,14 @@ impl AuthorityConfig {
         files
     }
 
+    /// Those of them that hold a key or a token.
+    pub fn secrets(&self) -> BTreeSet<PathBuf> {
+        let mut secrets = self.authentication.tokens.secrets();
+        secrets.insert(self.tls_private_key_file.clone());
+        secrets.extend(self.signers.iter().map(|signer| signer.key_file.clone()));
+        secrets
+    }
+
     /// Fields of `new` that a running process does not take over.
     pub fn restart_required(&self, new: &Self) -> Vec<String> {
         let fields = [

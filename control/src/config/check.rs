@@ -3,6 +3,7 @@
 use super::document::Partly;
 use super::{Config, ConfigErrors, Rule, Transport};
 use crate::authority::{self, AuthorityReport};
+use crate::exposure;
 use crate::inventory::Inventory;
 use crate::material::{CertificateInfo, Material, MaterialError};
 use eyesplice_sys::limits;
@@ -61,6 +62,8 @@ pub fn check(file: &Path, now: SystemTime) -> Result<CheckReport, CheckErrors> {
     let mut others = Vec::new();
     let mut loaded = None;
     if let Some(config) = value {
+        let exposed = exposure::find(&config.files(), &config.secrets()).into_iter();
+        errors.extend(exposed.map(|each| places.file_error("", each.to_string())));
         let authority = config.authority.as_deref();
         let authority = authority
             .map(|file| authority::check(file, now))

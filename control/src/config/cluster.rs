@@ -108,6 +108,12 @@ impl ClusterConfig {
         files
     }
 
+    /// Those of them that hold a key or a token, and the kubeconfig, which holds one as well.
+    pub fn secrets(&self) -> BTreeSet<PathBuf> {
+        let keys = self.signers.iter().map(|signer| signer.key_file.clone());
+        keys.chain(self.kubeconfig_file.clone()).collect()
+    }
+
     /// Fields of `new` that a running process does not take over.
     pub fn restart_required(&self, new: &Self) -> Vec<String> {
         let fields = [

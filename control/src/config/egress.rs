@@ -166,9 +166,9 @@ fn action(
     let opaque = matches!(protocol, Some(Protocol::Opaque));
     match word {
         ActionWord::Terminate if opaque => {
-            upstream(section, base, report).map(RuleAction::TerminateOpaque)
+            upstream(section, base, true, report).map(RuleAction::TerminateOpaque)
         }
-        ActionWord::Originate => upstream(section, base, report).map(RuleAction::Originate),
+        ActionWord::Originate => upstream(section, base, false, report).map(RuleAction::Originate),
         ActionWord::Terminate | ActionWord::Splice | ActionWord::Deny => {
             if section.section("upstream", report).is_some() {
                 let fix = match word {
@@ -193,7 +193,12 @@ fn action(
     }
 }
 
-fn upstream(section: &mut Section<'_>, base: &Path, report: &mut Report) -> Option<Upstream> {
+fn upstream(
+    section: &mut Section<'_>,
+    base: &Path,
+    opaque: bool,
+    report: &mut Report,
+) -> Option<Upstream> {
     if !section.has("upstream") {
         section.missing("upstream", "{caFile: ca.crt}", report);
         return None;
@@ -203,6 +208,16 @@ fn upstream(section: &mut Section<'_>, base: &Path, report: &mut Report) -> Opti
     let names = section.list("names", bounds::RULE_ENTRIES, value::host, report);
     let pins = section.list("spkiSHA256", bounds::RULE_ENTRIES, value::spki_hash, report);
     let server_name = section.optional("serverName", value::host, report);
+    let entries = bounds::RULE_ENTRIES;
+    let server_names = section.list("serverNames", entries, value::server_names, report);
+    if !opaque && section.has("serverNames") {
+        let problem = Problem::new(
+            "needs a ClientHello, which only `terminate` with `protocol: opaque` reads",
+            "remove it; `serverName` names the target",
+        );
+        let at = section.place_of("serverNames");
+        report.error(&section.path_of("serverNames"), at, problem);
+    }
     if !section.has("caFile") && section.is_blank("spkiSHA256") {
         let problem = Problem::new(
             "names nobody to trust",
@@ -227,5 +242,6 @@ fn upstream(section: &mut Section<'_>, base: &Path, report: &mut Report) -> Opti
         names: Arc::from(names),
         spki_sha256: Arc::from(pins),
         server_name,
+        server_names: Arc::from(server_names),
     })
 }

@@ -46,4 +46,29 @@ impl Config {
         }
         files
     }
+
+    /// Those of them that hold a key or a token.
+    pub fn secrets(&self) -> BTreeSet<PathBuf> {
+        let mut secrets = BTreeSet::new();
+        for listener in &self.listeners {
+            if let Transport::Tcp(tcp) = &listener.transport {
+                secrets.insert(tcp.tls_private_key_file.clone());
+            }
+        }
+        if let Some(identity) = &self.identity {
+            secrets.insert(identity.client_file());
+            secrets.extend(identity.token_file.clone());
+        }
+        if let Some(ca) = &self.egress_ca
+            && let LeafSigner::Files { key_file, .. } = &ca.signer
+        {
+            secrets.insert(key_file.clone());
+        }
+        secrets.extend(
+            self.kubelet
+                .iter()
+                .map(|kubelet| kubelet.client_key_file.clone()),
+        );
+        secrets
+    }
 }

@@ -39,7 +39,7 @@ pub use check::{CheckErrors, CheckReport, check};
 pub use cluster::{ClusterConfig, ElectionSettings, LoadedCluster};
 pub use model::{
     Admin, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Identity, Kubelet,
-    LeafSigner, Limits, Listener, OnFailure, PortRange, Rule, RuleAction, TcpTransport, Timeouts,
+    LeafSigner, Limits, Listener, OnFailure, PortRange, Rule, RuleAction, ServerNames, TcpTransport, Timeouts,
     Transport, UnixTransport, Upstream, Verification,
 };
 pub use report::{ConfigError, ConfigErrors, Finding};

@@ -213,6 +213,31 @@ pub struct Upstream {
     pub spki_sha256: Arc<[SpkiHash]>,
     /// SNI, if not the name that was asked for.
     pub server_name: Option<Host>,
+    /// Names that the downstream may ask for in its ClientHello, and by which the target is verified then;
+    /// of `terminate` with `protocol: opaque` alone.
+    pub server_names: Arc<[ServerNames]>,
+}
+
+/// Names that a ClientHello may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerNames {
+    /// This one.
+    Exactly(String),
+    /// Any that ends in this, a dot before it.
+    Below(String),
+}
+
+impl ServerNames {
+    /// Says whether `name`, in lower case, is among them.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Exactly(one) => name == one,
+            Self::Below(suffix) => name
+                .strip_suffix(suffix.as_str())
+                .and_then(|rest| rest.strip_suffix('.'))
+                .is_some_and(|rest| !rest.is_empty()),
+        }
+    }
 }
 
 /// Issuer of the leaves that the API server sees.

@@ -1,7 +1,7 @@
 //! Reads one scalar: text, numbers, durations, addresses, ports.
 
 use super::bounds;
-use super::model::PortRange;
+use super::model::{PortRange, ServerNames};
 use super::report::Problem;
 use super::tree::{Node, Value};
 use crate::pins::SpkiHash;
@@ -245,6 +245,26 @@ pub(crate) fn dns_suffix(node: &Node) -> Result<String, Problem> {
             let fix = "write it like nodes.example";
             Err(Problem::new(format!("{text:?} is not a DNS name"), fix))
         }
+    }
+}
+
+/// A name that clients may ask for, or with a dot before it all names below it.
+pub(crate) fn server_names(node: &Node) -> Result<ServerNames, Problem> {
+    let text = text(node)?;
+    let suffix = text.strip_prefix('.');
+    match suffix.unwrap_or(&text).parse() {
+        Ok(Host::Name(name)) if suffix.is_some() => {
+            Ok(ServerNames::Below(name.as_str().to_owned()))
+        }
+        Ok(Host::Name(name)) => Ok(ServerNames::Exactly(name.as_str().to_owned())),
+        Ok(Host::Ip(_)) => Err(Problem::new(
+            format!("{text:?} is an address, which no client asks for by name"),
+            "remove it: without a name the dialled address counts",
+        )),
+        Err(_) => Err(Problem::new(
+            format!("{text:?} is neither a DNS name nor a suffix"),
+            "write it like web.prod.svc, or .svc for all names below",
+        )),
     }
 }
 

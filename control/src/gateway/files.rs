@@ -3,6 +3,7 @@
 use crate::cli::chain;
 use crate::config::{self, Config};
 use crate::enrol::{Wanted, wants};
+use crate::exposure;
 use crate::material::{CertificateInfo, Material};
 use crate::reload::Loaded;
 use std::collections::BTreeSet;
@@ -65,6 +66,8 @@ impl Files {
         files.extend(config.files());
         self.wanted.read(wants(&config));
         let mut warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        let exposed = exposure::find(&files, &config.secrets());
+        warnings.extend(exposed.iter().map(ToString::to_string));
         let result = match Material::load_after(&config, SystemTime::now(), in_force) {
             Ok(material) => {
                 warnings.extend(material.warnings.iter().cloned());

@@ -1,6 +1,7 @@
 //! The fields of one certificate that operators and checks ask about.
 
 use super::Subject;
+use super::strength::{Weakness, judge_key, judge_signature};
 use crate::inventory::HostAddress;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use time::OffsetDateTime;
@@ -37,6 +38,10 @@ pub struct CertificateFacts {
     pub usage: KeyUsages,
     /// The public key with its algorithm (SubjectPublicKeyInfo), DER.
     pub spki: Vec<u8>,
+    /// Why its key is not taken.
+    pub weak_key: Option<Weakness>,
+    /// Why its signature is not taken; nobody judges that of a self-issued one.
+    pub weak_signature: Option<Weakness>,
 }
 
 /// What a key may be used for. An absent extension allows everything (RFC 5280, section 4.2.1.3).
@@ -82,10 +87,12 @@ impl CertificateFacts {
         let validity = certificate.validity();
         let serial = certificate.raw_serial();
         let subject = certificate.subject();
+        let self_issued = subject.as_raw() == certificate.issuer().as_raw();
+        let signature = judge_signature(&certificate.signature_algorithm);
         Ok(Self {
             subject: Subject::of(subject),
             issuer: Subject::of(certificate.issuer()),
-            self_issued: subject.as_raw() == certificate.issuer().as_raw(),
+            self_issued,
             serial: hexadecimal(&serial[..serial.len().min(MAX_SERIAL + 1)]),
             not_before: validity.not_before.to_datetime(),
             not_after: validity.not_after.to_datetime(),
@@ -93,7 +100,14 @@ impl CertificateFacts {
             authority: basic.is_some_and(|basic| basic.value.ca),
             usage: usages(&certificate)?,
             spki: certificate.public_key().raw.to_vec(),
+            weak_key: judge_key(certificate.public_key()).err(),
+            weak_signature: signature.err().filter(|_| !self_issued),
         })
+    }
+
+    /// Why it is not taken, whoever signed it.
+    pub fn weakness(&self) -> Option<&Weakness> {
+        self.weak_key.as_ref().or(self.weak_signature.as_ref())
     }
 
     /// Writes subject, serial and validity, as every message about a certificate has them.

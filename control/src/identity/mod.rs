@@ -4,10 +4,13 @@
 //! each organization a group, and attribute 1.3.6.1.4.1.57683.2 the UID.
 
 mod facts;
+mod strength;
 mod text;
 
 pub(crate) use facts::instant;
 pub use facts::{CertificateFacts, FactsError, KeyUsages};
+pub use strength::Weakness;
+pub(crate) use strength::{judge_key, judge_rsa, judge_signature};
 pub(crate) use text::{printable, shorten};
 
 use rustls::pki_types::CertificateDer;

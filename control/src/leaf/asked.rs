@@ -7,7 +7,7 @@
 //! configuration in force vouches for them.
 
 use super::{ClientAuth, DEFAULT_CAPACITY, LeafError, tls_server};
-use crate::authority::Signer;
+use crate::authority::{NODE_GROUP, NODE_PREFIX, Signer};
 use crate::bootstrap::{BootstrapError, Wish, certificate};
 use crate::cli::chain;
 use crate::config::Identity;
@@ -43,6 +43,19 @@ const REFUSED_FOR: Duration = Duration::from_secs(10);
 const FAILED_FOR: Duration = Duration::from_secs(1);
 /// Between two tries to renew a leaf that is still good.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
+
+/// Whom a leaf is for, and the node whose subject it has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Named {
+    pub(crate) host: Host,
+    pub(crate) node: Option<Arc<str>>,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.host.fmt(f)
+    }
+}
 
 /// How a configuration asks for leaves.
 pub struct LeafRequests {
@@ -80,11 +93,15 @@ impl LeafRequests {
         )
     }
 
-    fn wish(&self, host: &Host) -> Wish {
+    fn wish(&self, Named { host, node }: &Named) -> Wish {
+        let (common_name, organization) = match node {
+            Some(node) => (format!("{NODE_PREFIX}{node}"), NODE_GROUP),
+            None => (enrol::user(&self.identity), GROUP),
+        };
         Wish {
             signer: Signer::EgressLeaf,
-            common_name: enrol::user(&self.identity),
-            organization: GROUP,
+            common_name,
+            organization,
             names: vec![HostAddress::from(host)],
             lifetime: Some(self.lifetime),
         }
@@ -93,12 +110,12 @@ impl LeafRequests {
     /// Holds a leaf against its role: the API server must accept it for this host.
     fn check(
         &self,
-        host: &Host,
+        named: &Named,
         chain: &[CertificateDer<'static>],
         facts: &CertificateFacts,
         now: SystemTime,
     ) -> Result<(), BootstrapError> {
-        let wish = self.wish(host);
+        let wish = self.wish(named);
         let (place, certificates) = &self.authority;
         let expected = Expected {
             role: Role::Server,
@@ -112,13 +129,13 @@ impl LeafRequests {
         }
     }
 
-    async fn ask(&self, host: &Host) -> Result<Leaf, BootstrapError> {
+    async fn ask(&self, named: &Named) -> Result<Leaf, BootstrapError> {
         // Three small files, at one connection each.
         let client = enrol::connect(&self.identity)?;
-        let issued = certificate(&client, &self.wish(host), PATIENCE).await?;
+        let issued = certificate(&client, &self.wish(named), PATIENCE).await?;
         let (chain, facts, key) = enrol::read(&issued)?;
         let now = SystemTime::now();
-        self.check(host, &chain, &facts, now)?;
+        self.check(named, &chain, &facts, now)?;
         let provider = default_provider();
         let key = provider
             .key_provider
@@ -154,9 +171,9 @@ type Flight = watch::Receiver<Option<Outcome>>;
 
 #[derive(Default)]
 struct Inner {
-    leaves: HashMap<Host, Leaf>,
-    refused: HashMap<Host, (SystemTime, Arc<str>)>,
-    flights: HashMap<Host, Flight>,
+    leaves: HashMap<Named, Leaf>,
+    refused: HashMap<Named, (SystemTime, Arc<str>)>,
+    flights: HashMap<Named, Flight>,
     uses: u64,
 }
 
@@ -197,12 +214,12 @@ impl LeafStore {
     pub(crate) async fn find(
         self: &Arc<Self>,
         requests: &Arc<LeafRequests>,
-        host: &Host,
+        host: &Named,
         now: SystemTime,
         patience: Duration,
     ) -> Result<Arc<CertifiedKey>, LeafError> {
         let refused = |why| LeafError::Refused {
-            host: host.clone(),
+            host: host.host.clone(),
             why,
         };
         let mut flight = match self.look(requests, host, now) {
@@ -211,7 +228,7 @@ impl LeafStore {
             Known::Flight(flight) => flight,
             Known::Busy => {
                 return Err(LeafError::Busy {
-                    host: host.clone(),
+                    host: host.host.clone(),
                     limit: FLIGHTS,
                 });
             }
@@ -225,7 +242,7 @@ impl LeafStore {
             },
             Ok(Err(_)) => Err(refused("its request ended without an answer".into())),
             Err(_) => Err(LeafError::Slow {
-                host: host.clone(),
+                host: host.host.clone(),
                 after: patience,
             }),
         }
@@ -243,7 +260,7 @@ impl LeafStore {
         inner.refused.retain(|_, (until, _)| now < *until);
         let due = inner.leaves.iter();
         let due = due.filter(|(_, leaf)| leaf.used > 0 && leaf.renew_at <= now);
-        let due: Vec<Host> = due.map(|(host, _)| host.clone()).collect();
+        let due: Vec<Named> = due.map(|(host, _)| host.clone()).collect();
         for host in due {
             self.start(&mut inner, requests, &host);
         }
@@ -252,7 +269,12 @@ impl LeafStore {
         used.map(|leaf| leaf.end).min()
     }
 
-    fn look(self: &Arc<Self>, requests: &Arc<LeafRequests>, host: &Host, now: SystemTime) -> Known {
+    fn look(
+        self: &Arc<Self>,
+        requests: &Arc<LeafRequests>,
+        host: &Named,
+        now: SystemTime,
+    ) -> Known {
         let mut inner = self.lock();
         inner.uses += 1;
         let uses = inner.uses;
@@ -287,7 +309,7 @@ impl LeafStore {
         self: &Arc<Self>,
         inner: &mut Inner,
         requests: &Arc<LeafRequests>,
-        host: &Host,
+        host: &Named,
     ) -> Option<Flight> {
         if let Some(flight) = inner.flights.get(host) {
             return Some(flight.clone());
@@ -311,7 +333,12 @@ impl LeafStore {
         Some(flight)
     }
 
-    fn land(&self, host: &Host, outcome: Result<Leaf, BootstrapError>, now: SystemTime) -> Outcome {
+    fn land(
+        &self,
+        host: &Named,
+        outcome: Result<Leaf, BootstrapError>,
+        now: SystemTime,
+    ) -> Outcome {
         let mut inner = self.lock();
         match outcome {
             Ok(leaf) => {
@@ -359,7 +386,7 @@ impl LeafStore {
 }
 
 impl Inner {
-    fn keep(&mut self, host: &Host, leaf: Leaf) {
+    fn keep(&mut self, host: &Named, leaf: Leaf) {
         if self.leaves.len() >= DEFAULT_CAPACITY && !self.leaves.contains_key(host) {
             let oldest = self.leaves.iter().min_by_key(|(_, leaf)| leaf.used);
             if let Some(oldest) = oldest.map(|(host, _)| host.clone()) {
@@ -376,7 +403,7 @@ impl Inner {
         self.leaves.insert(host.clone(), Leaf { used, ..leaf });
     }
 
-    fn refuse(&mut self, host: &Host, until: SystemTime, why: Arc<str>) {
+    fn refuse(&mut self, host: &Named, until: SystemTime, why: Arc<str>) {
         if self.refused.len() >= REFUSED && !self.refused.contains_key(host) {
             let first = self.refused.iter().min_by_key(|(_, (until, _))| *until);
             if let Some(first) = first.map(|(host, _)| host.clone()) {
@@ -390,7 +417,7 @@ impl Inner {
 /// Takes a request off the list, even if it panics.
 struct Landing<'a> {
     store: &'a LeafStore,
-    host: &'a Host,
+    host: &'a Named,
 }
 
 impl Drop for Landing<'_> {

@@ -4,10 +4,11 @@ use super::ClientAuth;
 use eyesplice_dataplane::seam::DownstreamTls;
 use eyesplice_proto::authority::Host;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-pub(super) type Key = (Host, ClientAuth);
+/// Whom the leaf is for, the node that it names, and who may connect.
+pub(super) type Key = (Host, Option<Arc<str>>, ClientAuth);
 
 /// One issued leaf, ready to serve.
 #[derive(Clone)]

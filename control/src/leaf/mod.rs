@@ -1,17 +1,20 @@
 //! Issues the certificates that the API server sees in place of a kubelet's, pod's or service's.
 //!
 //! The leaf is for the dialled name or address, from the egress CA that the API server trusts as
-//! `--kubelet-certificate-authority`. All leaves of an issuer share one key: they live in the same
+//! `--kubelet-certificate-authority`. In place of a known node's kubelet its subject is that node's, as
+//! API servers will want it (KEP-4872); it is for servers alone, so nobody can be that node by it. All leaves of an issuer share one key: they live in the same
 //! memory, so a key each would protect nothing, and cost a key pair per target. A reload makes a new
 //! issuer and with it a new key.
 
 mod asked;
 mod cache;
 
+pub(crate) use asked::Named;
 pub use asked::{LeafRequests, LeafStore};
 
 pub use crate::pki::{Authority, AuthorityError};
 
+use crate::authority::{NODE_GROUP, NODE_PREFIX};
 use crate::identity::{CertificateFacts, instant};
 use crate::inventory::HostAddress;
 use crate::pem::Role;
@@ -215,7 +218,7 @@ impl LeafIssuer {
         self.authority.facts()
     }
 
-    /// Gives the TLS server for a dialled host. Cheap while the leaf is in the cache; a miss costs
+    /// Gives the TLS server for a dialled host, in place of `node` if it is known. Cheap while the leaf is in the cache; a miss costs
     /// one signature by the CA's key: an RSA one takes a millisecond, so do it on a thread that may
     /// wait.
     ///
@@ -224,16 +227,18 @@ impl LeafIssuer {
     pub fn tls_server(
         &self,
         host: &Host,
+        node: Option<&Arc<str>>,
         client_auth: ClientAuth,
         now: SystemTime,
     ) -> Result<DownstreamTls, LeafError> {
-        if let Some(tls) = self.cached(host, client_auth, now) {
+        if let Some(tls) = self.cached(host, node, client_auth, now) {
             return Ok(tls);
         }
         // Two streams may miss at once; both leaves are good, and the later one stays.
-        let leaf = self.issue(host, client_auth, now)?;
+        let leaf = self.issue(host, node, client_auth, now)?;
         let tls = leaf.tls.clone();
-        self.cache.insert((host.clone(), client_auth), leaf);
+        let key = (host.clone(), node.cloned(), client_auth);
+        self.cache.insert(key, leaf);
         Ok(tls)
     }
 
@@ -241,10 +246,12 @@ impl LeafIssuer {
     pub fn cached(
         &self,
         host: &Host,
+        node: Option<&Arc<str>>,
         client_auth: ClientAuth,
         now: SystemTime,
     ) -> Option<DownstreamTls> {
-        self.cache.find(&(host.clone(), client_auth), now)
+        let key = (host.clone(), node.cloned(), client_auth);
+        self.cache.find(&key, now)
     }
 
     /// Says how many leaves are kept.
@@ -255,6 +262,7 @@ impl LeafIssuer {
     fn issue(
         &self,
         host: &Host,
+        node: Option<&Arc<str>>,
         client_auth: ClientAuth,
         now: SystemTime,
     ) -> Result<Leaf, LeafError> {
@@ -275,7 +283,7 @@ impl LeafIssuer {
             host: host.clone(),
             source,
         };
-        let mut params = params(host).map_err(failed)?;
+        let mut params = params(host, node.map(|node| &**node)).map_err(failed)?;
         params.not_before = not_before;
         params.not_after = not_after;
         let serial = random_serial().map_err(|_| LeafError::Random { host: host.clone() })?;
@@ -326,18 +334,23 @@ fn tls_server(
     })
 }
 
-fn params(host: &Host) -> Result<CertificateParams, rcgen::Error> {
+fn params(host: &Host, node: Option<&str>) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::default();
-    let name = host.to_string();
-    let common_name = if name.len() <= MAX_COMMON_NAME {
-        &name
+    let mut name = DistinguishedName::new();
+    if let Some(node) = node {
+        // Longer than the RFC has it for long node names, as kubelets' own are.
+        name.push(DnType::OrganizationName, NODE_GROUP);
+        name.push(DnType::CommonName, format!("{NODE_PREFIX}{node}"));
     } else {
-        FALLBACK_COMMON_NAME
-    };
-    params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
+        let host = host.to_string();
+        let common_name = if host.len() <= MAX_COMMON_NAME {
+            &host
+        } else {
+            FALLBACK_COMMON_NAME
+        };
+        name.push(DnType::CommonName, common_name);
+    }
+    params.distinguished_name = name;
     params.subject_alt_names = alternative_names(&[HostAddress::from(host)])?;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

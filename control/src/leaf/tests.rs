@@ -11,6 +11,7 @@ use rcgen::{BasicConstraints, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SignatureAlg
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
+use rustls::pki_types::UnixTime;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
 use std::process::Command;
 use time::Duration as Span;
@@ -78,7 +79,9 @@ fn shake(
 
 /// The leaf that a server presents at the test's time.
 fn facts(issuer: &LeafIssuer, name: &str, at: SystemTime) -> CertificateFacts {
-    let leaf = issuer.issue(&host(name), ClientAuth::None, at).unwrap();
+    let leaf = issuer
+        .issue(&host(name), None, ClientAuth::None, at)
+        .unwrap();
     CertificateFacts::read(&leaf_chain(&leaf)[0]).unwrap()
 }
 
@@ -148,6 +151,58 @@ fn leaf_is_for_the_dialled_host_and_for_servers_only() {
     );
 }
 
+/// It says who the node is, and nobody is that node by it.
+#[test]
+fn leaf_of_a_known_node_has_its_subject_and_is_no_clients() {
+    let ca = authority("egress-ca").self_signed();
+    let issuer = issuer_of(&ca, 4, None);
+    let node: Arc<str> = "worker-3".into();
+    let at = SystemTime::now();
+    let leaf = |node| {
+        let leaf = issuer.issue(&host("10.0.0.7"), node, ClientAuth::None, at);
+        leaf_chain(&leaf.unwrap())
+    };
+    let chain = leaf(Some(&node));
+    let facts = CertificateFacts::read(&chain[0]).unwrap();
+    let subject = "CN=system:node:worker-3,O=system:nodes";
+    assert_eq!(facts.subject.to_string(), subject);
+    assert_eq!(facts.names, ["10.0.0.7"]);
+    assert!(facts.usage.server && !facts.usage.client);
+
+    // By our own verifier, by the one of the authority's server, and by webpki itself.
+    let time = UnixTime::now();
+    for verifier in [
+        client_verifier(ca.roots(), &[]).unwrap(),
+        client_verifier(ca.roots(), &["system:node:worker-3".into()]).unwrap(),
+        WebPkiClientVerifier::builder_with_provider(ca.roots(), Arc::new(default_provider()))
+            .allow_unauthenticated()
+            .build()
+            .unwrap(),
+    ] {
+        let refused = verifier.verify_client_cert(&chain[0], &chain[1..], time);
+        assert!(refused.is_err(), "{refused:?}");
+    }
+    let certificate = webpki::EndEntityCert::try_from(&chain[0]).unwrap();
+    let judge = |usage: webpki::KeyUsage| {
+        let algorithms = default_provider().signature_verification_algorithms.all;
+        let roots = ca.roots();
+        let anchors = &roots.roots;
+        let path =
+            certificate.verify_for_usage(algorithms, anchors, &chain[1..], time, usage, None, None);
+        path.is_ok()
+    };
+    assert!(judge(webpki::KeyUsage::server_auth()));
+    assert!(!judge(webpki::KeyUsage::client_auth()));
+
+    let at_once = |node| issuer.cached(&host("10.0.0.8"), node, ClientAuth::None, at);
+    let named = host("10.0.0.8");
+    issuer
+        .tls_server(&named, Some(&node), ClientAuth::None, at)
+        .unwrap();
+    assert!(at_once(Some(&node)).is_some());
+    assert!(at_once(None).is_none(), "another subject is another leaf");
+}
+
 #[test]
 fn leaf_serials_are_random_and_the_key_is_shared() {
     let issuer = issuer_of(&authority("egress-ca").self_signed(), 4, None);
@@ -177,7 +232,7 @@ fn leaf_satisfies_a_strict_client_with_every_kind_of_ca_key() {
         for name in ["10.0.0.7", "worker-3.example"] {
             let name = host(name);
             let server = issuer
-                .tls_server(&name, ClientAuth::None, SystemTime::now())
+                .tls_server(&name, None, ClientAuth::None, SystemTime::now())
                 .unwrap()
                 .config;
             let (client, _) = shake(server, ca.roots(), &name, None).unwrap();
@@ -223,7 +278,7 @@ fn leaf_of_an_rsa_ca_satisfies_a_strict_client() {
     let issuer = LeafIssuer::new(options).unwrap();
     let name = host("10.0.0.7");
     let server = issuer
-        .tls_server(&name, ClientAuth::None, SystemTime::now())
+        .tls_server(&name, None, ClientAuth::None, SystemTime::now())
         .unwrap()
         .config;
     shake(server, roots, &name, None).unwrap();
@@ -244,7 +299,7 @@ fn leaf_of_an_intermediate_comes_with_its_chain() {
     .unwrap();
     let name = host("10.0.0.7");
     let server = issuer
-        .tls_server(&name, ClientAuth::None, SystemTime::now())
+        .tls_server(&name, None, ClientAuth::None, SystemTime::now())
         .unwrap()
         .config;
     let (client, _) = shake(server, root.roots(), &name, None).unwrap();
@@ -266,7 +321,7 @@ fn leaf_server_requires_the_api_servers_client_certificate() {
     let issuer = issuer_of(&ca, 4, Some(&clients));
     let name = host("10.0.0.7");
     let server = issuer
-        .tls_server(&name, ClientAuth::Required, SystemTime::now())
+        .tls_server(&name, None, ClientAuth::Required, SystemTime::now())
         .unwrap()
         .config;
     let own = client("kube-apiserver-kubelet-client").signed_by(&clients);
@@ -279,7 +334,7 @@ fn leaf_server_requires_the_api_servers_client_certificate() {
     let serving = kubelet().signed_by(&clients);
     assert!(shake(server, ca.roots(), &name, Some(&serving)).is_err());
     let without = issuer_of(&ca, 4, None);
-    let refused = without.tls_server(&name, ClientAuth::Required, now());
+    let refused = without.tls_server(&name, None, ClientAuth::Required, now());
     assert!(matches!(refused, Err(LeafError::NoClientAuthority { .. })));
 }
 
@@ -289,7 +344,7 @@ fn leaf_server_sends_no_ticket_keeps_no_session_and_lends_its_secrets() {
     let name = host("10.0.0.7");
     let issuer = issuer_of(&ca, 4, None);
     let config = issuer
-        .tls_server(&name, ClientAuth::None, SystemTime::now())
+        .tls_server(&name, None, ClientAuth::None, SystemTime::now())
         .unwrap()
         .config;
     assert_eq!(config.send_tls13_tickets, 0);
@@ -376,7 +431,7 @@ fn leaf_of_a_ca_with_repeated_attributes_is_verified() {
     })
     .unwrap();
     let name = host("10.0.0.7");
-    let server = issuer.tls_server(&name, ClientAuth::None, SystemTime::now());
+    let server = issuer.tls_server(&name, None, ClientAuth::None, SystemTime::now());
     let mut roots = RootCertStore::empty();
     roots.add(der).unwrap();
     shake(server.unwrap().config, Arc::new(roots), &name, None).unwrap();
@@ -412,7 +467,7 @@ fn leaf_of_a_rotated_ca_is_verified_by_who_knows_either() {
         let name = host("10.0.0.7");
         let current = CaBundle::load(at("egress-ca.crt")).unwrap().roots;
         for roots in [&old, &current] {
-            let server = issuer.tls_server(&name, ClientAuth::None, SystemTime::now());
+            let server = issuer.tls_server(&name, None, ClientAuth::None, SystemTime::now());
             shake(server.unwrap().config, Arc::clone(roots), &name, None).unwrap();
         }
     }

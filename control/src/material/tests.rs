@@ -133,7 +133,11 @@ fn load_servers_give_tickets_unless_they_are_off_or_the_kernel_seals() {
         assert!(listener.config.alpn_protocols.is_empty());
         let host = "10.0.0.1".parse().unwrap();
         let issuer = material.issuer.unwrap();
-        let leaf = |auth| issuer.tls_server(&host, auth, SystemTime::now()).unwrap();
+        let leaf = |auth| {
+            issuer
+                .tls_server(&host, None, auth, SystemTime::now())
+                .unwrap()
+        };
         let (kubelet, pod) = (leaf(ClientAuth::Required), leaf(ClientAuth::None));
         for (tls, asks) in [(listener, true), (&kubelet, true), (&pod, false)] {
             let config = &tls.config;

@@ -41,6 +41,16 @@ impl CaBundle {
             let facts = CertificateFacts::read(&der).map_err(|problem| {
                 PemError::new(&file, Fault::BadCertificate { number, problem })
             })?;
+            // An anchor is trusted for standing here, by whatever it is signed.
+            if let Some(weakness) = facts.weak_key.clone() {
+                let subject = facts.subject.to_string();
+                let fault = Fault::Weak {
+                    number,
+                    subject,
+                    weakness,
+                };
+                return Err(PemError::new(&file, fault));
+            }
             let usable = facts.authority && facts.usage.sign_certificates;
             if !usable || roots.add(der).is_err() {
                 let subject = facts.subject.to_string();

@@ -69,6 +69,7 @@ impl Credential {
         let bad = |problem| Fault::BadCertificate { number: 1, problem };
         let leaf = CertificateFacts::read(&chain[0])
             .map_err(|problem| PemError::new(&certificate, bad(problem)))?;
+        strong(&chain).map_err(|fault| PemError::new(&certificate, fault))?;
         let provider = default_provider();
         let private = provider
             .key_provider
@@ -105,4 +106,21 @@ impl Credential {
     pub fn notes(&self, now: SystemTime) -> Option<Note> {
         note(&self.file, &self.leaf, now)
     }
+}
+
+/// Judges every key and signature of a chain that is shown to others.
+fn strong(chain: &[CertificateDer<'_>]) -> Result<(), Fault> {
+    for (index, der) in chain.iter().enumerate() {
+        let number = index + 1;
+        let facts = CertificateFacts::read(der);
+        let facts = facts.map_err(|problem| Fault::BadCertificate { number, problem })?;
+        if let Some(weakness) = facts.weakness().cloned() {
+            return Err(Fault::Weak {
+                number,
+                subject: facts.subject.to_string(),
+                weakness,
+            });
+        }
+    }
+    Ok(())
 }

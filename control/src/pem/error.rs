@@ -2,7 +2,7 @@
 
 use super::FileRef;
 use super::credential::Role;
-use crate::identity::FactsError;
+use crate::identity::{FactsError, Weakness};
 use std::io;
 
 /// A file that cannot be used.
@@ -58,6 +58,16 @@ pub enum Fault {
         number: usize,
         /// What is wrong with it.
         problem: FactsError,
+    },
+    /// A certificate has a key or a signature that is not taken.
+    #[error("certificate {number} ({subject}) {weakness}")]
+    Weak {
+        /// Which one, from 1.
+        number: usize,
+        /// Whose it is.
+        subject: String,
+        /// What is weak.
+        weakness: Weakness,
     },
     /// A certificate cannot be a trust anchor.
     #[error("certificate {number} ({subject}) cannot be a trust anchor; put CA certificates there")]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::pki::testing::{Made, NOW, Recipe, authority, client, kubelet, now};
+use crate::testing::openssl;
 use rcgen::KeyUsagePurpose;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -321,4 +322,42 @@ fn notes_tell_what_is_or_will_be_invalid() {
         Credential::load(files.certificate(&late), &files.key(&late), Role::Client).unwrap();
     let note = credential.notes(now()).unwrap();
     assert_eq!(note.kind, NoteKind::Expired((NOW - day).into()));
+}
+
+#[test]
+fn weak_keys_and_signatures_are_refused_by_file_and_remedy() {
+    if !openssl::present("weak certificates in files") {
+        return;
+    }
+    let files = Files::new();
+    let write = |name: &str, pem: &[u8]| files.write(name, std::str::from_utf8(pem).unwrap());
+    let weak = openssl::key("RSA", &["rsa_keygen_bits:1024"]);
+    let root = openssl::self_signed(&weak, "/CN=root", &[]);
+    let error = CaBundle::load(write("caFile", &root))
+        .unwrap_err()
+        .to_string();
+    let expected =
+        "caFile (kubelet.caFile): certificate 1 (CN=root) has an RSA key of 1024 bits; make";
+    assert!(error.contains(expected), "{error}");
+
+    let key = openssl::key("RSA", &["rsa_keygen_bits:2048"]);
+    let root = openssl::self_signed(&key, "/CN=root", &["-sha1"]);
+    CaBundle::load(write("caFile", &root)).unwrap();
+    let key_file = write("keyFile", &key);
+    let request = openssl::request(&key, "/CN=leaf", &[]);
+    let load = |leaf: &[u8]| Credential::load(write("certFile", leaf), &key_file, Role::Client);
+    load(&openssl::signed(&request, (&root, &key), &["-sha256"])).unwrap();
+    let leaf = openssl::signed(&request, (&root, &key), &["-sha1"]);
+    let error = load(&leaf).unwrap_err().to_string();
+    let expected = "certFile): certificate 1 (CN=leaf) is signed by SHA-1 with RSA; have it signed";
+    assert!(error.contains(expected), "{error}");
+
+    let weak_file = write("weakKey", &weak);
+    let request = openssl::request(&weak, "/CN=leaf", &[]);
+    let leaf = write("certFile", &openssl::signed(&request, (&root, &key), &[]));
+    let error = Credential::load(leaf, &weak_file, Role::Client).unwrap_err();
+    assert!(
+        matches!(error.fault, Fault::Weak { number: 1, .. }),
+        "{error}"
+    );
 }

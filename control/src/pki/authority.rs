@@ -2,7 +2,7 @@
 
 use super::key::SigningKey;
 use super::name;
-use crate::identity::{CertificateFacts, FactsError, Subject};
+use crate::identity::{CertificateFacts, FactsError, Subject, Weakness};
 use crate::pem::{self, FileRef, PemError, PrivateKey, Role};
 use rcgen::{CertificateParams, Issuer, PublicKeyData};
 use rustls::pki_types::CertificateDer;
@@ -25,6 +25,14 @@ pub enum AuthorityError {
     /// It is no CA.
     #[error("{0} is no CA: its basic constraints lack CA:TRUE; give the CA itself")]
     NoAuthority(Subject),
+    /// Its key is too weak to sign.
+    #[error("the CA {subject} {weakness}")]
+    Weak {
+        /// The CA.
+        subject: Subject,
+        /// What is weak.
+        weakness: Weakness,
+    },
     /// It may not sign certificates.
     #[error("{0} may not sign certificates: its key usage lacks keyCertSign; reissue it")]
     NoCertSign(Subject),
@@ -86,6 +94,11 @@ impl Authority {
         let subject = || facts.subject.clone();
         if !facts.authority {
             return Err(AuthorityError::NoAuthority(subject()));
+        }
+        // It is trusted for what others made of it, by whatever it is signed.
+        if let Some(weakness) = facts.weak_key.clone() {
+            let subject = subject();
+            return Err(AuthorityError::Weak { subject, weakness });
         }
         // RFC 5280, section 4.2.1.3: without the extension, every usage is allowed.
         if !facts.usage.sign_certificates {

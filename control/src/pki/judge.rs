@@ -2,7 +2,7 @@
 
 use super::profile::{Profile, Usage};
 use super::rotation::Stage;
-use crate::identity::{CertificateFacts, instant};
+use crate::identity::{CertificateFacts, Weakness, instant};
 use crate::inventory::{HostAddress, certificate_name};
 use crate::pem::{FileRef, NoteKind, PemError, Role, note};
 use crate::verify::Cause;
@@ -44,6 +44,8 @@ pub enum Flaw {
     UnwantedAuthority,
     /// Its root signature is not its own, or its parent did not sign it.
     AuthoritySignature,
+    /// Its key or its signature is not taken.
+    Weak(Weakness),
     /// It lacks an extended key usage.
     MissingUsage(Role),
     /// It has an extended key usage that its role has no use for.
@@ -146,6 +148,7 @@ impl fmt::Display for Flaw {
             Self::AuthoritySignature => f.write_str(
                 "is not signed by its own key or its parent's; write the CA's file again",
             ),
+            Self::Weak(weakness) => weakness.fmt(f),
             Self::MissingUsage(role) => {
                 write!(f, "has no extended key usage {role}; issue it anew")
             }
@@ -247,6 +250,9 @@ impl Judged<'_> {
         let file = FileRef::new(self.profile.certificate_file(), "");
         if let Some(note) = note(&file, facts, self.now) {
             flaws.push(Flaw::Validity(note.kind));
+        }
+        if let Some(weakness) = facts.weakness() {
+            flaws.push(Flaw::Weak(weakness.clone()));
         }
         self.subject(facts, &mut flaws);
         if self.profile.usage == Usage::Authority {

@@ -3,21 +3,22 @@
 //! In this order, and the first that fails is told:
 //! 1. it can be parsed;
 //! 2. now is within its validity;
-//! 3. its key is pinned, where there are pins. For kubelets a pin is enough: it stands in for chain,
+//! 3. its key is strong enough ([`Weakness`]);
+//! 4. its key is pinned, where there are pins. For kubelets a pin is enough: it stands in for chain,
 //!    usage, names and node, because a self-signed kubelet can have none of them. A node with pins
 //!    must match one, whoever signed its certificate. For the pods and services of a rule with both a
 //!    CA and pins, both must hold;
-//! 4. the chain ends in the bundle;
-//! 5. it is for TLS servers: an extended key usage, if there is one, has serverAuth, a key usage has
+//! 5. the chain ends in the bundle, by signatures that are strong enough;
+//! 6. it is for TLS servers: an extended key usage, if there is one, has serverAuth, a key usage has
 //!    digitalSignature (RFC 5280, section 4.2.1; RFC 8446, section 4.4.2.2);
-//! 6. its subject alternative names cover what was dialled; the common name never counts;
-//! 7. its subject is the node that the inventory names for the address.
+//! 7. its subject alternative names cover what was dialled; the common name never counts;
+//! 8. its subject is the node that the inventory names for the address.
 
 use super::chain::chain;
 use super::failure::{Cause, Failure};
 use super::trust::{Pinning, Trust};
 use super::{Expected, server_name};
-use crate::identity::CertificateFacts;
+use crate::identity::{CertificateFacts, Weakness};
 use crate::pem::Role;
 use crate::pins::SpkiHash;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -49,6 +50,10 @@ fn judge(
     facts: &CertificateFacts,
 ) -> Result<(), Cause> {
     validity(facts, now)?;
+    // Its key proves who it is, pinned or not.
+    if let Some(weakness) = &facts.weak_key {
+        return Err(Cause::Weak(weakness.clone()));
+    }
     match trust.pinning(expected.node.as_deref()) {
         Pinning::None => {}
         Pinning::Enough(pins) => return pinned(pins, facts),
@@ -63,7 +68,8 @@ fn judge(
         now,
         Role::Server,
         facts,
-    )?;
+    )
+    .map_err(|cause| weakness(facts, intermediates).map_or(cause, Cause::Weak))?;
     if !facts.usage.sign {
         return Err(Cause::WrongKeyUsage);
     }
@@ -73,6 +79,17 @@ fn judge(
     } else {
         Ok(())
     }
+}
+
+/// What is weak in a chain that leads nowhere; the library that builds chains says less.
+fn weakness(facts: &CertificateFacts, intermediates: &[CertificateDer<'_>]) -> Option<Weakness> {
+    let of = |facts: &CertificateFacts| facts.weakness().cloned();
+    of(facts).or_else(|| {
+        let others = intermediates
+            .iter()
+            .filter_map(|der| CertificateFacts::read(der).ok());
+        others.filter_map(|facts| of(&facts)).next()
+    })
 }
 
 fn validity(facts: &CertificateFacts, now: UnixTime) -> Result<(), Cause> {

@@ -2,7 +2,7 @@
 
 use super::Expected;
 use super::trust::Trust;
-use crate::identity::{CertificateFacts, FactsError, instant, printable};
+use crate::identity::{CertificateFacts, FactsError, Weakness, instant, printable};
 use crate::pins::SpkiHash;
 use eyesplice_proto::authority::{Authority, Host};
 use rustls::{CertificateError, Error as TlsError};
@@ -41,6 +41,8 @@ pub enum Cause {
     IssuerSignature,
     /// It is signed by an algorithm that is not trusted.
     WeakSignature,
+    /// A key or a signature of its chain is not taken.
+    Weak(Weakness),
     /// The handshake is not signed by its key.
     HandshakeSignature,
     /// It is not for TLS servers.
@@ -74,6 +76,7 @@ impl Cause {
             Self::IssuerSignature | Self::WeakSignature | Self::HandshakeSignature => {
                 "bad_signature"
             }
+            Self::Weak(_) => "weak_key",
             Self::WrongKeyUsage | Self::AuthorityAsServer => "wrong_key_usage",
             Self::WrongName | Self::NameConstraint => "wrong_name",
             Self::WrongNode | Self::NoNode => "wrong_node",
@@ -91,7 +94,9 @@ impl Cause {
             Self::IssuerSignature | Self::WeakSignature | Self::HandshakeSignature => {
                 CertificateError::BadSignature
             }
-            Self::WrongKeyUsage | Self::AuthorityAsServer => CertificateError::InvalidPurpose,
+            Self::Weak(_) | Self::WrongKeyUsage | Self::AuthorityAsServer => {
+                CertificateError::InvalidPurpose
+            }
             Self::WrongName | Self::NameConstraint => CertificateError::NotValidForName,
             Self::WrongNode | Self::NoNode | Self::PinMismatch { .. } => {
                 CertificateError::ApplicationVerificationFailure
@@ -188,6 +193,7 @@ impl Failure {
             Cause::WeakSignature => {
                 "presented a certificate whose signature algorithm is not trusted".to_owned()
             }
+            Cause::Weak(weakness) => format!("presented a certificate that {weakness}"),
             Cause::HandshakeSignature => {
                 "presented a certificate and does not have its key".to_owned()
             }
@@ -243,7 +249,7 @@ impl Failure {
             None => "pin its key".to_owned(),
         };
         match &self.cause {
-            Cause::Malformed(_) | Cause::Unusable(_) | Cause::WeakSignature => {
+            Cause::Malformed(_) | Cause::Unusable(_) | Cause::WeakSignature | Cause::Weak(_) => {
                 "issue it a new certificate".to_owned()
             }
             Cause::NotYetValid | Cause::IssuerNotYetValid => {

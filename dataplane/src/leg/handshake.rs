@@ -3,7 +3,7 @@
 use super::{Leg, Next, ReadStep};
 use crate::failure::LegError;
 use crate::pool::{Buffer, Pools};
-use eyesplice_proto::tls::RECORD_HEADER;
+use eyesplice_proto::tls::{RECORD_HEADER, RECORD_MAX};
 use eyesplice_sys::{ring, socket};
 use std::io;
 use std::os::fd::AsFd;
@@ -22,13 +22,14 @@ impl Leg {
     ) -> Result<(), LegError> {
         // Lets a client write its first flight.
         self.with_top(|top| top.receive(&mut [])).transpose()?;
-        self.send_outgoing(pools);
+        self.send_outgoing(pools)?;
+        self.feed_early(pools)?;
         loop {
             self.flush_until(deadline).await?;
             if self.with_top(|top| !top.is_handshaking()).unwrap_or(true) {
                 if exactly {
                     // It cannot wait for the first record, which the kernel makes.
-                    self.owe_tickets(pools);
+                    self.owe_tickets(pools)?;
                     self.flush_until(deadline).await?;
                 }
                 return Ok(());
@@ -63,11 +64,38 @@ impl Leg {
                 }
                 Err(error) => {
                     // The alert that says why is on its way already if the socket took it.
-                    self.send_outgoing(pools);
+                    let _ = self.send_outgoing(pools);
+                    if matches!(error, LegError::Tls(_)) {
+                        self.discard(pools);
+                    }
                     return Err(error);
                 }
             }
         }
+    }
+
+    /// Gives the session what came before it was there: the ClientHello behind a CONNECT, say. It is the
+    /// handshake's, and never payload.
+    fn feed_early(&self, pools: &Rc<Pools>) -> Result<(), LegError> {
+        let early = std::mem::take(&mut *self.unread.borrow_mut());
+        for piece in early.chunks(RECORD_MAX) {
+            let mut out = pools.buffer();
+            let fed = self.with_top(|top| {
+                let kept = top.pending_len();
+                let wire = out.get_mut(..kept + piece.len()).unwrap_or_default();
+                if let Some(room) = wire.get_mut(kept..) {
+                    room.copy_from_slice(piece);
+                }
+                top.receive(wire).map(|got| got.plaintext)
+            });
+            let sent = self.send_outgoing(pools);
+            let payload = fed.transpose()?.unwrap_or(0);
+            self.unread
+                .borrow_mut()
+                .extend_from_slice(out.get(..payload).unwrap_or_default());
+            sent?;
+        }
+        Ok(())
     }
 
     /// Reads the rest of one record of the only session, and no byte more.
@@ -94,7 +122,8 @@ impl Leg {
             .receive(out.get_mut(..kept + received).unwrap_or_default())
             .map(|got| ReadStep::dense(got.plaintext, Next::Read));
         drop(layers);
-        self.send_outgoing(pools);
-        Ok(result?)
+        let sent = self.send_outgoing(pools);
+        let step = result?;
+        sent.map(|()| step)
     }
 }

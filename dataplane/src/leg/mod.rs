@@ -37,7 +37,8 @@ pub(crate) struct Leg {
     kernel: RefCell<Option<Box<KernelTls>>>,
     /// Payload that was read past a head: delivered before anything else.
     unread: RefCell<Vec<u8>>,
-    /// Wire bytes that rustls wanted out (alerts) while the socket took no more.
+    /// Wire bytes that the peer must get (handshake, alerts, one answer to key updates) while the socket
+    /// took no more: never over [`OWED`](crate::limits::OWED).
     owed: RefCell<Vec<u8>>,
     /// A writer is between two parts of one record: nobody else may write.
     writing: Cell<bool>,

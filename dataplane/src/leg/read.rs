@@ -3,7 +3,7 @@
 use super::{Leg, Next, ReadStep};
 use crate::failure::LegError;
 use crate::ktls::FromKernel;
-use crate::limits::{CHUNK, CIPHERTEXT};
+use crate::limits::{CHUNK, CIPHERTEXT, DISCARDS};
 use crate::pool::{Buffer, Pools};
 use eyesplice_proto::tls::{Layout, RECORD_MAX, Session, TlsError};
 use eyesplice_sys::socket;
@@ -46,8 +46,8 @@ impl Leg {
         };
         let wants_out = layers.iter().any(Session::has_outgoing);
         drop(layers);
-        if wants_out {
-            self.send_outgoing(pools);
+        if wants_out && let (Err(error), Ok(_)) = (self.send_outgoing(pools), &step) {
+            return Err(error);
         }
         if matches!(
             step,
@@ -77,6 +77,18 @@ impl Leg {
                 Ok(ReadStep {
                     next: Next::Wait, ..
                 }) if self.readable().await.is_ok() => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Takes and drops what the peer has sent so far, so that closing the socket does not reset it under
+    /// the alert that tells why.
+    pub(crate) fn discard(&self, pools: &Rc<Pools>) {
+        let mut buffer = pools.buffer();
+        for _ in 0..DISCARDS {
+            match socket::recv(self.fd.as_fd(), &mut buffer) {
+                Ok(taken) if taken > 0 => {}
                 _ => return,
             }
         }

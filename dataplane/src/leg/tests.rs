@@ -2,6 +2,7 @@ use super::*;
 use crate::counters::WorkerCounters;
 use crate::pool::Pools;
 use eyesplice_sys::ring::RingConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -94,6 +95,64 @@ fn little_that_a_full_socket_leaves_holds_no_pooled_buffer() {
     });
     assert_eq!(finished.unwrap().stray_ops, 0);
     peer.shutdown(Shutdown::Both).unwrap();
+}
+
+/// A client that asks for key updates and reads none of their answers.
+#[test]
+fn peer_that_reads_nothing_is_owed_one_answer() {
+    let (leg, mut peer, pools) = leg();
+    SockRef::from(&leg.fd).set_send_buffer_size(4096).unwrap();
+    let (mut client, server) = sessions();
+    leg.push(server);
+    let mut exchanged = vec![0; 64 << 10];
+    client.process_new_packets().unwrap();
+    while client.is_handshaking() || client.wants_write() {
+        client.write_tls(&mut peer).unwrap();
+        leg.read(&pools, &mut pools.buffer()).unwrap();
+        peer.set_nonblocking(true).unwrap();
+        if let Ok(got) = peer.read(&mut exchanged) {
+            client.read_tls(&mut &exchanged[..got]).unwrap();
+            client.process_new_packets().unwrap();
+        }
+    }
+    peer.set_nonblocking(false).unwrap();
+    let mut most = 0;
+    for _ in 0..3000 {
+        client.refresh_traffic_keys().unwrap();
+        client.writer().write_all(b"x").unwrap();
+        client.write_tls(&mut peer).unwrap();
+        let step = leg.read(&pools, &mut pools.buffer()).unwrap();
+        assert_eq!(step.payload, 1);
+        most = most.max(leg.owed.borrow().len());
+    }
+    assert!((1..=27).contains(&most), "{most} bytes");
+}
+
+/// A client of rustls, and a server session that it trusts.
+fn sessions() -> (rustls::ClientConnection, Session) {
+    let issued = rcgen::generate_simple_self_signed(vec!["kubelet.test".into()]).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(issued.cert.der().clone()).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let key = PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der());
+    let mut server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.cert.der().clone()], key.into())
+        .unwrap();
+    server.send_tls13_tickets = 0;
+    server.enable_secret_extraction = true;
+    let name = "kubelet.test".try_into().unwrap();
+    (
+        rustls::ClientConnection::new(Arc::new(client), name).unwrap(),
+        Session::server(Arc::new(server)).unwrap(),
+    )
 }
 
 /// Sends what is left, and closes.

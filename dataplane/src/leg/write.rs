@@ -2,9 +2,9 @@
 
 use super::{Leg, Wire};
 use crate::failure::LegError;
-use crate::limits::CHUNK;
+use crate::limits::{CHUNK, OWED};
 use crate::pool::{Buffer, Pools};
-use eyesplice_proto::tls::{Layout, Session};
+use eyesplice_proto::tls::{Layout, Session, TlsError};
 use eyesplice_sys::{ktls, ring, socket};
 use std::io;
 use std::net::Shutdown;
@@ -22,7 +22,7 @@ impl Leg {
         payload: usize,
         layout: Layout,
     ) -> Result<Wire, LegError> {
-        self.owe_tickets(pools);
+        self.owe_tickets(pools)?;
         let mut layers = self.layers.borrow_mut();
         if let (Layout::Slots, Some(top)) = (layout, layers.last_mut())
             && let Some(len) = top.seal_slots(payload, &mut buffer)?
@@ -134,19 +134,29 @@ impl Leg {
     }
 
     /// Owes the tickets that waited for payload: it goes out behind them.
-    pub(super) fn owe_tickets(&self, pools: &Rc<Pools>) {
+    pub(super) fn owe_tickets(&self, pools: &Rc<Pools>) -> Result<(), LegError> {
         let mut waited = false;
         for session in self.layers.borrow_mut().iter_mut() {
             waited |= session.release_ticket();
         }
         if waited {
-            self.owe_outgoing(pools);
+            self.owe_outgoing(pools)
+        } else {
+            Ok(())
         }
     }
 
-    /// Sends handshake output and alerts, or keeps them for the next writer.
-    pub(crate) fn send_outgoing(&self, pools: &Rc<Pools>) {
-        self.owe_outgoing(pools);
+    /// Sends handshake output, alerts and answers to key updates, or keeps them for the next writer.
+    ///
+    /// While the peer has not taken what it is owed, an answer stays due in its session: what a peer can
+    /// ask for without reading is one.
+    pub(crate) fn send_outgoing(&self, pools: &Rc<Pools>) -> Result<(), LegError> {
+        if self.owed.borrow().is_empty() && !self.writing.get() {
+            for session in self.layers.borrow_mut().iter_mut() {
+                session.answer()?;
+            }
+        }
+        self.owe_outgoing(pools)?;
         let mut owed = self.owed.borrow_mut();
         if !self.writing.get() && !owed.is_empty() {
             // What does not go out now goes out ahead of the next write; on errors the next read
@@ -160,10 +170,11 @@ impl Leg {
                 Err(error) => drop(self.gone(error)),
             }
         }
+        Ok(())
     }
 
     /// Takes handshake output and alerts of all layers, sealed by those below.
-    fn owe_outgoing(&self, pools: &Rc<Pools>) {
+    fn owe_outgoing(&self, pools: &Rc<Pools>) -> Result<(), LegError> {
         let mut out = Vec::new();
         {
             let mut layers = self.layers.borrow_mut();
@@ -178,7 +189,16 @@ impl Leg {
                 out.extend_from_slice(&bytes);
             }
         }
-        self.owed.borrow_mut().extend_from_slice(&out);
+        self.owe(&out)
+    }
+
+    fn owe(&self, bytes: &[u8]) -> Result<(), LegError> {
+        let mut owed = self.owed.borrow_mut();
+        if owed.len() + bytes.len() > OWED {
+            return Err(LegError::Tls(TlsError::OutgoingOverflow));
+        }
+        owed.extend_from_slice(bytes);
+        Ok(())
     }
 
     /// Sends what is owed, waiting for the socket.
@@ -219,7 +239,7 @@ impl Leg {
                 out.extend_from_slice(&bytes);
             }
         }
-        self.owed.borrow_mut().extend_from_slice(&out);
+        self.owe(&out)?;
         self.send_owed().await?;
         if self.is_kernel() {
             self.kernel_close().await?;
@@ -254,6 +274,8 @@ impl Leg {
             {
                 let mut owed = self.owed.borrow_mut();
                 if owed.is_empty() {
+                    // A flight is not kept for the life of the stream.
+                    *owed = Vec::new();
                     return Ok(());
                 }
                 match socket::send(self.fd.as_fd(), &owed) {

@@ -19,8 +19,8 @@ pub use record::{
 pub use request::{ListenerName, Peer, StreamId, StreamRequest};
 pub use snapshot::{AdmissionLimits, DownstreamTls, Snapshot, SnapshotCell};
 pub use verdict::{
-    ActionPolicy, Connect, Inside, Mode, PeerVerification, Refusal, StreamLimits, Terminate,
-    UpstreamTls, Verdict, VerificationSlot,
+    ActionPolicy, ByName, Connect, Inside, LeafByPeer, Mode, PeerVerification, Refusal,
+    StreamLimits, Terminate, TerminateVerified, UpstreamTls, Verdict, VerificationSlot,
 };
 
 use rustls::pki_types::CertificateDer;

@@ -5,9 +5,11 @@ use super::DownstreamTls;
 use eyesplice_proto::route::Action;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// What becomes of a stream.
 #[derive(Debug)]
@@ -56,6 +58,36 @@ pub enum Mode {
     Originate(UpstreamTls),
     /// End the downstream's TLS, verify the target, encrypt again.
     Terminate(Terminate),
+    /// The same, with a leaf that depends on whom the target is verified to be.
+    TerminateVerified(TerminateVerified),
+    /// The same, with both TLS ends for the name that the downstream's ClientHello asks for. What is
+    /// inside is opaque.
+    TerminateNamed(Arc<dyn ByName>),
+}
+
+/// A terminated stream whose leaf has to wait for the verified target.
+#[derive(Debug)]
+pub struct TerminateVerified {
+    /// Gives the leaf.
+    pub leaf: Arc<dyn LeafByPeer>,
+    /// How to speak to the target.
+    pub upstream: UpstreamTls,
+    /// What the decrypted bytes are.
+    pub inside: Inside,
+}
+
+/// Control's leaf for a stream whose target was verified.
+pub trait LeafByPeer: fmt::Debug + Send + Sync {
+    /// Gives it; asked once, after the handshake with the target. Returns at once, as
+    /// [`Control::admit`](super::Control::admit) does.
+    fn leaf(&self) -> oneshot::Receiver<Result<DownstreamTls, Refusal>>;
+}
+
+/// Control's TLS ends for the name that a downstream asks for.
+pub trait ByName: fmt::Debug + Send + Sync {
+    /// Gives them; `None`: the ClientHello has no name. Returns at once. A refusal of status 403 is of the
+    /// name itself.
+    fn choose(&self, name: Option<&str>) -> oneshot::Receiver<Result<Terminate, Refusal>>;
 }
 
 /// Both TLS ends of a terminated stream.

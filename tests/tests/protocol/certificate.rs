@@ -24,6 +24,7 @@ matrix! {
     pod_behind_originated_tls_is_verified,
     opaque_bytes_behind_a_terminated_pod_are_carried,
     opaque_bytes_and_end_behind_a_last_flight_are_carried,
+    name_that_is_asked_for_decides_about_both_ends,
 }
 
 fn every_wrong_kubelet_certificate_is_refused_with_its_remedy(variant: Variant) {
@@ -333,6 +334,58 @@ fn opaque_bytes_and_end_behind_a_last_flight_are_carried(variant: Variant) {
             Phase::Relay,
         );
     }
+    kubelet.finish();
+    gateway.assert_nothing_held();
+}
+
+/// Behind the 200 an alert is all that can tell.
+fn name_that_is_asked_for_decides_about_both_ends(variant: Variant) {
+    use eyesplice_tests::pki::NODE;
+    use eyesplice_tests::scripted::{Answer, OTHER_NAME};
+    let gateway = Gateway::with(variant, |setup| setup.answer = Answer::Named);
+    let kubelet = Kubelet::start(variant, kubelet::echo);
+    let target = kubelet.target();
+    let config = Arc::new(tls::client(None, &pki().egress, variant.tls));
+    for name in [name_of(&target), name_of(NODE)] {
+        let mut conn = gateway.api_server().tunnel(&target);
+        conn.start_client_and_say(&config, name, b"all at once")
+            .unwrap();
+        assert_eq!(conn.read_to_end(), (b"all at once".to_vec(), Ending::Clean));
+        let record = gateway.ended();
+        assert_end(&record, Reason::Completed, Side::Upstream, Phase::Relay);
+        assert_eq!(record.mode, StreamMode::TerminateOpaque);
+        let verified = matches!(record.verification, VerificationResult::Verified(_));
+        assert!(verified, "{record:?}");
+    }
+    for (name, alert, reason, phase) in [
+        (
+            OTHER_NAME,
+            "HandshakeFailure",
+            Reason::Unverified,
+            Phase::UpstreamHandshake,
+        ),
+        (
+            "stranger.svc",
+            "UnrecognisedName",
+            Reason::Denied,
+            Phase::Verdict,
+        ),
+    ] {
+        let mut conn = gateway.api_server().tunnel(&target);
+        let refused = conn.start_client(&config, name_of(name)).unwrap_err();
+        assert!(
+            format!("{refused:?}").contains(alert),
+            "{name}: {refused:?}"
+        );
+        let record = gateway.ended();
+        assert_eq!((record.reason, record.phase), (reason, phase), "{record:?}");
+    }
+    // What comes instead of a ClientHello.
+    let mut conn = gateway.api_server().tunnel(&target);
+    conn.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let (told, _) = conn.read_to_end();
+    assert!(matches!(told[..], [21, 3, 3, 0, 2, 2, _]), "{told:?}");
+    assert_eq!(gateway.ended().reason, Reason::HandshakeFailed);
     kubelet.finish();
     gateway.assert_nothing_held();
 }

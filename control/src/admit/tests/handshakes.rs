@@ -48,6 +48,17 @@ fn server(dir: &Path, name: &str, ca: &str) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
+/// A service that presents `name` and asks for nothing.
+fn open_server(dir: &Path, name: &str) -> Arc<ServerConfig> {
+    let certified = credential(dir, name, Role::Server).certified;
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    Arc::new(config)
+}
+
 /// Runs a handshake in memory; the first error of either side.
 fn handshake(
     client: Arc<ClientConfig>,
@@ -149,5 +160,98 @@ async fn snapshot_listener_takes_clients_of_its_ca_and_names_only() {
         let api_server = client(dir.path(), "egress-ca.crt", presents);
         let result = handshake(api_server, name("localhost"), server);
         assert_eq!(result.is_ok(), passes, "{allowed} {presents:?} {result:?}");
+    }
+}
+
+/// What the API server is shown: the leaf of a server, which it takes for `asked`.
+fn shown(dir: &Path, server: Arc<ServerConfig>, asked: &str) -> identity::CertificateFacts {
+    let present = Some("apiserver-kubelet-client");
+    let api_server = client(dir, "egress-ca.crt", present);
+    let mut client = Connection::from(ClientConnection::new(api_server, name(asked)).unwrap());
+    let mut server = Connection::from(ServerConnection::new(server).unwrap());
+    while client.is_handshaking() || server.is_handshaking() {
+        carry(&mut client, &mut server).unwrap();
+        carry(&mut server, &mut client).unwrap();
+    }
+    let chain = client.peer_certificates().unwrap();
+    identity::CertificateFacts::read(&chain[0]).unwrap()
+}
+
+#[tokio::test]
+async fn leaf_names_the_node_of_the_inventory_or_else_the_one_that_was_verified() {
+    let dir = site(CONFIG);
+    let node = "CN=system:node:worker-1,O=system:nodes";
+    let known = gatekeeper(dir.path());
+    let ends = terminate(&known, "10.0.0.1:10250").await;
+    let leaf = shown(dir.path(), ends.downstream.config, "10.0.0.1");
+    assert_eq!(leaf.subject.to_string(), node);
+
+    let dir = site(&CONFIG.replace("  inventoryFile: inventory.yaml\n", ""));
+    let unknown = gatekeeper(dir.path());
+    for (kubelet, subject) in [(Some("kubelet-worker-1"), node), (None, "CN=10.0.0.1")] {
+        let Mode::TerminateVerified(ends) = connect(&unknown, "10.0.0.1:10250").await.mode else {
+            panic!("its node is not known before");
+        };
+        if let Some(kubelet) = kubelet {
+            let kubelet = server(dir.path(), kubelet, "ca.crt");
+            handshake(ends.upstream.config, ends.upstream.server_name, kubelet).unwrap();
+        }
+        let leaf = ends.leaf.leaf().await.unwrap().unwrap();
+        let leaf = shown(dir.path(), leaf.config, "10.0.0.1");
+        assert_eq!(leaf.subject.to_string(), subject);
+        assert_eq!(leaf.names, ["10.0.0.1"]);
+    }
+}
+
+/// A service behind a webhook: dialled by address, verified by the name that the API server asks for.
+#[tokio::test]
+async fn both_ends_are_for_the_name_that_is_asked_for_if_the_rule_has_it() {
+    let rule = "caFile: kubelet-serving-ca.crt, serverNames: [worker-1, .prod.svc]";
+    let dir = site(
+        &CONFIG
+            .replace("dnsSuffixes: [web.example]\n    ", "")
+            .replacen(
+                "upstream: {caFile: ca.crt}",
+                &format!("upstream: {{{rule}}}"),
+                1,
+            ),
+    );
+    let gatekeeper = gatekeeper(dir.path());
+    let by_name = match connect(&gatekeeper, "10.0.0.7:443").await.mode {
+        Mode::TerminateNamed(by_name) => by_name,
+        other => panic!("{other:?}"),
+    };
+    for (asked, verified) in [
+        (Some("worker-1"), "worker-1"),
+        (Some("web.prod.svc"), "web.prod.svc"),
+        (None, "10.0.0.7"),
+    ] {
+        let ends = by_name.choose(asked).await.unwrap().unwrap();
+        assert_eq!(ends.upstream.server_name.to_str(), verified);
+        let leaf = shown(dir.path(), ends.downstream.config, verified);
+        assert_eq!(leaf.names, [verified]);
+        // The target is a kubelet here: its certificate is for worker-1.
+        let target = open_server(dir.path(), "kubelet-worker-1");
+        let result = handshake(ends.upstream.config, ends.upstream.server_name, target);
+        assert_eq!(
+            result.is_ok(),
+            verified == "worker-1",
+            "{verified}: {result:?}"
+        );
+    }
+    for asked in [
+        "worker-2",
+        "prod.svc",
+        "prod.svc.",
+        "a.prod.svc.evil",
+        "",
+        "10.0.0.7",
+    ] {
+        let refused = by_name.choose(Some(asked)).await.unwrap().unwrap_err();
+        assert_eq!(refused.status, 403, "{asked}");
+        assert!(
+            refused.reason.contains("upstream.serverNames of rule web"),
+            "{refused:?}"
+        );
     }
 }

@@ -174,13 +174,19 @@ async fn admit_kubelet_is_terminated_with_its_node_and_leaf() {
         );
         assert_eq!(verdict.generation, 1);
         assert_eq!(verdict.limits.dial_timeout, Duration::from_secs(5));
-        let Mode::Terminate(terminate) = verdict.mode else {
-            panic!("{target} is terminated")
+        let (downstream, upstream, inside) = match verdict.mode {
+            Mode::Terminate(ends) => (ends.downstream, ends.upstream, ends.inside),
+            // Nobody knows its node before it is verified.
+            Mode::TerminateVerified(ends) if node.is_none() => {
+                let leaf = ends.leaf.leaf().await.unwrap().unwrap();
+                (leaf, ends.upstream, ends.inside)
+            }
+            other => panic!("{target} is terminated: {other:?}"),
         };
-        assert_eq!(terminate.downstream.config.alpn_protocols, [b"http/1.1"]);
+        assert_eq!(downstream.config.alpn_protocols, [b"http/1.1"]);
         let name = target.rsplit_once(':').unwrap().0;
-        assert_eq!(terminate.upstream.server_name.to_str(), name);
-        let Inside::Kubelet(actions) = &terminate.inside else {
+        assert_eq!(upstream.server_name.to_str(), name);
+        let Inside::Kubelet(actions) = &inside else {
             panic!("a kubelet")
         };
         assert_eq!(

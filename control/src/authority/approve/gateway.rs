@@ -4,7 +4,9 @@
 //! by the operator (`approval.gateways`), and its leaves are for nodes of the inventory alone.
 
 use super::super::object::CertificateSigningRequest;
-use super::super::x509::{CertificateRequest, GATEWAY_GROUP, GATEWAY_PREFIX, Refusal};
+use super::super::x509::{
+    CertificateRequest, GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP, NODE_PREFIX, Refusal,
+};
 use super::first::{self, Kind};
 use super::{Decision, Left, Policy, approve, deny, names, unfit};
 use crate::inventory::HostAddress;
@@ -81,14 +83,21 @@ pub(super) fn serving(
     ))
 }
 
-/// What the API server sees in place of a kubelet: every name must be of one and the same node.
+/// What the API server sees in place of a kubelet: every name must be of one and the same node, and the
+/// subject that node's, or the gateway's own.
 pub(super) fn leaf(
     object: &CertificateSigningRequest,
     request: &CertificateRequest,
     fits: Result<(), Refusal>,
     policy: &Policy<'_>,
 ) -> Decision {
-    if let Err(decision) = own_addresses(object, request, fits, policy) {
+    let as_node = request.organizations() == [NODE_GROUP];
+    let known = if as_node {
+        of_known_gateway(object, fits, policy)
+    } else {
+        own_addresses(object, request, fits, policy).map(drop)
+    };
+    if let Err(decision) = known {
         return decision;
     }
     let Some(inventory) = policy.inventory else {
@@ -113,10 +122,38 @@ pub(super) fn leaf(
             }
         }
     }
-    match node {
-        Some(node) => approve(format!("every name is node {node}'s in the inventory")),
-        // The signer takes none without names.
-        None => Decision::Leave(Left::ForPeople),
+    // The signer takes none without names.
+    let Some(node) = node else {
+        return Decision::Leave(Left::ForPeople);
+    };
+    let subject = format!("{NODE_PREFIX}{node}");
+    if as_node && request.common_names() != [subject.as_str()] {
+        return deny(format!(
+            "the common name {:?} is not that of node {node}, whose names are asked for; the \
+             inventories of gateway and authority differ, so give both the same",
+            request.common_names().join(", ")
+        ));
+    }
+    approve(format!("every name is node {node}'s in the inventory"))
+}
+
+/// A gateway that is listed may ask in the name of nodes.
+fn of_known_gateway(
+    object: &CertificateSigningRequest,
+    fits: Result<(), Refusal>,
+    policy: &Policy<'_>,
+) -> Result<(), Decision> {
+    let spec = &object.spec;
+    if !policy.roles.are_gateways(&spec.groups) {
+        return Err(Decision::Leave(Left::ForPeople));
+    }
+    if let Err(refusal) = fits {
+        return Err(unfit(&refusal));
+    }
+    let name = spec.username.strip_prefix(GATEWAY_PREFIX);
+    match name.and_then(|name| policy.gateways.get(name)) {
+        Some(_) => Ok(()),
+        None => Err(Decision::Leave(Left::UnknownGateway)),
     }
 }
 

@@ -368,3 +368,32 @@ fn leaf_is_for_one_node_of_the_inventory() {
     let none = decision(case, |policy| policy.inventory = None);
     assert_eq!(none, Decision::Leave(Left::NoInventory));
 }
+
+/// API servers will want the node's own subject (KEP-4872); a gateway that is listed gets it, for the node
+/// whose names it asks for, and for no other.
+#[test]
+fn leaf_has_the_subject_of_its_node_and_of_no_other() {
+    let decide =
+        |who, node, names| of_gateway(Signer::EgressLeaf, who, kubelet_serving(node, names));
+    let good = decide(GATEWAY, "w", vec![ip("10.0.0.7"), dns("W")]);
+    assert!(approved(&good), "{good:?}");
+    for (node, names, words) in [
+        ("v", vec![ip("10.0.0.7")], "is not that of node w"),
+        ("W", vec![ip("10.0.0.7")], "is not that of node w"),
+        ("w", vec![ip("10.0.0.9")], "is no node's"),
+        (
+            "w",
+            vec![ip("10.0.0.7"), ip("10.0.0.8")],
+            "other names are node w's",
+        ),
+        ("w", vec![], "needs a DNS name or IP address"),
+        ("", vec![ip("10.0.0.7")], "does not begin with"),
+    ] {
+        let message = denied(decide(GATEWAY, node, names));
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    for who in [BOOT, NODE, GATEWAY_BOOT] {
+        let person = Decision::Leave(Left::ForPeople);
+        assert_eq!(decide(who, "w", vec![ip("10.0.0.7")]), person, "{who:?}");
+    }
+}

@@ -8,6 +8,7 @@ use crate::apiserver::ConnectError;
 use crate::cli::chain;
 use crate::config::{ClusterConfig, LoadedCluster};
 use crate::expiry::{self, Reminders};
+use crate::exposure;
 use crate::gateway::signals::{Request, Signals};
 use crate::gateway::systemd;
 use crate::metrics::{Metrics, certificate_rows};
@@ -182,12 +183,17 @@ impl Files {
         files.extend(config.files());
         files.extend(self.kubeconfig.clone());
         files.extend(config.kubeconfig_file.clone());
+        let mut secrets = config.secrets();
+        secrets.extend(self.kubeconfig.clone());
+        let exposed = exposure::find(&files, &secrets);
         let loaded = ClusterMaterial::load(config, self.kubeconfig.as_ref(), SystemTime::now());
         let result = match loaded {
             Ok(mut material) => {
                 files.extend(material.place.files());
                 let warnings = warnings.iter().map(ToString::to_string);
                 material.warnings.extend(warnings);
+                let exposed = exposed.iter().map(ToString::to_string);
+                material.warnings.extend(exposed);
                 Ok(material)
             }
             Err(errors) => Err(errors.0.iter().map(|error| chain(error)).collect()),

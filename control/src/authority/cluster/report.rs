@@ -3,6 +3,7 @@
 use super::super::report::{load_all, print_certificates, print_checks, print_signers};
 use super::material::ClusterMaterial;
 use crate::config::{CheckErrors, ClusterConfig};
+use crate::exposure;
 use std::fmt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -21,7 +22,9 @@ pub struct ClusterReport {
 /// All mistakes of the configuration and of the files that it names, where it could be read.
 pub fn check_cluster(file: &Path, now: SystemTime) -> Result<ClusterReport, CheckErrors> {
     let load = |config| ClusterMaterial::load(config, None, now);
-    let (material, mut warnings) = load_all(file, ClusterConfig::partly(file)?, load)?;
+    let exposed = |config: &ClusterConfig| exposure::find(&config.files(), &config.secrets());
+    let read = ClusterConfig::partly(file)?;
+    let (material, mut warnings) = load_all(file, read, exposed, load)?;
     warnings.extend(material.warnings.iter().cloned());
     Ok(ClusterReport { material, warnings })
 }

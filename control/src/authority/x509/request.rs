@@ -1,6 +1,7 @@
 //! Reads and checks a PKCS#10 certificate request (RFC 2986).
 
 use crate::authority::limits;
+use crate::identity::{Weakness, judge_key, judge_signature};
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use x509_parser::certification_request::X509CertificationRequest;
@@ -44,6 +45,8 @@ pub(crate) enum RequestError {
     Der,
     #[error("has {0} bytes after the end of the certificate request")]
     Trailing(usize),
+    #[error("{0}")]
+    Weak(Weakness),
     #[error(
         "the signature by its own key is not valid, or of a kind that is not supported (ECDSA P-256 \
          and P-384, Ed25519 and RSA of 2048 bits and more are)"
@@ -88,10 +91,13 @@ impl CertificateRequest {
         if !rest.is_empty() {
             return Err(RequestError::Trailing(rest.len()));
         }
+        let info = &request.certification_request_info;
+        judge_key(&info.subject_pki)
+            .and_then(|()| judge_signature(&request.signature_algorithm))
+            .map_err(RequestError::Weak)?;
         request
             .verify_signature()
             .map_err(|_| RequestError::Signature)?;
-        let info = &request.certification_request_info;
         let mut read = Self {
             subject: subject(&info.subject)?,
             dns: Vec::new(),

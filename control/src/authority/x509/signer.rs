@@ -180,7 +180,12 @@ impl Signer {
                 hosts_only(request)?;
             }
             Self::EgressLeaf => {
-                member(request, GATEWAY_PREFIX, GATEWAY_GROUP)?;
+                // As the node that it stands for, or as the gateway itself where that is not known.
+                if request.organizations() == [NODE_GROUP] {
+                    member(request, NODE_PREFIX, NODE_GROUP)?;
+                } else {
+                    member(request, GATEWAY_PREFIX, GATEWAY_GROUP)?;
+                }
                 hosts_only(request)?;
             }
         }

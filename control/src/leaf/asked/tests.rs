@@ -29,21 +29,23 @@ impl Bench {
     }
 
     async fn find(&self, host: &str, now: SystemTime) -> Result<Arc<CertifiedKey>, LeafError> {
-        let host = host.parse().unwrap();
+        let host = named(host);
         self.store.find(&self.requests, &host, now, LONG).await
     }
 
     /// Waits for a request that is under way.
     async fn landed(&self, host: &str) {
-        let flight = self
-            .store
-            .lock()
-            .flights
-            .get(&host.parse().unwrap())
-            .cloned();
+        let flight = self.store.lock().flights.get(&named(host)).cloned();
         if let Some(mut flight) = flight {
             flight.wait_for(Option::is_some).await.unwrap();
         }
+    }
+}
+
+fn named(host: &str) -> Named {
+    Named {
+        host: host.parse().unwrap(),
+        node: None,
     }
 }
 
@@ -131,7 +133,7 @@ async fn leaf_is_kept_to_its_end_while_the_authority_is_away() {
         store,
         requests,
     } = Bench::new().await;
-    let (now, host) = (SystemTime::now(), "10.0.0.7".parse().unwrap());
+    let (now, host) = (SystemTime::now(), named("10.0.0.7"));
     let first = store.find(&requests, &host, now, LONG).await.unwrap();
     served.leave().await;
     let due = now + Duration::from_secs(2500);
@@ -156,7 +158,7 @@ async fn leaf_is_kept_to_its_end_while_the_authority_is_away() {
 async fn leaf_of_another_ca_than_the_configured_one_is_not_used() {
     let bench = Bench::new().await;
     let foreign = requests(&bench.site, &bench.served, vec![bench.site.ca.der()]);
-    let (now, host) = (SystemTime::now(), "10.0.0.7".parse().unwrap());
+    let (now, host) = (SystemTime::now(), named("10.0.0.7"));
     let error = bench
         .store
         .find(&foreign, &host, now, LONG)
@@ -196,7 +198,7 @@ async fn silent_authority_costs_a_stream_its_patience_and_no_more() {
     let patience = Duration::from_millis(20);
     let now = SystemTime::now();
     for octet in 0..FLIGHTS {
-        let host = format!("10.1.0.{octet}").parse().unwrap();
+        let host = named(&format!("10.1.0.{octet}"));
         if octet == 0 {
             let slow = bench.store.find(&requests, &host, now, patience).await;
             assert!(matches!(slow, Err(LeafError::Slow { .. })), "{slow:?}");
@@ -204,7 +206,30 @@ async fn silent_authority_costs_a_stream_its_patience_and_no_more() {
             drop(bench.store.look(&requests, &host, now));
         }
     }
-    let more = "10.2.0.1".parse().unwrap();
+    let more = named("10.2.0.1");
     let busy = bench.store.find(&requests, &more, now, patience).await;
     assert!(matches!(busy, Err(LeafError::Busy { .. })), "{busy:?}");
+}
+
+/// The authority has an inventory of its own: it says which node a gateway may stand for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaf_of_a_known_node_has_its_subject_and_no_other_nodes() {
+    let bench = Bench::new().await;
+    let now = SystemTime::now();
+    let of = |node: &str| Named {
+        node: Some(node.into()),
+        ..named("10.0.0.7")
+    };
+    let find = |named| {
+        let (store, requests) = (&bench.store, &bench.requests);
+        async move { store.find(requests, &named, now, LONG).await }
+    };
+    let leaf = find(of("w")).await.unwrap();
+    let facts = CertificateFacts::read(&leaf.cert[0]).unwrap();
+    assert_eq!(facts.subject.to_string(), "CN=system:node:w,O=system:nodes");
+    assert_eq!(facts.names, ["10.0.0.7"]);
+    assert!(facts.usage.server && !facts.usage.client);
+    let error = find(of("other")).await.unwrap_err().to_string();
+    assert!(error.contains("is not that of node w"), "{error}");
+    assert_eq!(bench.served.asked().len(), 2);
 }

@@ -8,7 +8,7 @@ fn leaf_is_renewed_after_two_thirds_of_its_life() {
     let name = host("10.0.0.7");
     let config = |at: OffsetDateTime| {
         issuer
-            .tls_server(&name, ClientAuth::None, at.into())
+            .tls_server(&name, None, ClientAuth::None, at.into())
             .unwrap()
             .config
     };
@@ -37,7 +37,7 @@ fn leaf_never_outlives_its_ca() {
     );
     let name = host("10.0.0.7");
     let config = |at: OffsetDateTime| {
-        let served = issuer.tls_server(&name, ClientAuth::None, at.into());
+        let served = issuer.tls_server(&name, None, ClientAuth::None, at.into());
         served.map(|tls| tls.config)
     };
     let first = config(NOW).unwrap();
@@ -59,13 +59,13 @@ fn leaf_cache_drops_the_least_recently_used() {
     let issuer = issuer_of(&authority("egress-ca").self_signed(), 3, None);
     let get = |name: &str| {
         issuer
-            .tls_server(&host(name), ClientAuth::None, now())
+            .tls_server(&host(name), None, ClientAuth::None, now())
             .unwrap()
             .config
     };
     let is_kept = |name: &str| {
         issuer
-            .cached(&host(name), ClientAuth::None, now())
+            .cached(&host(name), None, ClientAuth::None, now())
             .is_some()
     };
     for name in ["a.x", "b.x", "c.x", "a.x", "d.x"] {
@@ -86,11 +86,11 @@ fn leaf_cache_tells_client_authentication_apart() {
     let issuer = issuer_of(&authority("egress-ca").self_signed(), 3, Some(&clients));
     let name = host("10.0.0.7");
     let open = issuer
-        .tls_server(&name, ClientAuth::None, now())
+        .tls_server(&name, None, ClientAuth::None, now())
         .unwrap()
         .config;
     let closed = issuer
-        .tls_server(&name, ClientAuth::Required, now())
+        .tls_server(&name, None, ClientAuth::Required, now())
         .unwrap()
         .config;
     assert!(!Arc::ptr_eq(&open, &closed));
@@ -106,7 +106,9 @@ fn leaf_cache_is_bounded_under_threads() {
             scope.spawn(move || {
                 for index in 0..50 {
                     let name = host(&format!("n{}.x", (thread * 7 + index) % 20));
-                    issuer.tls_server(&name, ClientAuth::None, now()).unwrap();
+                    issuer
+                        .tls_server(&name, None, ClientAuth::None, now())
+                        .unwrap();
                 }
             });
         }

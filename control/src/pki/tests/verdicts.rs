@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::pki::testing::{Made, NOW, Recipe, authority, client};
+use crate::testing::openssl;
 use rcgen::{ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 
 const SERVER: ExtendedKeyUsagePurpose = ExtendedKeyUsagePurpose::ServerAuth;
@@ -263,6 +264,33 @@ fn files_that_are_broken_are_named() {
             flaws.iter().any(|flaw| flaw.contains(expected)),
             "{expected}: {flaws:#?}"
         );
+    }
+}
+
+#[test]
+fn weak_key_or_signature_is_an_error() {
+    if !openssl::present("weak certificates of a tree") {
+        return;
+    }
+    let (dir, ca) = site();
+    let pair = (ca.certificate.pem(), ca.key.serialize_pem());
+    let signed = |key: &[u8], options: &[&str]| {
+        let request = openssl::request(key, "/CN=system:kube-scheduler", &[]);
+        let ca = (pair.0.as_bytes(), pair.1.as_bytes());
+        openssl::signed(&request, ca, options)
+    };
+    let strong = openssl::key("RSA", &["rsa_keygen_bits:2048"]);
+    let weak = openssl::key("RSA", &["rsa_keygen_bits:1024"]);
+    let at = |suffix: &str| dir.path().join("pki").join(format!("scheduler.{suffix}"));
+    for (key, options, words) in [
+        (&strong, "-sha1", "is signed by ECDSA with SHA-1"),
+        (&weak, "-sha256", "has an RSA key of 1024 bits"),
+    ] {
+        fs::write(at("key"), key).unwrap();
+        fs::write(at("crt"), signed(key, &[options])).unwrap();
+        let flaws = flaws(dir.path());
+        let told = |flaw: &String| flaw.starts_with("scheduler.crt: error") && flaw.contains(words);
+        assert!(flaws.iter().any(told), "{words}: {flaws:?}");
     }
 }
 

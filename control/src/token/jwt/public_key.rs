@@ -1,6 +1,7 @@
 //! A key that verifies tokens.
 
 use super::{Algorithm, JwtError, der, es512, provider};
+use crate::identity::{Weakness, judge_rsa};
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm as JoseAlgorithm, DecodingKey, crypto};
 use p521::ecdsa::VerifyingKey;
@@ -9,9 +10,6 @@ use std::fmt;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey as Parsed;
 use x509_parser::x509::SubjectPublicKeyInfo;
-
-/// RSA moduli that ring verifies with.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// First byte of an uncompressed point (SEC 1, section 2.3.3).
 const UNCOMPRESSED: u8 = 4;
@@ -28,9 +26,12 @@ pub enum KeyProblem {
              tokens"
     )]
     Unsupported,
-    /// An RSA key of a wrong size.
-    #[error("is RSA with {0} bits; use 2048 to 8192")]
-    RsaBits(usize),
+    /// An RSA key whose numbers are not taken.
+    #[error("{0}")]
+    Weak(Weakness),
+    /// An RSA private key of a size that cannot sign here.
+    #[error("is RSA of a size that does not sign here; use 2048 to 4096 bits")]
+    RsaSize,
     /// A point in its short form.
     #[error(
         "has a compressed point; write it anew with \
@@ -120,10 +121,7 @@ impl PublicKey {
         provider::install();
         let (spki, verifying) = match &raw {
             RawKey::Rsa { n, e } => {
-                let bits = n.len() * 8 - n.first().map_or(0, |top| top.leading_zeros() as usize);
-                if !RSA_BITS.contains(&bits) {
-                    return Err(KeyProblem::RsaBits(bits));
-                }
+                judge_rsa(n, e).map_err(KeyProblem::Weak)?;
                 let spki = der::spki(Algorithm::Rs256, &der::rsa_public_key(n, e));
                 let key = DecodingKey::from_rsa_raw_components(n, e);
                 (spki, Verifying::Jose(JoseAlgorithm::RS256, key))

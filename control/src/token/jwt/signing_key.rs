@@ -162,7 +162,7 @@ fn rsa(pkcs1: &[u8]) -> Result<SigningKey, KeyProblem> {
     let pair =
         RsaKeyPair::from_der(pkcs1).map_err(|rejected| match rejected.to_string().as_str() {
             "InvalidEncoding" => KeyProblem::Malformed,
-            "TooSmall" | "TooLarge" => KeyProblem::Unsupported,
+            "TooSmall" | "TooLarge" => KeyProblem::RsaSize,
             _ => KeyProblem::Inconsistent,
         })?;
     let PublicKeyComponents { n, e } = PublicKeyComponents::<Vec<u8>>::from(pair.public());

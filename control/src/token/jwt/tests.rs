@@ -3,6 +3,8 @@ use super::*;
 use crate::pem::FileRef;
 use data_encoding::BASE64URL_NOPAD;
 use proptest::prelude::*;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -509,7 +511,10 @@ fn key_files_that_are_wrong_are_refused_by_name() {
             format!("{good}{}", block("PUBLIC KEY", b"x")),
             "key 2 is no public key",
         ),
-        (block("PUBLIC KEY", &small), "key 1 is RSA with 1024 bits"),
+        (
+            block("PUBLIC KEY", &small),
+            "key 1 has an RSA key of 1024 bits",
+        ),
         (
             block("PUBLIC KEY", &short_point),
             "key 1 has a compressed point",
@@ -562,10 +567,41 @@ proptest! {
 
     #[test]
     fn private_keys_of_any_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        use rustls::pki_types::PrivateKeyDer;
         let _ = PublicKey::from_spki(&bytes);
         let _ = SigningKey::from_der(&PrivateKeyDer::Pkcs8(bytes.as_slice().into()));
         let _ = SigningKey::from_der(&PrivateKeyDer::Sec1(bytes.as_slice().into()));
         let _ = SigningKey::from_der(&PrivateKeyDer::Pkcs1(bytes.as_slice().into()));
     }
+}
+
+#[test]
+fn weak_rsa_keys_are_refused_wherever_they_come_from() {
+    use crate::identity::Weakness;
+    let modulus = |bytes: usize| BASE64URL_NOPAD.encode(&vec![0xc5; bytes]);
+    for (bytes, exponent, expected) in [
+        (128, "AQAB", Weakness::RsaBits(1024)),
+        (255, "AQAB", Weakness::RsaBits(2040)),
+        (2048, "AQAB", Weakness::RsaBits(16_384)),
+        (256, "AQ", Weakness::RsaExponent),
+        (256, "AQAA", Weakness::RsaExponent),
+    ] {
+        let n = modulus(bytes);
+        let set = format!(r#"{{"keys":[{{"kty":"RSA","n":"{n}","e":"{exponent}"}}]}}"#);
+        match JwkSet::parse(set.as_bytes()) {
+            Err(JwkError::Key { number: 1, problem }) => {
+                assert_eq!(problem, KeyProblem::Weak(expected));
+            }
+            other => panic!("{bytes} {exponent}: {other:?}"),
+        }
+    }
+    if !crate::testing::openssl::present("weak keys of tokens") {
+        return;
+    }
+    let key = crate::testing::openssl::key("RSA", &["rsa_keygen_bits:1024"]);
+    let spki = crate::testing::openssl::spki(&key);
+    let refused = PublicKey::from_spki(&spki).unwrap_err();
+    assert_eq!(refused, KeyProblem::Weak(Weakness::RsaBits(1024)));
+    let der = PrivateKeyDer::from_pem_slice(&key).unwrap();
+    let refused = SigningKey::from_der(&der).unwrap_err();
+    assert_eq!(refused, KeyProblem::RsaSize);
 }

@@ -2,8 +2,12 @@
 
 use super::super::check::check;
 use super::*;
+use crate::pins::SpkiHash;
 use crate::pki::testing::{NOW, Recipe, client, kubelet};
+use crate::testing::openssl;
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use std::time::Duration as StdDuration;
 use time::Duration;
@@ -261,5 +265,45 @@ fn check_no_flipped_byte_is_verified() {
         bad[position] ^= 1;
         let result = run(&trust, worker(), &[bad.into()]);
         assert_ne!(label(result), "verified", "byte {position}");
+    }
+}
+
+/// The library that builds chains says only that something does not fit.
+#[test]
+fn weak_keys_and_signatures_are_told_as_such_even_of_pinned_kubelets() {
+    if !openssl::present("weak certificates of peers") {
+        return;
+    }
+    let der = |pem: &[u8]| CertificateDer::from_pem_slice(pem).unwrap();
+    let strong = openssl::key("RSA", &["rsa_keygen_bits:2048"]);
+    let weak = openssl::key("RSA", &["rsa_keygen_bits:1024"]);
+    let root = openssl::self_signed(&strong, "/CN=root", &[]);
+    let mut roots = RootCertStore::empty();
+    roots.add(der(&root)).unwrap();
+    let targets = |pins: Vec<SpkiHash>| {
+        let roots = pins.is_empty().then(|| Arc::new(roots.clone()));
+        let pins = pins.into();
+        Trust::targets(TargetTrust { roots, pins }).unwrap()
+    };
+    let expected = || Expected::target("10.0.0.7".parse().unwrap(), 443, Arc::new([]), None);
+    let made = |key: &[u8], options: &[&str]| {
+        let request = openssl::request(key, "/CN=pod", &[]);
+        der(&openssl::signed(&request, (&root, &strong), options))
+    };
+    let rooted = targets(Vec::new());
+    let pinned = targets(vec![SpkiHash::of(&openssl::spki(&weak))]);
+    for (trust, chain, words) in [
+        (&rooted, made(&weak, &[]), "has an RSA key of 1024 bits"),
+        (
+            &rooted,
+            made(&strong, &["-sha1"]),
+            "is signed by SHA-1 with RSA",
+        ),
+        (&pinned, made(&weak, &[]), "has an RSA key of 1024 bits"),
+    ] {
+        let at = unix(time::OffsetDateTime::now_utc());
+        let failure = check(trust, &expected(), &chain, &[], at).unwrap_err();
+        assert_eq!(failure.cause.as_str(), "weak_key");
+        assert!(failure.to_string().contains(words), "{failure}");
     }
 }

@@ -1,6 +1,7 @@
 //! Why a TLS session ends.
 
 use super::handshake::OUTGOING_MAX;
+use super::messages::MessageFault;
 use super::record::PENDING_MAX;
 use rustls::AlertDescription;
 
@@ -59,9 +60,12 @@ pub enum RecordFault {
     /// Its type, or the handshake message in it, may not come now. TLS 1.2's renegotiation is one.
     #[error("peer sent a TLS record or message that may not follow the handshake")]
     Unexpected,
-    /// An alert of another form than two bytes, or of a level that TLS 1.3 does not have.
-    #[error("peer sent a malformed TLS alert")]
-    MalformedAlert,
+    /// A handshake message or an alert of a length that it cannot have.
+    #[error("peer sent a malformed TLS message or alert")]
+    Malformed,
+    /// A handshake message or an alert with a value that TLS does not know.
+    #[error("peer sent a TLS message or alert with a value that TLS does not know")]
+    IllegalValue,
     /// More of them came without data between than any honest peer sends.
     #[error("peer sent too many TLS records without data")]
     TooManyControls,
@@ -74,12 +78,33 @@ impl RecordFault {
             Self::Authentication => AlertDescription::BadRecordMac,
             Self::Oversized => AlertDescription::RecordOverflow,
             Self::Unexpected | Self::TooManyControls => AlertDescription::UnexpectedMessage,
-            Self::MalformedAlert => AlertDescription::DecodeError,
+            Self::Malformed => AlertDescription::DecodeError,
+            Self::IllegalValue => AlertDescription::IllegalParameter,
+        }
+    }
+}
+
+impl From<MessageFault> for RecordFault {
+    fn from(fault: MessageFault) -> Self {
+        match fault {
+            MessageFault::Unexpected => Self::Unexpected,
+            MessageFault::Malformed => Self::Malformed,
+            MessageFault::IllegalValue => Self::IllegalValue,
         }
     }
 }
 
 impl TlsError {
+    /// The alert that tells the peer why an established session ends; `None` if the peer ended it.
+    pub fn alert(&self) -> Option<AlertDescription> {
+        match self {
+            Self::Record(fault) => Some(fault.alert()),
+            Self::Rustls(rustls::Error::AlertReceived(_)) => None,
+            // Nothing else is the peer's doing.
+            _ => Some(AlertDescription::InternalError),
+        }
+    }
+
     /// The alert that the peer sent, if that is what ended the session.
     pub fn peer_alert(&self) -> Option<AlertDescription> {
         match self {

@@ -8,18 +8,16 @@ use super::error::{RecordFault, TlsError};
 use super::handshake::{Handshake, Secrets};
 use super::layout::{Layout, compact};
 use super::messages::{KEY_UPDATE_MESSAGE, KeyUpdate, PostHandshake};
-use super::protection::{ALERT, DATA, HANDSHAKE, Opened, Protection, RECORD_OVERHEAD};
+use super::protection::{
+    ALERT, DATA, FATAL, HANDSHAKE, Opened, Protection, RECORD_OVERHEAD, WARNING,
+};
 use super::record::{RECORD_HEADER, RECORD_PAYLOAD};
 use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, Error, HandshakeKind, ProtocolVersion, SupportedCipherSuite};
 
 /// Records without data that may follow one another: enough for tickets and for key updates at any
 /// sane rate (rustls and BoringSSL allow 32 key updates).
-const CONTROLS_IN_A_ROW: u8 = 32;
-
-/// Alert levels (RFC 8446 section 6).
-const WARNING: u8 = 1;
-const FATAL: u8 = 2;
+pub const CONTROLS_IN_A_ROW: u8 = 32;
 
 /// Keys and state of a session that carries data.
 pub(super) struct Established {
@@ -28,6 +26,9 @@ pub(super) struct Established {
     secrets: Secrets,
     messages: PostHandshake,
     controls: u8,
+    /// The peer asked for another key of ours, once or often: one answer serves all that it asked
+    /// while we were silent (RFC 8446 section 4.6.3), so there is never more than this to remember.
+    answer_due: bool,
     pub(super) facts: Facts,
 }
 
@@ -88,20 +89,20 @@ impl Established {
             secrets,
             messages: PostHandshake::new(facts.is_server),
             controls: 0,
+            answer_due: false,
             facts,
         })
     }
 
     /// Opens the records at `buffer[start..]`; payload gathers at the front of `buffer`, over what is
-    /// used up, in the `wanted` layout if it comes so. Answers to key updates go to `outgoing` unless
-    /// `may_answer` is false.
+    /// used up, in the `wanted` layout if it comes so. An answer to key updates is due afterwards, if one
+    /// was asked for and `may_answer` is true.
     pub(super) fn receive(
         &mut self,
         buffer: &mut [u8],
         start: usize,
         wanted: Layout,
         may_answer: bool,
-        outgoing: &mut Vec<u8>,
     ) -> Result<Progress, TlsError> {
         let mut progress = Progress {
             consumed: start,
@@ -145,12 +146,10 @@ impl Established {
                     kind: HANDSHAKE, ..
                 } if self.facts.is_tls13() => {
                     self.count_control()?;
-                    let update = self
-                        .messages
-                        .follow(content)
-                        .map_err(|_| RecordFault::Unexpected)?;
-                    if let Some(update) = update {
-                        self.follow_update(update, may_answer, outgoing)?;
+                    let update = self.messages.follow(content).map_err(RecordFault::from)?;
+                    if let Some(KeyUpdate { requested }) = update {
+                        self.rx = Protection::new(self.facts.version, self.secrets.next_rx()?)?;
+                        self.answer_due |= requested && may_answer;
                     }
                 }
                 _ => return Err(RecordFault::Unexpected.into()),
@@ -169,8 +168,12 @@ impl Established {
 
     /// Returns whether the alert is close_notify; one that does no harm is passed over.
     fn heed_alert(&self, content: &[u8]) -> Result<bool, TlsError> {
-        let &[level @ (WARNING | FATAL), description] = content else {
-            return Err(RecordFault::MalformedAlert.into());
+        let (level, description) = match *content {
+            [level @ (WARNING | FATAL), description] => (level, description),
+            [_, _] => return Err(RecordFault::IllegalValue.into()),
+            // Records without content are for data only (RFC 8446 section 5.4).
+            [] => return Err(RecordFault::Unexpected.into()),
+            _ => return Err(RecordFault::Malformed.into()),
         };
         match AlertDescription::from(description) {
             AlertDescription::CloseNotify => Ok(true),
@@ -181,20 +184,18 @@ impl Established {
         }
     }
 
-    fn follow_update(
-        &mut self,
-        update: KeyUpdate,
-        may_answer: bool,
-        outgoing: &mut Vec<u8>,
-    ) -> Result<(), TlsError> {
-        self.rx = Protection::new(self.facts.version, self.secrets.next_rx()?)?;
-        if update.requested && may_answer {
-            let start = outgoing.len();
-            outgoing.resize(start + KEY_UPDATE_MESSAGE.len() + RECORD_OVERHEAD, 0);
-            let room = outgoing.get_mut(start..).unwrap_or_default();
-            let sealed = self.update_tx(room)?;
-            outgoing.truncate(start + sealed);
-        }
+    /// Whether the peer is owed a key update.
+    pub(super) fn owes_answer(&self) -> bool {
+        self.answer_due
+    }
+
+    /// Seals the key update that the peer is owed.
+    pub(super) fn answer(&mut self, outgoing: &mut Vec<u8>) -> Result<(), TlsError> {
+        let start = outgoing.len();
+        outgoing.resize(start + KEY_UPDATE_MESSAGE.len() + RECORD_OVERHEAD, 0);
+        let room = outgoing.get_mut(start..).unwrap_or_default();
+        let sealed = self.update_tx(room)?;
+        outgoing.truncate(start + sealed);
         Ok(())
     }
 
@@ -205,15 +206,17 @@ impl Established {
         }
         let sealed = self.tx.seal(HANDSHAKE, &KEY_UPDATE_MESSAGE, out)?;
         self.tx = Protection::new(self.facts.version, self.secrets.next_tx()?)?;
+        self.answer_due = false;
         Ok(sealed)
     }
 
-    /// Seals `plaintext` into as few records as it fills; a key that is used up is replaced first.
+    /// Seals `plaintext` into as few records as it fills; a key that is used up, or that the peer wants
+    /// replaced, is replaced first.
     /// `out` must hold [`sealed_bound`](super::sealed_bound) of it: the caller has seen to that.
     pub(super) fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, TlsError> {
         let mut at = 0;
         for piece in plaintext.chunks(RECORD_PAYLOAD) {
-            if self.tx.is_used_up() {
+            if self.answer_due || self.tx.is_used_up() {
                 at += self.update_tx(out.get_mut(at..).unwrap_or_default())?;
             }
             let room = out.get_mut(at..).unwrap_or_default();
@@ -233,12 +236,14 @@ impl Established {
         payload: usize,
         buffer: &mut [u8],
     ) -> Option<Result<usize, TlsError>> {
-        let slots = self.tx.takes_slots() && !self.tx.is_used_up_within(payload);
+        let slots =
+            self.tx.takes_slots() && !self.answer_due && !self.tx.is_used_up_within(payload);
         slots.then(|| self.tx.seal_slots(payload, buffer))
     }
 
-    /// Seals close_notify.
+    /// Seals close_notify, after which nothing is due.
     pub(super) fn close(&mut self, out: &mut [u8]) -> Result<usize, TlsError> {
+        self.answer_due = false;
         let alert = [WARNING, AlertDescription::CloseNotify.into()];
         self.tx.seal(ALERT, &alert, out)
     }

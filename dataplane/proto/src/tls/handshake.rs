@@ -6,17 +6,18 @@
 //! of the next record.
 
 use super::TlsError;
+use super::protection::{ALERT, plain_alert};
 use super::record::{RECORD_HEADER, missing_to_record_end};
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::kernel::KernelConnection;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
-use rustls::{CommonState, ConnectionTrafficSecrets, Error, ExtractedSecrets};
+use rustls::{AlertDescription, CommonState, ConnectionTrafficSecrets, Error, ExtractedSecrets};
 
 /// Bytes of handshake and alerts that may wait to be sent; rustls makes no more than one flight,
 /// whose size is our own chain's.
-pub(super) const OUTGOING_MAX: usize = 256 * 1024;
+pub const OUTGOING_MAX: usize = 256 * 1024;
 
 /// A handshake that runs, or has just come to its end.
 pub(super) struct Handshake {
@@ -91,10 +92,8 @@ impl Handshake {
                     }
                     (discard, Err(error)) => {
                         released += discard;
-                        // rustls gives out the alert that it queued before it looks at input again;
-                        // the error itself is reported here.
                         let shown = buffer.get_mut(released..next).unwrap_or_default();
-                        let _ = self.turn(shown, outgoing);
+                        self.tell(&error, shown, outgoing);
                         return (released, Err(error));
                     }
                 }
@@ -106,6 +105,29 @@ impl Handshake {
             if !whole || self.is_over() {
                 return (released, Ok(()));
             }
+        }
+    }
+
+    /// Lets the peer know why its handshake failed: by the alert that rustls queued, behind what else it
+    /// had to say. For some failures of its peer rustls queues none; then ours goes out, while alerts
+    /// are plain text.
+    fn tell(&mut self, error: &TlsError, shown: &mut [u8], outgoing: &mut Vec<u8>) {
+        let before = outgoing.len();
+        // It gives out all that before it looks at input again, which it must not after an error.
+        while self.common().wants_write() {
+            if self.turn(shown, outgoing).1.is_err() {
+                return;
+            }
+        }
+        let plain = self.common().negotiated_cipher_suite().is_none();
+        if plain && !says_alert(outgoing.get(before..).unwrap_or_default()) {
+            let alert = match error {
+                TlsError::Rustls(Error::PeerMisbehaved(_)) => AlertDescription::IllegalParameter,
+                TlsError::Rustls(Error::PeerIncompatible(_)) => AlertDescription::HandshakeFailure,
+                TlsError::Rustls(Error::AlertReceived(_)) => return,
+                _ => AlertDescription::InternalError,
+            };
+            outgoing.extend(plain_alert(alert));
         }
     }
 
@@ -165,6 +187,18 @@ impl Secrets {
     }
 }
 
+/// Whether an alert is among these records, which are plain text.
+fn says_alert(mut records: &[u8]) -> bool {
+    while let [kind, ..] = records {
+        if *kind == ALERT {
+            return true;
+        }
+        let (end, _) = first_record(records, 0);
+        records = records.get(end..).unwrap_or_default();
+    }
+    false
+}
+
 /// The end of the record at `start`, as far as it is there, and whether it is there as a whole.
 fn first_record(buffer: &[u8], start: usize) -> (usize, bool) {
     let rest = buffer.get(start..).unwrap_or_default();
@@ -209,6 +243,11 @@ fn encode(
         match encode(outgoing.get_mut(start..).unwrap_or_default()) {
             Ok(written) => {
                 outgoing.truncate(start + written);
+                // More than one flight can wait only if the peer takes none of it.
+                if outgoing.len() > OUTGOING_MAX {
+                    outgoing.truncate(start);
+                    return Err(TlsError::OutgoingOverflow);
+                }
                 return Ok(());
             }
             Err(EncodeError::InsufficientSize(size)) if size.required_size > room => {

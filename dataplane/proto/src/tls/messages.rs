@@ -14,6 +14,10 @@ pub(super) const KEY_UPDATE_BYTES: usize = HEADER + 1;
 /// Longest message that is taken: what rustls takes during the handshake.
 const MESSAGE_MAX: usize = 0xffff;
 
+/// Shortest body of a ticket (RFC 8446 section 4.6.1): lifetime 4, age 4, an empty nonce 1, a ticket
+/// of one byte 3, no extensions 2.
+const TICKET_MIN: usize = 14;
+
 /// The peer replaced its sending key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyUpdate {
@@ -21,9 +25,16 @@ pub struct KeyUpdate {
     pub requested: bool,
 }
 
-/// Another message than may come, or one that is malformed.
+/// What is wrong with a message; each has an alert of its own (RFC 8446 section 6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnexpectedMessage;
+pub enum MessageFault {
+    /// It may not come now, or not there in its record.
+    Unexpected,
+    /// Its length is not one that such a message can have.
+    Malformed,
+    /// It has a value that its field does not know.
+    IllegalValue,
+}
 
 /// Follows the messages of a session over its records; holds no more than a header.
 #[derive(Debug)]
@@ -59,9 +70,9 @@ impl PostHandshake {
     /// # Errors
     /// If it holds anything but tickets and at most one key update, which must be last: records
     /// after it are under another key.
-    pub fn follow(&mut self, mut content: &[u8]) -> Result<Option<KeyUpdate>, UnexpectedMessage> {
+    pub fn follow(&mut self, mut content: &[u8]) -> Result<Option<KeyUpdate>, MessageFault> {
         if content.is_empty() {
-            return Err(UnexpectedMessage);
+            return Err(MessageFault::Unexpected);
         }
         while let [byte, rest @ ..] = content {
             if self.ticket_left > 0 {
@@ -70,34 +81,50 @@ impl PostHandshake {
                 content = content.get(skipped..).unwrap_or_default();
                 continue;
             }
-            *self.start.get_mut(self.have).ok_or(UnexpectedMessage)? = *byte;
+            let room = self.start.get_mut(self.have);
+            *room.ok_or(MessageFault::Unexpected)? = *byte;
             self.have += 1;
             content = rest;
-            match (self.have, self.start) {
-                (HEADER, [NEW_SESSION_TICKET, high, middle, low, _]) if self.tickets => {
-                    let body = u32::from_be_bytes([0, high, middle, low]) as usize;
-                    if body > MESSAGE_MAX {
-                        return Err(UnexpectedMessage);
-                    }
-                    self.have = 0;
-                    self.ticket_left = body;
-                }
-                (HEADER, [KEY_UPDATE, 0, 0, 1, _]) => {}
-                (HEADER, _) => return Err(UnexpectedMessage),
-                (_, [KEY_UPDATE, 0, 0, 1, request @ (0 | 1)]) if self.have > HEADER => {
-                    self.have = 0;
-                    return match content {
-                        [] => Ok(Some(KeyUpdate {
-                            requested: request == 1,
-                        })),
-                        _ => Err(UnexpectedMessage),
-                    };
-                }
-                (have, _) if have > HEADER => return Err(UnexpectedMessage),
-                _ => {}
+            if self.have == HEADER {
+                self.begin()?;
+            } else if self.have > HEADER {
+                self.have = 0;
+                return update(self.start, content).map(Some);
             }
         }
         Ok(None)
+    }
+
+    /// Judges a message by its header.
+    fn begin(&mut self) -> Result<(), MessageFault> {
+        let [kind, high, middle, low, _] = self.start;
+        let body = u32::from_be_bytes([0, high, middle, low]) as usize;
+        match kind {
+            NEW_SESSION_TICKET if self.tickets && (TICKET_MIN..=MESSAGE_MAX).contains(&body) => {
+                self.have = 0;
+                self.ticket_left = body;
+                Ok(())
+            }
+            KEY_UPDATE if body == KEY_UPDATE_BYTES - HEADER => Ok(()),
+            KEY_UPDATE => Err(MessageFault::Malformed),
+            NEW_SESSION_TICKET if self.tickets => Err(MessageFault::Malformed),
+            _ => Err(MessageFault::Unexpected),
+        }
+    }
+}
+
+/// Reads a whole key update, behind which the record holds `rest`.
+fn update(message: [u8; KEY_UPDATE_BYTES], rest: &[u8]) -> Result<KeyUpdate, MessageFault> {
+    let [.., request] = message;
+    let requested = match request {
+        0 => false,
+        1 => true,
+        _ => return Err(MessageFault::IllegalValue),
+    };
+    if rest.is_empty() {
+        Ok(KeyUpdate { requested })
+    } else {
+        Err(MessageFault::Unexpected)
     }
 }
 
@@ -118,7 +145,7 @@ mod tests {
 
     #[test]
     fn tickets_pass_whole_together_and_split() {
-        let stream = [ticket(9), ticket(3), ticket(0), ticket(200)].concat();
+        let stream = [ticket(19), ticket(14), ticket(15), ticket(200)].concat();
         for step in 1..=stream.len() {
             let mut messages = PostHandshake::new(false);
             for piece in stream.chunks(step) {
@@ -130,7 +157,7 @@ mod tests {
 
     #[test]
     fn key_update_is_found_behind_a_ticket_and_split() {
-        let stream = [ticket(5), REQUEST.to_vec()].concat();
+        let stream = [ticket(25), REQUEST.to_vec()].concat();
         for step in 1..=stream.len() {
             let mut messages = PostHandshake::new(false);
             let found: Vec<_> = stream
@@ -147,25 +174,49 @@ mod tests {
         );
     }
 
+    /// What RFC 8446 says of each: sections 4.6.3 and 5.1 for key updates, 6.2 for the rest.
     #[test]
-    fn anything_else_is_refused() {
-        for hostile in [
-            &[][..],
-            &[1, 0, 0, 4, 0, 0, 0, 0],
-            &[20, 0, 0, 32],
-            &[13, 0, 0, 0],
-            &[KEY_UPDATE, 0, 0, 2, 0, 0],
-            &[KEY_UPDATE, 0, 0, 0],
-            &[KEY_UPDATE, 0, 0, 1, 2],
-            &[KEY_UPDATE, 0, 0, 1, 0, NEW_SESSION_TICKET],
-            &[NEW_SESSION_TICKET, 1, 0, 0],
+    fn anything_else_is_refused_for_what_it_is() {
+        use MessageFault::{IllegalValue, Malformed, Unexpected};
+        let short_ticket = ticket(13);
+        for (hostile, fault) in [
+            (&[][..], Unexpected),
+            (&[1, 0, 0, 4, 0, 0, 0, 0], Unexpected),
+            (&[20, 0, 0, 32], Unexpected),
+            (&[13, 0, 0, 0], Unexpected),
+            (&[0, 0, 0, 0], Unexpected),
+            (&[254, 0, 0, 1, 0], Unexpected),
+            (&[KEY_UPDATE, 0, 0, 2, 0, 0], Malformed),
+            (&[KEY_UPDATE, 0, 0, 0], Malformed),
+            (&[KEY_UPDATE, 0, 1, 1, 0], Malformed),
+            (&[KEY_UPDATE, 1, 0, 1, 0], Malformed),
+            (&[KEY_UPDATE, 0, 0, 1, 0, NEW_SESSION_TICKET], Unexpected),
+            (
+                &[KEY_UPDATE, 0, 0, 1, 0, KEY_UPDATE, 0, 0, 1, 0],
+                Unexpected,
+            ),
+            (&[NEW_SESSION_TICKET, 1, 0, 0], Malformed),
+            (&short_ticket, Malformed),
         ] {
-            let mut messages = PostHandshake::new(false);
-            assert_eq!(
-                messages.follow(hostile),
-                Err(UnexpectedMessage),
-                "{hostile:?}"
-            );
+            for step in [1, hostile.len().max(1)] {
+                let mut messages = PostHandshake::new(false);
+                let mut pieces: Vec<_> = hostile.chunks(step).collect();
+                if pieces.is_empty() {
+                    pieces.push(&[]);
+                }
+                let found = pieces.into_iter().map(|piece| messages.follow(piece));
+                let found: Result<Vec<_>, _> = found.collect();
+                // A key update that ends a record is whole: what follows is another matter.
+                if step == 1 && hostile.get(..5) == Some(&KEY_UPDATE_MESSAGE) {
+                    continue;
+                }
+                assert_eq!(found, Err(fault), "{hostile:?} in steps of {step}");
+            }
+        }
+        for request in 2..=255 {
+            let mut messages = PostHandshake::new(request % 2 == 0);
+            let found = messages.follow(&[KEY_UPDATE, 0, 0, 1, request]);
+            assert_eq!(found, Err(IllegalValue), "{request}");
         }
     }
 
@@ -173,7 +224,7 @@ mod tests {
     fn server_takes_key_updates_and_no_tickets() {
         let mut messages = PostHandshake::new(true);
         assert!(messages.follow(&REQUEST).unwrap().is_some());
-        assert_eq!(messages.follow(&ticket(3)), Err(UnexpectedMessage));
+        assert_eq!(messages.follow(&ticket(30)), Err(MessageFault::Unexpected));
     }
 
     #[test]
@@ -184,7 +235,7 @@ mod tests {
         assert!(messages.is_within_message());
         messages.follow(&[0, 1, 0]).unwrap();
         assert!(!messages.is_within_message());
-        messages.follow(&ticket(9)[..6]).unwrap();
+        messages.follow(&ticket(19)[..6]).unwrap();
         assert!(messages.is_within_message());
     }
 }

@@ -8,6 +8,7 @@
 mod error;
 mod established;
 mod handshake;
+mod hello;
 mod layout;
 mod messages;
 mod protection;
@@ -15,8 +16,11 @@ mod record;
 mod resumed;
 
 pub use error::{RecordFault, TlsError};
+pub use established::CONTROLS_IN_A_ROW;
+pub use handshake::OUTGOING_MAX;
+pub use hello::{Hello, HelloError, HelloReader};
 pub use layout::Layout;
-pub use messages::{KeyUpdate, PostHandshake, UnexpectedMessage};
+pub use messages::{KeyUpdate, MessageFault, PostHandshake};
 pub use record::{
     FirstRecord, PENDING_MAX, RECORD_FULL, RECORD_HEADER, RECORD_MAX, RECORD_PAYLOAD, first_record,
     sealed_bound,
@@ -25,6 +29,7 @@ pub use record::{
 use established::{Established, Facts};
 use handshake::{Conn, Handshake};
 use layout::compact;
+use protection::plain_alert;
 use record::{missing_to_record_end, sealed_alone};
 use resumed::Judge;
 use rustls::client::UnbufferedClientConnection;
@@ -32,7 +37,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{
-    ClientConfig, ExtractedSecrets, HandshakeKind, ProtocolVersion, ServerConfig,
+    AlertDescription, ClientConfig, ExtractedSecrets, HandshakeKind, ProtocolVersion, ServerConfig,
     SupportedCipherSuite,
 };
 use std::fmt;
@@ -65,6 +70,11 @@ enum State {
     Handshake(Handshake),
     Established(Box<Established>),
     Failed,
+}
+
+/// A fatal alert in plain text, for a peer that has no session yet.
+pub fn fatal_alert(alert: AlertDescription) -> Vec<u8> {
+    plain_alert(alert)
 }
 
 /// What [`Session::receive`] did.
@@ -159,8 +169,8 @@ impl Session {
     ///
     /// `buffer` begins with [`Session::pending_len`] bytes of room, which are overwritten; what was
     /// received follows. Call it with an empty buffer to start a handshake. Output that the peer
-    /// must get (handshake, alert, key update) is in [`Session::take_outgoing`] afterwards, on
-    /// success and on failure.
+    /// must get (handshake, alert) is in [`Session::take_outgoing`] afterwards, on success and on
+    /// failure; a key update that it asked for may be put there by [`Session::answer`].
     ///
     /// # Errors
     /// The session is over; an alert for the peer may wait in [`Session::take_outgoing`].
@@ -177,11 +187,11 @@ impl Session {
         let result = self.receive_into(buffer, wanted);
         if let Err(error) = &result {
             let state = std::mem::replace(&mut self.state, State::Failed);
-            if let (TlsError::Record(fault), State::Established(mut session), false) =
-                (error, state, self.close_sent)
+            if let (Some(alert), State::Established(mut session), false) =
+                (error.alert(), state, self.close_sent)
             {
                 self.release_ticket();
-                session.tell(fault.alert(), &mut self.outgoing);
+                session.tell(alert, &mut self.outgoing);
             }
         }
         result
@@ -223,13 +233,7 @@ impl Session {
         }
         let may_answer = !self.close_sent;
         let session = establish(&mut self.state)?;
-        let mut answers = Vec::new();
-        let received = session.receive(buffer, start, wanted, may_answer, &mut answers);
-        if !answers.is_empty() {
-            self.release_ticket();
-            self.outgoing.append(&mut answers);
-        }
-        let progress = received?;
+        let progress = session.receive(buffer, start, wanted, may_answer)?;
         self.peer_closed = progress.closed;
         if !progress.closed {
             self.keep(buffer.get(progress.consumed..).unwrap_or_default())?;
@@ -286,9 +290,29 @@ impl Session {
         Ok(())
     }
 
-    /// Whether handshake output, an alert or a key update waits to be sent.
+    /// Whether handshake output or an alert waits to be sent, or the peer is owed a key update.
     pub fn has_outgoing(&self) -> bool {
-        !self.outgoing.is_empty()
+        !self.outgoing.is_empty() || self.owes_answer()
+    }
+
+    fn owes_answer(&self) -> bool {
+        matches!(&self.state, State::Established(session) if session.owes_answer())
+    }
+
+    /// Puts the key update that the peer is owed, if it is, into [`Session::take_outgoing`].
+    ///
+    /// Without this it goes ahead of what is sealed next. Who calls it only when all that was taken
+    /// before is sent has one answer on the way at most, however many a peer that reads none of them asks
+    /// for.
+    ///
+    /// # Errors
+    /// If the next key cannot be made.
+    pub fn answer(&mut self) -> Result<(), TlsError> {
+        if self.owes_answer() {
+            self.release_ticket();
+            establish(&mut self.state)?.answer(&mut self.outgoing)?;
+        }
+        Ok(())
     }
 
     /// Takes the handshake output, alert or key update that must be sent next.

@@ -8,13 +8,17 @@ use ring::aead::{
     AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce,
     UnboundKey,
 };
-use rustls::{ConnectionTrafficSecrets as Secrets, ProtocolVersion};
+use rustls::{AlertDescription, ConnectionTrafficSecrets as Secrets, ProtocolVersion};
 use std::ops::Range;
 
 /// Content types (RFC 8446 section 5.1).
 pub(super) const ALERT: u8 = 21;
 pub(super) const HANDSHAKE: u8 = 22;
 pub(super) const DATA: u8 = 23;
+
+/// Alert levels (RFC 8446 section 6).
+pub(super) const WARNING: u8 = 1;
+pub(super) const FATAL: u8 = 2;
 
 /// What both versions write as the version of a record.
 const RECORD_VERSION: [u8; 2] = [3, 3];
@@ -292,6 +296,13 @@ impl Protection {
         }
         Nonce::assume_unique_for_key(nonce)
     }
+}
+
+/// A fatal alert before any key is known.
+pub(super) fn plain_alert(alert: AlertDescription) -> Vec<u8> {
+    let mut record = header(ALERT, 2).to_vec();
+    record.extend([FATAL, alert.into()]);
+    record
 }
 
 fn header(kind: u8, body: u16) -> [u8; RECORD_HEADER] {

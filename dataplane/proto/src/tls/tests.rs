@@ -1,3 +1,5 @@
+mod hostile;
+
 use super::*;
 use rustls::RootCertStore;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -246,6 +248,10 @@ fn key_update_is_followed_and_answered_ahead_of_the_next_data() {
     inbox.feed(&mut pair.server, &wire).unwrap();
     assert_eq!(inbox.plaintext, b"under the new key");
     assert!(pair.server.has_outgoing(), "the update was asked for");
+    assert!(
+        pair.server.take_outgoing().is_empty(),
+        "it goes ahead of data"
+    );
     let sealed = seal(&mut pair.server, b"answer");
     assert!(!pair.server.has_outgoing());
     let mut back = Inbox::default();
@@ -289,66 +295,6 @@ fn used_up_key_is_replaced_in_tls_1_3_and_ends_tls_1_2() {
         Err(TlsError::KeyExhausted)
     ));
     assert!(pair.client.close(&mut [0; 1024]).unwrap() > 0);
-}
-
-/// What must not come after the handshake, with the alert that says so.
-#[test]
-fn hostile_records_end_the_session_with_their_alert() {
-    let tls13: [(u8, &[u8], u8); 12] = [
-        (20, &[1], 10),
-        (24, &[1, 0, 0], 10),
-        (22, &[], 10),
-        (22, &[1, 0, 0, 1, 0], 10),
-        (22, &[24, 0, 0, 1, 7], 10),
-        (22, &[24, 0, 0, 1, 0, 0], 10),
-        (22, &[4, 0, 0, 0], 10),
-        (21, &[], 50),
-        (21, &[1], 50),
-        (21, &[1, 0, 0], 50),
-        (21, &[3, 0], 50),
-        (0, &[0, 0, 0], 10),
-    ];
-    let tls12: [(u8, &[u8], u8); 5] = [
-        (22, &[24, 0, 0, 1, 0], 10),
-        (20, &[1], 10),
-        (22, &[0, 0, 0, 0], 10),
-        (22, &[1, 0, 0, 0], 10),
-        (21, &[9, 9], 50),
-    ];
-    for (versions, cases) in [(BOTH[0], &tls13[..]), (BOTH[1], &tls12[..])] {
-        for (kind, content, alert) in cases {
-            let mut pair = established(versions);
-            let wire = record(&mut pair.client, *kind, content);
-            let mut inbox = Inbox::default();
-            let error = inbox.feed(&mut pair.server, &wire).unwrap_err();
-            assert!(matches!(error, TlsError::Record(_)), "{kind} {content:?}");
-            let told = pair.server.take_outgoing();
-            let error = inbox.feed(&mut pair.client, &told).unwrap_err();
-            assert_eq!(
-                error.peer_alert(),
-                Some((*alert).into()),
-                "{kind} {content:?}"
-            );
-            assert!(matches!(
-                pair.server.seal(b"late", &mut [0; 1024]),
-                Err(TlsError::NotWritable)
-            ));
-        }
-    }
-}
-
-#[test]
-fn record_between_the_parts_of_a_message_ends_the_session() {
-    for kind in [21, 23] {
-        let mut pair = established(BOTH[0]);
-        let wire = [
-            record(&mut pair.client, 22, &[24, 0, 0]),
-            record(&mut pair.client, kind, &[1, 0]),
-        ]
-        .concat();
-        let mut inbox = Inbox::default();
-        assert!(inbox.feed(&mut pair.server, &wire).is_err());
-    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::super::testing::{Ask, dns, ip, kubelet_client, kubelet_serving, pem};
 use super::*;
+use crate::testing::openssl;
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 use rcgen::{Attribute as Asn1Attribute, CustomExtension, DnType, SanType};
 
@@ -334,6 +335,45 @@ proptest! {
             let unchanged = CertificateRequest::read(&pem(&good)).expect("a good request");
             if let Ok(read) = CertificateRequest::read(&pem(&der)) {
                 prop_assert_eq!(format!("{read:?}"), format!("{unchanged:?}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn read_refuses_weak_keys_and_signatures_and_says_what_to_do() {
+    if !openssl::present("weak certificate requests") {
+        return;
+    }
+    let subject = "/O=system:nodes/CN=system:node:w";
+    let strong = openssl::key("RSA", &["rsa_keygen_bits:2048"]);
+    let weak = openssl::key("RSA", &["rsa_keygen_bits:1024"]);
+    let small = openssl::key("EC", &["ec_paramgen_curve:P-224"]);
+    let p256 = openssl::key("EC", &["ec_paramgen_curve:P-256"]);
+    for (key, options, refused) in [
+        (&strong, "-sha256", ""),
+        (&p256, "-sha256", ""),
+        (
+            &weak,
+            "-sha1",
+            "has an RSA key of 1024 bits; make one of 2048",
+        ),
+        (&weak, "-sha256", "has an RSA key of 1024 bits"),
+        (
+            &strong,
+            "-sha1",
+            "is signed by SHA-1 with RSA; have it signed with SHA-256",
+        ),
+        (&small, "-sha256", "use P-256, P-384 or P-521"),
+        (&p256, "-sha1", "is signed by ECDSA with SHA-1"),
+    ] {
+        let pem = openssl::request(key, subject, &[options]);
+        match CertificateRequest::read(&pem) {
+            Ok(_) => assert_eq!(refused, "", "{options}"),
+            Err(error) => {
+                let words = error.to_string();
+                let fits = !refused.is_empty() && words.contains(refused);
+                assert!(fits, "{refused}: {words}");
             }
         }
     }
