@@ -75,24 +75,29 @@ async fn judged(
             .detail(words)
     })?;
     let plan = ask(worker, cx, facts, target, limits.admit_timeout).await?;
-    let Mode::Terminate(terminate) = &plan.mode else {
-        return Err(reconnect(facts));
+    let inside = match &plan.mode {
+        Mode::Terminate(ends) => &ends.inside,
+        Mode::TerminateVerified(ends) => &ends.inside,
+        Mode::Splice | Mode::Originate(_) | Mode::TerminateNamed(_) => {
+            return Err(reconnect(facts));
+        }
     };
-    let Inside::Kubelet(policy) = &terminate.inside else {
+    let Inside::Kubelet(policy) = inside else {
         return Err(reconnect(facts));
     };
     let policy = Arc::clone(policy);
-    client(
-        downstream.peer_chain(),
-        terminate.downstream.clients.as_deref(),
-    )?;
     // Before anybody is dialled; what is no path is for the exchange to refuse.
     if let Ok(route) = route(&head.target) {
         authorise(&policy, facts, route.action)?;
     }
     let head_timeout = plan.limits.head_timeout;
-    let (upstream, plan) = reach(worker, cx, facts, plan).await?;
-    cx.set_idle_timeout(plan.limits.idle_timeout);
+    let (upstream, plan) = reach(worker, cx, facts, plan, limits.admit_timeout).await?;
+    // Whose clients are accepted is settled where the kubelet is verified.
+    let Mode::Terminate(ends) = &plan.mode else {
+        return Err(reconnect(facts));
+    };
+    client(downstream.peer_chain(), ends.downstream.clients.as_deref())?;
+    cx.set_limits(&plan.limits);
     Ok(Renewed {
         upstream: Box::new(upstream),
         terms: Terms {

@@ -311,10 +311,6 @@ impl Worker {
         self.live.borrow().is_empty() && self.lobby.is_empty()
     }
 
-    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshots.load()
-    }
-
     pub(crate) fn counters(&self) -> &WorkerCounters {
         &self.counters
     }

@@ -12,8 +12,8 @@ use eyesplice::verify::{Expected, KubeletTrust, Mode as Verification, Trust, Ups
 use eyesplice::verify::{client_verifier, upstream_tls};
 use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{
-    ActionPolicy, ByName, Connect, Control, Inside, Mode, RecordKind, Refusal, StreamLimits, StreamRequest,
-    Terminate, UpstreamTls, Verdict,
+    ActionPolicy, ByName, Connect, Control, Inside, Mode, RecordKind, Refusal, StreamLimits,
+    StreamRequest, Terminate, UpstreamTls, Verdict,
 };
 use eyesplice_proto::authority::Host;
 use rustls::crypto::ring::sign::any_supported_type;

@@ -39,8 +39,8 @@ pub use check::{CheckErrors, CheckReport, check};
 pub use cluster::{ClusterConfig, ElectionSettings, LoadedCluster};
 pub use model::{
     Admin, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Identity, Kubelet,
-    LeafSigner, Limits, Listener, OnFailure, PortRange, Rule, RuleAction, ServerNames, TcpTransport, Timeouts,
-    Transport, UnixTransport, Upstream, Verification,
+    LeafSigner, Limits, Listener, OnFailure, PortRange, Rule, RuleAction, ServerNames,
+    TcpTransport, Timeouts, Transport, UnixTransport, Upstream, Verification,
 };
 pub use report::{ConfigError, ConfigErrors, Finding};
 pub(crate) use shadow::is_below;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 fn config(bind: Bind) -> EngineConfig {
     EngineConfig {
+        room: crate::descriptors::Room::UNLIMITED,
         workers: 2,
         listeners: vec![ListenerConfig {
             name: "one".into(),
