@@ -51,8 +51,9 @@ listeners:
 egress:
   rules:
   - {name: kubelets, cidrs: [10.0.0.0/8], ports: [10250], action: terminate, protocol: kubelet}
+  - {name: web, cidrs: [127.0.0.0/8], ports: [10443], action: terminate, protocol: opaque, upstream: {caFile: pki/ca.crt}}
   - {name: echo, cidrs: [127.0.0.1/32], action: splice}
-  insecureAllowTargets: [127.0.0.1/32]
+  insecureAllowTargets: [127.0.0.0/8]
 egressCA: {fromAuthority: true, caFile: pki/egress-ca.crt}
 kubelet:
   caFile: pki/kubelet-serving-ca.crt
@@ -127,7 +128,7 @@ fn eyesplice(args: &[&str]) -> String {
 fn prepare(dir: &Path) -> String {
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let server = "https://127.0.0.1:6443";
-    let node = "worker-3=10.0.0.7";
+    let node = "worker-3=127.0.0.7";
     let (pki, tokens) = (path("pki"), path("tokens"));
     eyesplice(&[
         "pki",
@@ -214,7 +215,7 @@ fn gateway_is_a_client_of_the_authority_inside_of_it() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), all, "no metric is there twice");
-    let answer = refusal(dir, "10.0.0.7:10250");
+    let answer = refusal(dir, "127.0.0.7:10443");
     assert!(!answer.contains("no certificate for"), "{answer}");
 
     // A configuration of the authority that is wrong leaves its old one, and the gateway, alone.
@@ -258,12 +259,12 @@ fn gateway_lives_on_what_an_authority_gives_it() {
     assert!(ready.contains("[+]certificates ok"), "{ready}");
 
     // A node has a leaf, so that the dial is what fails; another address has none.
-    let answer = refusal(dir, "10.0.0.7:10250");
+    let answer = refusal(dir, "127.0.0.7:10443");
     assert!(!answer.contains("no certificate for"), "{answer}");
-    let answer = refusal(dir, "10.0.0.9:10250");
+    let answer = refusal(dir, "127.0.0.9:10443");
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(
-        answer.contains("no certificate for 10.0.0.9 from the authority"),
+        answer.contains("no certificate for 127.0.0.9 from the authority"),
         "{answer}"
     );
     assert!(answer.contains("is no node's in the inventory"), "{answer}");
@@ -303,7 +304,7 @@ fn gateway_lives_on_what_an_authority_gives_it() {
     gateway.signal(Signal::SIGHUP);
     gateway.event("configuration reloaded; in force for new streams");
     echoes(&mut stream, 3);
-    let answer = refusal(dir, "10.0.0.7:10250");
+    let answer = refusal(dir, "127.0.0.7:10443");
     assert!(!answer.contains("no certificate for"), "{answer}");
     assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 200 "));
 }

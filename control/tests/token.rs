@@ -371,7 +371,7 @@ fn serviceaccount_key_is_rotated_without_a_refused_token() {
     ];
     let error = dir.refused("", &drop);
     assert!(
-        error.contains("tokens of the old key may live until"),
+        error.contains("tokens of the key ") && error.contains(" may live until "),
         "{error}"
     );
     assert_eq!(stage("drop", &["--token-lifetime", "0s"])["stage"], "idle");

@@ -86,17 +86,20 @@ async fn judged(
         return Err(reconnect(facts));
     };
     let policy = Arc::clone(policy);
+    if let Mode::Terminate(ends) = &plan.mode {
+        client(downstream.peer_chain(), ends.downstream.clients.as_deref())?;
+    }
     // Before anybody is dialled; what is no path is for the exchange to refuse.
     if let Ok(route) = route(&head.target) {
         authorise(&policy, facts, route.action)?;
     }
     let head_timeout = plan.limits.head_timeout;
+    let deferred = matches!(plan.mode, Mode::TerminateVerified(_));
     let (upstream, plan) = reach(worker, cx, facts, plan, limits.admit_timeout).await?;
-    // Whose clients are accepted is settled where the kubelet is verified.
-    let Mode::Terminate(ends) = &plan.mode else {
-        return Err(reconnect(facts));
-    };
-    client(downstream.peer_chain(), ends.downstream.clients.as_deref())?;
+    if deferred && let Mode::Terminate(ends) = &plan.mode {
+        // Who may be its client came with the leaf.
+        client(downstream.peer_chain(), ends.downstream.clients.as_deref())?;
+    }
     cx.set_limits(&plan.limits);
     Ok(Renewed {
         upstream: Box::new(upstream),

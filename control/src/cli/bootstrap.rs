@@ -33,8 +33,11 @@ pub(super) fn run(args: BootstrapArgs) -> Exit {
     };
     let files = options.ca_file.iter().cloned().collect();
     let secrets = BTreeSet::from([options.token_file.clone()]);
-    for exposure in exposure::find(&files, &secrets) {
-        complain(&format!("warning: {exposure}"));
+    let exposed = exposure::find(&files, &secrets);
+    if !keep {
+        for exposure in &exposed {
+            complain(&format!("warning: {exposure}"));
+        }
     }
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -52,6 +55,9 @@ pub(super) fn run(args: BootstrapArgs) -> Exit {
             Ok(log) => log,
             Err(exit) => return exit,
         };
+        for exposure in &exposed {
+            tracing::warn!(%exposure, "file is open to more people than it should be");
+        }
         return match runtime.block_on(bootstrap::keep(&options)) {
             Ok(()) => Exit::Success,
             Err(error) => {
