@@ -90,7 +90,7 @@ pub(crate) async fn relay(cx: &StreamContext, downstream: &Leg, upstream: &Leg) 
                     stream::Side::Upstream => (&mut up, upstream),
                 };
                 let open = state.direction(from.other()) == stream::Direction::Open;
-                let rest = open.then(|| rest.as_mut());
+                let rest = open.then_some(rest.as_mut());
                 // Boxed, as all rare waits are: an idle stream pays for the largest.
                 return Box::pin(cut::judged(cx, failure, reader, rest)).await;
             }

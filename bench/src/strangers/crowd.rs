@@ -193,7 +193,7 @@ async fn stay(kind: Kind, mut socket: TcpStream, config: Arc<ClientConfig>) -> i
         Kind::Handshake => {
             let connector = TlsConnector::from(config);
             let mut tls = connector.connect(Identity::name(), socket).await?;
-            tls.read(&mut [0]).await?;
+            while tls.read(&mut [0]).await? > 0 {}
             return Ok(());
         }
     }

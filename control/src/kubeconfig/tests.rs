@@ -233,7 +233,7 @@ fn other_context_is_judged_when_it_is_asked_for() {
     };
     let missing = "context \"other\" names user \"v\", which is not there; add it";
     let aside = format!("warning: {missing} (not of the current context)");
-    assert_eq!(by(None), [aside.clone()]);
+    assert_eq!(by(None), std::slice::from_ref(&aside));
     assert_eq!(by(Some("x")), [aside]);
     assert_eq!(by(Some("other")), [format!("error: {missing}")]);
     assert!(by(Some("z"))[0].contains("current-context \"z\" is not among"));

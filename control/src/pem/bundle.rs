@@ -47,7 +47,7 @@ impl CaBundle {
                 let fault = Fault::Weak {
                     number,
                     subject,
-                    weakness,
+                    weakness: Box::new(weakness),
                 };
                 return Err(PemError::new(&file, fault));
             }

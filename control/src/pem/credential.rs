@@ -118,7 +118,7 @@ fn strong(chain: &[CertificateDer<'_>]) -> Result<(), Fault> {
             return Err(Fault::Weak {
                 number,
                 subject: facts.subject.to_string(),
-                weakness,
+                weakness: Box::new(weakness),
             });
         }
     }

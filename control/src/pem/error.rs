@@ -67,7 +67,7 @@ pub enum Fault {
         /// Whose it is.
         subject: String,
         /// What is weak.
-        weakness: Weakness,
+        weakness: Box<Weakness>,
     },
     /// A certificate cannot be a trust anchor.
     #[error("certificate {number} ({subject}) cannot be a trust anchor; put CA certificates there")]

@@ -333,7 +333,7 @@ impl Judged<'_> {
             let literal = || facts.names.iter().any(|own| own == &name.to_string());
             let covered = server_name(name)
                 .is_some_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok());
-            if !covered && !(name.is_wildcard() && literal()) {
+            if !(covered || name.is_wildcard() && literal()) {
                 flaws.push(Flaw::MissingName(name.clone()));
             }
         }

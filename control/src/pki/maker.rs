@@ -386,6 +386,6 @@ fn load_pair(profile: &Profile, pair: &Pair) -> Result<Authority, PkiError> {
 fn refused(profile: &Profile, source: super::AuthorityError) -> PkiError {
     PkiError::Authority {
         name: profile.name.clone(),
-        source,
+        source: Box::new(source),
     }
 }

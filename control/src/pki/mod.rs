@@ -179,7 +179,7 @@ pub enum PkiError {
         /// File name without extension.
         name: String,
         /// Why.
-        source: AuthorityError,
+        source: Box<AuthorityError>,
     },
     /// What was made fails its own check.
     #[error("refused to write {name}: it {flaw}")]

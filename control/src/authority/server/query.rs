@@ -193,12 +193,13 @@ impl Query {
                 };
             }
             // As upstream (`ValidateFieldManager`).
-            "fieldManager" => {
-                if value.chars().count() > 128 || value.chars().any(char::is_control) {
-                    let message = "fieldManager: must be at most 128 printable characters";
-                    return Err(ApiError::bad_request(message));
-                }
+            "fieldManager"
+                if value.chars().count() > 128 || value.chars().any(char::is_control) =>
+            {
+                let message = "fieldManager: must be at most 128 printable characters";
+                return Err(ApiError::bad_request(message));
             }
+            "fieldManager" => {}
             "gracePeriodSeconds" if value.is_empty() => {}
             "gracePeriodSeconds" => {
                 let seconds = value.parse().map_err(|_| {

@@ -97,7 +97,7 @@ fn bindings_name_the_users_that_the_tree_makes() {
     let group = ("Group".to_owned(), admin.organizations[0].clone());
     assert_eq!(subjects(PKI, "cluster-admin"), [group]);
     let gateways = ("Group".to_owned(), "eyesplice:gateways".to_owned());
-    assert_eq!(subjects(GATEWAY, ROLE), [gateways.clone()]);
+    assert_eq!(subjects(GATEWAY, ROLE), std::slice::from_ref(&gateways));
     let enrolment = subjects(GATEWAY, "eyesplice-gateway-enrolment");
     assert!(enrolment.contains(&gateways), "{enrolment:?}");
 }
