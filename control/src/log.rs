@@ -3,7 +3,7 @@
 //! Standard output belongs to what a command prints and to an audit log of `-`. No event carries a
 //! key, a token, a query or a body: callers log names, addresses, labels and error messages only.
 //!
-//! Who logs never waits and never fails: a line goes to an [`Output`], which a thread of its own writes. One that
+//! Who logs never waits and never fails: a line goes to an `Output`, which a thread of its own writes. One that
 //! does not fit there is lost and counted, and the log says how many as soon as it can.
 
 mod line;

@@ -1,6 +1,6 @@
 //! The audit log: receives every stream record, counts it, logs it, and hands it over as one JSON line.
 //!
-//! One task takes the records; an [`Output`] has the lines, and a thread of its own that writes them. So neither the
+//! One task takes the records; an `Output` has the lines, and a thread of its own that writes them. So neither the
 //! engine nor control ever waits for a disk or a reader. [`Gate`] says what that means for new streams.
 
 mod event;
