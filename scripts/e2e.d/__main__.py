@@ -20,7 +20,7 @@ import verbs
 import wait
 from cluster import RELEASES, SCRIPTS, Cluster, Index, kubectls, log_text, minor_of, version_of
 from faults import Faults, crowd_checks, secrets_told
-from lane import Lane, pod_name, speaks_websocket
+from lane import EXEC_WEBSOCKET_SINCE, FORWARD_WEBSOCKET_SINCE, Lane, pod_name, release, speaks_websocket
 from legacy import LegacyLane
 from matrix import COMBINATIONS, Matrix
 from report import Report
@@ -36,6 +36,10 @@ LANES = 3
 # The cluster whose CAs are replaced; over TCP an API server keeps the pair that it began with.
 ROTATION = ("rotation", "uds", "terminate")
 
+# Releases that began to speak something else. These, the oldest and the newest go through every gateway; each other
+# one goes through one of them, unless a run is of every kubectl everywhere.
+TURNING = (EXEC_WEBSOCKET_SINCE, FORWARD_WEBSOCKET_SINCE)
+
 # Where the load harness runs: both transports and both modes.
 HARNESS = [("uds", "splice"), ("tcp", "terminate")]
 
@@ -45,8 +49,9 @@ SMALL = 8 << 20
 
 DESCRIPTION = """\
 Brings up real clusters behind the gateway, over a UNIX socket and over TCP with mTLS, in splice and in
-terminate mode, and runs every verb of every kubectl of this machine through each. Writes the matrix
-to docs/kubectl-matrix.md and README.md, if all of it ran and passed."""
+terminate mode, and runs every verb of every kubectl through one of them or, where a release speaks what
+those before it did not, through each. With --every, all go through each, and the matrix in
+docs/kubectl-matrix.md and README.md is written if all of it ran and passed."""
 
 
 def main():
@@ -88,6 +93,7 @@ def arguments():
     )
     parser.add_argument("--kubectl", metavar="PATH", action="append", help="only this kubectl (repeatable)")
     parser.add_argument("--quick", action="store_true", help="only one kubectl, the newest")
+    parser.add_argument("--every", action="store_true", help="every kubectl through every gateway; writes the matrix")
     parser.add_argument("--matrix", metavar="FILE", help="write the matrix there, and nowhere else")
     parser.add_argument(
         "--only", metavar="TRANSPORT/MODE", action="append", help="only these gateways, as in uds/terminate"
@@ -137,6 +143,18 @@ class Run:
     def newest(chosen):
         """Returns the newest kubectl."""
         return chosen[-1]
+
+    def through(self, cluster):
+        """Returns the kubectls that go through the gateway of a cluster."""
+        options = self.options
+        if options.every or options.only or len(self.kubectls) <= len(COMBINATIONS):
+            return self.kubectls
+        turning = [self.kubectls[0], self.newest(self.kubectls)]
+        turning += [each for each in self.kubectls if release(each[1]) in TURNING]
+        others = [each for each in self.kubectls if each not in turning]
+        turn = COMBINATIONS.index((cluster.transport, cluster.mode))
+        chosen = turning + others[turn :: len(COMBINATIONS)]
+        return [each for each in self.kubectls if each in chosen]
 
     def combinations(self):
         """Returns the gateways to run through."""
@@ -230,7 +248,7 @@ class Run:
 
     def prepare(self, cluster):
         """Makes pods and data."""
-        pods = [pod_name(version) for _, version in self.kubectls]
+        pods = [pod_name(version) for _, version in self.through(cluster)]
         cluster.make_pods([*pods, "legacy"])
         (cluster.state / "blob.big").write_bytes(os.urandom(SMALL))
         cluster.log_checksum = hashlib.sha256(log_text().encode()).hexdigest()
@@ -241,7 +259,7 @@ class Run:
         """Runs each kubectl, some at the same time."""
         large = self.newest(self.kubectls)
         with ThreadPoolExecutor(LANES) as pool:
-            jobs = [pool.submit(self.kubectl, cluster, *each, each == large) for each in self.kubectls]
+            jobs = [pool.submit(self.kubectl, cluster, *each, each == large) for each in self.through(cluster)]
             jobs.append(pool.submit(self.legacy, cluster))
             for job in jobs:
                 job.result()
@@ -276,7 +294,7 @@ class Run:
         path, version = self.newest(self.kubectls)
         lane = Lane(cluster, path, version, "SPDY", None)
         faults = Faults(cluster, lane, self.report)
-        pods = [pod_name(version) for _, version in self.kubectls] + ["legacy"]
+        pods = [pod_name(version) for _, version in self.through(cluster)] + ["legacy"]
         if cluster.transport == "tcp" and cluster.terminates:
             crowd_checks(cluster, faults, self.report, pods, execs=100, forwards=100, reloads=True)
         if cluster.transport == "uds" and not cluster.terminates:
@@ -293,11 +311,12 @@ class Run:
     def count(self, cluster):
         """What all kubectls together left in the metrics."""
         gateway = cluster.gateway
-        rows = len(self.kubectls) + sum(speaks_websocket(version) for _, version in self.kubectls)
+        ran = self.through(cluster)
+        rows = len(ran) + sum(speaks_websocket(version) for _, version in ran)
         upgrades = {"listener": cluster.transport, "mode": cluster.mode}
         if cluster.terminates:
-            least = {"exec": 6 * rows, "attach": rows, "portForward": len(self.kubectls)}
-            least |= {"logs": 3 * len(self.kubectls), "other": 1, "pods": 1}
+            least = {"exec": 6 * rows, "attach": rows, "portForward": len(ran)}
+            least |= {"logs": 3 * len(ran), "other": 1, "pods": 1}
             for action, number in least.items():
                 ended = gateway.total("streams_ended_total", action=action, **upgrades)
                 expect(ended >= number, f"{ended} streams of {action} are counted, not {number}")
@@ -346,7 +365,7 @@ class Run:
             return
         options = self.options
         part = options.kubectl or options.quick or options.only or options.alone or options.rotation
-        part = part or options.kubernetes
+        part = part or options.kubernetes or not options.every
         if part or not passed:
             return
         document, readme = ROOT / "docs" / "kubectl-matrix.md", ROOT / "README.md"
