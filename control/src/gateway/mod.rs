@@ -10,6 +10,7 @@ mod expiry;
 mod files;
 mod first;
 mod kernel;
+mod memory;
 pub(crate) mod signals;
 mod source;
 mod startup;
@@ -127,6 +128,7 @@ async fn serve(files: Files, metrics: Arc<Metrics>) -> Result<(), GatewayError> 
     let reloader = tokio::spawn(reloader.run());
     tokio::spawn(systemd::feed_watchdog());
     tokio::spawn(watch(move |now| expiry.look(now)));
+    tokio::spawn(memory::keep_low(engine.workers().to_vec()));
     let running = Running {
         engine,
         audit,

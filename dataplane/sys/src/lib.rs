@@ -7,6 +7,7 @@
 pub mod buffer;
 pub mod ktls;
 pub mod limits;
+pub mod memory;
 pub mod pipe;
 pub mod probe;
 pub mod ring;
