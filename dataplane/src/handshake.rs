@@ -6,8 +6,10 @@ use crate::leg::Leg;
 use crate::seam::DownstreamTls;
 use crate::worker::Worker;
 use eyesplice_proto::tls::Session;
+use eyesplice_sys::socket;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +31,7 @@ pub(crate) async fn run(
     limit: Duration,
 ) -> Result<(), LegError> {
     let deadline = Instant::now() + limit;
+    let serves = matches!(party, TlsParty::Server(_));
     let (session, done) = match party {
         TlsParty::Server(DownstreamTls { config, clients }) => (
             Session::server_of(config, clients)?,
@@ -50,6 +53,11 @@ pub(crate) async fn run(
     };
     match &result {
         Ok(()) => {
+            if serves && !leg.has_unread() {
+                // A client with Nagle's algorithm on keeps its request until its last flight is
+                // acknowledged. Over UNIX nothing is.
+                let _ = socket::acknowledge(leg.fd().as_fd());
+            }
             done.inc();
             if resumed {
                 cx.counters().handshakes_resumed.inc();

@@ -16,6 +16,18 @@ pub fn nodelay(socket: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&socket).set_tcp_nodelay(true)
 }
 
+/// Acknowledges at once what came in, where the kernel waits up to 40 ms for an answer to ride along
+/// (TCP_QUICKACK); later data is acknowledged as before.
+///
+/// A peer with Nagle's algorithm on sends nothing more until then (RFC 9293 section 3.7.4).
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` on a socket that is not TCP.
+pub fn acknowledge(socket: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&socket).set_tcp_quickack(true)
+}
+
 /// When the kernel asks a silent peer whether it is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {

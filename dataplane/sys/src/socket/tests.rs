@@ -133,6 +133,25 @@ fn options_read_back_as_set() {
 }
 
 #[test]
+fn what_would_wait_for_an_answer_is_acknowledged_when_asked_to() {
+    let (client, server) = pair();
+    nodelay(client.as_fd()).unwrap();
+    nodelay(server.as_fd()).unwrap();
+    let pass = |from: BorrowedFd<'_>, to: BorrowedFd<'_>| {
+        assert_eq!(send(from, b"x").unwrap(), 1);
+        while recv(to, &mut [0; 8]).is_err() {}
+    };
+    // Answers make the kernel wait for the next one.
+    for _ in 0..10 {
+        pass(client.as_fd(), server.as_fd());
+        pass(server.as_fd(), client.as_fd());
+    }
+    pass(client.as_fd(), server.as_fd());
+    acknowledge(server.as_fd()).unwrap();
+    assert_eq!(unacknowledged(client.as_fd()).unwrap(), 0);
+}
+
+#[test]
 fn unix_socket_holds_more_when_widened_and_a_tcp_socket_keeps_growing_by_itself() {
     let held = |socket: BorrowedFd<'_>| {
         let mut sum = 0;
