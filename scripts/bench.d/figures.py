@@ -113,8 +113,9 @@ def section(figures):
         "|---|--:|--:|--:|",
         *[row.line() for row in figures],
         "",
-        "CPU time or memory: 1.0 = equal to haproxy, less is better; in parentheses the worst cell.",
-        f"{machine['cores']} cores of {machine['cpu']}, Linux {kernel}; `scripts/bench peers` repeats it.",
+        "CPU time or memory: 1.0 = equal to haproxy, less is better; in parentheses the worst",
+        f"cell. {machine['cores']} cores of {machine['cpu']}, Linux {kernel}; repeat it with",
+        "`scripts/bench peers`.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -14,7 +14,10 @@ LONG = {short: name for name, short in matrix.SHORT.items()}
 def read(text):
     """Returns the matrix that wrote this document."""
     result, way, columns = matrix.Matrix(), None, []
-    ways = {f"## {matrix.TRANSPORTS[each[0]]}, {each[1]} mode": each for each in matrix.COMBINATIONS}
+    ways = {
+        f"## {matrix.TRANSPORTS[transport]}, {mode} mode": (transport, mode)
+        for transport, mode in matrix.COMBINATIONS
+    }
     for line in text.splitlines():
         if line.startswith("## "):
             way = ways.get(line)
@@ -30,9 +33,11 @@ def read(text):
 
 def outcome(cell):
     """Returns whether a cell passed, and what carried it."""
-    refused = {(LONG.get(name, name), int(status)) for name, status in re.findall(r"\(after (\S+) (\d+)\)", cell)}
+    after = re.findall(r"\(after (\S+) (\d+)\)", cell)
+    refused = {(LONG.get(name, name), int(status)) for name, status in after}
     passed, *carried = re.sub(r"\(.*?\)", "", cell).split()
-    return passed == "ok", SimpleNamespace(protocols={LONG.get(name, name) for name in carried}, refused=refused)
+    protocols = {LONG.get(name, name) for name in carried}
+    return passed == "ok", SimpleNamespace(protocols=protocols, refused=refused)
 
 
 def lane(*protocols):
@@ -55,8 +60,9 @@ class Tables(unittest.TestCase):
 
     def test_verb_that_failed_in_one_way_does_not_count(self):
         table = matrix.Matrix()
-        for way in matrix.COMBINATIONS:
-            table.add(("v1.20.2", "SPDY"), "exec", way, way != matrix.COMBINATIONS[1], lane("SPDY/3.1"))
+        row = ("v1.20.2", "SPDY")
+        for number, way in enumerate(matrix.COMBINATIONS):
+            table.add(row, "exec", way, number != 1, lane("SPDY/3.1"))
         self.assertIn("| 1.20.2 | 0 of 1 verbs", table.compact())
 
     def test_document_is_what_the_matrix_in_it_writes(self):
