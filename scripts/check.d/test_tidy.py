@@ -47,9 +47,9 @@ class Rules(unittest.TestCase):
             self.assertEqual(len(found("README.md", f"[a]({target})\n")["links"]), 1, target)
 
     def test_headings_that_comments_cite_are_there(self):
-        good = '//! As it is (docs/wire.md, "The CONNECT\n//! answer").\n'
+        good = f'//! As it is ({tidy.WIRE}, "The CONNECT\n//! answer").\n'
         self.assertEqual(found("a.rs", good), {})
-        bad = '// docs/wire.md, "Wire facts" and "None"\n'
+        bad = f'// {tidy.WIRE}, "Wire facts" and "None"\n'
         self.assertEqual(len(found("a.rs", bad)["links"]), 1)
 
     def test_anchor_is_the_repository_hosts(self):
