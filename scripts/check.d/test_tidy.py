@@ -46,6 +46,10 @@ class Rules(unittest.TestCase):
         for target in ("docs/none.md", "docs/wire.md#none", "#none"):
             self.assertEqual(len(found("README.md", f"[a]({target})\n")["links"]), 1, target)
 
+    def test_scripts_that_documents_name_are_there(self):
+        self.assertEqual(found("README.md", "Run `scripts/test --list`.\n"), {})
+        self.assertEqual(len(found("README.md", "Run `scripts/none`.\n")["links"]), 1)
+
     def test_headings_that_comments_cite_are_there(self):
         good = f'//! As it is ({tidy.WIRE}, "The CONNECT\n//! answer").\n'
         self.assertEqual(found("a.rs", good), {})

@@ -6,8 +6,8 @@
     module   a module with files below it that is not NAME/mod.rs
     tests    tests in a file of their own that are not tests.rs, or below tests/
     words    words that documents do not use (CONTRIBUTING.md says what to write)
-    links    links to files or headings that are not there, and headings of docs/wire.md that
-             comments cite and that are not there
+    links    links to files or headings, scripts that documents name, and headings of docs/wire.md
+             that comments cite, which are not there
 
     python3 -B scripts/check.d/tidy.py [--print] [--bless]
 """
@@ -35,6 +35,7 @@ WORDS = re.compile(
 WIRE = "docs/wire.md"
 CITED = re.compile(r"docs/wire\.md,? ((?:(?:, | and )?\"[^\"]+\")+)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+SCRIPT = re.compile(r"(?<![\w/.-])scripts/[\w.-]+(?:/[\w.-]+)*")
 FENCE = re.compile(r"^\s*```")
 
 
@@ -128,8 +129,11 @@ def anchor(heading):
 
 
 def links(file, text, found, texts):
-    """Links that lead nowhere."""
+    """Links that lead nowhere, and scripts that are not there."""
     for number, line in enumerate(text.splitlines(), 1):
+        for script in SCRIPT.findall(line):
+            if not (ROOT / script.rstrip(".")).exists():
+                found.add("links", file, f"line {number}: {script} is not there")
         for target in LINK.findall(line):
             if re.match(r"[a-z]+:", target):
                 continue
