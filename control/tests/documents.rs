@@ -149,8 +149,10 @@ fn setup_of_the_readme_makes_a_valid_gateway() {
     fs::write(at.join("pki.yaml"), spec).unwrap();
     eyesplice(at, &["pki", "init", "made", "--config", "pki.yaml"]);
     let install = readme_block("useradd --system eyesplice").replace("\\\n", " ");
-    let install = install.lines().find(|line| line.contains("egress-ca.key"));
-    let files = words(install.unwrap().split_once("0400").unwrap().1);
+    let mut lines = install.lines();
+    let install = lines.find(|line| line.contains("egress-ca.key")).unwrap();
+    let (_, files) = install.trim_end_matches(')').split_once("0400").unwrap();
+    let files = words(files);
     let (target, files) = files.split_last().unwrap();
     assert_eq!(target, "/etc/eyesplice/pki");
     fs::create_dir(at.join("pki")).unwrap();
