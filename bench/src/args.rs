@@ -38,7 +38,7 @@ enum Command {
     Engine(Engine),
     /// Measures new streams of an API server while strangers crowd the gateway's TCP listener
     Strangers(strangers::Options),
-    /// Writes the README's performance section from results
+    /// Writes the table of docs/performance.md from results
     Readme(ReadmeOptions),
     /// One of the bundled proxies; ends with standard input
     Proxy(proxy::Spec),

@@ -1,4 +1,5 @@
-//! Resolves the name of a target, once: what is checked is what is dialled (hazard F5).
+//! Resolves the name of a target, once: what is checked is what is dialled (docs/wire.md, "Names
+//! that resolve twice").
 
 use eyesplice_proto::authority::{Authority, Host};
 use std::collections::HashSet;

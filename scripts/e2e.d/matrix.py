@@ -63,6 +63,30 @@ class Matrix:
         seen = set().union(*(cell.protocols for cell in cells if cell))
         return "+".join(sorted(SHORT.get(name, name) for name in seen))
 
+    def compact(self):
+        """The README's table: releases of which the same holds share a row."""
+        rows = {}
+        for version in sorted(self.versions(), key=lambda each: (each[0] != "v", _version_key(each))):
+            held = tuple(self._asked(version, asked) for asked in self._asked_by(version))
+            rows.setdefault(held, []).append(version.removeprefix("v"))
+        lines = _head(["kubectl", "asks for SPDY", "asks for WebSocket"])
+        return "\n".join([*lines, *(_line([", ".join(names), *held]) for held, names in rows.items())])
+
+    @staticmethod
+    def _asked_by(version):
+        """What the columns of the compact table are of a version."""
+        return ("SPDY", "WebSocket") if version.startswith("v") else ("SPDY", "v4.channel.k8s.io")
+
+    def _asked(self, version, asked):
+        """How many of a version's columns passed, and what carried them."""
+        row = (version, asked)
+        known = [each for each in verbs.columns() if any(self._cell(row, each, way) for way in COMBINATIONS)]
+        if not known:
+            return ""
+        passed = [each for each in known if self._summary_cell(row, each).startswith("ok")]
+        carried = {name for each in known for name in self._protocol(row, each).split("+")} - {"", "HTTP"}
+        return f"{len(passed)} of {len(known)} verbs, carried by {' and '.join(sorted(carried))}"
+
     def summary(self):
         """One table: a cell holds where all four combinations passed, else it names those that did not."""
         lines = _head(["kubectl", "asks for", *verbs.columns()])
@@ -105,21 +129,20 @@ class Matrix:
 
     def document(self):
         """The whole of docs/kubectl-matrix.md."""
-        return f"{DOCUMENT}\n{self.details()}"
+        return f"{DOCUMENT}\n## All of it\n\n{self.summary()}\n\n{self.details()}"
 
     def into_readme(self, text):
         """Returns the README with the section between the marks replaced."""
-        section = f"{BEGIN}\n{self.summary()}\n\n{FOOTNOTE}\n{END}"
+        section = f"{BEGIN}\n{self.compact()}\n\n{FOOTNOTE}\n{END}"
         return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: section, text, flags=re.DOTALL)
 
 
 TRANSPORTS = {"uds": "UNIX socket", "tcp": "TCP with mTLS"}
 
 FOOTNOTE = """\
-`ok` stands for both transports in both modes, the word after it for what carried the stream. The API
-server of that cluster (1.20) does not translate the newer WebSocket protocols and its container runtime
-refuses them, so kubectl falls back to SPDY; older ones pass from end to end (own client).
-[All cells](docs/kubectl-matrix.md)."""
+A verb counts if it passed over a UNIX socket and over TCP, in splice and in terminate mode. That cluster's API server
+(1.20) does not translate newer WebSocket protocols, so kubectl falls back to SPDY; our own client of the older
+ones passes from end to end. [All verbs](docs/kubectl-matrix.md)."""
 
 DOCUMENT = """\
 # kubectl through eyesplice
@@ -128,11 +151,11 @@ Written by `scripts/e2e`, which runs every verb of every kubectl of the machine 
 kube-apiserver, kubelet and containerd (`scripts/cluster`: Kubernetes 1.20.2), over both transports
 and in both modes. A cell says `ok` only if every check of that verb passed in that run.
 
-- **asks for**: which protocol kubectl was told to try, by `KUBECTL_REMOTE_COMMAND_WEBSOCKETS` and
+- **asks for**: which protocol kubectl was set to try, by `KUBECTL_REMOTE_COMMAND_WEBSOCKETS` and
   `KUBECTL_PORT_FORWARD_WEBSOCKETS`. Releases before 1.29 know SPDY alone, 1.29 knows WebSocket for
   exec, attach and cp, later ones for port-forward too.
-- **ok SPDY**, **ok WS**, **ok HTTP**: what really carried the stream, as the gateway's audit log tells
-  it in terminate mode. In splice mode the gateway does not see it.
+- **ok SPDY**, **ok WS**, **ok HTTP**: what carried the stream, from the gateway's audit log in terminate
+  mode. In splice mode the gateway does not see it.
 - **(after WS 403)**: kubectl asked for WebSocket with a protocol (`v5.channel.k8s.io`, or a SPDY tunnel
   for port-forward) that the container runtime of this cluster does not know. API servers that
   translate it came with 1.29 and 1.30. The gateway passes the refusal on unchanged, and kubectl falls

@@ -22,7 +22,7 @@ GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 # How long one answer may take, in seconds.
 ANSWER_S = 60
 
-# Channels of an exec: wire-facts C4.
+# Channels of an exec: docs/wire.md, "WebSocket channels".
 STDIN, STDOUT, STDERR, ERROR, RESIZE = range(5)
 
 

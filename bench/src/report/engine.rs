@@ -1,4 +1,4 @@
-//! What the README's table says of the engine's own measurements.
+//! What the table of docs/performance.md says of the engine's own measurements.
 
 use super::shows::{Line, range};
 use super::source::Source;

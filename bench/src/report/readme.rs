@@ -1,4 +1,4 @@
-//! Writes the performance section of the README from committed results.
+//! Writes the table of docs/performance.md from committed results.
 
 use super::engine::{Ab, Idle};
 use super::rows::ROWS;
@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 const BEGIN: &str = "<!-- bench:begin -->\n";
 const END: &str = "<!-- bench:end -->";
 
-/// What `readme` is told.
+/// The options of `readme`.
 #[derive(Args, Clone, Debug)]
 pub struct ReadmeOptions {
     /// Where results are
     #[arg(long, default_value = "bench/results")]
     pub results: PathBuf,
     /// The file whose section is written
-    #[arg(long, default_value = "README.md")]
+    #[arg(long, default_value = "docs/performance.md")]
     pub readme: PathBuf,
     /// Writes nothing, and fails if the section is not what the results say
     #[arg(long)]
@@ -32,7 +32,7 @@ pub struct ReadmeOptions {
 /// Writes or checks the section.
 ///
 /// # Errors
-/// If a result or the README cannot be read, or the section is not as it should be.
+/// If a result or the document cannot be read, or the section is not as it should be.
 pub fn readme(options: &ReadmeOptions) -> Result<()> {
     let section = section(&Results::read(&options.results)?);
     let name = options.readme.display().to_string();
@@ -128,8 +128,8 @@ fn section(results: &Results) -> String {
     }
     let _ = writeln!(
         text,
-        "\nThe ratio is eyesplice's figure by the other's in the same round: the median over rounds and cells (in parentheses \
-         the worst cell).\nLess is better, except for throughput and for handshakes per CPU second. Every byte was checked.\n\n\
+        "\nThe ratio is eyesplice's figure relative to the other's in the same round (1.0 = equal): the median over rounds and \
+         cells, in parentheses the worst cell.\nLess is better, except for throughput and for handshakes per CPU second. Every byte was checked.\n\n\
          | Full tables | Repeat with | On | Rounds | Cores that others used |\n|---|---|---|--:|--:|"
     );
     for source in sources {
@@ -175,11 +175,11 @@ mod tests {
     }
 
     #[test]
-    fn readme_says_what_the_committed_results_say() {
+    fn document_says_what_the_committed_results_say() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let options = ReadmeOptions {
             results: root.join("results"),
-            readme: root.join("../README.md"),
+            readme: root.join("../docs/performance.md"),
             check: true,
         };
         readme(&options).unwrap();

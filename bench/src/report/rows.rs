@@ -1,4 +1,4 @@
-//! The rows of the README's table: which figure of which cells, against whom.
+//! The rows of the table of docs/performance.md: which figure of which cells, against whom.
 
 use super::shows::{Row, Shown};
 

@@ -1,4 +1,4 @@
-//! What a row of the README's table says of a result.
+//! What a row of the table of docs/performance.md says of a result.
 
 use crate::contest::{CellReport, ContestReport, Entry, Figure, ratios};
 use crate::run::Measured;

@@ -37,7 +37,7 @@ impl fmt::Display for Source {
             .map_or_else(String::new, |cores| format!("{cores:.2}"));
         write!(
             f,
-            "| [{stem}](bench/results/{stem}.md) | `{}` | {} cores of {}, Linux {} | {rounds} | {others} |",
+            "| [{stem}](../bench/results/{stem}.md) | `{}` | {} cores of {}, Linux {} | {rounds} | {others} |",
             self.command,
             self.machine.cores,
             self.machine.cpu,

@@ -1,5 +1,5 @@
-//! Words a refusal: the reason phrase is all that the kubectl user sees (wire-facts G4), so each
-//! says what failed, on what, and what to do.
+//! Words a refusal: the reason phrase is all that the kubectl user sees (docs/wire.md, "The CONNECT
+//! answer"), so each says what failed, on what, and what to do.
 
 use crate::config::Rule;
 use crate::identity::printable;

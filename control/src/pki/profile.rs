@@ -267,7 +267,7 @@ impl Table {
                 "super-admin",
                 "kubernetes-super-admin",
                 Some("system:masters"),
-                "whoever repairs RBAC; keep it locked away",
+                "repairs of RBAC; keep it locked away",
             ),
             (
                 "controller-manager",

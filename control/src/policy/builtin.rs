@@ -1,5 +1,5 @@
 //! The denials that need no rule: addresses that an egress for kubelets, pods and services has no
-//! business with, in whatever form they are written (hazard F5).
+//! business with, in whatever form they are written (docs/wire.md, "Names that resolve twice").
 
 use ipnet::IpNet;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Parses `host:port`, the target of a CONNECT, into an address or a DNS name.
 //!
 //! What a resolver or `inet_aton` could read as another address than we do is refused: a policy that
-//! checks the name must see what is dialled (hazard F5).
+//! checks the name must see what is dialled (docs/wire.md, "Names that resolve twice").
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

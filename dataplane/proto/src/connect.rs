@@ -1,5 +1,5 @@
-//! Speaks the API server's CONNECT as `tunnelHTTPConnect` in its egress selector does (wire-facts D2
-//! and G).
+//! Speaks the API server's CONNECT as `tunnelHTTPConnect` in its egress selector does (docs/wire.md,
+//! "CONNECT" and "The CONNECT answer").
 //!
 //! Its Host header is the literal `127.0.0.1` and is not compared with the target. A reply with a
 //! single byte after its head fails the API server's dial, so `ESTABLISHED` goes out alone. Of a

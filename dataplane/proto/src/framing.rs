@@ -1,5 +1,5 @@
 //! Decides how the body of a message is delimited (RFC 9112 section 6), refusing every message on
-//! whose length two parsers could disagree (hazard F8).
+//! whose length two parsers could disagree (docs/wire.md, "Request smuggling").
 
 use thiserror::Error;
 

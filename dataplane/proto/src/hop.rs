@@ -1,7 +1,8 @@
 //! Takes hop-by-hop headers off a head, then writes the few that the next hop needs.
 //!
 //! The handlers in front of and behind us forward all of them, and read only the first line of
-//! `Connection` and `Upgrade` (wire-facts B3, hazard F10), so exactly one line of each goes out.
+//! `Connection` and `Upgrade` (docs/wire.md, "Hop-by-hop lines"), so exactly one line of each goes
+//! out.
 
 use smallvec::SmallVec;
 use thiserror::Error;

@@ -1,11 +1,12 @@
 //! Names every bound of this crate, with its reason.
 
 /// Largest head that any listener accepts, in bytes: what kube-apiserver and kubelet accept
-/// (wire-facts A1, B7), so that a bearer token with many groups passes us if it passes them.
+/// (docs/wire.md, "API server limits"), so that a bearer token with many groups passes us if it
+/// passes them.
 pub const HEAD_BYTES: usize = 1 << 20;
 
 /// Smallest head limit that an operator may configure, in bytes: tokens with many groups are
-/// normal, and below this real clients break (hazard F18).
+/// normal, and below this real clients break (docs/wire.md, "Large heads").
 pub const HEAD_BYTES_FLOOR: usize = 64 << 10;
 
 /// Largest CONNECT head, in bytes. The API server sends under 400 (a 253-byte name, `Host`, a blank
@@ -48,7 +49,8 @@ pub const TRAILER_BYTES: usize = 8 << 10;
 pub const TRAILER_NAME_BYTES: usize = 32;
 
 /// Longest reason phrase that we write, in bytes. It is all that a kubectl user sees of a refused
-/// CONNECT (wire-facts G4): long enough for cause and remedy, short enough for one terminal screen.
+/// CONNECT (docs/wire.md, "The CONNECT answer"): long enough for cause and remedy, short enough for
+/// one terminal screen.
 pub const REASON_BYTES: usize = 512;
 
 /// Longest DNS name in presentation form without the final dot, in bytes (RFC 1035 section 2.3.4).

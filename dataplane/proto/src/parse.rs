@@ -2,7 +2,7 @@
 //!
 //! Every leniency of the RFC that lets two parsers disagree is refused: a bare LF or CR, an empty
 //! line before the head, whitespace before a colon, a folded line, runs of spaces in the first
-//! line. The peers are Go programs that never send these (hazard F8).
+//! line. The peers are Go programs that never send these (docs/wire.md, "Request smuggling").
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -13,7 +13,8 @@ use crate::headers::{HeaderName, HeaderValue, Headers, Sole};
 use crate::limits;
 
 /// Says what header names with an underscore are: `x_remote_user` and `X-Remote-User` are one
-/// variable to CGI-like peers, so identity can be forged through them (hazard F7).
+/// variable to CGI-like peers, so identity can be forged through them (docs/wire.md, "Forged identity
+/// headers").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Underscores {
     /// Accepted: replies of kubelets and pods may have them.

@@ -1,9 +1,9 @@
-//! Says what a request to a kubelet does, from its path (wire-facts A3).
+//! Says what a request to a kubelet does, from its path (docs/wire.md, "Kubelet paths").
 //!
-//! Policy authorises by action (hazard F4), so the danger is a path that a kubelet's router reads as
-//! an exec and we do not. Go's routers decode, clean and trim paths, some ignore case: whatever any
-//! of them could turn into one of the known paths is refused here, not called `Other`. API servers
-//! write these paths in one spelling only.
+//! Policy authorises by action (docs/wire.md, "Exec by GET"), so the danger is a path that a
+//! kubelet's router reads as an exec and we do not. Go's routers decode, clean and trim paths, some
+//! ignore case: whatever any of them could turn into one of the known paths is refused here, not
+//! called `Other`. API servers write these paths in one spelling only.
 
 use std::fmt;
 use std::str::FromStr;
@@ -76,7 +76,8 @@ impl Action {
     }
 
     /// Says whether requests of it may not have a body: kubelets read options of these also from a
-    /// form in the body, past everything that looked at the query (wire-facts A4, hazard F8).
+    /// form in the body, past everything that looked at the query (docs/wire.md, "Kubelet query
+    /// options" and "Request smuggling").
     #[must_use]
     pub const fn forbids_body(self) -> bool {
         matches!(self, Self::Exec | Self::Attach | Self::PortForward)

@@ -2,7 +2,8 @@
 //!
 //! Raw mode begins only after a fully parsed 101 that grants exactly what was asked
 //! (CVE-2018-1002105), and a reply below 400 that grants nothing is not shown to the client
-//! (CVE-2020-8559): hazards F1, F2, F8, F9.
+//! (CVE-2020-8559): docs/wire.md, "Raw bytes after a refused upgrade", "Replies below 400 to an
+//! upgrade", "Request smuggling" and "Upgrade tokens".
 
 use std::fmt;
 

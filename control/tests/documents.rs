@@ -1,0 +1,164 @@
+//! What the README and the documents show is accepted by the program: commands and configurations.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a step of a test that fails ends it")]
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use eyesplice::cli::Cli;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Name and text of every document.
+fn documents() -> Vec<(String, String)> {
+    let root = root();
+    let mut files = vec![root.join("README.md"), root.join("SECURITY.md")];
+    files.extend(["docs"].iter().flat_map(|folder| {
+        let listed = fs::read_dir(root.join(folder)).unwrap();
+        let paths = listed.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.extension().is_some_and(|end| end == "md"))
+    }));
+    files.sort();
+    files
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(&root).unwrap().display().to_string();
+            (name, fs::read_to_string(&path).unwrap())
+        })
+        .collect()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The fenced blocks of a document, without their indentation.
+fn blocks(text: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        match &mut open {
+            None if line.trim_start().starts_with("```") => open = Some((indent, String::new())),
+            Some(_) if line.trim() == "```" => blocks.extend(open.take().map(|(_, block)| block)),
+            Some((outer, block)) => {
+                block.push_str(line.get((*outer).min(indent)..).unwrap_or_default());
+                block.push('\n');
+            }
+            None => {}
+        }
+    }
+    assert_eq!(open, None, "a block has no end");
+    blocks
+}
+
+/// The commands of a block that run the program; a line that ends with `\` goes on.
+fn commands(block: &str) -> Vec<String> {
+    let lines = block.replace("\\\n", " ");
+    let commands = lines.lines().map(|line| line.trim().to_string());
+    commands
+        .filter(|line| line.starts_with("eyesplice "))
+        .collect()
+}
+
+/// The program's words, up to what the shell takes for itself.
+fn words(command: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for word in command.split_whitespace() {
+        if word.starts_with(['#', '>', '|', '&', ';']) {
+            break;
+        }
+        words.push(word.trim_matches('\'').to_string());
+    }
+    words
+}
+
+#[test]
+fn commands_in_blocks_are_whole_command_lines() {
+    let mut seen = 0;
+    for (name, text) in documents() {
+        for command in blocks(&text).iter().flat_map(|block| commands(block)) {
+            seen += 1;
+            let parsed = Cli::try_parse_from(words(&command));
+            assert!(
+                parsed.is_ok(),
+                "{name}: {command}\n{}",
+                parsed.err().unwrap()
+            );
+        }
+    }
+    assert!(seen >= 2, "the README has commands");
+}
+
+#[test]
+fn commands_in_sentences_exist() {
+    let mut seen = 0;
+    for (name, text) in documents() {
+        let mut prose = true;
+        for line in text.lines() {
+            if line.trim_start().starts_with("```") {
+                prose = !prose;
+            }
+            let code = line.split('`').skip(1).step_by(2);
+            for command in code.filter(|code| prose && code.starts_with("eyesplice ")) {
+                seen += 1;
+                let Err(error) = Cli::try_parse_from(words(command)) else {
+                    continue;
+                };
+                // A sentence may leave out what does not matter to it.
+                let left_out = matches!(
+                    error.kind(),
+                    ErrorKind::MissingRequiredArgument
+                        | ErrorKind::MissingSubcommand
+                        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                );
+                assert!(left_out, "{name}: {command}\n{error}");
+            }
+        }
+    }
+    assert!(seen >= 10, "the documents name commands");
+}
+
+fn eyesplice(directory: &Path, arguments: &[&str]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_eyesplice"))
+        .current_dir(directory)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+}
+
+/// The one block of the README that has this line.
+fn readme_block(line: &str) -> String {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut found = blocks(&text);
+    found.retain(|block| block.lines().any(|each| each == line));
+    assert_eq!(found.len(), 1, "{line}");
+    found.remove(0)
+}
+
+/// With the CA of a cluster that is there already, as kubeadm made it.
+#[test]
+fn setup_of_the_readme_makes_a_valid_gateway() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    eyesplice(at, &["pki", "init", "kubeadm", "--apiserver", "10.0.0.1"]);
+    let existing = format!("{}/kubeadm", at.display());
+    let spec = readme_block("kind: PKIConfig").replace("/etc/kubernetes/pki", &existing);
+    fs::write(at.join("pki.yaml"), spec).unwrap();
+    eyesplice(at, &["pki", "init", "made", "--config", "pki.yaml"]);
+    let install = readme_block("useradd --system eyesplice").replace("\\\n", " ");
+    let mut lines = install.lines();
+    let install = lines.find(|line| line.contains("egress-ca.key")).unwrap();
+    let (_, files) = install.trim_end_matches(')').split_once("0400").unwrap();
+    let files = words(files);
+    let (target, files) = files.split_last().unwrap();
+    assert_eq!(target, "/etc/eyesplice/pki");
+    fs::create_dir(at.join("pki")).unwrap();
+    for file in files {
+        fs::copy(at.join("made").join(file), at.join("pki").join(file)).unwrap();
+    }
+    fs::write(at.join("gateway.yaml"), readme_block("kind: GatewayConfig")).unwrap();
+    eyesplice(at, &["check", "gateway.yaml"]);
+}
