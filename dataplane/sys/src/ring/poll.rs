@@ -7,7 +7,7 @@ use std::ops::BitOr;
 use io_uring::opcode::PollAdd;
 
 use super::fd::Fd;
-use super::op::{Op, Payload, number, submit};
+use super::op::{Op, number, submit};
 
 /// What to wait for; combine with `|`. Errors and a full hang-up always end the wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,5 +95,5 @@ pub fn poll(fd: &Fd, interest: Interest) -> Op<io::Result<Readiness>> {
     let sqe = PollAdd::new(number(fd), interest.0).build();
     // SAFETY: `submit` requires that `sqe` holds no address (POLL_ADD has none), names `fd` and
     // completes once (the multishot flag is not set).
-    unsafe { submit(sqe, fd, Payload::Nothing, |_, result| result.map(Readiness)) }
+    unsafe { submit(sqe, fd, None, |result| result.map(Readiness)) }
 }
