@@ -17,8 +17,6 @@ const EC: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 /// OID 1.3.132.0.34.
 const P384: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
-/// OID 1.3.132.0.35.
-const P521: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
 
 /// Wraps a public key (RSAPublicKey, or an EC point) as SubjectPublicKeyInfo, as Go writes it.
 pub(super) fn spki(algorithm: Algorithm, key: &[u8]) -> Vec<u8> {
@@ -50,7 +48,6 @@ fn identifier(algorithm: Algorithm) -> Vec<u8> {
         Algorithm::Rs256 => RSA.to_vec(),
         Algorithm::Es256 => [EC, P256].concat(),
         Algorithm::Es384 => [EC, P384].concat(),
-        Algorithm::Es512 => [EC, P521].concat(),
     };
     value(SEQUENCE, &content)
 }
