@@ -1,12 +1,12 @@
 //! The relay between two sockets through the real engine, on one worker: bulk and round trips,
 //! spliced, copied and through TLS on both legs. Wall-clock time of all parties together; for what
-//! the engine alone takes see `eyesplice-load engine`.
+//! the gateway alone takes see `eyesplice-load ab`.
 #![forbid(unsafe_code)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use eyesplice_bench::identity::{Identity, Suite};
-use eyesplice_bench::load::connect;
 use eyesplice_bench::proxy::eyesplice::{Gateway, Plan};
+use eyesplice_bench::tunnel::connect;
 use rustls::{ClientConnection, ServerConfig, ServerConnection, StreamOwned};
 use socket2::Socket;
 use std::io::{Read, Write};

@@ -4,7 +4,7 @@ use crate::identity::{Identity, Suite};
 use crate::relay::{RelayOptions, relay};
 use crate::report::{ReadmeOptions, readme};
 use crate::run::{RunOptions, runtime};
-use crate::{Attempt, Result, ab, contest, idle, origin, proxy, run, strangers};
+use crate::{Attempt, Result, contest, idle, origin, proxy, run, strangers};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -33,9 +33,8 @@ enum Command {
         /// Where to: ca.crt, ca.key, leaf.crt, leaf.key, and leaf.pem with both
         directory: PathBuf,
     },
-    /// Measures the engine alone against its baselines, with generators that seal in advance
-    #[command(subcommand)]
-    Engine(Engine),
+    /// Measures the engine's memory per idle stream
+    Idle(idle::Options),
     /// Measures new streams of an API server while strangers crowd the gateway's TCP listener
     Strangers(strangers::Options),
     /// Writes the table of docs/performance.md from results
@@ -51,27 +50,6 @@ enum Command {
     /// The servers of idle streams
     #[command(hide = true)]
     IdleServers(idle::ServerSpec),
-}
-
-#[derive(Debug, Subcommand)]
-enum Engine {
-    /// Compares splicing with a bare two-splice loop
-    Splice(AbArgs),
-    /// Compares terminating with tokio-rustls on both legs
-    Terminate(AbArgs),
-    /// Both comparisons in one run
-    All(AbArgs),
-    /// Measures the gateway's memory per idle stream
-    Idle(idle::Options),
-}
-
-#[derive(clap::Args, Debug)]
-struct AbArgs {
-    #[command(flatten)]
-    options: ab::Options,
-    /// Writes `DATE-ab.json` and `DATE-ab.md` into this directory
-    #[arg(long)]
-    output: Option<PathBuf>,
 }
 
 /// Does what the command line says.
@@ -92,10 +70,7 @@ pub fn run(cli: Cli) -> Result<()> {
             std::fs::create_dir_all(&directory).attempt(format!("make {}", directory.display()))?;
             Identity::create(&directory, Suite::default()).map(drop)
         }
-        Command::Engine(Engine::Splice(args)) => compare(&[ab::Mode::Splice], &args),
-        Command::Engine(Engine::Terminate(args)) => compare(&[ab::Mode::Terminate], &args),
-        Command::Engine(Engine::All(args)) => compare(&ab::Mode::ALL, &args),
-        Command::Engine(Engine::Idle(options)) => idle::run(&options),
+        Command::Idle(options) => idle::run(&options),
         Command::Readme(options) => readme(&options),
         Command::Proxy(spec) => proxy::run(&spec),
         Command::Strangers(options) => strangers::run(&options),
@@ -103,15 +78,4 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::IdleClients(spec) => idle::clients(&spec),
         Command::IdleServers(spec) => idle::servers(&spec),
     }
-}
-
-fn compare(modes: &[ab::Mode], args: &AbArgs) -> Result<()> {
-    let report = ab::run(modes, &args.options)?;
-    print!("{report}");
-    if let Some(directory) = &args.output {
-        for path in report.write(directory)? {
-            eprintln!("wrote {}", path.display());
-        }
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Helper processes: this program again, or another build of it, in a hidden mode.
+//! Helper processes: this program again, in a hidden mode.
 //!
 //! A helper says `ready` on its standard output and works until its standard input ends, so it goes
 //! away with its parent however that ends.

@@ -1,12 +1,11 @@
 //! The load harness, and what measures the engine.
 //!
 //! `eyesplice-load` puts load on any proxy and checks every byte ([`run`]), compares proxies in
-//! interleaved rounds ([`contest`]), and is the far end ([`origin`]). [`ab`] and [`idle`] measure the
-//! engine alone; `benches/` times its parts. What is measured runs in a process of its own
+//! interleaved rounds ([`contest`]), and is the far end ([`origin`]). [`idle`] measures the engine
+//! alone; `benches/` times its parts. What is measured runs in a process of its own
 //! ([`child`], [`proxy`]) on a core of its own, so that its CPU seconds are its own.
 #![forbid(unsafe_code)]
 
-pub mod ab;
 pub mod args;
 pub mod child;
 pub mod contest;
@@ -14,7 +13,6 @@ pub mod cpu;
 mod error;
 pub mod identity;
 pub mod idle;
-pub mod load;
 pub mod machine;
 pub mod meter;
 pub mod origin;
@@ -26,6 +24,7 @@ pub mod route;
 pub mod run;
 mod stats;
 pub mod strangers;
+pub mod tunnel;
 mod wire;
 pub mod work;
 

@@ -4,23 +4,23 @@ use serde::{Deserialize, Serialize};
 
 /// A median and how far the measurements are apart.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// The middle one, or the mean of the middle two.
-    pub median: f64,
+    pub(crate) median: f64,
     /// Median of the distances from the median: half of the measurements are nearer than this.
     #[serde(default)]
-    pub deviation: f64,
+    pub(crate) deviation: f64,
     /// The smallest.
-    pub lowest: f64,
+    pub(crate) lowest: f64,
     /// The largest.
-    pub highest: f64,
+    pub(crate) highest: f64,
     /// All, in the order in which they were measured.
-    pub samples: Vec<f64>,
+    pub(crate) samples: Vec<f64>,
 }
 
 impl Summary {
     /// Summarises; all zeros if there is nothing.
-    pub fn of(samples: &[f64]) -> Self {
+    pub(crate) fn of(samples: &[f64]) -> Self {
         let sorted = sorted(samples.to_vec());
         let median = median(&sorted);
         let distances = samples.iter().map(|sample| (sample - median).abs());

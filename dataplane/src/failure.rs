@@ -2,6 +2,8 @@
 
 use crate::seam::{Phase, Reason, Side};
 use eyesplice_proto::tls::TlsError;
+pub(crate) use eyesplice_sys::errno::exhausted;
+use eyesplice_sys::errno::peer_lost;
 use rustls::AlertDescription;
 use std::io;
 use std::sync::Arc;
@@ -66,7 +68,7 @@ impl LegError {
             Self::Gone(error) if exhausted(&error) => {
                 Failure::new(Reason::Exhausted, Side::Local, phase).detail(error.to_string())
             }
-            Self::Gone(error) if lost(&error) => Failure::new(Reason::PeerLost, side, phase)
+            Self::Gone(error) if peer_lost(&error) => Failure::new(Reason::PeerLost, side, phase)
                 .detail(format!(
                     "{error}: it did not answer for timeouts.tcpUserTimeout"
                 )),
@@ -147,18 +149,6 @@ impl From<TlsError> for LegError {
     fn from(error: TlsError) -> Self {
         Self::Tls(error)
     }
-}
-
-/// Whether the kernel gave up on the peer: no answer to keepalive, or no way to it.
-fn lost(error: &io::Error) -> bool {
-    // ETIMEDOUT, EHOSTUNREACH, ENETUNREACH on Linux.
-    matches!(error.raw_os_error(), Some(110 | 113 | 101))
-}
-
-/// Whether the machine, not the peer, is at the end of its means.
-pub(crate) fn exhausted(error: &io::Error) -> bool {
-    // EMFILE, ENFILE, ENOBUFS, ENOMEM on Linux.
-    matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12))
 }
 
 #[cfg(test)]

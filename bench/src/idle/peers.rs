@@ -1,7 +1,7 @@
 //! Clients and servers of idle streams: they open, and then hold nothing but their sockets.
 
 use crate::identity::{Identity, Suite};
-use crate::load::{connect, read_head};
+use crate::tunnel::{connect, patient, read_head};
 use crate::{Attempt, Error, Result, child};
 use clap::{Args, ValueEnum};
 use eyesplice_sys::limits;
@@ -12,13 +12,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 /// Threads of either side: enough that the gateway is never idle while streams are opened.
 const THREADS: usize = 8;
-
-/// Longest silence while streams are opened.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const REQUEST: &[u8] = b"POST /exec/default/web/main?command=sh&input=1&output=1 HTTP/1.1\r\n\
     Host: 127.0.0.1:10250\r\nUser-Agent: eyesplice-bench\r\nContent-Length: 0\r\n\
@@ -182,10 +178,4 @@ fn open(spec: &ClientSpec, tls: Option<&Arc<ClientConfig>>) -> Result<Socket> {
         }
     }
     Ok(socket)
-}
-
-fn patient(socket: &Socket) -> Result<()> {
-    socket
-        .set_read_timeout(Some(PATIENCE))
-        .attempt("set a socket's patience")
 }

@@ -19,8 +19,6 @@ use std::path::PathBuf;
 pub enum Kind {
     /// The engine, splicing.
     EyespliceSplice,
-    /// The engine, ending TLS on both legs around opaque bytes.
-    EyespliceTerminate,
     /// The engine, ending TLS on both legs of a kubelet's API.
     EyespliceKubelet,
     /// Baseline of splice: two splice loops per stream and nothing else.
@@ -33,21 +31,6 @@ pub enum Kind {
     BareTerminate,
     /// Baseline of terminate: tokio-rustls on both legs.
     TokioRustls,
-}
-
-impl Kind {
-    /// Its name in tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::EyespliceSplice | Self::EyespliceTerminate | Self::EyespliceKubelet => {
-                "eyesplice"
-            }
-            Self::Bare => "bare splice loop",
-            Self::BareCopy => "bare copy loop",
-            Self::BareOriginate | Self::BareTerminate => "bare record loop",
-            Self::TokioRustls => "tokio-rustls, 64 KiB",
-        }
-    }
 }
 
 /// What a proxy process is told.
@@ -135,7 +118,6 @@ pub fn run(spec: &Spec) -> Result<()> {
             None
         }
         Kind::EyespliceSplice => Some(eyesplice::Plan::Splice),
-        Kind::EyespliceTerminate => Some(eyesplice::Plan::terminate(&identity)?),
         Kind::EyespliceKubelet => Some(eyesplice::Plan::kubelet(&identity)?),
     };
     let gateway = plan

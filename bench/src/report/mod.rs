@@ -1,6 +1,6 @@
 //! Reports of the load harness: tables, JSON, HdrHistogram logs, SVG plots.
 
-mod engine;
+mod idle;
 mod log;
 mod plot;
 mod progress;

@@ -1,6 +1,6 @@
 //! Writes the table of docs/performance.md from committed results.
 
-use super::engine::{Ab, Idle};
+use super::idle::Idle;
 use super::rows::ROWS;
 use super::shows::Line;
 use super::source::Source;
@@ -60,7 +60,6 @@ fn replace(text: &str, section: &str) -> Option<String> {
 /// The newest result of each kind, with its file's name without ending; any may be missing.
 struct Results {
     contests: BTreeMap<String, (String, ContestReport)>,
-    ab: Option<(String, Ab)>,
     idle: Option<(String, Idle)>,
 }
 
@@ -74,15 +73,14 @@ impl Results {
                 newest.insert(kind.to_string(), stem);
             }
         }
-        let one = |kind: &str| newest.get(kind);
         let mut contests = BTreeMap::new();
         for (kind, stem) in newest.iter().filter(|(kind, _)| kind.starts_with("peers-")) {
             contests.insert(kind.clone(), (stem.clone(), read(directory, stem)?));
         }
         Ok(Self {
             contests,
-            ab: one("ab").map(|stem| result(directory, stem)).transpose()?,
-            idle: one("idle")
+            idle: newest
+                .get("idle")
                 .map(|stem| result(directory, stem))
                 .transpose()?,
         })
@@ -103,10 +101,6 @@ fn section(results: &Results) -> String {
         if let Some((_, report)) = results.contests.get(row.scenario) {
             lines.extend(row.line(report));
         }
-    }
-    if let Some((stem, ab)) = &results.ab {
-        lines.extend(ab.lines());
-        sources.push(ab.source(stem));
     }
     if let Some((stem, idle)) = &results.idle {
         lines.extend(idle.lines());
@@ -197,15 +191,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
         let mut files = std::fs::read_dir(results).unwrap();
-        let ab = |path: &PathBuf| path.to_string_lossy().ends_with("-ab.json");
+        let idle = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.get(DATE.len()..) == Some("idle.json")
+        };
         let from = files
-            .find_map(|file| Some(file.unwrap().path()).filter(ab))
+            .find_map(|file| Some(file.unwrap().path()).filter(idle))
             .unwrap();
         for day in ["2026-11-22", "2027-01-01", "2026-12-31"] {
-            std::fs::copy(&from, directory.path().join(format!("{day}-ab.json"))).unwrap();
+            std::fs::copy(&from, directory.path().join(format!("{day}-idle.json"))).unwrap();
         }
         let text = section(&Results::read(directory.path()).unwrap());
-        assert!(text.contains("bench/results/2027-01-01-ab.md"), "{text}");
+        assert!(text.contains("bench/results/2027-01-01-idle.md"), "{text}");
         assert!(!text.contains("2026-"), "{text}");
     }
 }

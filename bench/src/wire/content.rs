@@ -6,11 +6,11 @@ const PERIOD: usize = 1_048_573;
 
 /// The bytes that generators send.
 #[derive(Debug)]
-pub struct Content(Vec<u8>);
+pub(crate) struct Content(Vec<u8>);
 
 impl Content {
     /// Makes the pattern (xorshift: of no quality, but of fixed outcome).
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let words = std::iter::repeat_with(|| {
             state ^= state << 13;
@@ -22,7 +22,7 @@ impl Content {
     }
 
     /// Some bytes from `offset` on, `most` at most and never none unless `most` is 0.
-    pub fn at(&self, offset: u64, most: u64) -> &[u8] {
+    pub(crate) fn at(&self, offset: u64, most: u64) -> &[u8] {
         let from = (offset % PERIOD as u64) as usize;
         let rest = self.0.get(from..).unwrap_or_default();
         let len = usize::try_from(most).map_or(rest.len(), |most| most.min(rest.len()));
@@ -30,7 +30,7 @@ impl Content {
     }
 
     /// Whether `bytes` are those that belong at `offset`.
-    pub fn matches(&self, mut offset: u64, mut bytes: &[u8]) -> bool {
+    pub(crate) fn matches(&self, mut offset: u64, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             let expected = self.at(offset, bytes.len() as u64);
             let (now, rest) = bytes.split_at(expected.len());
@@ -41,12 +41,6 @@ impl Content {
             bytes = rest;
         }
         true
-    }
-}
-
-impl Default for Content {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -11,7 +11,7 @@ mod hello;
 mod record;
 mod stream;
 
-pub use content::Content;
+pub(crate) use content::Content;
 pub(crate) use frame::{Frame, Kind};
 pub(crate) use hello::{Hello, Job, Turn, Way};
 pub(crate) use record::{LONGEST as LONGEST_RECORD, Record, SHORTEST as SHORTEST_RECORD};

@@ -329,7 +329,7 @@ mod tests {
     use std::sync::LazyLock;
 
     fn side() -> Side {
-        static CONTENT: LazyLock<Arc<Content>> = LazyLock::new(Arc::default);
+        static CONTENT: LazyLock<Arc<Content>> = LazyLock::new(|| Arc::new(Content::new()));
         Side::new("test", Arc::clone(&CONTENT))
     }
 

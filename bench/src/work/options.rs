@@ -7,8 +7,6 @@ use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-pub use crate::load::Direction;
-
 /// Payload of a frame of a bulk transfer: large enough that its header does not count.
 const CHUNK: u32 = 1 << 20;
 
@@ -48,6 +46,23 @@ pub enum Workload {
     Stalled,
     /// Connections of random life that end in order or not
     Churn,
+}
+
+/// Which way bulk goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// From the server (a kubelet) to the client (an API server).
+    #[default]
+    #[value(alias = "down")]
+    #[serde(alias = "down")]
+    Download,
+    /// From the client to the server.
+    #[value(alias = "up")]
+    #[serde(alias = "up")]
+    Upload,
+    /// Both at once on each connection.
+    Both,
 }
 
 /// What is done, how often, how large.

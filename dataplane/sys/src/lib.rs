@@ -5,6 +5,7 @@
 //! completion arrived. Descriptors are `OwnedFd` or `BorrowedFd`, never a stored number.
 
 pub mod buffer;
+pub mod errno;
 pub mod ktls;
 pub mod limits;
 pub mod memory;

@@ -12,13 +12,11 @@ pub enum Algorithm {
     Es256,
     /// ECDSA on P-384 with SHA-384.
     Es384,
-    /// ECDSA on P-521 with SHA-512.
-    Es512,
 }
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Rs256, Self::Es256, Self::Es384, Self::Es512];
+    pub const ALL: [Self; 3] = [Self::Rs256, Self::Es256, Self::Es384];
 
     /// The name in a token's header.
     pub fn as_str(self) -> &'static str {
@@ -26,7 +24,6 @@ impl Algorithm {
             Self::Rs256 => "RS256",
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
-            Self::Es512 => "ES512",
         }
     }
 

@@ -46,7 +46,7 @@ pub enum JwtError {
     #[error("the token is unsigned (alg none); nothing of it can be believed")]
     Unsigned,
     /// Its algorithm is not one of ours.
-    #[error("the token's alg is {0:?}; RS256, ES256, ES384 and ES512 are accepted")]
+    #[error("the token's alg is {0:?}; RS256, ES256 and ES384 are accepted")]
     Algorithm(String),
     /// It demands the understanding of an extension.
     #[error("the token's header has critical extensions (crit), and none is supported")]

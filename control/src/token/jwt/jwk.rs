@@ -60,7 +60,7 @@ pub enum JwkError {
         limit: usize,
     },
     /// It has no key that verifies tokens.
-    #[error("the key set has no key for RS256, ES256, ES384 or ES512")]
+    #[error("the key set has no key for RS256, ES256 or ES384")]
     Empty,
     /// A key of a known kind is broken.
     #[error("key {number} of the set {problem}")]
@@ -185,7 +185,6 @@ impl Jwk {
 fn curve_name(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Es384 => "P-384",
-        Algorithm::Es512 => "P-521",
         Algorithm::Es256 | Algorithm::Rs256 => "P-256",
     }
 }
@@ -194,7 +193,6 @@ fn algorithm_of_name(name: &str) -> Option<Algorithm> {
     match name {
         "P-256" => Some(Algorithm::Es256),
         "P-384" => Some(Algorithm::Es384),
-        "P-521" => Some(Algorithm::Es512),
         _ => None,
     }
 }

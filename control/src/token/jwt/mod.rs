@@ -1,15 +1,14 @@
 //! Signed JSON Web Tokens in compact form (RFC 7515, 7519), as far as Kubernetes uses them.
 //!
-//! RS256, ES256, ES384 and ES512 and nothing else: no symmetric algorithm, no `none`. The key
-//! decides the algorithm, never the token. Three of them are signed and verified by the
-//! `jsonwebtoken` crate on top of ring (`provider`); neither it nor ring has P-521, so ES512 is
-//! the `p521` crate's (`es512`).
+//! RS256, ES256 and ES384 and nothing else: no symmetric algorithm, no `none`. The key decides the
+//! algorithm, never the token. They are signed and verified by the `jsonwebtoken` crate on top of
+//! ring (`provider`), which have no P-521: ES512, which API servers take and nothing defaults to, is
+//! refused by name.
 
 mod algorithm;
 mod compact;
 mod der;
 mod error;
-mod es512;
 mod jwk;
 mod pem;
 mod provider;

@@ -18,7 +18,7 @@ use ring::signature::{
 static RING: CryptoProvider = CryptoProvider {
     signer_factory,
     verifier_factory,
-    // Its JWKs lack ES512; ours are in `jwk`.
+    // JWKs are ours, in `jwk`.
     key_utils: KeyUtils {
         rsa_pub_components_from_private_key: |_| Err(unsupported()),
         rsa_pub_components_from_public_key: |_| Err(unsupported()),

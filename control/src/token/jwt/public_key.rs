@@ -1,10 +1,9 @@
 //! A key that verifies tokens.
 
-use super::{Algorithm, JwtError, der, es512, provider};
+use super::{Algorithm, JwtError, der, provider};
 use crate::identity::{Weakness, judge_rsa};
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm as JoseAlgorithm, DecodingKey, crypto};
-use p521::ecdsa::VerifyingKey;
 use ring::digest::{SHA256, digest};
 use std::fmt;
 use x509_parser::prelude::FromDer;
@@ -22,8 +21,8 @@ pub enum KeyProblem {
     Malformed,
     /// No token is signed with it.
     #[error(
-        "is not RSA or ECDSA on P-256, P-384 or P-521, the keys that sign service-account \
-             tokens"
+        "is not RSA or ECDSA on P-256 or P-384, the keys that sign service-account tokens here \
+         (ES512 on P-521 is not supported)"
     )]
     Unsupported,
     /// An RSA key whose numbers are not taken.
@@ -51,14 +50,9 @@ pub enum KeyProblem {
 pub struct PublicKey {
     kid: String,
     spki: Vec<u8>,
-    verifying: Verifying,
+    jose: JoseAlgorithm,
+    key: DecodingKey,
     raw: RawKey,
-}
-
-#[derive(Clone)]
-enum Verifying {
-    Jose(JoseAlgorithm, DecodingKey),
-    Es512(Box<VerifyingKey>),
 }
 
 /// The numbers of a key, big-endian.
@@ -119,12 +113,12 @@ impl PublicKey {
 
     pub(super) fn from_raw(raw: RawKey) -> Result<Self, KeyProblem> {
         provider::install();
-        let (spki, verifying) = match &raw {
+        let (spki, jose, key) = match &raw {
             RawKey::Rsa { n, e } => {
                 judge_rsa(n, e).map_err(KeyProblem::Weak)?;
                 let spki = der::spki(Algorithm::Rs256, &der::rsa_public_key(n, e));
                 let key = DecodingKey::from_rsa_raw_components(n, e);
-                (spki, Verifying::Jose(JoseAlgorithm::RS256, key))
+                (spki, JoseAlgorithm::RS256, key)
             }
             RawKey::Ec(algorithm, point) => {
                 if point.len() != 1 + 2 * coordinate_bytes(*algorithm) {
@@ -138,22 +132,20 @@ impl PublicKey {
                 if point.first() != Some(&UNCOMPRESSED) {
                     return Err(KeyProblem::Malformed);
                 }
-                let jose = |algorithm| Verifying::Jose(algorithm, DecodingKey::from_ec_der(point));
-                let verifying = match algorithm {
-                    Algorithm::Es256 => jose(JoseAlgorithm::ES256),
-                    Algorithm::Es384 => jose(JoseAlgorithm::ES384),
-                    Algorithm::Es512 => Verifying::Es512(Box::new(
-                        VerifyingKey::from_sec1_bytes(point).map_err(|_| KeyProblem::Malformed)?,
-                    )),
+                let jose = match algorithm {
+                    Algorithm::Es256 => JoseAlgorithm::ES256,
+                    Algorithm::Es384 => JoseAlgorithm::ES384,
                     Algorithm::Rs256 => return Err(KeyProblem::Malformed),
                 };
-                (der::spki(*algorithm, point), verifying)
+                let key = DecodingKey::from_ec_der(point);
+                (der::spki(*algorithm, point), jose, key)
             }
         };
         Ok(Self {
             kid: BASE64URL_NOPAD.encode(digest(&SHA256, &spki).as_ref()),
             spki,
-            verifying,
+            jose,
+            key,
             raw,
         })
     }
@@ -189,14 +181,9 @@ impl PublicKey {
 
     /// Verifies a signature in base64url.
     pub(super) fn verify(&self, message: &[u8], signature: &str) -> Result<(), JwtError> {
-        match &self.verifying {
-            Verifying::Jose(algorithm, key) => {
-                match crypto::verify(signature, message, key, *algorithm) {
-                    Ok(true) => Ok(()),
-                    Ok(false) | Err(_) => Err(JwtError::Signature),
-                }
-            }
-            Verifying::Es512(key) => es512::verify(key, message, signature),
+        match crypto::verify(signature, message, &self.key, self.jose) {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(JwtError::Signature),
         }
     }
 }
@@ -205,7 +192,6 @@ impl PublicKey {
 pub(super) fn coordinate_bytes(algorithm: Algorithm) -> usize {
     match algorithm {
         Algorithm::Es384 => 48,
-        Algorithm::Es512 => 66,
         Algorithm::Es256 | Algorithm::Rs256 => 32,
     }
 }
@@ -214,7 +200,6 @@ pub(super) fn algorithm_of_curve(oid: &str) -> Option<Algorithm> {
     match oid {
         "1.2.840.10045.3.1.7" => Some(Algorithm::Es256),
         "1.3.132.0.34" => Some(Algorithm::Es384),
-        "1.3.132.0.35" => Some(Algorithm::Es512),
         _ => None,
     }
 }

@@ -1,11 +1,10 @@
 //! A key that signs tokens.
 
 use super::public_key::{RawKey, coordinate_bytes};
-use super::{Algorithm, KeyProblem, PublicKey, der, es512, provider};
+use super::{Algorithm, KeyProblem, PublicKey, der, provider};
+use crate::pem::encode_key;
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm as JoseAlgorithm, EncodingKey, crypto};
-use p521::pkcs8::EncodePrivateKey;
-use p521::{SecretKey, ecdsa};
 use rcgen::{KeyPair as NewKey, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384};
 use ring::rand::SystemRandom;
 use ring::rsa::PublicKeyComponents;
@@ -36,9 +35,6 @@ pub enum SignError {
     /// The library refused; the system's random source is its only reason.
     #[error("cannot sign the token: the system's random source or the key failed")]
     Sign(#[from] jsonwebtoken::errors::Error),
-    /// The system gave no random bytes.
-    #[error("cannot make a key: the system's random source failed")]
-    Random,
     /// The library made no key.
     #[error("cannot make a key")]
     Generate(#[from] rcgen::Error),
@@ -52,13 +48,9 @@ pub enum SignError {
 
 /// A key that signs tokens: never printed, wiped when dropped.
 pub struct SigningKey {
-    signing: Signing,
+    jose: JoseAlgorithm,
+    key: EncodingKey,
     public: PublicKey,
-}
-
-enum Signing {
-    Jose(JoseAlgorithm, EncodingKey),
-    Es512(Box<ecdsa::SigningKey>),
 }
 
 impl fmt::Debug for SigningKey {
@@ -108,15 +100,9 @@ impl SigningKey {
             Algorithm::Rs256 => return Err(SignError::NoRsa),
             Algorithm::Es256 => NewKey::generate_for(&PKCS_ECDSA_P256_SHA256)?.serialize_der(),
             Algorithm::Es384 => NewKey::generate_for(&PKCS_ECDSA_P384_SHA384)?.serialize_der(),
-            Algorithm::Es512 => {
-                let key = es512::generate().map_err(|_| SignError::Random)?;
-                let document = key.to_pkcs8_der();
-                let document = document.map_err(|_| SignError::Key(KeyProblem::Malformed))?;
-                document.as_bytes().to_vec()
-            }
         };
         let der = Zeroizing::new(der);
-        let pem = pem("PRIVATE KEY", &der);
+        let pem = encode_key(&der);
         let key = Self::from_der(&PrivateKeyDer::Pkcs8(der.as_slice().into()));
         Ok((key.map_err(SignError::Key)?, pem))
     }
@@ -148,10 +134,7 @@ impl SigningKey {
         let mut token = BASE64URL_NOPAD.encode(&serde_json::to_vec(header)?);
         token.push('.');
         token.push_str(&BASE64URL_NOPAD.encode(&serde_json::to_vec(claims)?));
-        let signature = match &self.signing {
-            Signing::Jose(algorithm, key) => crypto::sign(token.as_bytes(), key, *algorithm)?,
-            Signing::Es512(key) => es512::sign(key, token.as_bytes()),
-        };
+        let signature = crypto::sign(token.as_bytes(), &self.key, self.jose)?;
         token.push('.');
         token.push_str(&signature);
         Ok(Zeroizing::new(token))
@@ -167,7 +150,8 @@ fn rsa(pkcs1: &[u8]) -> Result<SigningKey, KeyProblem> {
         })?;
     let PublicKeyComponents { n, e } = PublicKeyComponents::<Vec<u8>>::from(pair.public());
     Ok(SigningKey {
-        signing: Signing::Jose(JoseAlgorithm::RS256, EncodingKey::from_rsa_der(pkcs1)),
+        jose: JoseAlgorithm::RS256,
+        key: EncodingKey::from_rsa_der(pkcs1),
         public: PublicKey::from_raw(RawKey::Rsa { n, e })?,
     })
 }
@@ -176,7 +160,6 @@ fn ec(algorithm: Algorithm, pkcs8: &[u8]) -> Result<SigningKey, KeyProblem> {
     let (curve, jose) = match algorithm {
         Algorithm::Es256 => (&ECDSA_P256_SHA256_FIXED_SIGNING, JoseAlgorithm::ES256),
         Algorithm::Es384 => (&ECDSA_P384_SHA384_FIXED_SIGNING, JoseAlgorithm::ES384),
-        Algorithm::Es512 => return p521(pkcs8),
         Algorithm::Rs256 => return Err(KeyProblem::Unsupported),
     };
     let pair = EcdsaKeyPair::from_pkcs8(curve, pkcs8, &SystemRandom::new());
@@ -188,18 +171,9 @@ fn ec(algorithm: Algorithm, pkcs8: &[u8]) -> Result<SigningKey, KeyProblem> {
     })?;
     let point = pair.public_key().as_ref().to_vec();
     Ok(SigningKey {
-        signing: Signing::Jose(jose, EncodingKey::from_ec_der(pkcs8)),
+        jose,
+        key: EncodingKey::from_ec_der(pkcs8),
         public: PublicKey::from_raw(RawKey::Ec(algorithm, point))?,
-    })
-}
-
-fn p521(pkcs8: &[u8]) -> Result<SigningKey, KeyProblem> {
-    let secret = SecretKey::from_der(pkcs8).map_err(|_| KeyProblem::Malformed)?;
-    let signing = ecdsa::SigningKey::from(secret);
-    let point = signing.verifying_key().to_sec1_point(false);
-    Ok(SigningKey {
-        public: PublicKey::from_raw(RawKey::Ec(Algorithm::Es512, point.as_bytes().to_vec()))?,
-        signing: Signing::Es512(Box::new(signing)),
     })
 }
 
@@ -231,20 +205,7 @@ fn algorithm_of_sec1(der: &[u8]) -> Option<Algorithm> {
     let (_, sequence) = Sequence::from_der(der).ok()?;
     let (rest, _version) = Integer::from_der(&sequence.content).ok()?;
     let (_, number) = OctetString::from_der(rest).ok()?;
-    [Algorithm::Es256, Algorithm::Es384, Algorithm::Es512]
+    [Algorithm::Es256, Algorithm::Es384]
         .into_iter()
         .find(|algorithm| coordinate_bytes(*algorithm) == number.as_ref().len())
-}
-
-/// Writes a PEM block (RFC 7468).
-pub(super) fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
-    let plain = Zeroizing::new(data_encoding::BASE64.encode(der));
-    let mut out = Zeroizing::new(String::with_capacity(plain.len() * 66 / 64 + 128));
-    out.push_str(&format!("-----BEGIN {label}-----\n"));
-    for line in plain.as_bytes().chunks(64) {
-        out.extend(line.iter().map(|byte| char::from(*byte)));
-        out.push('\n');
-    }
-    out.push_str(&format!("-----END {label}-----\n"));
-    out
 }

@@ -435,7 +435,7 @@ async fn get(discovery: &Discovery, method: Method, path: &str) -> (StatusCode, 
 
 #[tokio::test]
 async fn discovery_serves_both_documents_as_the_api_server_does() {
-    let keys: Vec<PublicKey> = [es256(), key(Algorithm::Es512).unwrap()]
+    let keys: Vec<PublicKey> = [es256(), key(Algorithm::Es384).unwrap()]
         .iter()
         .map(|key| key.public().clone())
         .collect();
@@ -450,7 +450,7 @@ async fn discovery_serves_both_documents_as_the_api_server_does() {
         "jwks_uri": "https://kubernetes.default.svc/openid/v1/jwks",
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["ES256", "ES512"],
+        "id_token_signing_alg_values_supported": ["ES256", "ES384"],
     });
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expected);
     let (status, headers, body) = get(&discovery, Method::GET, "/openid/v1/jwks").await;
@@ -459,7 +459,7 @@ async fn discovery_serves_both_documents_as_the_api_server_does() {
     assert_eq!(JwkSet::parse(body.as_bytes()).unwrap(), keys);
     let jwks: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(jwks["keys"][0]["use"], "sig");
-    assert_eq!(jwks["keys"][1]["crv"], "P-521");
+    assert_eq!(jwks["keys"][1]["crv"], "P-384");
     let (status, headers, _) = get(&discovery, Method::POST, "/openid/v1/jwks").await;
     assert_eq!(status, 405);
     assert!(headers.contains("GET, HEAD"), "{headers}");

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::ktls::{Cipher, Version};
 
-/// A ring op that is used.
+/// A ring op that is used, so required; the ring knows no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RingOp {
     /// Readiness.
@@ -13,29 +13,17 @@ pub enum RingOp {
     AsyncCancel,
     /// Connections.
     Connect,
-    /// Receiving through the ring.
-    Recv,
-    /// Sending through the ring.
-    Send,
 }
 
 impl RingOp {
     /// All of them.
-    pub const ALL: [RingOp; 5] = [
-        RingOp::PollAdd,
-        RingOp::AsyncCancel,
-        RingOp::Connect,
-        RingOp::Recv,
-        RingOp::Send,
-    ];
+    pub const ALL: [RingOp; 3] = [RingOp::PollAdd, RingOp::AsyncCancel, RingOp::Connect];
 
     fn name(self) -> &'static str {
         match self {
             RingOp::PollAdd => "POLL_ADD",
             RingOp::AsyncCancel => "ASYNC_CANCEL",
             RingOp::Connect => "CONNECT",
-            RingOp::Recv => "RECV",
-            RingOp::Send => "SEND",
         }
     }
 }
@@ -60,8 +48,6 @@ pub enum Capability {
     RingOp(RingOp),
     /// Stopping one op by its number.
     CancelOne,
-    /// Stopping all ops of a descriptor, since Linux 5.19.
-    CancelByDescriptor,
     /// Completions without interrupts, since Linux 5.19.
     CoopTaskrun,
     /// A ring for one thread, since Linux 6.0.
@@ -98,7 +84,6 @@ impl fmt::Display for Capability {
             Capability::RingMemory => f.write_str("io_uring memory for a worker"),
             Capability::RingOp(op) => write!(f, "io_uring {}", op.name()),
             Capability::CancelOne => f.write_str("io_uring cancellation by number"),
-            Capability::CancelByDescriptor => f.write_str("io_uring cancellation by descriptor"),
             Capability::CoopTaskrun => f.write_str("io_uring COOP_TASKRUN"),
             Capability::SingleIssuer => f.write_str("io_uring SINGLE_ISSUER"),
             Capability::KernelTls {

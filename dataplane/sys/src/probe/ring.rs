@@ -1,11 +1,11 @@
 //! Finds out what of io_uring works here.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use io_uring::types::{CancelBuilder, Fd};
+use io_uring::types::Fd;
 use io_uring::{IoUring, opcode, squeue};
 
 use super::{Capability, Finding, RingOp, RingShortage, State, optional, required};
@@ -38,11 +38,7 @@ pub(super) fn probe() -> Vec<Finding> {
     ];
     findings.extend(ops(&ring));
     findings.extend([
-        required(Capability::CancelOne, outcome(cancel_one())),
-        optional(
-            Capability::CancelByDescriptor,
-            outcome(cancel_by_descriptor()),
-        ),
+        required(Capability::CancelOne, outcome(cancel(WAITING_OP))),
         optional(
             Capability::CoopTaskrun,
             outcome(
@@ -145,9 +141,14 @@ fn denial(error: &io::Error, disabled: Option<u64>) -> State {
 fn ops(ring: &IoUring) -> Vec<Finding> {
     let mut known = io_uring::Probe::new();
     let registered = ring.submitter().register_probe(&mut known);
+    each(registered, |code| known.is_supported(code))
+}
+
+/// What the kernel's answer says of each op, if it gave one.
+fn each(answer: io::Result<()>, knows: impl Fn(u8) -> bool) -> Vec<Finding> {
     let finding = |op: RingOp| {
-        let state = match &registered {
-            Ok(()) if known.is_supported(code(op)) => State::Present,
+        let state = match &answer {
+            Ok(()) if knows(code(op)) => State::Present,
             Ok(()) => State::Missing {
                 why: "the kernel does not know it".to_owned(),
                 remedy: Some("use a newer kernel".to_owned()),
@@ -167,35 +168,18 @@ fn code(op: RingOp) -> u8 {
         RingOp::PollAdd => opcode::PollAdd::CODE,
         RingOp::AsyncCancel => opcode::AsyncCancel::CODE,
         RingOp::Connect => opcode::Connect::CODE,
-        RingOp::Recv => opcode::Recv::CODE,
-        RingOp::Send => opcode::Send::CODE,
     }
 }
 
-fn cancel_one() -> io::Result<()> {
-    cancelled(0, |_| opcode::AsyncCancel::new(WAITING_OP).build())
-}
-
-fn cancel_by_descriptor() -> io::Result<()> {
-    cancelled(1, |fd| {
-        opcode::AsyncCancel2::new(CancelBuilder::fd(Fd(fd.as_raw_fd())).all()).build()
-    })
-}
-
-/// Waits on an empty pipe, cancels that, and expects the cancellation to return `expected`.
-fn cancelled(
-    expected: i32,
-    cancellation: impl FnOnce(BorrowedFd<'_>) -> squeue::Entry,
-) -> io::Result<()> {
+/// Waits on an empty pipe, and stops the op of this number.
+fn cancel(number: u64) -> io::Result<()> {
     let pipe = Pipe::new(0)?;
     let waiting = opcode::PollAdd::new(Fd(pipe.read_end().as_raw_fd()), libc::POLLIN as u32);
     let mut ring = IoUring::new(ENTRIES)?;
     push(&mut ring, waiting.build().user_data(WAITING_OP))?;
     ring.submit()?;
-    push(
-        &mut ring,
-        cancellation(pipe.read_end()).user_data(CANCELLATION),
-    )?;
+    let cancellation = opcode::AsyncCancel::new(number).build();
+    push(&mut ring, cancellation.user_data(CANCELLATION))?;
     ring.submit_and_wait(1)?;
     let mut results = completions(&mut ring);
     let result = results
@@ -203,7 +187,7 @@ fn cancelled(
         .find(|(op, _)| *op == CANCELLATION)
         .map(|(_, result)| *result);
     match result {
-        Some(result) if result == expected => {}
+        Some(0) => {}
         Some(result) if result < 0 => return Err(io::Error::from_raw_os_error(-result)),
         _ => return Err(io::Error::other("the op was not found")),
     }
@@ -233,7 +217,7 @@ fn completions(ring: &mut IoUring) -> Vec<(u64, i32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::probe;
+    use crate::probe::{Probe, probe};
     use crate::ring::run;
 
     /// Denies io_uring_setup to this thread for ever, as container runtimes do to a container.
@@ -320,9 +304,34 @@ mod tests {
         }
     }
 
+    /// Which required ops are missing where the kernel, or a sandbox, knows only these.
+    fn missing_where_only(known: &[u8]) -> Vec<Capability> {
+        let kernel = Probe {
+            kernel: "6.1.0".to_owned(),
+            findings: each(Ok(()), |code| known.contains(&code)),
+        };
+        let missing = kernel.usable().err().map_or(vec![], |error| error.missing);
+        missing.iter().map(|finding| finding.capability).collect()
+    }
+
+    #[test]
+    fn kernel_that_knows_no_op_but_those_in_use_is_usable() {
+        let used = [
+            opcode::PollAdd::CODE,
+            opcode::AsyncCancel::CODE,
+            opcode::Connect::CODE,
+        ];
+        assert_eq!(missing_where_only(&used), []);
+        for (at, op) in RingOp::ALL.into_iter().enumerate() {
+            let mut fewer = used.to_vec();
+            fewer.remove(at);
+            assert_eq!(missing_where_only(&fewer), [Capability::RingOp(op)]);
+        }
+    }
+
     #[test]
     fn cancellation_that_finds_nothing_is_an_error() {
-        let error = cancelled(0, |_| opcode::AsyncCancel::new(WAITING_OP + 7).build()).unwrap_err();
+        let error = cancel(WAITING_OP + 7).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
     }
 }

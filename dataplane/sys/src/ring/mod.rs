@@ -8,41 +8,36 @@
 //!
 //! A function such as [`poll`] queues the op at once and returns an [`Op`], a future that is
 //! `Unpin` and `'static`. While the kernel works on it the op owns a clone of its [`Fd`], so that
-//! the number cannot be reused, and its buffer or address.
+//! the number cannot be reused, and its address.
 //!
 //! An op can be asked to stop ([`Op::cancel`], exactly this op and no other on the same descriptor)
-//! and then completes, usually with `ECANCELED` ([`is_cancelled`]). [`until`] and [`race`] do that
-//! for the usual cases. **Dropping** an op in flight cancels it too; what it owned is freed when
-//! its completion arrived. That loses nothing for [`poll`], [`accept`] and [`connect`]: they may be
-//! dropped, raced in `select!` and put under a `timeout`. It may lose bytes for [`recv`] and
-//! [`send`]: cancel those and await the outcome.
+//! and then completes, usually with `ECANCELED` ([`is_cancelled`]). [`until`] does that at a
+//! deadline. **Dropping** an op in flight cancels it too; what it owned is freed when its completion
+//! arrived. No op here moves bytes, so that loses nothing: all may be dropped, raced in `select!` and
+//! put under a `timeout`.
 //!
-//! The recommended shape of I/O is a one-shot [`poll`] and then inline calls from
+//! The shape of I/O is a one-shot [`poll`] and then inline calls from
 //! [`crate::socket`] and [`crate::splice`] until they say `WouldBlock`. Where messages are small and
 //! come again and again, a [`Watch`] spares the poll for each of them. A future that loops over
 //! `yield_now` starves the ring: what waits must wait on an op or a timer.
 
 mod accept;
-mod cancel;
 mod connect;
 mod fd;
 mod op;
 mod poll;
 mod run;
-mod transfer;
 mod wait;
 mod watch;
 
 pub use accept::accept;
-pub use cancel::{cancel_all, is_cancelled};
 pub use connect::connect;
 pub use fd::Fd;
-pub use op::{Op, ops_in_flight, watch_ops};
+pub use op::{Op, is_cancelled, ops_in_flight, watch_ops};
 pub use poll::{Interest, Readiness, poll};
 pub(crate) use run::attempt;
 pub use run::{Finished, RingConfig, drained, run, spawn};
-pub use transfer::{recv, send};
-pub use wait::{Raced, race, until};
+pub use wait::until;
 pub use watch::Watch;
 
 #[cfg(test)]

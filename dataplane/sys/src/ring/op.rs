@@ -23,7 +23,6 @@ use socket2::SockAddr;
 use tokio_uring::{InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
 
 use super::fd::Fd;
-use crate::buffer::AlignedBuf;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Ring>>> = const { RefCell::new(None) };
@@ -134,18 +133,14 @@ impl Drop for Opened {
     }
 }
 
-/// What an op needs besides its descriptor, at an address that does not move with it.
-pub(super) enum Payload {
-    Nothing,
-    Address(#[expect(dead_code, reason = "only the kernel reads it")] Box<SockAddr>),
-    Buffer(AlignedBuf),
-}
+/// What the kernel reads besides an op's descriptor, at a place that does not move with the op.
+pub(super) type Address = Option<Box<SockAddr>>;
 
 /// Everything that an op owns while it is in flight.
 struct Held {
     key: usize,
     ring: Rc<Ring>,
-    payload: Payload,
+    address: Address,
     _fd: Option<Fd>,
 }
 
@@ -154,14 +149,14 @@ impl Drop for Held {
         self.ring.remove(self.key);
         if !self.ring.open.get() {
             // The runtime goes down and drops the data of ops whose completion it did not see. The
-            // kernel may still write: leak what it may touch.
-            mem::forget(mem::replace(&mut self.payload, Payload::Nothing));
+            // kernel may still read: leak what it may touch.
+            mem::forget(self.address.take());
         }
     }
 }
 
 /// How a completion becomes the op's output: a plain function, so that `Op` has one parameter.
-type Finish<T> = fn(Payload, io::Result<u32>) -> T;
+type Finish<T> = fn(io::Result<u32>) -> T;
 
 struct Transform<T>(Finish<T>);
 
@@ -169,19 +164,15 @@ impl<T> OneshotOutputTransform for Transform<T> {
     type Output = T;
     type StoredData = Held;
 
-    fn transform_oneshot_output(self, mut held: Held, completion: cqueue::Entry) -> T {
+    fn transform_oneshot_output(self, held: Held, completion: cqueue::Entry) -> T {
         assert_eq!(
             completion.user_data(),
             held.key as u64,
             "an op that did not go through eyesplice-sys is on this ring"
         );
-        let payload = mem::replace(&mut held.payload, Payload::Nothing);
         drop(held);
         let result = completion.result();
-        (self.0)(
-            payload,
-            u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result)),
-        )
+        (self.0)(u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result)))
     }
 }
 
@@ -206,7 +197,7 @@ pub struct Op<T: 'static> {
 impl<T> Op<T> {
     /// Asks the kernel to stop this op, and no other; await it to learn what happened.
     ///
-    /// It completes with `ECANCELED` ([`super::is_cancelled`]), or with its real outcome if that
+    /// It completes with `ECANCELED` ([`is_cancelled`]), or with its real outcome if that
     /// was faster. Does nothing when it was asked before.
     pub fn cancel(&mut self) {
         if self.state != State::InFlight {
@@ -219,15 +210,8 @@ impl<T> Op<T> {
         let sqe = AsyncCancel::new(self.key as u64).build();
         // SAFETY: `submit` requires that the kernel touches nothing but what the op owns; a
         // cancellation by number touches nothing.
-        let mut cancellation: Op<()> = unsafe {
-            submit_on(
-                Rc::clone(&self.ring),
-                sqe,
-                None,
-                Payload::Nothing,
-                |_, _| (),
-            )
-        };
+        let mut cancellation: Op<()> =
+            unsafe { submit_on(Rc::clone(&self.ring), sqe, None, None, drop) };
         // Its outcome says nothing that the op's own completion does not.
         cancellation.state = State::Finished;
     }
@@ -265,7 +249,7 @@ impl<T> std::fmt::Debug for Op<T> {
 ///
 /// # Safety
 ///
-/// Every address in `sqe` must point into the heap memory of `payload`, with at least the length
+/// Every address in `sqe` must point into the heap memory of `address`, with at least the length
 /// that `sqe` says, and the descriptor in `sqe` must be `fd`'s. `sqe` must complete exactly once
 /// (no multishot, no zero-copy send) and without linking to another.
 ///
@@ -275,12 +259,12 @@ impl<T> std::fmt::Debug for Op<T> {
 pub(super) unsafe fn submit<T>(
     sqe: squeue::Entry,
     fd: &Fd,
-    payload: Payload,
+    address: Address,
     finish: Finish<T>,
 ) -> Op<T> {
     let ring = current().expect("ring ops are made inside ring::run");
     // SAFETY: the caller's promise.
-    unsafe { submit_on(ring, sqe, Some(fd.clone()), payload, finish) }
+    unsafe { submit_on(ring, sqe, Some(fd.clone()), address, finish) }
 }
 
 /// # Safety
@@ -290,14 +274,14 @@ unsafe fn submit_on<T>(
     ring: Rc<Ring>,
     sqe: squeue::Entry,
     fd: Option<Fd>,
-    payload: Payload,
+    address: Address,
     finish: Finish<T>,
 ) -> Op<T> {
     let key = ring.insert();
     let held = Held {
         key,
         ring: Rc::clone(&ring),
-        payload,
+        address,
         _fd: fd,
     };
     // `submit` is a safe function over an unsafe contract, the one that our caller vouches for:
@@ -310,6 +294,12 @@ unsafe fn submit_on<T>(
         key,
         state: State::InFlight,
     }
+}
+
+/// Says whether an op ended because it was cancelled.
+#[must_use]
+pub fn is_cancelled(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ECANCELED)
 }
 
 /// The number for an SQE; valid as long as the op holds a clone of `fd`.

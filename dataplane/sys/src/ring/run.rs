@@ -56,7 +56,7 @@ pub struct Finished<T> {
     /// What the main future returned.
     pub output: T,
     /// Ops still in flight one second after the main future returned, because a task that still
-    /// exists holds them; should be 0. Their buffers are leaked, since the kernel may still write.
+    /// exists holds them; should be 0. Their addresses are leaked, since the kernel may still read.
     pub stray_ops: usize,
 }
 

@@ -46,7 +46,6 @@ const ONCE: &[(&str, Test)] = tests![traps:
     overlong_record_is_malformed,
     control_record_larger_than_the_buffer_comes_in_parts,
     half_a_record_wakes_no_reader_that_waits_for_records,
-    ring_recv_fails_at_a_control_record,
 ];
 
 fn main() -> ExitCode {

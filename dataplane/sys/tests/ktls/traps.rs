@@ -5,7 +5,6 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use eyesplice_sys::buffer::AlignedBuf;
 use eyesplice_sys::ktls::{
     Cipher, InstallStep, Next, Obstacle, Record, RecordKind, RecordWait, Trouble, Version,
     install_rx, install_tx, recv_record, set_ulp,
@@ -15,7 +14,7 @@ use eyesplice_sys::probe::{self, Capability, probe};
 use eyesplice_sys::ring::{self, Interest, RingConfig};
 use eyesplice_sys::{socket, splice};
 
-use crate::by_hand::{ALERT, DATA, Direction};
+use crate::by_hand::{DATA, Direction};
 use crate::harness::Outcome;
 use crate::setup::{
     PATIENCE, pair, pair_with_ulp, receive, receiver, sender, take_record, wait_readable,
@@ -274,32 +273,6 @@ pub(crate) fn half_a_record_wakes_no_reader_that_waits_for_records(mut keys: Dir
                 .readable()
         );
         assert_eq!(recv_record(kernel.as_fd(), &mut buf).unwrap(), Record::Fin);
-    })
-    .unwrap();
-    assert_eq!(finished.stray_ops, 0);
-    Ok(())
-}
-
-pub(crate) fn ring_recv_fails_at_a_control_record(mut keys: Direction) -> Outcome {
-    let (kernel, mut peer) = receiver(&keys)?;
-    kernel.set_nonblocking(true).unwrap();
-    let kernel = ring::Fd::from(OwnedFd::from(kernel));
-    let finished = ring::run(&RingConfig::default(), async {
-        peer.write_all(&[keys.seal(DATA, b"hello"), keys.seal(ALERT, &[1, 0])].concat())
-            .unwrap();
-        let (count, buf) = ring::recv(&kernel, AlignedBuf::new(64), 0..64).await;
-        assert_eq!(&buf[..count.unwrap()], b"hello");
-        let (count, mut buf) = ring::recv(&kernel, buf, 0..64).await;
-        assert_eq!(Trouble::of(&count.unwrap_err()), Trouble::ControlRecord);
-        let record = recv_record(kernel.as_fd(), &mut buf).unwrap();
-        assert_eq!(
-            record,
-            Record::Content {
-                kind: RecordKind::Alert,
-                len: 2,
-                complete: true
-            }
-        );
     })
     .unwrap();
     assert_eq!(finished.stray_ops, 0);
