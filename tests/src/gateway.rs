@@ -12,8 +12,8 @@ use eyesplice_dataplane::counters::CounterTotals;
 use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{Bind, COALESCE, Engine, EngineConfig, ListenerConfig};
 use eyesplice_dataplane::seam::{
-    ActionPolicy, AdmissionLimits, Control, DownstreamTls, Reason, RecordKind, Snapshot,
-    SnapshotCell, StreamLimits, StreamRecord,
+    ActionPolicy, AdmissionLimits, Control, DownstreamTls, Phase, Reason, RecordKind, Side,
+    Snapshot, SnapshotCell, StreamLimits, StreamRecord,
 };
 use eyesplice_proto::route::Action;
 use rustls::crypto::ring::Ticketer;
@@ -187,6 +187,14 @@ impl Gateway {
         self.running.ended()
     }
 
+    /// The next record of an ended stream or exchange, which was ended so.
+    #[track_caller]
+    pub fn assert_ended(&self, reason: Reason, side: Side, phase: Phase) -> StreamRecord {
+        let record = self.ended();
+        assert_end(&record, reason, side, phase);
+        record
+    }
+
     /// The next record of a stream or exchange that begins.
     pub fn began(&self) -> StreamRecord {
         self.running.began()
@@ -213,6 +221,15 @@ impl Gateway {
         let left = self.running.records.left();
         assert!(left.is_empty(), "records that nobody expected: {left:#?}");
     }
+}
+
+/// Asserts who ended a stream, why and when, and that the command of an exec is nowhere.
+#[track_caller]
+pub fn assert_end(record: &StreamRecord, reason: Reason, side: Side, phase: Phase) {
+    let ended = (record.reason, record.side, record.phase);
+    assert_eq!(ended, (reason, side, phase), "{record:#?}");
+    let shown = format!("{record:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
 }
 
 impl Drop for Gateway {

@@ -1,10 +1,9 @@
 //! Replies whose body is whole, cut, endless or not what the head says; bodies of requests.
 
-use crate::expect::assert_end;
 use eyesplice_dataplane::seam::{Phase, Reason, Side, StreamRecord};
 use eyesplice_tests::api_server::Request;
 use eyesplice_tests::conn::{Conn, Ending};
-use eyesplice_tests::gateway::Gateway;
+use eyesplice_tests::gateway::{Gateway, assert_end};
 use eyesplice_tests::http::{Body, Reply, read_head, read_reply};
 use eyesplice_tests::kubelet::{Kubelet, request};
 use eyesplice_tests::matrix;
@@ -167,12 +166,7 @@ fn reply_that_ends_in_its_first_write_is_whole(variant: Variant) {
         drop(conn);
         assert_eq!(kubelet.ending(), Ending::Clean);
         kubelet.finish();
-        assert_end(
-            &gateway.ended(),
-            Reason::Completed,
-            Side::Upstream,
-            Phase::Exchange,
-        );
+        gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
         gateway.assert_nothing_held();
     }
 }
@@ -203,8 +197,7 @@ fn broken_chunk_is_a_cut(variant: Variant) {
             "{broken:?}: {:?}",
             String::from_utf8_lossy(&received)
         );
-        let record = gateway.ended();
-        assert_end(&record, Reason::Protocol, Side::Upstream, Phase::Exchange);
+        gateway.assert_ended(Reason::Protocol, Side::Upstream, Phase::Exchange);
         drop(conn);
         kubelet.finish();
         gateway.assert_nothing_held();
@@ -380,8 +373,7 @@ fn early_refusal_of_a_large_body_reaches_the_client(variant: Variant) {
         "the rest of the body is still to come"
     );
     drop(conn);
-    let record = gateway.ended();
-    assert_end(&record, Reason::Completed, Side::Upstream, Phase::Exchange);
+    gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
     kubelet.finish();
     gateway.assert_nothing_held();
 }
@@ -429,11 +421,6 @@ fn log_of_small_records_arrives_whole(variant: Variant) {
     assert!(reply.text() == expected && reply.body.is_whole());
     drop(conn);
     kubelet.finish();
-    assert_end(
-        &gateway.ended(),
-        Reason::Completed,
-        Side::Upstream,
-        Phase::Exchange,
-    );
+    gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
     gateway.assert_nothing_held();
 }

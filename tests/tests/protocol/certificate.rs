@@ -1,11 +1,10 @@
 //! Kubelets and API servers with the wrong certificate, or none.
 
-use crate::expect::assert_end;
 use eyesplice::verify::Mode as Verification;
 use eyesplice_dataplane::seam::{Phase, Reason, Side, StreamMode, VerificationResult};
 use eyesplice_tests::api_server::{Request, name_of};
 use eyesplice_tests::conn::Ending;
-use eyesplice_tests::gateway::Gateway;
+use eyesplice_tests::gateway::{Gateway, assert_end};
 use eyesplice_tests::kubelet::{self, Kubelet};
 use eyesplice_tests::pki::{API_SERVER, Leaf, Presented, pki};
 use eyesplice_tests::variant::Variant;
@@ -42,13 +41,8 @@ fn every_wrong_kubelet_certificate_is_refused_with_its_remedy(variant: Variant) 
         assert!(reason.contains("; "), "no remedy: {reason}");
         assert_eq!(conn.read_to_end(), (Vec::new(), Ending::Clean));
         drop(conn);
-        let record = gateway.ended();
-        assert_end(
-            &record,
-            Reason::Unverified,
-            Side::Upstream,
-            Phase::UpstreamHandshake,
-        );
+        let record =
+            gateway.assert_ended(Reason::Unverified, Side::Upstream, Phase::UpstreamHandshake);
         assert_eq!(
             record.verification,
             VerificationResult::Refused { cause },
@@ -83,8 +77,7 @@ fn observed_kubelets_pass_and_are_named(variant: Variant) {
         conn.shut().unwrap();
         conn.read_to_end();
         kubelet.finish();
-        let record = gateway.ended();
-        assert_end(&record, Reason::Completed, Side::Upstream, Phase::Exchange);
+        let record = gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
         let VerificationResult::Observed {
             identity,
             cause: seen,
@@ -114,20 +107,15 @@ fn kubelet_that_refuses_our_certificate_is_told_to_the_user(variant: Variant) {
         assert_eq!(reply.head.status(), 502);
         assert!(reply.text().to_lowercase().contains("alert"), "{reply:?}");
         drop(conn);
-        let record = gateway.ended();
-        assert_end(&record, Reason::Protocol, Side::Upstream, Phase::Exchange);
-        record
+        gateway.assert_ended(Reason::Protocol, Side::Upstream, Phase::Exchange)
     } else {
         assert!(head.reason().to_lowercase().contains("alert"), "{head:?}");
         drop(conn);
-        let record = gateway.ended();
-        assert_end(
-            &record,
+        gateway.assert_ended(
             Reason::HandshakeFailed,
             Side::Upstream,
             Phase::UpstreamHandshake,
-        );
-        record
+        )
     };
     assert_eq!(record.status, Some(502));
     assert!(kubelet.heads().is_empty());
@@ -153,9 +141,7 @@ fn api_server_without_a_certificate_is_refused(variant: Variant) {
     drop(conn);
     assert!(kubelet.heads().is_empty());
     kubelet.finish();
-    let record = gateway.ended();
-    assert_end(
-        &record,
+    let record = gateway.assert_ended(
         Reason::Unverified,
         Side::Downstream,
         Phase::DownstreamHandshake,
@@ -182,9 +168,7 @@ fn api_server_with_a_certificate_of_another_ca_is_refused(variant: Variant) {
     drop(conn);
     assert!(kubelet.heads().is_empty());
     kubelet.finish();
-    let record = gateway.ended();
-    assert_end(
-        &record,
+    gateway.assert_ended(
         Reason::Unverified,
         Side::Downstream,
         Phase::DownstreamHandshake,
@@ -203,9 +187,7 @@ fn api_server_that_does_not_trust_the_leaf_is_recorded(variant: Variant) {
         .unwrap_err();
     drop(conn);
     kubelet.finish();
-    let record = gateway.ended();
-    assert_end(
-        &record,
+    let record = gateway.assert_ended(
         Reason::HandshakeFailed,
         Side::Downstream,
         Phase::DownstreamHandshake,
@@ -228,9 +210,7 @@ fn kubelet_that_speaks_no_tls_is_502(variant: Variant) {
         "{}",
         head.raw
     );
-    let record = gateway.ended();
-    assert_end(
-        &record,
+    gateway.assert_ended(
         Reason::HandshakeFailed,
         Side::Upstream,
         Phase::UpstreamHandshake,
@@ -276,8 +256,7 @@ fn pod_behind_originated_tls_is_verified(variant: Variant) {
     assert_eq!(conn.read_to_end().1, Ending::Clean);
     assert_eq!(kubelet.ending(), Ending::Clean);
     kubelet.finish();
-    let record = gateway.ended();
-    assert_end(&record, Reason::Completed, Side::Upstream, Phase::Relay);
+    let record = gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Relay);
     assert_eq!(record.mode, StreamMode::Originate);
     assert!(
         matches!(record.verification, VerificationResult::Verified(_)),
@@ -306,8 +285,7 @@ fn opaque_bytes_behind_a_terminated_pod_are_carried(variant: Variant) {
         seen.ending
     );
     kubelet.finish();
-    let record = gateway.ended();
-    assert_end(&record, Reason::Completed, Side::Upstream, Phase::Relay);
+    let record = gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Relay);
     assert_eq!(
         (record.mode, record.exchange),
         (StreamMode::TerminateOpaque, 0)
@@ -327,12 +305,7 @@ fn opaque_bytes_and_end_behind_a_last_flight_are_carried(variant: Variant) {
         conn.start_client_and_say(&Arc::new(config), name_of(&target), b"all at once")
             .unwrap();
         assert_eq!(conn.read_to_end(), (b"all at once".to_vec(), Ending::Clean));
-        assert_end(
-            &gateway.ended(),
-            Reason::Completed,
-            Side::Upstream,
-            Phase::Relay,
-        );
+        gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Relay);
     }
     kubelet.finish();
     gateway.assert_nothing_held();
@@ -351,8 +324,7 @@ fn name_that_is_asked_for_decides_about_both_ends(variant: Variant) {
         conn.start_client_and_say(&config, name, b"all at once")
             .unwrap();
         assert_eq!(conn.read_to_end(), (b"all at once".to_vec(), Ending::Clean));
-        let record = gateway.ended();
-        assert_end(&record, Reason::Completed, Side::Upstream, Phase::Relay);
+        let record = gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Relay);
         assert_eq!(record.mode, StreamMode::TerminateOpaque);
         let verified = matches!(record.verification, VerificationResult::Verified(_));
         assert!(verified, "{record:?}");

@@ -1,6 +1,5 @@
 //! Peers that are silent or slow: what waits, how long, and who is told.
 
-use crate::expect::assert_end;
 use eyesplice_dataplane::seam::{Phase, Reason, Side};
 use eyesplice_tests::api_server::{Request, exec};
 use eyesplice_tests::conn::Conn;
@@ -56,12 +55,7 @@ fn silent_control_is_504(variant: Variant) {
     let head = gateway.api_server().refused("127.0.0.1:10250");
     assert_eq!(head.status(), 504);
     assert!(head.reason().contains("timeouts.verdict"), "{}", head.raw);
-    assert_end(
-        &gateway.ended(),
-        Reason::Timeout,
-        Side::Local,
-        Phase::Verdict,
-    );
+    gateway.assert_ended(Reason::Timeout, Side::Local, Phase::Verdict);
     gateway.assert_nothing_held();
 }
 
@@ -71,12 +65,7 @@ fn kubelet_that_does_not_shake_hands_is_504_with_a_question(variant: Variant) {
     let head = gateway.api_server().refused(&kubelet.target());
     assert_eq!(head.status(), 504);
     assert!(head.reason().contains("is it a TLS port?"), "{}", head.raw);
-    assert_end(
-        &gateway.ended(),
-        Reason::Timeout,
-        Side::Upstream,
-        Phase::UpstreamHandshake,
-    );
+    gateway.assert_ended(Reason::Timeout, Side::Upstream, Phase::UpstreamHandshake);
     kubelet.finish();
     gateway.assert_nothing_held();
 }
@@ -96,8 +85,7 @@ fn kubelet_that_never_answers_an_upgrade_is_504(variant: Variant) {
         reply.text()
     );
     drop(conn);
-    let record = gateway.ended();
-    assert_end(&record, Reason::Timeout, Side::Upstream, Phase::Exchange);
+    let record = gateway.assert_ended(Reason::Timeout, Side::Upstream, Phase::Exchange);
     assert_eq!(record.status, Some(504));
     kubelet.finish();
     gateway.assert_nothing_held();
@@ -113,12 +101,7 @@ fn interim_replies_do_not_reset_the_deadline_of_an_upgrade(variant: Variant) {
     let mut conn = gateway.api_server().open(&kubelet.target());
     assert_eq!(Request::exec_websocket().ask(&mut conn).head.status(), 504);
     drop(conn);
-    assert_end(
-        &gateway.ended(),
-        Reason::Timeout,
-        Side::Upstream,
-        Phase::Exchange,
-    );
+    gateway.assert_ended(Reason::Timeout, Side::Upstream, Phase::Exchange);
     kubelet.finish();
     gateway.assert_nothing_held();
 }
@@ -146,8 +129,7 @@ fn kubelet_that_never_finishes_the_head_of_a_reply_is_504(variant: Variant) {
         assert!(words.contains("finish the head of its reply"), "{words}");
         assert!(words.contains("timeouts.requestHead"), "{words}");
         drop(conn);
-        let record = gateway.ended();
-        assert_end(&record, Reason::Timeout, Side::Upstream, Phase::Exchange);
+        let record = gateway.assert_ended(Reason::Timeout, Side::Upstream, Phase::Exchange);
         assert_eq!(record.status, Some(504));
         kubelet.finish();
         gateway.assert_nothing_held();
@@ -195,7 +177,7 @@ fn kubelet_that_never_answers_a_request_is_idle(variant: Variant) {
     let reply = Request::logs().ask(&mut conn);
     assert_eq!(reply.head.status(), 504);
     drop(conn);
-    assert_end(&gateway.ended(), Reason::Idle, Side::Local, Phase::Exchange);
+    gateway.assert_ended(Reason::Idle, Side::Local, Phase::Exchange);
     kubelet.finish();
     gateway.assert_nothing_held();
 }
@@ -207,7 +189,7 @@ fn client_that_never_sends_a_request_is_idle(variant: Variant) {
     let (received, _) = conn.read_to_end();
     assert!(received.is_empty());
     kubelet.finish();
-    assert_end(&gateway.ended(), Reason::Idle, Side::Local, Phase::Exchange);
+    gateway.assert_ended(Reason::Idle, Side::Local, Phase::Exchange);
     gateway.assert_nothing_held();
 }
 
@@ -218,7 +200,7 @@ fn upgraded_stream_that_moves_nothing_is_idle(variant: Variant) {
     assert!(conn.read_to_end().1.is_cut(), "taken for an end");
     assert!(kubelet.ending().is_cut(), "taken for an end");
     kubelet.finish();
-    assert_end(&gateway.ended(), Reason::Idle, Side::Local, Phase::Relay);
+    gateway.assert_ended(Reason::Idle, Side::Local, Phase::Relay);
     gateway.assert_nothing_held();
 }
 
@@ -236,12 +218,7 @@ fn upgraded_stream_that_moves_is_not_idle(variant: Variant) {
     conn.shut().unwrap();
     conn.read_to_end();
     kubelet.finish();
-    assert_end(
-        &gateway.ended(),
-        Reason::Completed,
-        Side::Upstream,
-        Phase::Relay,
-    );
+    gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Relay);
     gateway.assert_nothing_held();
 }
 
@@ -261,8 +238,7 @@ fn reader_that_takes_nothing_of_a_log_is_idle(variant: Variant) {
     let mut conn = gateway.api_server().open(&kubelet.target());
     Request::logs().send(&mut conn);
     assert_eq!(read_head(&mut conn).unwrap().status(), 200);
-    let record = gateway.ended();
-    assert_end(&record, Reason::Idle, Side::Local, Phase::Exchange);
+    gateway.assert_ended(Reason::Idle, Side::Local, Phase::Exchange);
     kubelet.finish();
     gateway.assert_nothing_held();
     assert!(conn.read_to_end().1.is_cut(), "taken for an end");
@@ -276,7 +252,7 @@ fn reader_that_takes_nothing_of_a_half_closed_stream_is_idle(variant: Variant) {
     });
     let mut conn = exec(&gateway.api_server(), &kubelet.target());
     conn.shut().unwrap();
-    assert_end(&gateway.ended(), Reason::Idle, Side::Local, Phase::Relay);
+    gateway.assert_ended(Reason::Idle, Side::Local, Phase::Relay);
     kubelet.finish();
     gateway.assert_nothing_held();
     assert!(conn.read_to_end().1.is_cut(), "taken for an end");
@@ -290,8 +266,7 @@ fn slow_request_head_is_408(variant: Variant) {
     let head = read_head(&mut conn).unwrap();
     assert_eq!(head.status(), 408);
     drop(conn);
-    let record = gateway.ended();
-    assert_end(&record, Reason::Timeout, Side::Downstream, Phase::Exchange);
+    let record = gateway.assert_ended(Reason::Timeout, Side::Downstream, Phase::Exchange);
     assert_eq!((record.exchange, record.status), (1, Some(408)));
     assert!(kubelet.heads().is_empty());
     kubelet.finish();
@@ -304,12 +279,7 @@ fn slow_connect_is_408(variant: Variant) {
     conn.write_all(b"CONNECT 127.0.0.1:10250 HT").unwrap();
     assert_eq!(read_head(&mut conn).unwrap().status(), 408);
     drop(conn);
-    assert_end(
-        &gateway.ended(),
-        Reason::Timeout,
-        Side::Downstream,
-        Phase::Request,
-    );
+    gateway.assert_ended(Reason::Timeout, Side::Downstream, Phase::Request);
     gateway.assert_nothing_held();
 }
 
@@ -324,8 +294,7 @@ fn api_server_that_does_not_shake_hands_is_ended(variant: Variant) {
     assert!(received.is_empty());
     drop(conn);
     kubelet.finish();
-    assert_end(
-        &gateway.ended(),
+    gateway.assert_ended(
         Reason::Timeout,
         Side::Downstream,
         Phase::DownstreamHandshake,

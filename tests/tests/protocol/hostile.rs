@@ -1,6 +1,5 @@
 //! Requests that mean one thing to us and could mean another to a kubelet: refused, and not seen by it.
 
-use crate::expect::assert_end;
 use eyesplice_dataplane::seam::{Phase, Reason, Side};
 use eyesplice_proto::route::Action;
 use eyesplice_tests::api_server::{EXEC, Request, WEBSOCKET_KEY};
@@ -52,12 +51,7 @@ fn second_request_after_a_refused_upgrade_is_not_forwarded(variant: Variant) {
     drop(conn);
     assert_eq!(kubelet.heads().len(), 1, "{:?}", kubelet.heads());
     kubelet.finish();
-    assert_end(
-        &gateway.ended(),
-        Reason::Completed,
-        Side::Upstream,
-        Phase::Exchange,
-    );
+    gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
     gateway.assert_nothing_held();
 }
 
@@ -80,12 +74,7 @@ fn second_request_after_a_502_is_not_forwarded(variant: Variant) {
     drop(conn);
     assert_eq!(kubelet.heads().len(), 1);
     kubelet.finish();
-    assert_end(
-        &gateway.ended(),
-        Reason::BadUpgrade,
-        Side::Upstream,
-        Phase::Exchange,
-    );
+    gateway.assert_ended(Reason::BadUpgrade, Side::Upstream, Phase::Exchange);
     gateway.assert_nothing_held();
 }
 
@@ -103,8 +92,7 @@ fn assert_refused(variant: Variant, cases: &[(&str, u16)]) {
         assert_eq!(reply.head.all("connection"), ["close"]);
         assert_eq!(conn.read_to_end(), (Vec::new(), Ending::Clean), "{bytes:?}");
         drop(conn);
-        let record = gateway.ended();
-        assert_end(&record, Reason::Protocol, Side::Downstream, Phase::Exchange);
+        let record = gateway.assert_ended(Reason::Protocol, Side::Downstream, Phase::Exchange);
         assert_eq!((record.exchange, record.status), (1, Some(*status)));
     }
     assert!(kubelet.heads().is_empty(), "{:?}", kubelet.heads());
@@ -280,12 +268,7 @@ fn seen(variant: Variant, ask: &Request) -> (Reply, eyesplice_tests::http::Head)
     conn.read_to_end();
     let head = kubelet.heads().pop().unwrap();
     kubelet.finish();
-    assert_end(
-        &gateway.ended(),
-        Reason::Completed,
-        Side::Upstream,
-        phase(&reply),
-    );
+    gateway.assert_ended(Reason::Completed, Side::Upstream, phase(&reply));
     gateway.assert_nothing_held();
     (reply, head)
 }
@@ -390,8 +373,7 @@ fn denied_action_is_403_and_others_pass(variant: Variant) {
         );
         assert_eq!(conn.read_to_end(), (Vec::new(), Ending::Clean));
         drop(conn);
-        let record = gateway.ended();
-        assert_end(&record, Reason::Denied, Side::Local, Phase::Exchange);
+        let record = gateway.assert_ended(Reason::Denied, Side::Local, Phase::Exchange);
         assert_eq!(record.status, Some(403));
         assert!(matches!(
             record.exchange_labels.unwrap().action,
@@ -431,18 +413,8 @@ fn denied_action_behind_an_allowed_one_is_403(variant: Variant) {
     drop(conn);
     assert_eq!(kubelet.heads().len(), 1);
     kubelet.finish();
-    assert_end(
-        &gateway.ended(),
-        Reason::Completed,
-        Side::Upstream,
-        Phase::Exchange,
-    );
-    assert_end(
-        &gateway.ended(),
-        Reason::Denied,
-        Side::Local,
-        Phase::Exchange,
-    );
+    gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
+    gateway.assert_ended(Reason::Denied, Side::Local, Phase::Exchange);
     gateway.assert_nothing_held();
 }
 
@@ -463,12 +435,7 @@ fn smuggled_request_in_a_chunked_body_is_not_seen(variant: Variant) {
     conn.read_to_end();
     assert_eq!(kubelet.heads().len(), 1);
     kubelet.finish();
-    assert_end(
-        &gateway.ended(),
-        Reason::Completed,
-        Side::Upstream,
-        Phase::Exchange,
-    );
+    gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
     gateway.assert_nothing_held();
 }
 
@@ -495,8 +462,7 @@ fn broken_chunk_of_a_request_is_an_error(variant: Variant) {
             "{broken:?}: taken for a whole body"
         );
         kubelet.finish();
-        let record = gateway.ended();
-        assert_end(&record, Reason::Protocol, Side::Downstream, Phase::Exchange);
+        gateway.assert_ended(Reason::Protocol, Side::Downstream, Phase::Exchange);
         gateway.assert_nothing_held();
     }
 }
@@ -511,9 +477,7 @@ fn garbage_inside_the_tunnel_is_told_by_an_alert(variant: Variant) {
     let (received, _) = conn.read_to_end();
     assert_eq!(received.first(), Some(&21), "no alert: {received:?}");
     drop(conn);
-    let record = gateway.ended();
-    assert_end(
-        &record,
+    gateway.assert_ended(
         Reason::HandshakeFailed,
         Side::Downstream,
         Phase::DownstreamHandshake,
@@ -549,8 +513,7 @@ fn hostile_connects_are_refused(variant: Variant) {
             .unwrap_or_else(|error| panic!("{bytes:?}: {error:?}"));
         assert_eq!(head.status(), status, "{bytes:?}: {}", head.raw);
         drop(conn);
-        let record = gateway.ended();
-        assert_end(&record, Reason::Protocol, Side::Downstream, Phase::Request);
+        let record = gateway.assert_ended(Reason::Protocol, Side::Downstream, Phase::Request);
         assert_eq!((record.status, record.target), (Some(status), None));
     }
     assert_eq!(gateway.totals().dials, 0);

@@ -1,6 +1,5 @@
 //! Several requests on one connection, and what comes between them.
 
-use crate::expect::assert_end;
 use eyesplice_dataplane::seam::{Phase, Reason, Side};
 use eyesplice_proto::route::Action;
 use eyesplice_tests::api_server::Request;
@@ -50,8 +49,7 @@ fn requests_share_a_connection_and_each_has_its_record(variant: Variant) {
             "{}",
             reply.head.raw
         );
-        let record = gateway.ended();
-        assert_end(&record, Reason::Completed, Side::Upstream, Phase::Exchange);
+        let record = gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
         assert_eq!((record.exchange, record.status), (number, Some(200)));
         let labels = record.exchange_labels.unwrap();
         assert_eq!((labels.action, labels.protocol), (action, None));
@@ -147,8 +145,7 @@ fn kubelet_that_closes_on_the_next_request_is_a_close_without_answer(variant: Va
     drop(conn);
     kubelet.finish();
     assert_eq!(gateway.ended().reason, Reason::Completed);
-    let record = gateway.ended();
-    assert_end(&record, Reason::Truncated, Side::Upstream, Phase::Exchange);
+    let record = gateway.assert_ended(Reason::Truncated, Side::Upstream, Phase::Exchange);
     assert_eq!((record.exchange, record.status), (2, None));
     gateway.assert_nothing_held();
 }
@@ -172,12 +169,7 @@ fn kubelet_that_resets_while_idle_ends_the_connection(variant: Variant) {
     );
     drop(conn);
     kubelet.finish();
-    assert_end(
-        &gateway.ended(),
-        Reason::Reset,
-        Side::Upstream,
-        Phase::Exchange,
-    );
+    gateway.assert_ended(Reason::Reset, Side::Upstream, Phase::Exchange);
     gateway.assert_nothing_held();
 }
 
@@ -201,13 +193,7 @@ fn client_that_never_asks_leaves_one_record(variant: Variant) {
     conn.shut().unwrap();
     assert_eq!(conn.read_to_end(), (Vec::new(), Ending::Clean));
     kubelet.finish();
-    let record = gateway.ended();
-    assert_end(
-        &record,
-        Reason::Completed,
-        Side::Downstream,
-        Phase::Exchange,
-    );
+    let record = gateway.assert_ended(Reason::Completed, Side::Downstream, Phase::Exchange);
     assert_eq!((record.exchange, record.status), (0, Some(200)));
     gateway.assert_nothing_held();
 }
@@ -250,8 +236,7 @@ fn interim_reply_is_passed_on_to_who_expects_it(variant: Variant) {
     conn.shut().unwrap();
     assert_eq!(conn.read_to_end().1, Ending::Clean);
     kubelet.finish();
-    let record = gateway.ended();
-    assert_end(&record, Reason::Completed, Side::Upstream, Phase::Exchange);
+    let record = gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
     assert_eq!(record.status, Some(200));
     gateway.assert_nothing_held();
 }
@@ -267,12 +252,7 @@ fn endless_interim_replies_are_502(variant: Variant) {
     assert_eq!(reply.head.status(), 502);
     drop(conn);
     kubelet.finish();
-    assert_end(
-        &gateway.ended(),
-        Reason::Protocol,
-        Side::Upstream,
-        Phase::Exchange,
-    );
+    gateway.assert_ended(Reason::Protocol, Side::Upstream, Phase::Exchange);
     gateway.assert_nothing_held();
 }
 
@@ -345,14 +325,8 @@ fn second_reply_that_nobody_asked_for_is_not_delivered(variant: Variant) {
     );
     kubelet.finish();
     // The first exchange was as it should be; then the kubelet was found to talk out of turn.
-    assert_end(
-        &gateway.ended(),
-        Reason::Completed,
-        Side::Upstream,
-        Phase::Exchange,
-    );
-    let record = gateway.ended();
-    assert_end(&record, Reason::Protocol, Side::Upstream, Phase::Exchange);
+    gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
+    let record = gateway.assert_ended(Reason::Protocol, Side::Upstream, Phase::Exchange);
     assert_eq!((record.exchange, record.bytes.down), (0, 0));
     gateway.assert_nothing_held();
 }
@@ -371,14 +345,8 @@ fn bytes_that_no_request_asked_for_end_the_connection(variant: Variant) {
     assert!(received.is_empty(), "{received:?}");
     drop(conn);
     kubelet.finish();
-    assert_end(
-        &gateway.ended(),
-        Reason::Completed,
-        Side::Upstream,
-        Phase::Exchange,
-    );
-    let record = gateway.ended();
-    assert_end(&record, Reason::Protocol, Side::Upstream, Phase::Exchange);
+    gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
+    let record = gateway.assert_ended(Reason::Protocol, Side::Upstream, Phase::Exchange);
     assert_eq!((record.exchange, record.bytes.down), (0, 0));
     gateway.assert_nothing_held();
 }

@@ -1,6 +1,5 @@
 //! Clients that leave, gateways that drain, control that stalls, limits that are reached.
 
-use crate::expect::assert_end;
 use eyesplice_dataplane::seam::{Phase, Reason, RecordKind, Side};
 use eyesplice_tests::api_server::{Request, exec};
 use eyesplice_tests::conn::Ending;
@@ -37,12 +36,7 @@ fn client_that_leaves_before_the_connect_is_cancelled(variant: Variant) {
     let mut conn = gateway.api_server().reach();
     conn.shut().unwrap();
     assert_eq!(conn.read_to_end().0, b"");
-    assert_end(
-        &gateway.ended(),
-        Reason::Cancelled,
-        Side::Downstream,
-        Phase::Request,
-    );
+    gateway.assert_ended(Reason::Cancelled, Side::Downstream, Phase::Request);
     gateway.assert_nothing_held();
 }
 
@@ -124,13 +118,7 @@ fn client_that_leaves_a_log_ends_it_upstream(variant: Variant) {
             "a kubelet must not take it for an end"
         );
         kubelet.finish();
-        let record = gateway.ended();
-        assert_end(
-            &record,
-            Reason::Cancelled,
-            Side::Downstream,
-            Phase::Exchange,
-        );
+        let record = gateway.assert_ended(Reason::Cancelled, Side::Downstream, Phase::Exchange);
         assert_eq!((record.bytes.down, record.status), (10, Some(200)));
         gateway.assert_nothing_held();
     }
@@ -148,12 +136,7 @@ fn client_that_leaves_before_the_reply_ends_it_upstream(variant: Variant) {
     drop(conn);
     assert!(kubelet.ending().is_cut());
     kubelet.finish();
-    assert_end(
-        &gateway.ended(),
-        Reason::Cancelled,
-        Side::Downstream,
-        Phase::Exchange,
-    );
+    gateway.assert_ended(Reason::Cancelled, Side::Downstream, Phase::Exchange);
     gateway.assert_nothing_held();
 }
 
@@ -200,12 +183,7 @@ fn kubelet_that_leaves_a_stalled_client_is_noticed(variant: Variant) {
     // Only now does the client read: what is on its way may come, and then the cut.
     assert!(conn.read_to_end().1.is_cut(), "a silent cut");
     drop(conn);
-    assert_end(
-        &gateway.ended(),
-        Reason::Reset,
-        Side::Upstream,
-        Phase::Relay,
-    );
+    gateway.assert_ended(Reason::Reset, Side::Upstream, Phase::Relay);
     gateway.assert_nothing_held();
 }
 
@@ -216,8 +194,7 @@ fn refusal_carries_its_reason_phrase(variant: Variant) {
     assert_eq!((head.status(), head.reason()), (403, remedy));
     assert_eq!(conn.read_to_end(), (Vec::new(), Ending::Clean));
     drop(conn);
-    let record = gateway.ended();
-    assert_end(&record, Reason::Denied, Side::Local, Phase::Verdict);
+    let record = gateway.assert_ended(Reason::Denied, Side::Local, Phase::Verdict);
     assert_eq!(
         (record.status, record.rule.as_deref()),
         (Some(403), Some("test"))
@@ -259,12 +236,7 @@ fn refused_dial_is_502(variant: Variant) {
         "{}",
         head.raw
     );
-    assert_end(
-        &gateway.ended(),
-        Reason::DialFailed,
-        Side::Upstream,
-        Phase::Dial,
-    );
+    gateway.assert_ended(Reason::DialFailed, Side::Upstream, Phase::Dial);
     assert_eq!(gateway.totals().dial_failures, 1);
     gateway.assert_nothing_held();
 }
@@ -280,8 +252,7 @@ fn drain_aborts_an_upgraded_stream_and_records_it(variant: Variant) {
     assert!(conn.read_to_end().1.is_cut(), "taken for an end");
     assert!(kubelet.ending().is_cut(), "taken for an end");
     kubelet.finish();
-    let record = gateway.ended();
-    assert_end(&record, Reason::Drained, Side::Local, Phase::Relay);
+    let record = gateway.assert_ended(Reason::Drained, Side::Local, Phase::Relay);
     assert_eq!((record.exchange, record.bytes.up), (1, 4));
 }
 
@@ -303,8 +274,7 @@ fn drain_aborts_a_log_and_records_it(variant: Variant) {
     assert!(conn.read_to_end().1.is_cut(), "taken for an end");
     assert!(kubelet.ending().is_cut());
     kubelet.finish();
-    let record = gateway.ended();
-    assert_end(&record, Reason::Drained, Side::Local, Phase::Exchange);
+    let record = gateway.assert_ended(Reason::Drained, Side::Local, Phase::Exchange);
     assert_eq!(
         (record.exchange, record.bytes.down, record.status),
         (1, 10, Some(200))
@@ -333,12 +303,7 @@ fn drain_lets_an_exchange_finish(variant: Variant) {
     drop(conn);
     assert_eq!(drain.join().unwrap(), 0);
     kubelet.finish();
-    assert_end(
-        &gateway.ended(),
-        Reason::Completed,
-        Side::Upstream,
-        Phase::Exchange,
-    );
+    gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
 }
 
 fn stalled_control_holds_up_nothing_and_loses_no_record(variant: Variant) {
@@ -394,8 +359,7 @@ fn control_that_keeps_no_record_refuses_with_words(variant: Variant) {
     assert_eq!(reply.head.status(), 503);
     assert!(reply.text().contains(why), "{}", reply.text());
     assert_eq!(conn.read_to_end().1, Ending::Clean);
-    let record = gateway.ended();
-    assert_end(&record, Reason::Unaudited, Side::Local, Phase::Exchange);
+    let record = gateway.assert_ended(Reason::Unaudited, Side::Local, Phase::Exchange);
     assert_eq!(record.status, Some(503));
     // None at all: nothing begins, and what runs goes on.
     let mut kept = gateway.api_server().open(&kubelet.target());
@@ -404,12 +368,7 @@ fn control_that_keeps_no_record_refuses_with_words(variant: Variant) {
     assert_eq!(gateway.ended().reason, Reason::Unaudited);
     let head = gateway.api_server().refused(&kubelet.target());
     assert_eq!((head.status(), head.reason()), (503, why));
-    assert_end(
-        &gateway.ended(),
-        Reason::Unaudited,
-        Side::Local,
-        Phase::Verdict,
-    );
+    gateway.assert_ended(Reason::Unaudited, Side::Local, Phase::Verdict);
     live.write_all(b"live").unwrap();
     assert_eq!(live.read_exact(4).unwrap(), b"live");
     live.shut().unwrap();

@@ -6,7 +6,6 @@
 mod body;
 mod certificate;
 mod deadline;
-mod expect;
 mod hostile;
 mod keepalive;
 mod leave;

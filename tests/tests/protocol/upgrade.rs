@@ -1,6 +1,5 @@
 //! Upgrades: granted, refused, wrong, and how upgraded streams end.
 
-use crate::expect::assert_end;
 use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{Phase, Reason, Side, StreamMode, VerificationResult};
 use eyesplice_proto::route::Action;
@@ -86,8 +85,7 @@ fn exec_is_carried_both_ways_and_ends_as_the_client_ends_it(variant: Variant) {
     }
     let began = gateway.running().began();
     assert_eq!(began.exchange, 1);
-    let record = gateway.ended();
-    assert_end(&record, Reason::Completed, Side::Upstream, Phase::Relay);
+    let record = gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Relay);
     assert_eq!((record.bytes.up, record.bytes.down), (1 << 20, 1 << 20));
     assert_eq!(
         (record.mode, record.status),
@@ -131,8 +129,7 @@ fn websocket_is_granted_with_its_accept(variant: Variant) {
     conn.shut().unwrap();
     assert_eq!(conn.read_to_end(), (Vec::new(), Ending::Clean));
     kubelet.finish();
-    let record = gateway.ended();
-    assert_end(&record, Reason::Completed, Side::Upstream, Phase::Relay);
+    let record = gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Relay);
     assert_eq!(record.exchange_labels.unwrap().protocol, Some("websocket"));
     gateway.assert_nothing_held();
 }
@@ -158,12 +155,7 @@ fn bytes_in_the_write_of_the_101_are_delivered(variant: Variant) {
     conn.shut().unwrap();
     assert_eq!(kubelet.ending(), Ending::Clean);
     kubelet.finish();
-    assert_end(
-        &gateway.ended(),
-        Reason::Completed,
-        Side::Downstream,
-        Phase::Relay,
-    );
+    gateway.assert_ended(Reason::Completed, Side::Downstream, Phase::Relay);
     gateway.assert_nothing_held();
 }
 
@@ -195,8 +187,7 @@ fn assert_bad_upgrade(gateway: &Gateway, reply: &Reply, words: &str) {
     let status = r#"{"kind":"Status","apiVersion":"v1","#;
     assert!(reply.text().starts_with(status), "{}", reply.text());
     assert!(reply.text().contains("eyesplice: "), "{}", reply.text());
-    let record = gateway.ended();
-    assert_end(&record, Reason::BadUpgrade, Side::Upstream, Phase::Exchange);
+    let record = gateway.assert_ended(Reason::BadUpgrade, Side::Upstream, Phase::Exchange);
     assert_eq!(record.status, Some(502));
     gateway.assert_nothing_held();
 }
@@ -230,8 +221,7 @@ fn refusal_of_an_upgrade_is_passed_on_and_closed(variant: Variant) {
         assert_eq!(reply.head.status(), status);
         assert_eq!(reply.body, Body::Whole(b"no\r\n".to_vec()));
         assert_eq!(reply.head.all("connection"), ["close"]);
-        let record = gateway.ended();
-        assert_end(&record, Reason::Completed, Side::Upstream, Phase::Exchange);
+        let record = gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
         assert_eq!(record.status, Some(status));
         gateway.assert_nothing_held();
     }
@@ -263,8 +253,7 @@ fn unasked_101_is_502(variant: Variant) {
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n";
     let (gateway, reply) = answered(variant, Request::logs(), answer);
     assert_eq!(reply.head.status(), 502);
-    let record = gateway.ended();
-    assert_end(&record, Reason::Protocol, Side::Upstream, Phase::Exchange);
+    gateway.assert_ended(Reason::Protocol, Side::Upstream, Phase::Exchange);
     gateway.assert_nothing_held();
 }
 
@@ -297,8 +286,7 @@ fn cut_without_close_notify_upstream_is_a_cut_downstream(variant: Variant) {
     let (received, ending) = conn.read_to_end();
     assert_eq!(received, b"all that there is");
     assert!(ending.is_cut(), "a silent cut");
-    let record = gateway.ended();
-    assert_end(&record, Reason::Truncated, Side::Upstream, Phase::Relay);
+    let record = gateway.assert_ended(Reason::Truncated, Side::Upstream, Phase::Relay);
     assert_eq!(record.bytes.down, 17);
     drop(conn);
     assert!(kubelet.ending().is_cut());
@@ -313,8 +301,7 @@ fn reset_upstream_is_a_cut_downstream(variant: Variant) {
     });
     conn.write_all(b"x").unwrap();
     assert!(conn.read_to_end().1.is_cut(), "a silent cut");
-    let record = gateway.ended();
-    assert_end(&record, Reason::Reset, Side::Upstream, Phase::Relay);
+    gateway.assert_ended(Reason::Reset, Side::Upstream, Phase::Relay);
     kubelet.finish();
     gateway.assert_nothing_held();
 }
@@ -327,8 +314,7 @@ fn cut_without_close_notify_downstream_is_a_cut_upstream(variant: Variant) {
     assert!(kubelet.ending().is_cut(), "a silent cut");
     assert!(conn.read_to_end().1.is_cut());
     kubelet.finish();
-    let record = gateway.ended();
-    assert_end(&record, Reason::Truncated, Side::Downstream, Phase::Relay);
+    gateway.assert_ended(Reason::Truncated, Side::Downstream, Phase::Relay);
     gateway.assert_nothing_held();
 }
 
@@ -370,8 +356,7 @@ fn kubelet_that_ends_first_leaves_the_other_direction_open(variant: Variant) {
     conn.shut().unwrap();
     assert_eq!(kubelet.ending(), Ending::Clean);
     kubelet.finish();
-    let record = gateway.ended();
-    assert_end(&record, Reason::Completed, Side::Downstream, Phase::Relay);
+    let record = gateway.assert_ended(Reason::Completed, Side::Downstream, Phase::Relay);
     assert_eq!(record.bytes.up, 300_000);
     gateway.assert_nothing_held();
 }
@@ -401,12 +386,7 @@ fn end_of_the_outer_session_does_not_destroy_the_rest(variant: Variant) {
     );
     assert_eq!(ending, Ending::Clean);
     drop(conn);
-    assert_end(
-        &gateway.ended(),
-        Reason::Completed,
-        Side::Upstream,
-        Phase::Relay,
-    );
+    gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Relay);
     gateway.assert_nothing_held();
 }
 
