@@ -78,15 +78,6 @@ fn read(resource: Resource) -> io::Result<Limit> {
     Ok(Limit { soft, hard })
 }
 
-/// Reads the largest size in bytes that a pipe may get without CAP_SYS_RESOURCE.
-///
-/// # Errors
-///
-/// Where /proc is not mounted.
-pub fn pipe_max_bytes() -> io::Result<u64> {
-    sysctl("/proc/sys/fs/pipe-max-size")
-}
-
 /// Reads how many pages the pipes of one user may have together without CAP_SYS_RESOURCE or
 /// CAP_SYS_ADMIN; above it a new pipe gets one or two pages. 0 is no limit.
 ///
@@ -133,7 +124,6 @@ mod tests {
 
     #[test]
     fn pipe_limits_are_readable() {
-        assert!(pipe_max_bytes().unwrap() >= 4096);
         pipe_user_pages().unwrap();
         locked_memory().unwrap();
     }

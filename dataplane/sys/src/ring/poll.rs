@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::ops::BitOr;
 
 use io_uring::opcode::PollAdd;
 
 use super::fd::Fd;
 use super::op::{Op, number, submit};
 
-/// What to wait for; combine with `|`. Errors and a full hang-up always end the wait.
+/// What to wait for. Errors and a full hang-up always end the wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Interest(u32);
 
@@ -21,14 +20,6 @@ impl Interest {
     /// The peer sent FIN or RST; waits on while there is only data: `POLLRDHUP`, which io_uring adds
     /// to every interest anyway.
     pub const HANGUP: Interest = Interest(bits(libc::POLLRDHUP));
-}
-
-impl BitOr for Interest {
-    type Output = Interest;
-
-    fn bitor(self, other: Interest) -> Interest {
-        Interest(self.0 | other.0)
-    }
 }
 
 impl fmt::Debug for Interest {

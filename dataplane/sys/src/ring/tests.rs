@@ -233,10 +233,9 @@ fn aborted_task_leaves_no_op() {
 fn connect_to_a_listener_succeeds_on_a_non_blocking_socket() {
     ring(async {
         let (client, server) = pair().await;
-        assert_eq!(
-            socket::peer_address(client.as_fd()).unwrap(),
-            local_address(server.as_fd()).unwrap()
-        );
+        let peer = socket2::SockRef::from(&client).peer_addr().unwrap();
+        let peer = Address::Ip(peer.as_socket().unwrap());
+        assert_eq!(peer, local_address(server.as_fd()).unwrap());
     });
 }
 

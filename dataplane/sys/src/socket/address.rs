@@ -42,12 +42,3 @@ impl fmt::Display for Address {
 pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<Address> {
     Ok(Address::new(&SockRef::from(&socket).local_addr()?))
 }
-
-/// Says where the other end of `socket` is.
-///
-/// # Errors
-///
-/// `ENOTCONN` before a connect and after a reset.
-pub fn peer_address(socket: BorrowedFd<'_>) -> io::Result<Address> {
-    Ok(Address::new(&SockRef::from(&socket).peer_addr()?))
-}

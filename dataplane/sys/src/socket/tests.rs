@@ -1,6 +1,6 @@
 //! Exercises the calls on real sockets.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -44,8 +44,7 @@ fn recv_on_an_empty_blocking_socket_would_block() {
 fn sent_bytes_are_peeked_counted_and_received() {
     let (one, other) = pair();
     assert_eq!(send(one.as_fd(), b"hello ").unwrap(), 6);
-    let parts = [IoSlice::new(b"wor"), IoSlice::new(b""), IoSlice::new(b"ld")];
-    assert_eq!(send_vectored(one.as_fd(), &parts).unwrap(), 5);
+    assert_eq!(send(one.as_fd(), b"world").unwrap(), 5);
     shutdown(one.as_fd(), Shutdown::Write).unwrap();
     let mut buf = [0; 32];
     let mut filled = 0;
@@ -235,7 +234,6 @@ fn dual_stack_listener_names_an_ipv4_peer_by_its_own_address() {
     wait_readable(&listener);
     let accepted = accept(listener.as_fd()).unwrap();
     assert_eq!(accepted.peer, Address::Ip(client.local_addr().unwrap()));
-    assert_eq!(peer_address(accepted.fd.as_fd()).unwrap(), accepted.peer);
 }
 
 #[test]
@@ -245,7 +243,7 @@ fn peer_credentials_name_this_process() {
     assert_eq!(u32::try_from(peer.pid).unwrap(), std::process::id());
     assert_eq!(peer.uid, nix::unistd::getuid().as_raw());
     assert_eq!(peer.gid, nix::unistd::getgid().as_raw());
-    assert_eq!(peer_address(one.as_fd()).unwrap(), Address::Unix);
+    assert_eq!(local_address(one.as_fd()).unwrap(), Address::Unix);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Moves bytes between a socket and user memory, without waiting.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -40,16 +40,6 @@ pub fn peek(socket: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
 pub fn send(socket: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     Ok(nix_socket::send(socket.as_raw_fd(), buf, flags)?)
-}
-
-/// Writes as much of several buffers as the socket takes now, and says how much in total.
-///
-/// # Errors
-///
-/// As for [`send`]; `EMSGSIZE` for more than 1024 buffers.
-pub fn send_vectored(socket: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    SockRef::from(&socket).send_vectored_with_flags(bufs, flags)
 }
 
 /// Ends one or both directions; a write end sends FIN after what was sent before. Completes ops
