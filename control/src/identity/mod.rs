@@ -3,6 +3,7 @@
 //! As Kubernetes reads it (apiserver `authentication/request/x509`): the common name is the user,
 //! each organization a group, and attribute 1.3.6.1.4.1.57683.2 the UID.
 
+pub(crate) mod der;
 mod facts;
 mod strength;
 mod text;

@@ -4,15 +4,10 @@
 //! has two organizations, and an issuer's name must be repeated exactly as the CA has it. So the
 //! library makes the certificate, and here its two names are put in and it is signed anew.
 
+use crate::identity::der::{BIT_STRING, OBJECT_IDENTIFIER, SEQUENCE, SET, UTF8_STRING, tlv};
 use rcgen::SigningKey;
 use rustls::pki_types::CertificateDer;
 use x509_parser::asn1_rs::{Any, FromDer};
-
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const UTF8_STRING: u8 = 0x0c;
-const BIT_STRING: u8 = 0x03;
 
 /// 2.5.4.10, organizationName.
 const ORGANIZATION: u8 = 0x0a;
@@ -93,23 +88,6 @@ fn elements(element: &[u8]) -> Option<Vec<&[u8]>> {
     Some(found)
 }
 
-/// One element: tag, length, value (X.690, section 8.1.3).
-fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
-    let mut out = vec![tag];
-    match u8::try_from(value.len()) {
-        Ok(short) if short < 0x80 => out.push(short),
-        _ => {
-            let bytes = value.len().to_be_bytes();
-            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-            // A length has at most eight bytes.
-            out.push(0x80 | u8::try_from(bytes.len() - zeros).unwrap_or(8));
-            out.extend_from_slice(&bytes[zeros..]);
-        }
-    }
-    out.extend_from_slice(value);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,13 +146,5 @@ mod tests {
             assert!(rename(&cut, None, None, &ca.key).is_err(), "{end}");
             assert_eq!(subject(&cut), None, "{end}");
         }
-    }
-
-    #[test]
-    fn length_is_written_in_its_shortest_form() {
-        assert_eq!(tlv(4, &[7; 2])[..2], [4, 2]);
-        assert_eq!(tlv(4, &[7; 127])[..2], [4, 127]);
-        assert_eq!(tlv(4, &[7; 128])[..3], [4, 0x81, 128]);
-        assert_eq!(tlv(4, &[7; 300])[..4], [4, 0x82, 1, 44]);
     }
 }
