@@ -18,10 +18,16 @@ pub(crate) fn encode(certificates: &[CertificateDer<'_>]) -> String {
 
 /// Encodes a PKCS#8 key.
 pub(crate) fn encode_key(pkcs8: &[u8]) -> Zeroizing<String> {
-    let body = Zeroizing::new(BASE64.encode(pkcs8));
-    // Room for both labels and a line break in 64: a buffer that grows leaves copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(body.len() + body.len() / LINE + 64));
-    block("PRIVATE KEY", &body, &mut text);
+    encode_block("PRIVATE KEY", pkcs8)
+}
+
+/// Encodes one block of any kind.
+pub(crate) fn encode_block(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let body = Zeroizing::new(BASE64.encode(der));
+    // Room for the frame, both labels and a line break in 64: a buffer that grows leaves copies behind.
+    let room = body.len() + body.len() / LINE + 2 * label.len() + 42;
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    block(label, &body, &mut text);
     text
 }
 

@@ -1,5 +1,6 @@
 //! Certificate requests for tests, good ones and hostile ones.
 
+use crate::pem::encode_block;
 use rcgen::{
     Attribute, CertificateParams, CustomExtension, DistinguishedName, DnType, KeyPair,
     PKCS_ECDSA_P256_SHA256, SanType,
@@ -82,13 +83,5 @@ impl Ask {
 
 /// Wraps DER into PEM.
 pub(crate) fn pem(der: &[u8]) -> Vec<u8> {
-    let body = data_encoding::BASE64.encode(der);
-    let lines: Vec<&str> = body
-        .as_bytes()
-        .chunks(64)
-        .map(|line| std::str::from_utf8(line).unwrap())
-        .collect();
-    let lines = lines.join("\n");
-    format!("-----BEGIN CERTIFICATE REQUEST-----\n{lines}\n-----END CERTIFICATE REQUEST-----\n")
-        .into_bytes()
+    encode_block("CERTIFICATE REQUEST", der).as_bytes().to_vec()
 }

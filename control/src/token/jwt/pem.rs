@@ -3,10 +3,9 @@
 //! A file of verifying keys may hold several, as `--service-account-key-file` of the API server:
 //! public keys, certificates, and private keys, whose public half is taken.
 
-use super::signing_key::pem;
 use super::{KeyProblem, PublicKey, SigningKey};
 use crate::identity::{CertificateFacts, FactsError};
-use crate::pem::{Fault, FileRef, PemError, PrivateKey, read};
+use crate::pem::{Fault, FileRef, PemError, PrivateKey, encode_block, read};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 
@@ -130,6 +129,6 @@ pub fn load_signing_key(file: &FileRef) -> Result<SigningKey, KeyFileError> {
 impl PublicKey {
     /// Writes it as a PEM block, as `openssl pkey -pubout` does.
     pub fn to_pem(&self) -> String {
-        pem("PUBLIC KEY", self.spki()).to_string()
+        encode_block("PUBLIC KEY", self.spki()).to_string()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::public_key::{RawKey, coordinate_bytes};
 use super::{Algorithm, KeyProblem, PublicKey, der, provider};
+use crate::pem::encode_key;
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm as JoseAlgorithm, EncodingKey, crypto};
 use rcgen::{KeyPair as NewKey, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384};
@@ -101,7 +102,7 @@ impl SigningKey {
             Algorithm::Es384 => NewKey::generate_for(&PKCS_ECDSA_P384_SHA384)?.serialize_der(),
         };
         let der = Zeroizing::new(der);
-        let pem = pem("PRIVATE KEY", &der);
+        let pem = encode_key(&der);
         let key = Self::from_der(&PrivateKeyDer::Pkcs8(der.as_slice().into()));
         Ok((key.map_err(SignError::Key)?, pem))
     }
@@ -207,17 +208,4 @@ fn algorithm_of_sec1(der: &[u8]) -> Option<Algorithm> {
     [Algorithm::Es256, Algorithm::Es384]
         .into_iter()
         .find(|algorithm| coordinate_bytes(*algorithm) == number.as_ref().len())
-}
-
-/// Writes a PEM block (RFC 7468).
-pub(super) fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
-    let plain = Zeroizing::new(data_encoding::BASE64.encode(der));
-    let mut out = Zeroizing::new(String::with_capacity(plain.len() * 66 / 64 + 128));
-    out.push_str(&format!("-----BEGIN {label}-----\n"));
-    for line in plain.as_bytes().chunks(64) {
-        out.extend(line.iter().map(|byte| char::from(*byte)));
-        out.push('\n');
-    }
-    out.push_str(&format!("-----END {label}-----\n"));
-    out
 }

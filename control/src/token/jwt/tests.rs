@@ -1,6 +1,6 @@
 use super::testing::{key, keys};
 use super::*;
-use crate::pem::FileRef;
+use crate::pem::{FileRef, encode_block};
 use data_encoding::BASE64URL_NOPAD;
 use proptest::prelude::*;
 use rustls::pki_types::PrivateKeyDer;
@@ -514,7 +514,7 @@ fn key_files_that_are_wrong_are_refused_by_name() {
         fs::write(&file.path, content).unwrap();
         load_public_keys(&file).unwrap_err().to_string()
     };
-    let block = |label: &str, der: &[u8]| signing_key::pem(label, der).to_string();
+    let block = |label: &str, der: &[u8]| encode_block(label, der).to_string();
     let small = der::spki(
         Algorithm::Rs256,
         &der::rsa_public_key(&[0xff; 128], &[1, 0, 1]),
