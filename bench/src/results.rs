@@ -1,30 +1,35 @@
-//! Writes results to files.
+//! Shows results, and writes them to files.
 
 use crate::{Attempt, Result};
 use serde::Serialize;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-/// Writes `<date>-<name>.json` and `<date>-<name>.md` into `directory`, which is made if it is not
-/// there; returns their paths.
+/// Prints a report, and writes it into `directory` if there is one, which is made if it is not there:
+/// `<date>-<name>.json` and `<date>-<name>.md`.
 ///
 /// # Errors
 /// If they cannot be written.
-pub fn write(
+pub(crate) fn show(
     report: &(impl Serialize + Display),
     name: &str,
-    directory: &Path,
-) -> Result<[PathBuf; 2]> {
+    directory: Option<&Path>,
+) -> Result<()> {
+    print!("{report}");
+    let Some(directory) = directory else {
+        return Ok(());
+    };
     let json = path(directory, name, "json");
     let markdown = path(directory, name, "md");
     let text = serde_json::to_string_pretty(report)
         .map_err(std::io::Error::from)
         .attempt("write the report as JSON")?;
     std::fs::create_dir_all(directory).attempt(format!("make {}", directory.display()))?;
-    for (path, text) in [(&json, text + "\n"), (&markdown, report.to_string())] {
-        std::fs::write(path, text).attempt(format!("write {}", path.display()))?;
+    for (path, text) in [(json, text + "\n"), (markdown, report.to_string())] {
+        std::fs::write(&path, text).attempt(format!("write {}", path.display()))?;
+        eprintln!("wrote {}", path.display());
     }
-    Ok([json, markdown])
+    Ok(())
 }
 
 /// `<date>-<name>.<kind>` in `directory`.

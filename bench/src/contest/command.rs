@@ -92,11 +92,8 @@ pub fn run(options: &ContestOptions) -> Result<()> {
             _ = terminate.recv() => Err(Error::Interrupted("SIGTERM")),
         }
     })?;
-    print!("{report}");
+    results::show(&report, &scenario.name, options.output.as_deref())?;
     if let Some(directory) = &options.output {
-        for path in results::write(&report, &scenario.name, directory)? {
-            eprintln!("wrote {}", path.display());
-        }
         let plot = results::path(directory, &scenario.name, "svg");
         report.draw(&plot)?;
         eprintln!("wrote {}", plot.display());

@@ -16,7 +16,7 @@ use crate::cpu::{self, Cores};
 use crate::identity::{Identity, Manners, Suite};
 use crate::machine::Machine;
 use crate::proxy::{Kind, Spec};
-use crate::{Attempt, Error, Result};
+use crate::{Attempt, Error, Result, results};
 use clap::Args;
 use eyesplice_sys::limits;
 use memory::Memory;
@@ -82,13 +82,7 @@ pub fn run(options: &Options) -> Result<()> {
         wanted: options.streams.unwrap_or(STREAMS),
         rows,
     };
-    print!("{report}");
-    if let Some(directory) = &options.output {
-        for path in report.write(directory)? {
-            eprintln!("wrote {}", path.display());
-        }
-    }
-    Ok(())
+    results::show(&report, "idle", options.output.as_deref())
 }
 
 /// The gateway's memory before and with `streams` idle streams.

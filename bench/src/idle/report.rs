@@ -3,10 +3,8 @@
 use super::memory::Memory;
 use crate::identity::Suite;
 use crate::machine::Machine;
-use crate::{Result, results};
 use serde::Serialize;
 use std::fmt;
-use std::path::{Path, PathBuf};
 
 /// A whole measurement.
 #[derive(Clone, Debug, Serialize)]
@@ -53,13 +51,6 @@ impl Row {
             before,
             after,
         }
-    }
-}
-
-impl Report {
-    /// Writes `<date>-idle.json` and `<date>-idle.md` into `directory`; returns their paths.
-    pub(super) fn write(&self, directory: &Path) -> Result<[PathBuf; 2]> {
-        results::write(self, "idle", directory)
     }
 }
 

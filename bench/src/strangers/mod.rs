@@ -15,7 +15,7 @@ use crate::cpu::{self, Cores};
 use crate::identity::{Identity, Suite};
 use crate::machine::Machine;
 use crate::run::runtime;
-use crate::{Attempt, Error, Result};
+use crate::{Attempt, Error, Result, results};
 use clap::Args;
 use crowd::Kind;
 use report::{Report, Row};
@@ -96,13 +96,7 @@ pub fn run(options: &Options) -> Result<()> {
         visits: options.visits,
         rows,
     };
-    print!("{report}");
-    if let Some(directory) = &options.output {
-        for path in report.write(directory)? {
-            eprintln!("wrote {}", path.display());
-        }
-    }
-    Ok(())
+    results::show(&report, "strangers", options.output.as_deref())
 }
 
 /// The API server's visits beside a crowd, and how many connections that opened.

@@ -3,10 +3,8 @@
 use super::crowd::Kind;
 use super::visits::Visits;
 use crate::machine::Machine;
-use crate::{Result, results};
 use serde::Serialize;
 use std::fmt;
-use std::path::{Path, PathBuf};
 
 /// A whole measurement.
 #[derive(Clone, Debug, Serialize)]
@@ -70,13 +68,6 @@ impl Row {
             gateway: Latency::of(gateway),
             rss_kib,
         }
-    }
-}
-
-impl Report {
-    /// Writes `<date>-strangers.json` and `<date>-strangers.md` into `directory`; returns their paths.
-    pub(super) fn write(&self, directory: &Path) -> Result<[PathBuf; 2]> {
-        results::write(self, "strangers", directory)
     }
 }
 
