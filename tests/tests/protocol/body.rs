@@ -197,7 +197,7 @@ fn broken_chunk_is_a_cut(variant: Variant) {
             "{broken:?}: {:?}",
             String::from_utf8_lossy(&received)
         );
-        let record = gateway.assert_ended(Reason::Protocol, Side::Upstream, Phase::Exchange);
+        gateway.assert_ended(Reason::Protocol, Side::Upstream, Phase::Exchange);
         drop(conn);
         kubelet.finish();
         gateway.assert_nothing_held();
@@ -373,7 +373,7 @@ fn early_refusal_of_a_large_body_reaches_the_client(variant: Variant) {
         "the rest of the body is still to come"
     );
     drop(conn);
-    let record = gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
+    gateway.assert_ended(Reason::Completed, Side::Upstream, Phase::Exchange);
     kubelet.finish();
     gateway.assert_nothing_held();
 }
@@ -405,7 +405,7 @@ fn log_of_small_records_arrives_whole(variant: Variant) {
         conn.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
             .unwrap();
         for number in 0..LINES {
-            // A record per line, as the kubelet writes logs (docs/wire.md, "Log records").
+            // A record per line, as the kubelet writes logs (wire-facts G7).
             let line = format!("line {number}\n");
             conn.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes())
                 .unwrap();

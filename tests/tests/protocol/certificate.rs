@@ -107,17 +107,15 @@ fn kubelet_that_refuses_our_certificate_is_told_to_the_user(variant: Variant) {
         assert_eq!(reply.head.status(), 502);
         assert!(reply.text().to_lowercase().contains("alert"), "{reply:?}");
         drop(conn);
-        let record = gateway.assert_ended(Reason::Protocol, Side::Upstream, Phase::Exchange);
-        record
+        gateway.assert_ended(Reason::Protocol, Side::Upstream, Phase::Exchange)
     } else {
         assert!(head.reason().to_lowercase().contains("alert"), "{head:?}");
         drop(conn);
-        let record = gateway.assert_ended(
+        gateway.assert_ended(
             Reason::HandshakeFailed,
             Side::Upstream,
             Phase::UpstreamHandshake,
-        );
-        record
+        )
     };
     assert_eq!(record.status, Some(502));
     assert!(kubelet.heads().is_empty());
@@ -170,7 +168,7 @@ fn api_server_with_a_certificate_of_another_ca_is_refused(variant: Variant) {
     drop(conn);
     assert!(kubelet.heads().is_empty());
     kubelet.finish();
-    let record = gateway.assert_ended(
+    gateway.assert_ended(
         Reason::Unverified,
         Side::Downstream,
         Phase::DownstreamHandshake,
@@ -212,7 +210,7 @@ fn kubelet_that_speaks_no_tls_is_502(variant: Variant) {
         "{}",
         head.raw
     );
-    let record = gateway.assert_ended(
+    gateway.assert_ended(
         Reason::HandshakeFailed,
         Side::Upstream,
         Phase::UpstreamHandshake,

@@ -238,7 +238,7 @@ fn reader_that_takes_nothing_of_a_log_is_idle(variant: Variant) {
     let mut conn = gateway.api_server().open(&kubelet.target());
     Request::logs().send(&mut conn);
     assert_eq!(read_head(&mut conn).unwrap().status(), 200);
-    let record = gateway.assert_ended(Reason::Idle, Side::Local, Phase::Exchange);
+    gateway.assert_ended(Reason::Idle, Side::Local, Phase::Exchange);
     kubelet.finish();
     gateway.assert_nothing_held();
     assert!(conn.read_to_end().1.is_cut(), "taken for an end");

@@ -462,7 +462,7 @@ fn broken_chunk_of_a_request_is_an_error(variant: Variant) {
             "{broken:?}: taken for a whole body"
         );
         kubelet.finish();
-        let record = gateway.assert_ended(Reason::Protocol, Side::Downstream, Phase::Exchange);
+        gateway.assert_ended(Reason::Protocol, Side::Downstream, Phase::Exchange);
         gateway.assert_nothing_held();
     }
 }
@@ -477,7 +477,7 @@ fn garbage_inside_the_tunnel_is_told_by_an_alert(variant: Variant) {
     let (received, _) = conn.read_to_end();
     assert_eq!(received.first(), Some(&21), "no alert: {received:?}");
     drop(conn);
-    let record = gateway.assert_ended(
+    gateway.assert_ended(
         Reason::HandshakeFailed,
         Side::Downstream,
         Phase::DownstreamHandshake,

@@ -253,7 +253,7 @@ fn unasked_101_is_502(variant: Variant) {
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n";
     let (gateway, reply) = answered(variant, Request::logs(), answer);
     assert_eq!(reply.head.status(), 502);
-    let record = gateway.assert_ended(Reason::Protocol, Side::Upstream, Phase::Exchange);
+    gateway.assert_ended(Reason::Protocol, Side::Upstream, Phase::Exchange);
     gateway.assert_nothing_held();
 }
 
@@ -301,7 +301,7 @@ fn reset_upstream_is_a_cut_downstream(variant: Variant) {
     });
     conn.write_all(b"x").unwrap();
     assert!(conn.read_to_end().1.is_cut(), "a silent cut");
-    let record = gateway.assert_ended(Reason::Reset, Side::Upstream, Phase::Relay);
+    gateway.assert_ended(Reason::Reset, Side::Upstream, Phase::Relay);
     kubelet.finish();
     gateway.assert_nothing_held();
 }
@@ -314,7 +314,7 @@ fn cut_without_close_notify_downstream_is_a_cut_upstream(variant: Variant) {
     assert!(kubelet.ending().is_cut(), "a silent cut");
     assert!(conn.read_to_end().1.is_cut());
     kubelet.finish();
-    let record = gateway.assert_ended(Reason::Truncated, Side::Downstream, Phase::Relay);
+    gateway.assert_ended(Reason::Truncated, Side::Downstream, Phase::Relay);
     gateway.assert_nothing_held();
 }
 
