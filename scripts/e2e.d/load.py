@@ -114,13 +114,21 @@ class Crowd:
             raise Failed(f"{len(broken)} of {len(done)} streams broke: {broken[0]!r}")
         return sorted(seconds for each in done for seconds in each)
 
-    async def beside(self, body):
-        """Runs what blocks, while every stream does one round trip after the other; returns how many."""
+    async def beside(self, body, reopened=None):
+        """Runs what blocks, while every stream does one round trip after the other; returns how many.
+
+        Where streams may break for a known reason, `reopened` checks that it was that, opens others,
+        and returns true.
+        """
         work = asyncio.create_task(asyncio.to_thread(body))
         beats = 0
         while not work.done():
-            await self.all_live()
-            beats += 1
+            try:
+                await self.all_live()
+                beats += 1
+            except Failed:
+                if not (reopened and await reopened()):
+                    raise
             await asyncio.wait({work}, timeout=BEAT_S)
         await work
         await self.all_live()

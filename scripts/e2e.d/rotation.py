@@ -33,6 +33,13 @@ KUBELET_S = 360
 # What looks at its files once a minute, on processors that others keep busy, in seconds.
 RELOAD_S = 150
 
+# This minor release of the API server keeps its connections to kubelets when its client certificate for them changes;
+# 1.36 closes them within seconds, with the streams on them.
+KEEPS_KUBELETS = (1, 20)
+
+# How long the end of a stream may take to reach the audit log, in seconds.
+AUDIT_S = 20
+
 # Rounds of every loop that must pass between two steps, and how long they may take, in seconds.
 ROUNDS = 3
 ROUNDS_S = 120
@@ -53,6 +60,9 @@ class Rotation:
         self.before = cluster.state / "before"
         self.authority = Authority(cluster)
         self.router = None
+        # The API server may close its connections to the kubelet, because its client certificate changed.
+        self.closing = False
+        self.closed = 0
 
     def run_all(self):
         """Runs every check; each builds on the one before."""
@@ -136,15 +146,38 @@ class Rotation:
             await crowd.open(EXECS, 0, ["bb"])
             await crowd.all_live()
             with loops:
-                beats = await crowd.beside(lambda: self.replace_all(loops))
+                mark = self.cluster.gateway.audit.mark()
+                beats = await crowd.beside(
+                    lambda: self.replace_all(loops), lambda: self.reopened(crowd, mark)
+                )
             same(len(crowd.streams), EXECS, "live streams")
         finally:
             loops.stop()
             await crowd.close()
         same(loops.refused, [], "requests that were refused")
         self.report.say(
-            f"{self.cluster.name}: {EXECS} streams lived through {beats} round trips each, {loops.told()}"
+            f"{self.cluster.name}: {EXECS} streams lived through {beats} round trips each, closed by the API "
+            f"server {self.closed} times, {loops.told()}"
         )
+
+    async def reopened(self, crowd, mark):
+        """Opens the streams again, if it was the API server that closed them."""
+        if not self.closing:
+            return False
+        audit = self.cluster.gateway.audit
+
+        def ended():
+            lines = audit.since(mark, kind="end", action="exec")
+            cut = [line for line in lines if line["reason"] != "completed"]
+            return cut if len(cut) >= EXECS else None
+
+        lines = await asyncio.to_thread(until, ended, AUDIT_S, "the ends of all streams in the audit log")
+        same({line["side"] for line in lines}, {"downstream"}, "who ended the streams")
+        await crowd.close()
+        await crowd.open(EXECS, 0, ["bb"])
+        self.closed += 1
+        self.closing = False
+        return True
 
     # The stages.
 
@@ -152,6 +185,7 @@ class Rotation:
         """Takes every CA through every stage; each wait is for what an operator would look at."""
         started = {name: self.cluster.env[name] for name in ("KUBE_APISERVER_PID", "ETCD_PID", "KUBELET_PID")}
         self.step("trust-both", loops)
+        self.closing = self.cluster.release() > KEEPS_KUBELETS
         self.step("reissued", loops)
         # Nobody had to load the new CA before it signed: all that it signs is led to by the old one.
         new = {name: self.cluster.path(f"rotation/{name}/new.crt") for name in AUTHORITIES}
@@ -165,6 +199,7 @@ class Rotation:
             loops.rounds(ROUNDS)
         # Its kubeconfig is embedded: it shows the old certificate until it starts again.
         self.cluster.restart("kube-controller-manager")
+        self.closing = False
         self.step("old-dropped", loops)
         for what, port in (("API server", 6443), ("kubelet", 10250)):
             until(lambda port=port: self.refuses_old(port), RELOAD_S, f"the {what} refuses the old CA")
@@ -242,6 +277,7 @@ class Loops:
     """Users, each of whom does one thing over and over, with the files as they are at that moment."""
 
     def __init__(self, rotation):
+        self.rotation = rotation
         self.cluster = rotation.cluster
         self.refused = []
         self._ended = threading.Event()
@@ -300,6 +336,9 @@ class Loops:
             except Interrupted:
                 return
             except (Failed, OSError, http.client.HTTPException) as error:
+                if self.rotation.closing:
+                    # It was on one of the connections that the API server closed.
+                    continue
                 self.refused.append(f"{time.strftime('%H:%M:%S')} {name} {number}: {error}")
 
     def kubectl(self, path, *arguments):
