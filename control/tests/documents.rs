@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a step of a test that fails ends it")]
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use eyesplice::cli::Cli;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,15 +61,22 @@ fn commands(block: &str) -> Vec<String> {
         .collect()
 }
 
-/// The program's words, up to what the shell takes for itself.
+/// The words of a command as a shell splits them, up to what the shell takes for itself.
 fn words(command: &str) -> Vec<String> {
     let mut words = Vec::new();
-    for word in command.split_whitespace() {
-        if word.starts_with(['#', '>', '|', '&', ';']) {
-            break;
+    let mut word = String::new();
+    let mut quote = None;
+    for char in command.chars() {
+        match (quote, char) {
+            (None, '\'' | '"') => quote = Some(char),
+            (Some(open), _) if open == char => quote = None,
+            (None, ' ') if !word.is_empty() => words.push(std::mem::take(&mut word)),
+            (None, ' ') => {}
+            (None, '#' | '>' | '<' | '|' | '&' | ';') if word.is_empty() => return words,
+            _ => word.push(char),
         }
-        words.push(word.trim_matches('\'').to_string());
     }
+    words.extend((!word.is_empty()).then_some(word));
     words
 }
 
@@ -117,6 +124,32 @@ fn commands_in_sentences_exist() {
         }
     }
     assert!(seen >= 10, "the documents name commands");
+}
+
+/// The examples of `--help`, of a command and of all below it.
+fn examples(command: &clap::Command) -> Vec<String> {
+    let help = command.get_after_help().map(ToString::to_string);
+    let help = help.unwrap_or_default();
+    let mut found = help
+        .split_once("Examples:\n")
+        .map_or_else(Vec::new, |(_, examples)| commands(examples));
+    found.extend(command.get_subcommands().flat_map(examples));
+    found
+}
+
+#[test]
+fn examples_of_help_are_whole_command_lines() {
+    let examples = examples(&Cli::command());
+    assert!(examples.len() >= 20, "{examples:?}");
+    // Three dots stand for what the example before them has.
+    let whole = examples.iter().filter(|command| !command.contains(" ... "));
+    let wrong: Vec<_> = whole
+        .filter_map(|command| {
+            let error = Cli::try_parse_from(words(command)).err()?;
+            Some(format!("{command}\n{error}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 fn eyesplice(directory: &Path, arguments: &[&str]) {

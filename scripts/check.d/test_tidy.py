@@ -56,6 +56,18 @@ class Rules(unittest.TestCase):
         bad = f'// {tidy.WIRE}, "Wire facts" and "None"\n'
         self.assertEqual(len(found("a.rs", bad)["links"]), 1)
 
+    def test_file_that_moves_keeps_what_it_is_allowed(self):
+        allowed = tidy.Counter({("columns", "a/x.rs"): 3, ("columns", "a/b/mod.rs"): 2})
+        for file, there, number in (
+            ("a/x.rs", {"a/x.rs"}, 3),
+            ("c/x.rs", {"c/x.rs"}, 3),
+            ("c/x.rs", {"a/x.rs", "c/x.rs"}, 0),
+            ("c/b/mod.rs", {"c/b/mod.rs"}, 2),
+            ("c/d/mod.rs", {"c/d/mod.rs"}, 0),
+        ):
+            self.assertEqual(tidy.allowance(allowed, "columns", file, there), number, file)
+        self.assertEqual(tidy.allowance(allowed, "words", "c/x.rs", set()), 0)
+
     def test_anchor_is_the_repository_hosts(self):
         self.assertEqual(tidy.anchor("## `TLS`, bulk: 16 connections"), "tls-bulk-16-connections")
 

@@ -70,7 +70,7 @@ Signals:
   HUP        reload configuration and certificates, reopen the audit file
 
 Configuration, certificates, keys, CA bundles, inventory and pins are also reloaded when their files
-change. A bad new state keeps the last good one, is logged, and sets the metric
+change. A reload that fails keeps the previous configuration, is logged, and sets the metric
 eyesplice_config_last_reload_successful to 0. Live streams are never touched by a reload.
 
 Examples:
@@ -116,7 +116,7 @@ pub struct AuthorityArgs {
     /// Work on the CSRs of this kubeconfig's cluster; the configuration must have a `cluster` section
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// INSECURE: approve whatever this group asks for, if its signer takes it
+    /// INSECURE: approve every CSR of this group that its signer allows
     #[arg(long, value_name = "GROUP")]
     pub insecure_auto_approve_group: Option<String>,
     /// How the log is written [default: text on a terminal, json otherwise]

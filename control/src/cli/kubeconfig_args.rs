@@ -33,7 +33,7 @@ pub struct KubeconfigCreateArgs {
     /// File to write, mode 0600; `-` for standard output
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Who the kubeconfig is for
+    /// The certificate or user that the kubeconfig is for
     #[arg(value_name = "NAME")]
     pub name: String,
     /// Directory that `pki init` filled

@@ -14,13 +14,13 @@ pub enum PkiCommand {
     /// List every file: subject, names, usages, issuer, expiry, user, and what is wrong with it
     #[command(after_help = SHOW_EXAMPLES)]
     Show(PkiShowArgs),
-    /// Check every file against the role that it plays
+    /// Validate every file for its role
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(PkiShowArgs),
     /// Make certificates that are not there yet, or those of another node or user
     #[command(after_help = ISSUE_EXAMPLES)]
     Issue(PkiIssueArgs),
-    /// Sign certificates anew, with their subjects and names
+    /// Sign certificates again, with their subjects and names
     #[command(after_help = RENEW_EXAMPLES)]
     Renew(PkiRenewArgs),
     /// Replace a CA in stages, each of which can be undone until the last
@@ -31,14 +31,14 @@ pub enum PkiCommand {
 const ROTATE_EXAMPLES: &str = "\
 Without --next, --undo and --forget: prints the stage. The stages, and what to do after each:
   trust-both   both CAs are trusted, the old one signs
-  reissued     the new one signs, and has signed all     have every holder show its new certificate
+  reissued     the new one signs, and has signed all     have every holder present its new certificate
   old-dropped  only the new one is trusted
   (idle)       the old CA's key is deleted               later, have all load the CA's file; --forget
-What the new CA signs goes out with a certificate of the new CA by the old one, so whoever has only the
-old CA in memory verifies it as well, and nobody has to be restarted to learn of the new one.
-API servers of Kubernetes 1.36 end all live streams to kubelets when apiserver-kubelet-client changes,
-with a gateway in between or without: of what reissued writes for `ca`, give them that in a quiet hour
-before old-dropped.
+Certificates of the new CA are sent with a cross-certificate by the old one. So a process that has
+loaded only the old CA accepts them, and needs no restart.
+API servers of Kubernetes 1.36 close all live streams to kubelets when apiserver-kubelet-client
+changes, with or without a gateway in between: of the files that reissued writes for `ca`, give them
+this one in a quiet hour before old-dropped.
 A step is made completely or not at all; after a crash, run it again. It is refused while a file of
 the tree, or one named by --also, would not work afterwards.
 
@@ -63,16 +63,16 @@ pub struct PkiRotateArgs {
     /// Go back to the stage before
     #[arg(long, conflicts_with = "forget")]
     pub undo: bool,
-    /// When all who trust the CA have loaded its file: stop to send what the CA before said of it
+    /// When all processes have loaded the CA's file: stop sending the old CA's cross-certificate
     #[arg(long)]
     pub forget: bool,
-    /// Make new keys for the certificates that are signed anew, which changes two files each
+    /// Make new keys for the certificates that are signed again, which changes two files each
     #[arg(long)]
     pub new_keys: bool,
     /// A file outside of DIR that depends on the CA: certificate, CA bundle or kubeconfig (repeated)
     #[arg(long, value_name = "FILE")]
     pub also: Vec<PathBuf>,
-    /// The document that says what DIR shall hold [default: DIR/pki.yaml]
+    /// The document that says what DIR must contain [default: DIR/pki.yaml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -141,9 +141,9 @@ Examples:
   eyesplice pki show /etc/kubernetes/pki -o json";
 
 const VERIFY_EXAMPLES: &str = "\
-Checks chain, usages, names, subject, key, validity and file mode of every certificate against its
-role, and every kubeconfig against both. Prints what is wrong, and exits with 1 if anything is more
-than a warning. Where there is no pki.yaml, kubeadm's file names tell the roles.
+Validates chain, usages, names, subject, key, validity and file mode of every certificate for its
+role, and every kubeconfig. Prints errors and warnings, and exits with 1 if there is an error. Without
+pki.yaml the roles follow from kubeadm's file names.
 
 Examples:
   eyesplice pki verify /etc/kubernetes/pki";
@@ -154,7 +154,7 @@ pub struct PkiShowArgs {
     /// Directory that `pki init` or kubeadm filled
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// The document that says what DIR shall hold [default: DIR/pki.yaml]
+    /// The document that says what DIR must contain [default: DIR/pki.yaml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Output format
@@ -189,7 +189,7 @@ pub struct PkiIssueArgs {
     /// Certificates to make, by file name without extension, such as etcd/server
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// The document that says what DIR shall hold [default: DIR/pki.yaml]
+    /// The document that says what DIR must contain [default: DIR/pki.yaml]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "users"])]
     pub config: Option<PathBuf>,
     /// Add a node to DIR/pki.yaml, and make its certificates (repeated)
@@ -206,8 +206,8 @@ pub struct PkiIssueArgs {
 const RENEW_EXAMPLES: &str = "\
 Keeps subject and names, adds names that the role has gained, and writes the kubeconfigs that embed
 what was renewed. CAs are not renewed but rotated.
-API servers of Kubernetes 1.36 end all live streams to kubelets when apiserver-kubelet-client changes,
-with a gateway in between or without: give them its files in a quiet hour.
+API servers of Kubernetes 1.36 close all live streams to kubelets when apiserver-kubelet-client
+changes, with or without a gateway in between: give them its files in a quiet hour.
 
 Examples:
   eyesplice pki renew /etc/kubernetes/pki --due
@@ -227,13 +227,13 @@ pub struct PkiRenewArgs {
     /// Renew all
     #[arg(long)]
     pub all: bool,
-    /// Renew those that have lived two thirds of their time
+    /// Renew those that are past two thirds of their lifetime
     #[arg(long)]
     pub due: bool,
     /// Keep the private keys, of whatever kind they are
     #[arg(long)]
     pub keep_keys: bool,
-    /// The document that says what DIR shall hold [default: DIR/pki.yaml]
+    /// The document that says what DIR must contain [default: DIR/pki.yaml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }

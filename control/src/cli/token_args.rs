@@ -19,7 +19,7 @@ pub enum TokenCommand {
     /// Service-account tokens, and the keys that sign them
     #[command(subcommand, visible_alias = "sa")]
     Serviceaccount(ServiceaccountCommand),
-    /// Say whose a token is, or why it is not accepted
+    /// Report the user of a token, or why it is refused
     #[command(after_help = REVIEW_EXAMPLES)]
     Review(ReviewArgs),
 }
@@ -202,7 +202,7 @@ pub struct DeleteArgs {
     pub ids: Vec<TokenId>,
     #[command(flatten)]
     pub dir: DirArgs,
-    /// All whose time is over
+    /// All that have expired
     #[arg(long)]
     pub expired: bool,
 }
@@ -405,7 +405,7 @@ pub struct KeyArgs {
 }
 
 const JWKS_EXAMPLES: &str = "\
-With --issuer the OpenID discovery document is printed instead, whose place is
+With --issuer the OpenID discovery document is printed instead. It belongs at
 ISSUER/.well-known/openid-configuration.
 
 Examples:
@@ -485,9 +485,9 @@ pub enum RotateStage {
 }
 
 const REVIEW_EXAMPLES: &str = "\
-Asks what the configuration names: bootstrap tokens, the token file, service-account tokens, and
-another API server (TokenReview). Exits with 1 if nobody accepts the token, and names which of token,
-expiry, signature, audience, clock or network failed.
+Tries the sources of the configuration: bootstrap tokens, the token file, service-account tokens,
+and another API server (TokenReview). Exits with 1 if none accepts the token, and names what failed:
+token, expiry, signature, audience, clock or network.
 
 Examples:
   eyesplice token review --config authentication.yaml < token.txt";
