@@ -154,7 +154,8 @@ fn api_server_gets_its_streams_among_strangers_of_every_kind() {
     });
 }
 
-/// How many connections have this address on our side, and a descriptor: other tests have theirs elsewhere.
+/// How many connections have this address on our side, and a descriptor. Other tests have theirs
+/// elsewhere.
 fn sockets_at(address: SocketAddr) -> usize {
     const LISTEN: &str = "0A";
     let port = format!(":{:04X}", address.port());
