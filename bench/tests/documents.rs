@@ -1,6 +1,5 @@
 //! The harness accepts every command line that the documents show for it.
 #![forbid(unsafe_code)]
-#![expect(clippy::unwrap_used, reason = "a step of a test that fails ends it")]
 
 use clap::Parser;
 use eyesplice_bench::args::Cli;
