@@ -185,7 +185,7 @@ class Rotation:
         """Takes every CA through every stage; each wait is for what an operator would look at."""
         started = {name: self.cluster.env[name] for name in ("KUBE_APISERVER_PID", "ETCD_PID", "KUBELET_PID")}
         self.step("trust-both", loops)
-        self.closing = self.cluster.release() > KEEPS_KUBELETS
+        self.closing = self.cluster.release > KEEPS_KUBELETS
         self.step("reissued", loops)
         # Nobody had to load the new CA before it signed: all that it signs is led to by the old one.
         new = {name: self.cluster.path(f"rotation/{name}/new.crt") for name in AUTHORITIES}
