@@ -1,6 +1,6 @@
 //! One request to the API server: within a deadline, and with an error that says what to do.
 
-use crate::cli::chain;
+use eyesplice_proto::causes::chain;
 use std::time::Duration;
 use tokio::time::timeout;
 

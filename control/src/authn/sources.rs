@@ -10,6 +10,7 @@ use crate::token::jwt::{KeyFileError, load_public_keys};
 use crate::token::review::{ReviewClient, ReviewSetupError};
 use crate::token::serviceaccount::{Discovery, DiscoveryError, Verifier};
 use crate::token::static_tokens::{StaticTokens, TokenFileError};
+use eyesplice_proto::causes::chain;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -44,7 +45,7 @@ impl fmt::Display for SourceErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, error) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{}", crate::cli::chain(error))?;
+            write!(f, "{separator}{}", chain(error))?;
         }
         Ok(())
     }

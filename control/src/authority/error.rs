@@ -3,6 +3,7 @@
 //! Reasons and codes are what clients act upon; texts follow upstream's where scripts read them.
 
 use super::object::{GROUP, KIND, RESOURCE};
+use eyesplice_proto::causes::chain;
 use hyper::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -327,7 +328,7 @@ impl From<super::store::StoreError> for ApiError {
             StoreError::Exists { name } => Self::exists(name),
             StoreError::Missing { name } => Self::not_found(name),
             other => {
-                tracing::error!(error = crate::cli::chain(other), "store failed");
+                tracing::error!(error = chain(other), "store failed");
                 // 503 with Retry-After, which client-go tries again by itself; a 507 it does not know.
                 Self::unavailable(if other.is_full() {
                     "the authority's disk is full; its operator must make room"

@@ -13,6 +13,7 @@ use crate::pem::{
 };
 use crate::pki::{Authority, AuthorityError};
 use data_encoding::BASE64;
+use eyesplice_proto::causes::chain;
 use rustls::crypto::ring::default_provider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
@@ -99,11 +100,7 @@ pub struct AuthorityMaterialErrors(pub Vec<AuthorityMaterialError>);
 
 impl fmt::Display for AuthorityMaterialErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self
-            .0
-            .iter()
-            .map(|error| crate::cli::chain(error))
-            .collect();
+        let lines: Vec<String> = self.0.iter().map(|error| chain(error)).collect();
         f.write_str(&lines.join("\n"))
     }
 }

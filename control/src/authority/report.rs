@@ -6,6 +6,7 @@ use crate::config::document::Partly;
 use crate::config::{ApprovalSettings, AuthorityConfig, CheckErrors, ConfigErrors, SignerSettings};
 use crate::exposure::{self, Exposure};
 use crate::material::CertificateInfo;
+use eyesplice_proto::causes::chain;
 use std::fmt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -48,9 +49,8 @@ pub(super) fn load_all<C, M>(
         let exposed = exposed(&config).into_iter();
         errors.extend(exposed.map(|each| places.file_error("", each.to_string())));
         let loaded = load(config).map_err(|all| {
-            let error = |error: AuthorityMaterialError| {
-                places.file_error(error.field(), crate::cli::chain(&error))
-            };
+            let error =
+                |error: AuthorityMaterialError| places.file_error(error.field(), chain(&error));
             errors.extend(all.0.into_iter().map(error));
         });
         loaded.ok()

@@ -27,6 +27,7 @@ use crate::kubeconfig::{Credential as Shown, Kubeconfig, Source};
 use crate::pem::{self, FileRef, Role};
 use crate::token::bootstrap::BootstrapToken;
 use crate::token::review::Endpoint;
+use eyesplice_proto::causes::chain;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::pem::PemObject;
 use std::convert::Infallible;
@@ -255,7 +256,7 @@ async fn work(
             }
             Err(error) => {
                 let cause = error.cause();
-                let error = crate::cli::chain(&error);
+                let error = chain(&error);
                 // Up to half as long again, so that the nodes of a server that was down do not come
                 // back at once.
                 let wait = pause.mul_f64(1.0 + draw() / 2.0);

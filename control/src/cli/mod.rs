@@ -24,10 +24,10 @@ use crate::log::{Format, Log, LogError};
 use crate::{log, probe_report};
 use args::{AuthorityArgs, ProbeFormat};
 use clap::Parser;
+use eyesplice_proto::causes::chain;
 use eyesplice_sys::limits;
 use eyesplice_sys::probe::probe;
 use eyesplice_sys::signal::{Harmless, ignore};
-use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -182,16 +182,4 @@ fn printed(result: io::Result<()>) -> Exit {
 fn complain(message: &str) {
     // A closed standard error leaves nobody to tell.
     let _ = writeln!(io::stderr().lock(), "eyesplice: {message}");
-}
-
-/// Joins an error and its causes into one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        line.push_str(": ");
-        line.push_str(&source.to_string());
-        cause = source.source();
-    }
-    line
 }

@@ -3,12 +3,13 @@
 use super::pki_args::{
     PkiCommand, PkiFormat, PkiInitArgs, PkiIssueArgs, PkiRenewArgs, PkiRotateArgs, PkiShowArgs,
 };
-use super::{Exit, chain, complain, pki_table, print};
+use super::{Exit, complain, pki_table, print};
 use crate::audit::rfc3339;
 use crate::pki::{
     InitOptions, InitReport, PkiError, Reload, RenewedKey, Selection, ServiceCidr, Severity,
     Source, Step, Tree, Written, init, notice,
 };
+use eyesplice_proto::causes::chain;
 use std::path::Path;
 use std::time::SystemTime;
 

@@ -5,9 +5,10 @@ mod serviceaccount;
 mod static_file;
 
 use super::token_args::{ReviewArgs, TokenCommand, TokenFormat};
-use super::{Exit, chain, complain, print};
+use super::{Exit, complain, print};
 use crate::authn::{Authenticator, AuthnError, BearerToken, SourceErrors, Sources};
 use crate::config::{AuthenticationConfig, ConfigErrors};
+use eyesplice_proto::causes::chain;
 use serde_json::{Value, json};
 use std::error::Error;
 use std::io::{self, Read};

@@ -6,8 +6,8 @@
 
 use super::GatewayError;
 use crate::authority::{AuthorityError, Host, Options, Prepared, Running};
-use crate::cli::chain;
 use crate::metrics::Metrics;
+use eyesplice_proto::causes::chain;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -9,7 +9,6 @@
 use super::{ClientAuth, DEFAULT_CAPACITY, LeafError, tls_server};
 use crate::authority::{NODE_GROUP, NODE_PREFIX, Signer};
 use crate::bootstrap::{BootstrapError, Wish, certificate};
-use crate::cli::chain;
 use crate::config::Identity;
 use crate::enrol::{self, GROUP};
 use crate::identity::{CertificateFacts, instant};
@@ -20,6 +19,7 @@ use crate::pki::{Expected, unfit};
 use crate::tickets::Tickets;
 use eyesplice_dataplane::seam::DownstreamTls;
 use eyesplice_proto::authority::Host;
+use eyesplice_proto::causes::chain;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;

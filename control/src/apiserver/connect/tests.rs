@@ -1,8 +1,8 @@
 //! Kubeconfigs that make a client, and such that do not.
 
 use super::*;
-use crate::cli::chain;
 use crate::pki::testing::{Made, authority, client};
+use eyesplice_proto::causes::chain;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;

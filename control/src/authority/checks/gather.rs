@@ -3,9 +3,9 @@
 use super::super::approve::{Answer, Facts, Questions, Resolution};
 use super::super::limits;
 use super::probe::probe;
-use crate::cli::chain;
 use crate::metrics::Metrics;
 use crate::resolve::{ResolveError, Resolver};
+use eyesplice_proto::causes::chain;
 use futures_util::future::join_all;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use std::time::Duration;

@@ -6,10 +6,10 @@
 //! later it presents the certificate that it has. No request is sent, no client certificate is shown.
 
 use super::super::approve::Answer;
-use crate::cli::chain as causes;
 use crate::identity::{CertificateFacts, printable};
 use crate::pem::Role;
 use crate::verify::chain::chain;
+use eyesplice_proto::causes::chain as causes;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};

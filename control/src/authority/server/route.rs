@@ -18,6 +18,7 @@ use crate::authority::limits;
 use crate::authority::material::AuthorityMaterial;
 use crate::guests::Guest;
 use crate::token::review;
+use eyesplice_proto::causes::chain;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -237,15 +238,15 @@ fn rebuilt(method: Method, uri: Uri, headers: HeaderMap, body: Incoming) -> Requ
 
 async fn authenticate(call: &Call, headers: &HeaderMap) -> Result<UserInfo, ApiError> {
     let authorization = headers.get(AUTHORIZATION);
-    let chain = call.chain.as_deref();
+    let peer_chain = call.chain.as_deref();
     let who = call
         .server
         .authenticator
-        .authenticate(chain, authorization, SystemTime::now());
+        .authenticate(peer_chain, authorization, SystemTime::now());
     who.await.map_err(|error| {
         tracing::info!(
             peer = call.peer,
-            error = crate::cli::chain(&error),
+            error = chain(&error),
             "request is not authenticated"
         );
         let metrics = &call.server.metrics.authority;

@@ -7,9 +7,10 @@ use crate::cli::token_args::{
     BootstrapCommand, CreateArgs, DeleteArgs, DescribeArgs, ExpireArgs, ListArgs, TokenFormat,
     Usage,
 };
-use crate::cli::{Exit, chain, complain, print};
+use crate::cli::{Exit, complain, print};
 use crate::identity::instant;
 use crate::token::bootstrap::{BootstrapToken, Bound, Expiry, Record, Usages, secret_name};
+use eyesplice_proto::causes::chain;
 use place::Tokens;
 use serde_json::{Value, json};
 use std::path::Path;

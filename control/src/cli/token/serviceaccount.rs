@@ -5,7 +5,7 @@ use crate::cli::token_args::{
     BoundKind, JwksArgs, KeyArgs, MintArgs, MintFormat, RotateKeyArgs, RotateStage,
     ServiceaccountCommand, TokenFormat, VerifyArgs,
 };
-use crate::cli::{Exit, chain, complain, print};
+use crate::cli::{Exit, complain, print};
 use crate::identity::instant;
 use crate::pem::FileRef;
 use crate::token::jwt::{JwkError, JwkSet, PublicKey, load_public_keys, load_signing_key};
@@ -13,6 +13,7 @@ use crate::token::serviceaccount::{
     BoundObject, Discovery, MintRequest, NumericDate, ObjectRef, Rotation, Stage, Verified,
     Verifier, mint,
 };
+use eyesplice_proto::causes::chain;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;

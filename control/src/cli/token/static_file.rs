@@ -2,8 +2,9 @@
 
 use super::{Failure, pretty};
 use crate::cli::token_args::{StaticCheckArgs, StaticCommand, StaticGenerateArgs, TokenFormat};
-use crate::cli::{Exit, chain, complain, print};
+use crate::cli::{Exit, complain, print};
 use crate::token::static_tokens::{Entry, StaticTokens, append, generate};
+use eyesplice_proto::causes::chain;
 use serde_json::json;
 
 pub(super) fn run(command: StaticCommand) -> Result<Exit, Failure> {

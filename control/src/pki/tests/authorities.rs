@@ -1,6 +1,7 @@
 //! CAs of every kind: algorithms, one for all, intermediates, and those that existed before.
 
 use super::*;
+use eyesplice_proto::causes::chain;
 
 /// Verifies every certificate of the tree by openssl; gives what it has against them.
 fn openssl_refuses(dir: &Path) -> Option<Vec<String>> {
@@ -188,7 +189,7 @@ fn existing_ca_that_is_none_changes_nothing() {
              keyFile: {pki}/{key}}}\n"
         );
         let error = make_from(other.path(), &sections).unwrap_err();
-        let text = crate::cli::chain(&error);
+        let text = chain(&error);
         assert!(
             text.starts_with("cannot sign by the CA ca") && text.contains(expected),
             "{text}"

@@ -1,6 +1,7 @@
 use super::store::parse_any;
 use super::*;
 use crate::pki::testing::now;
+use eyesplice_proto::causes::chain;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
@@ -396,7 +397,7 @@ fn store_with_broken_files_lists_the_others_and_quotes_no_secret() {
     let errors: Vec<String> = listed
         .iter()
         .filter_map(|record| record.as_ref().err())
-        .map(|error| crate::cli::chain(error))
+        .map(|error| chain(error))
         .collect();
     assert_eq!(errors.len(), 3, "{errors:?}");
     let all = errors.join("\n");
@@ -433,13 +434,13 @@ fn store_that_cannot_be_written_says_so_and_leaves_nothing() {
         let error = Store::new(dir.path().join("file"))
             .create(&record())
             .unwrap_err();
-        assert!(crate::cli::chain(&error).contains("cannot create the directory"));
+        assert!(chain(&error).contains("cannot create the directory"));
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o500)).unwrap();
     let error = Store::new(dir.path()).create(&record()).unwrap_err();
-    assert!(crate::cli::chain(&error).contains("Permission denied"));
+    assert!(chain(&error).contains("Permission denied"));
 }
 
 #[test]

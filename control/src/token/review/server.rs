@@ -6,6 +6,7 @@
 use super::types::{API_VERSIONS, KIND, ReviewSpec, ReviewStatus, TokenReview};
 use crate::authn::{Authenticator, AuthnError, BearerToken};
 use crate::protobuf::{MEDIA_TYPE, open_spec};
+use eyesplice_proto::causes::chain;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -113,7 +114,7 @@ async fn answer(authenticator: &Authenticator, spec: &ReviewSpec, now: SystemTim
         Err(reason) => AuthnError::bearer(reason),
     };
     tracing::info!(
-        error = crate::cli::chain(&error),
+        error = chain(&error),
         cause = error.cause().as_str(),
         "token reviewed and not accepted"
     );

@@ -1,6 +1,7 @@
 use super::csv::parse;
 use super::*;
 use crate::authn::BearerToken;
+use eyesplice_proto::causes::chain;
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -246,13 +247,13 @@ fn load_of_a_missing_or_huge_file_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tokens.csv");
     let error = StaticTokens::load(&path).unwrap_err();
-    assert!(crate::cli::chain(&error).contains("cannot read"), "{error}");
+    assert!(chain(&error).contains("cannot read"), "{error}");
     fs::write(&path, vec![b'a'; (4 << 20) + 1]).unwrap();
     let error = StaticTokens::load(&path).unwrap_err();
-    assert!(crate::cli::chain(&error).contains("larger than 4194304 bytes"));
+    assert!(chain(&error).contains("larger than 4194304 bytes"));
     fs::write(&path, [0xff, 0xfe]).unwrap();
     let error = StaticTokens::load(&path).unwrap_err();
-    assert!(crate::cli::chain(&error).contains("valid UTF-8"));
+    assert!(chain(&error).contains("valid UTF-8"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::authn::{
 };
 use crate::pki::testing::{Made, authority, certified, client, kubelet};
 use crate::token::review::{ReviewClient, ReviewError, handle};
+use eyesplice_proto::causes::chain;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::AUTHORIZATION;
@@ -299,7 +300,7 @@ async fn peer_that_is_silent_absent_or_somebody_else_is_named() {
     let client = ReviewClient::new(&settings).unwrap();
     let error = client.review(&token(TOKEN), &[]).await.unwrap_err();
     assert!(
-        crate::cli::chain(&error).contains("check tokenReview.caFile"),
+        chain(&error).contains("check tokenReview.caFile"),
         "{error}"
     );
 
