@@ -1,7 +1,7 @@
 //! Says when a certificate ends soon or has ended: once, and again after a while.
 
 use crate::identity::instant;
-use crate::material::CertificateInfo;
+use crate::pem::CertificateInfo;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};

@@ -3,7 +3,6 @@
 use super::Step;
 use data_encoding::BASE64;
 use eyesplice::admit::Gatekeeper;
-use eyesplice::authn::BearerToken;
 use eyesplice::config::Config;
 use eyesplice::inventory::Inventory;
 use eyesplice::material::Material;
@@ -11,6 +10,7 @@ use eyesplice::measure::{Rehearsal, verify_kubelet};
 use eyesplice::pem::{CaBundle, FileRef};
 use eyesplice::pins::Pins;
 use eyesplice::pki::{DEFAULT_SERVICE_IP, InitOptions, Source, init};
+use eyesplice::token::BearerToken;
 use eyesplice::token::bootstrap::{BootstrapToken, Bound, Expiry, Record, Usages};
 use eyesplice::token::jwt::{Algorithm, SigningKey};
 use eyesplice::token::serviceaccount::{DEFAULT_LEEWAY, MintRequest, ObjectRef, Verifier, mint};

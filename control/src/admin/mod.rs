@@ -5,8 +5,10 @@
 //! too many, the one that has been silent longest is closed for it.
 
 mod readiness;
+mod settings;
 
-pub use readiness::Readiness;
+pub use readiness::{Audited, Condition, Readiness};
+pub use settings::AdminSettings;
 
 use crate::guests::{Bounds, Guest, Guests, Trouble, While};
 use crate::linger::lingering;

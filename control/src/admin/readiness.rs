@@ -1,12 +1,28 @@
 //! What must hold for the process to take new streams.
 
-use crate::audit::{Condition, Gate};
 use crate::log;
 use crate::output::limits::STALLED;
 use arc_swap::ArcSwapOption;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+
+/// An audit log, as health endpoints see it.
+pub trait Audited: fmt::Debug + Send + Sync + 'static {
+    /// How it does.
+    fn condition(&self) -> Condition;
+}
+
+/// How the audit log does, for health endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It takes lines.
+    Good,
+    /// It takes none; streams begin all the same.
+    Noted(String),
+    /// It takes none, and neither does the gateway take streams.
+    Failed(String),
+}
 
 /// What must hold for the process to take new streams; every part is set by whoever knows it.
 #[derive(Debug, Default)]
@@ -18,7 +34,7 @@ pub struct Readiness {
     awaited: ArcSwapOption<String>,
     /// Limits that are lower than configured, in words.
     lowered: ArcSwapOption<String>,
-    audit: OnceLock<Gate>,
+    audit: OnceLock<Box<dyn Audited>>,
     cluster: OnceLock<Cluster>,
 }
 
@@ -59,8 +75,8 @@ impl Readiness {
     }
 
     /// Streams are audited, as this gate lets them.
-    pub fn audits(&self, gate: Gate) {
-        self.audit.get_or_init(|| gate);
+    pub fn audits(&self, gate: impl Audited) {
+        self.audit.get_or_init(|| Box::new(gate));
     }
 
     /// Every worker accepts on every listener.

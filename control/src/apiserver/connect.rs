@@ -1,7 +1,7 @@
 //! Finds the API server and this process's identity: a kubeconfig, or a pod's service account.
 
+use crate::kubeconfig::Severity;
 use crate::kubeconfig::{CheckOptions, check};
-use crate::pki::Severity;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use ring::digest::{Context, SHA256};

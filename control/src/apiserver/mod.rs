@@ -2,6 +2,8 @@
 
 mod call;
 mod connect;
+mod secrets;
 
 pub(crate) use call::{CallError, call};
 pub use connect::{ConnectError, Place};
+pub use secrets::{Secrets, SecretsError};

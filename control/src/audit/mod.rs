@@ -7,9 +7,7 @@ mod event;
 mod gate;
 mod line;
 
-pub(crate) use gate::Condition;
 pub use gate::Gate;
-pub(crate) use line::rfc3339;
 
 use crate::config::{self, AuditSink, OnFailure};
 use crate::metrics::Metrics;

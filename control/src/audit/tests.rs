@@ -1,6 +1,7 @@
 //! Lines, loss, rotation, and what becomes of streams while the log takes none, without a real disk fault.
 
 use super::*;
+use crate::admin::{Audited, Condition};
 use crate::output::tests::Script;
 use eyesplice_dataplane::seam::{
     ExchangeLabels, Peer, Phase, Side, StreamBytes, StreamId, VerificationResult,

@@ -1,11 +1,11 @@
 //! Tries each credential of a request in turn.
 
-use super::bearer::BearerToken;
 use super::certificate;
 use super::error::{AuthnError, CredentialKind};
 use super::sources::{Reviewed, Sources};
-use super::user::UserInfo;
+use crate::token::BearerToken;
 use crate::token::serviceaccount::Discovery;
+use crate::user::UserInfo;
 use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
 use rustls::pki_types::CertificateDer;

@@ -1,16 +1,13 @@
 //! Reads a user from a verified client certificate.
 
-use super::user::UserInfo;
 use crate::identity::{CertificateFacts, FactsError, Weakness, instant};
+use crate::user::{CREDENTIAL_ID, UserInfo};
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 use time::OffsetDateTime;
-
-/// The key under which a user's extra names the credential: `X509SHA256=..` or `JTI=..`.
-pub(crate) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
 /// Why a verified certificate is no user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

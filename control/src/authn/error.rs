@@ -4,7 +4,7 @@
 //! which does not tell an unknown token from a wrong one.
 
 use super::certificate::CertificateRefusal;
-use crate::token::{bootstrap, serviceaccount};
+use crate::token::{BearerError, Cause, bootstrap, serviceaccount};
 use hyper::StatusCode;
 use std::error::Error;
 use std::fmt;
@@ -36,43 +36,12 @@ pub enum AuthnError {
     },
 }
 
-/// Which part of the matter failed, for metrics and reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The credential as such, or what it says.
-    Token,
-    /// Its time is over.
-    Expiry,
-    /// Who signed it.
-    Signature,
-    /// For whom it is.
-    Audience,
-    /// Its time has not come: clocks disagree.
-    Clock,
-    /// Somebody who knows could not be asked.
-    Network,
-}
-
-impl Cause {
-    /// The word used in metrics and reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::Expiry => "expiry",
-            Self::Signature => "signature",
-            Self::Audience => "audience",
-            Self::Clock => "clock",
-            Self::Network => "network",
-        }
-    }
-}
-
 impl AuthnError {
     /// A bearer token that is refused before anybody looks it up, or after everybody did.
-    pub(crate) fn bearer(reason: Refusal) -> Self {
+    pub(crate) fn bearer(reason: impl Into<Refusal>) -> Self {
         Self::Refused {
             credential: CredentialKind::BearerToken,
-            reason,
+            reason: reason.into(),
         }
     }
 
@@ -173,18 +142,9 @@ pub enum Refusal {
     /// The certificate names nobody, or its time is not now.
     #[error(transparent)]
     Certificate(#[from] CertificateRefusal),
-    /// The header has another scheme than Bearer, or no token.
-    #[error("the Authorization header is not `Bearer TOKEN`; send a bearer token")]
-    Scheme,
-    /// The token has bytes that no token has.
-    #[error("the token has bytes outside of RFC 6750's alphabet; check for quotes and line ends")]
-    Alphabet,
-    /// The token is longer than any.
-    #[error("the token is longer than {limit} bytes")]
-    TooLong {
-        /// The bound.
-        limit: usize,
-    },
+    /// There is no bearer token in the header.
+    #[error(transparent)]
+    Bearer(#[from] BearerError),
     /// It is a bootstrap token that authenticates nobody.
     #[error(transparent)]
     Bootstrap(#[from] bootstrap::Refusal),
@@ -220,9 +180,7 @@ impl Refusal {
             Self::Audience { .. } => Cause::Audience,
             Self::Certificate(_)
             | Self::Bootstrap(_)
-            | Self::Scheme
-            | Self::Alphabet
-            | Self::TooLong { .. }
+            | Self::Bearer(_)
             | Self::Denied
             | Self::Unknown => Cause::Token,
         }

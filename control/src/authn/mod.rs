@@ -7,24 +7,20 @@
 //! `pkg/authentication/request/{x509,bearertoken,union}`.
 
 mod authenticator;
-mod bearer;
 mod certificate;
+mod config;
 mod error;
-mod reload;
+pub mod review;
 mod settings;
 mod sources;
-mod user;
 
 pub use authenticator::Authenticator;
-pub use bearer::BearerToken;
-pub(crate) use bearer::MAX_TOKEN;
-pub(crate) use certificate::CREDENTIAL_ID;
 pub use certificate::CertificateRefusal;
-pub use error::{AuthnError, Cause, CredentialKind, Refusal};
-pub use reload::FileSource;
-pub use settings::{ReviewCredential, ServiceAccountSettings, Settings, TokenReviewSettings};
+pub use config::AuthenticationConfig;
+pub(crate) use config::read_settings;
+pub use error::{AuthnError, CredentialKind, Refusal};
+pub use settings::{ServiceAccountSettings, Settings};
 pub use sources::{Reviewed, SourceError, SourceErrors, Sources};
-pub use user::{ALL_AUTHENTICATED, UserInfo};
 
 #[cfg(test)]
 mod tests;

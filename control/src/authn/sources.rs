@@ -1,15 +1,15 @@
 //! Looks a bearer token up: here first, then elsewhere.
 
-use super::bearer::BearerToken;
 use super::error::{AuthnError, CredentialKind, Refusal};
 use super::settings::{ServiceAccountSettings, Settings};
-use super::user::UserInfo;
 use crate::pem::FileRef;
+use crate::token::BearerToken;
 use crate::token::bootstrap::{self, BootstrapToken, Store, StoreError};
 use crate::token::jwt::{KeyFileError, load_public_keys};
 use crate::token::review::{ReviewClient, ReviewSetupError};
 use crate::token::serviceaccount::{Discovery, DiscoveryError, Verifier};
 use crate::token::static_tokens::{StaticTokens, TokenFileError};
+use crate::user::UserInfo;
 use eyesplice_proto::causes::chain;
 use std::fmt;
 use std::sync::Arc;

@@ -1,19 +1,19 @@
 //! All sources of tokens together.
 
 use super::*;
-use crate::metrics::Metrics;
 use crate::pki::testing::now;
-use crate::reload::{Reloader, Timing, load_settled};
 use crate::token::bootstrap::{Expiry, Record, Store, Usages};
 use crate::token::jwt::SigningKey;
 use crate::token::jwt::testing::key;
+use crate::token::review::{ReviewCredential, TokenReviewSettings};
 use crate::token::serviceaccount::{DEFAULT_LEEWAY, MintRequest, ObjectRef, mint};
+use crate::token::{BearerToken, Cause};
+use crate::user::{ALL_AUTHENTICATED, UserInfo};
 use hyper::header::HeaderValue;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::Notify;
 
 const ISSUER: &str = "https://kubernetes.default.svc";
 const STATIC: &str = "31ada4fd-adec-460c-809a-9e56ceb75269";
@@ -302,38 +302,16 @@ fn load_tells_every_source_that_is_wrong() {
     assert_eq!(errors.lines().count(), 3, "{errors}");
 }
 
-/// Waits until a token is accepted, or is not; the reloader has its own time.
-async fn until(authenticator: &Authenticator, token: &str, accepted: bool) {
-    while who(authenticator, token, now()).await.is_ok() != accepted {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test]
 async fn files_that_change_are_in_force_without_a_restart_and_bad_ones_change_nothing() {
     let files = Files::new();
     let authenticator = files.authenticator();
-    let mut source = FileSource::new(files.settings(), Arc::clone(&authenticator));
-    let settled = load_settled(|| crate::reload::Source::load(&mut source));
-    let (_, seen) = settled.into_state().unwrap();
-    let hangup = Arc::new(Notify::new());
-    let timing = Timing {
-        debounce: Duration::ZERO,
-        ..Timing::default()
-    };
-    let metrics = Metrics::new();
-    let reloader = Reloader::new(
-        source,
-        seen,
-        Arc::clone(&hangup),
-        timing,
-        metrics.config.clone(),
-    );
-    let task = tokio::spawn(reloader.run());
+    let reload = || Sources::load(&files.settings()).map(|sources| authenticator.publish(sources));
 
     let second = "second-token-of-the-file-0123456789";
     fs::write(files.path("tokens.csv"), format!("{second},joe,2\n")).unwrap();
-    until(&authenticator, second, true).await;
+    reload().unwrap();
+    assert!(who(&authenticator, second, now()).await.is_ok());
     assert!(
         who(&authenticator, STATIC, now()).await.is_err(),
         "the old one is gone"
@@ -345,22 +323,16 @@ async fn files_that_change_are_in_force_without_a_restart_and_bad_ones_change_no
     let token = minted(&next);
     assert!(who(&authenticator, token.expose(), now()).await.is_err());
     fs::write(files.path("sa.pub"), both).unwrap();
-    until(&authenticator, token.expose(), true).await;
-    assert!(
-        who(&authenticator, minted(&files.key).expose(), now())
-            .await
-            .is_ok()
-    );
-
-    let failures = || metrics.render().unwrap();
-    fs::write(files.path("tokens.csv"), "broken\n").unwrap();
-    hangup.notify_one();
-    while !failures().contains("config_last_reload_successful 0") {
-        tokio::task::yield_now().await;
+    reload().unwrap();
+    for key in [&next, &files.key] {
+        let token = minted(key);
+        assert!(who(&authenticator, token.expose(), now()).await.is_ok());
     }
+
+    fs::write(files.path("tokens.csv"), "broken\n").unwrap();
+    reload().unwrap_err();
     assert!(
         who(&authenticator, second, now()).await.is_ok(),
         "the last good one stays"
     );
-    task.abort();
 }

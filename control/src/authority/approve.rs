@@ -21,8 +21,8 @@ use first::Kind;
 
 use super::object::CertificateSigningRequest;
 use super::roles::Roles;
-use super::x509::{CertificateRequest, NODE_PREFIX, Refusal, Signer};
 use crate::inventory::{HostAddress, Inventory};
+use crate::x509::{CertificateRequest, NODE_PREFIX, Refusal, Signer};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use super::limits;
 use super::object::{API_VERSION, CertificateSigningRequest, KIND, Status, Timestamp};
-use crate::authn::UserInfo;
+use crate::user::UserInfo;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -3,7 +3,7 @@
 
 use super::limits;
 use super::object::Timestamp;
-use super::x509::{CertificateRequest, Signer};
+use crate::x509::{CertificateRequest, Signer};
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};

@@ -5,18 +5,6 @@ use std::time::Duration;
 /// One request body: a CSR of the largest key with a hundred names, in base64, with annotations.
 pub(super) const BODY: usize = 256 << 10;
 
-/// `spec.request`, PEM: RSA with 16,384 bits and a hundred names of 253 bytes take half of it.
-pub(super) const REQUEST_PEM: usize = 64 << 10;
-
-/// Alternative names of one request: a node has less than twenty.
-pub(super) const NAMES: usize = 100;
-
-/// Attributes of one subject: a user of more groups than that is a mistake.
-pub(super) const SUBJECT_ATTRIBUTES: usize = 64;
-
-/// One attribute of a subject; RFC 5280, appendix A, says 64 for most, groups are longer in practice.
-pub(super) const SUBJECT_VALUE: usize = 256;
-
 /// Labels and annotations together, as upstream (`TotalAnnotationSizeLimitB`).
 pub(super) const METADATA: usize = 256 << 10;
 
@@ -123,7 +111,7 @@ pub(super) const STRANGER: Duration = Duration::from_secs(20 * 60);
 /// Identities whose rate of creation is remembered; the one that was idle longest is forgotten.
 pub(super) const RATED_IDENTITIES: usize = 4096;
 
-const _: () = assert!(REQUEST_PEM * 4 / 3 < BODY);
+const _: () = assert!(crate::x509::REQUEST_PEM * 4 / 3 < BODY);
 const _: () = assert!(STRANGERS_PER_SOURCE < STRANGERS && STRANGERS < CONNECTIONS);
 const _: () = assert!(HANDSHAKE_TIMEOUT.as_secs() < FIRST_REQUEST.as_secs());
 const _: () = assert!(CHECK_INTERVAL.as_secs() < LONGEST_CHECK_PAUSE.as_secs());

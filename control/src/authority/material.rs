@@ -2,16 +2,16 @@
 
 use super::roles::Roles;
 use super::sign::SignerCa;
-use super::x509::Signer;
 use crate::apiserver::ConnectError;
 use crate::authn::{SourceError, Sources};
-use crate::config::{ApprovalSettings, AuthorityConfig, SignerSettings};
+use crate::authority::config::{ApprovalSettings, AuthorityConfig, SignerSettings};
 use crate::inventory::{Inventory, NodeListError};
-use crate::material::CertificateInfo;
+use crate::pem::CertificateInfo;
 use crate::pem::{
     self, CaBundle, Credential, FileRef, Note, PemError, Role as CertificateRole, note,
 };
 use crate::pki::{Authority, AuthorityError};
+use crate::x509::Signer;
 use data_encoding::BASE64;
 use eyesplice_proto::causes::chain;
 use rustls::crypto::ring::default_provider;

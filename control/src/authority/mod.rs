@@ -10,6 +10,7 @@ mod approve;
 mod checks;
 mod clean;
 mod cluster;
+pub mod config;
 mod controller;
 mod creation;
 mod error;
@@ -31,7 +32,6 @@ mod sign;
 mod standing;
 mod store;
 mod validation;
-mod x509;
 
 pub use approve::{BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal};
 pub use checks::ProbeSettings;
@@ -43,8 +43,6 @@ pub(crate) use process::{Host, Prepared, Running};
 pub use rehearsal::Rehearsal;
 pub use report::{AuthorityReport, check};
 pub use roles::{Binding, Role};
-pub use x509::Signer;
-pub(crate) use x509::{GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP, NODE_PREFIX, SIGNERS};
 
 /// For the fuzz targets: reads a URL's query and an Accept header.
 #[cfg(any(test, feature = "fuzzing"))]

@@ -2,8 +2,8 @@
 
 use super::approve::Left;
 use super::object::CertificateSigningRequest;
-use super::x509::Signer;
 use crate::metrics::{Metrics, Row};
+use crate::x509::Signer;
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
 

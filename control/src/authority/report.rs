@@ -2,10 +2,10 @@
 
 use super::approve::DnsUse;
 use super::material::{AuthorityMaterial, AuthorityMaterialError, AuthorityMaterialErrors};
-use crate::config::document::Partly;
-use crate::config::{ApprovalSettings, AuthorityConfig, CheckErrors, ConfigErrors, SignerSettings};
+use crate::authority::config::{ApprovalSettings, AuthorityConfig, SignerSettings};
+use crate::document::{CheckErrors, ConfigErrors, Partly};
 use crate::exposure::{self, Exposure};
-use crate::material::CertificateInfo;
+use crate::pem::CertificateInfo;
 use eyesplice_proto::causes::chain;
 use std::fmt;
 use std::path::Path;

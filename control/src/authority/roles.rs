@@ -5,11 +5,11 @@
 //! can be set up.
 
 use super::object::CertificateSigningRequest;
-use super::x509::{
+use crate::token::bootstrap::{Bound, DEFAULT_GROUP};
+use crate::user::UserInfo;
+use crate::x509::{
     CertificateRequest, GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP, NODE_PREFIX, Signer,
 };
-use crate::authn::UserInfo;
-use crate::token::bootstrap::{Bound, DEFAULT_GROUP};
 
 /// What a group may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 
 use super::object::{GROUP, RESOURCE};
 use super::roles::{Binding, Role, Roles};
-use crate::authn::UserInfo;
+use crate::user::UserInfo;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -186,7 +186,7 @@ impl Rule {
 mod tests {
     use super::*;
     use crate::authority::roles::NODE_BOOTSTRAPPERS;
-    use crate::authority::x509::Signer;
+    use crate::x509::Signer;
 
     const ROLES: [(&str, Role); 5] = [
         ("approvers", Role::Approver),

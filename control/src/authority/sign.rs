@@ -3,10 +3,10 @@
 use super::held::Held;
 use super::object::{Blob, CertificateSigningRequest, Condition, FAILED, Timestamp};
 use super::store::Change;
-use super::x509::{Attribute, CertificateRequest, Signer, Usage, lifetime};
 use crate::identity::instant;
 use crate::pem;
 use crate::pki::{Authority, IssueForError, Wanted, issue_for};
+use crate::x509::{Attribute, CertificateRequest, Signer, Usage, lifetime};
 use std::collections::BTreeSet;
 use time::{Duration, OffsetDateTime};
 

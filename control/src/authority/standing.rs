@@ -6,7 +6,7 @@ use super::held::{Held, Holders, unsigned_until};
 use super::object::CertificateSigningRequest;
 use super::roles::Roles;
 use super::store::Object;
-use super::x509::{CertificateRequest, NODE_PREFIX, Signer};
+use crate::x509::{CertificateRequest, NODE_PREFIX, Signer};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 

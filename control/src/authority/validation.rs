@@ -3,8 +3,8 @@
 use super::error::{FieldError, Problem};
 use super::limits;
 use super::object::{APPROVED, CertificateSigningRequest, Condition, DENIED, FAILED, TRUE};
-use super::x509::CertificateRequest;
 use crate::identity::CertificateFacts;
+use crate::x509::CertificateRequest;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::collections::BTreeSet;

@@ -20,11 +20,11 @@ pub(crate) use schedule::{Next, next};
 pub(crate) use trust::Trusted;
 
 use crate::file::{self, Mode};
-use crate::gateway::signals::{Request, Signals};
 use crate::identity::{CertificateFacts, instant};
 use crate::inventory::check_node_name;
 use crate::kubeconfig::{Credential as Shown, Kubeconfig, Source};
 use crate::pem::{self, FileRef, Role};
+use crate::process::signals::{Request, Signals};
 use crate::token::bootstrap::BootstrapToken;
 use crate::token::review::Endpoint;
 use eyesplice_proto::causes::chain;

@@ -2,10 +2,10 @@
 
 use super::client::{Answer, Client};
 use super::error::BootstrapError;
-use crate::authority::Signer;
 use crate::inventory::HostAddress;
 use crate::pem::Role;
 use crate::pki::alternative_names;
+use crate::x509::Signer;
 use data_encoding::BASE64;
 use hyper::Method;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};

@@ -3,7 +3,6 @@
 mod args;
 mod bootstrap;
 mod check;
-mod exit;
 mod generate;
 mod kubeconfig;
 mod kubeconfig_args;
@@ -14,9 +13,8 @@ mod token;
 mod token_args;
 mod version;
 
+pub use crate::process::{BUILD, Build, Exit};
 pub use args::{Cli, Command, GatewayArgs};
-pub use exit::Exit;
-pub use version::{BUILD, Build};
 
 use crate::authority::{self, AuthorityError};
 use crate::gateway::{self, GatewayError};

@@ -3,12 +3,14 @@
 use super::pki_args::{
     PkiCommand, PkiFormat, PkiInitArgs, PkiIssueArgs, PkiRenewArgs, PkiRotateArgs, PkiShowArgs,
 };
-use super::{Exit, complain, pki_table, print};
-use crate::audit::rfc3339;
+use super::{complain, pki_table, print};
+use crate::identity::rfc3339;
+use crate::kubeconfig::Severity;
 use crate::pki::{
-    InitOptions, InitReport, PkiError, Reload, RenewedKey, Selection, ServiceCidr, Severity,
-    Source, Step, Tree, Written, init, notice,
+    InitOptions, InitReport, PkiError, Reload, RenewedKey, Selection, ServiceCidr, Source, Step,
+    Tree, Written, init, notice,
 };
+use crate::process::Exit;
 use eyesplice_proto::causes::chain;
 use std::path::Path;
 use std::time::SystemTime;

@@ -5,9 +5,12 @@ mod serviceaccount;
 mod static_file;
 
 use super::token_args::{ReviewArgs, TokenCommand, TokenFormat};
-use super::{Exit, complain, print};
-use crate::authn::{Authenticator, AuthnError, BearerToken, SourceErrors, Sources};
-use crate::config::{AuthenticationConfig, ConfigErrors};
+use super::{complain, print};
+use crate::authn::AuthenticationConfig;
+use crate::authn::{Authenticator, AuthnError, SourceErrors, Sources};
+use crate::document::ConfigErrors;
+use crate::process::Exit;
+use crate::token::BearerToken;
 use eyesplice_proto::causes::chain;
 use serde_json::{Value, json};
 use std::error::Error;

@@ -1,6 +1,6 @@
 //! The grammar of `eyesplice token`.
 
-use crate::config::value::parse_duration;
+use crate::document::value::parse_duration;
 use crate::token::bootstrap::TokenId;
 use crate::token::jwt::Algorithm;
 use clap::{Args, Subcommand, ValueEnum};

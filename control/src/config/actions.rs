@@ -1,10 +1,7 @@
 //! Reads `kubelet.actions`: what may be asked of a kubelet.
 
 use super::bounds;
-use super::report::{Problem, Report};
-use super::section::Section;
-use super::tree::Node;
-use super::value;
+use crate::document::{Node, Problem, Report, Section, value};
 use eyesplice_dataplane::seam::ActionPolicy;
 use eyesplice_proto::route::Action;
 use std::sync::Arc;

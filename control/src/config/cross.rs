@@ -1,9 +1,7 @@
 //! Checks what no section can see alone.
 
 use super::model::{Config, LeafSigner, RuleAction, Transport};
-use super::report::{Problem, Report};
-use super::section::Section;
-use super::tree::At;
+use crate::document::{At, Problem, Report, Section};
 use eyesplice_dataplane::engine::KtlsPolicy;
 
 /// Checks relations between sections. Parts with errors are missing from `config`; whether they

@@ -2,10 +2,7 @@
 
 use super::bounds;
 use super::model::Identity;
-use super::report::{Problem, Report};
-use super::section::Section;
-use super::tree::{At, Node};
-use super::value;
+use crate::document::{At, Node, Problem, Report, Section, value};
 use crate::inventory::check_node_name;
 use crate::token::review::Endpoint;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,6 @@
 //! Makes sure of one certificate: looks at the file, asks if it is due, and writes what fits.
 
 use super::want::Want;
-use crate::authority::Signer;
 use crate::bootstrap::{
     BootstrapError, Client, Issued, Next, Trusted, Wish, certificate, next, read_token,
 };
@@ -10,6 +9,7 @@ use crate::file::{self, Mode};
 use crate::identity::CertificateFacts;
 use crate::pem::{self, Credential, FileRef, PrivateKey};
 use crate::pki::{Expected, Flaw, unfit};
+use crate::x509::Signer;
 use rustls::pki_types::CertificateDer;
 use std::path::Path;
 use std::time::{Duration, SystemTime};

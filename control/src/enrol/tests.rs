@@ -4,7 +4,6 @@ use super::keep::Wanted;
 use super::obtain::{Lack, obtain};
 use super::want::{Want, Wants};
 use super::*;
-use crate::authority::Signer;
 use crate::authority::testing::{
     Served, Site, gateway_identity, put_gateway_client, put_gateway_token,
 };
@@ -13,6 +12,7 @@ use crate::inventory::HostAddress;
 use crate::metrics::EnrolmentMetrics;
 use crate::pem::{self, Credential, FileRef, Role};
 use crate::pki::{Authority, Wanted as Content, issue_for};
+use crate::x509::Signer;
 use rustls::pki_types::PrivateKeyDer;
 use std::collections::BTreeSet;
 use std::fs;

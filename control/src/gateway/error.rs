@@ -3,7 +3,7 @@
 use crate::admin::BindError;
 use crate::audit::OpenError;
 use crate::authority::AuthorityError;
-use crate::cli::Exit;
+use crate::process::Exit;
 use eyesplice_dataplane::engine::StartError;
 use eyesplice_sys::probe::Unusable;
 use std::io;

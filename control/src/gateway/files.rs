@@ -3,7 +3,8 @@
 use crate::config::{self, Config};
 use crate::enrol::{Wanted, wants};
 use crate::exposure;
-use crate::material::{CertificateInfo, Material};
+use crate::material::Material;
+use crate::pem::CertificateInfo;
 use crate::reload::Loaded;
 use eyesplice_proto::causes::chain;
 use std::collections::BTreeSet;

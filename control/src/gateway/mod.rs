@@ -10,10 +10,8 @@ mod expiry;
 mod files;
 mod first;
 mod kernel;
-pub(crate) mod signals;
 mod source;
 mod startup;
-pub(crate) mod systemd;
 
 pub use error::GatewayError;
 
@@ -23,13 +21,14 @@ use crate::audit::{self, Audit};
 use crate::config::Config;
 use crate::expiry::watch;
 use crate::metrics::Metrics;
+use crate::process::signals::{Request, Signals};
+use crate::process::systemd;
 use crate::reload::{Reloader, Seen, Timing, load_settled};
 use embedded::Embedded;
 use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{Engine, Listeners};
 use eyesplice_dataplane::seam::{Control, StreamRecord};
 use files::{Files, State};
-use signals::{Request, Signals};
 use source::FileSource;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -2,11 +2,12 @@
 
 use super::expiry::Expiry;
 use super::files::{Files, State};
+use super::startup;
 use super::startup::Descriptors;
-use super::{startup, systemd};
 use crate::admit::{Gatekeeper, Publication};
 use crate::leaf::LeafStore;
 use crate::metrics::Metrics;
+use crate::process::systemd;
 use crate::reload::{Loaded, Published, Source};
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -6,7 +6,9 @@
 mod facts;
 mod strength;
 mod text;
+mod time;
 
+pub(crate) use self::time::rfc3339;
 pub(crate) use facts::instant;
 pub use facts::{CertificateFacts, FactsError, KeyUsages};
 pub use strength::Weakness;

@@ -18,12 +18,10 @@
 
 mod names;
 pub(crate) mod node_list;
-mod render;
 
 pub(crate) use names::certificate_name;
 pub use names::{HostAddress, MAX_DNS_NAME, MAX_NODE_NAME, NameError, check_node_name};
 pub use node_list::{NodeListError, NodeListProblem};
-pub(crate) use render::render;
 
 use eyesplice_proto::authority::Host;
 use node_list::{Located, Problems, Shape};

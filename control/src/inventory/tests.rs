@@ -115,18 +115,3 @@ fn inventory_of_every_prefix_errs_or_parses() {
         drop(parse(&text[..end]));
     }
 }
-
-#[test]
-fn inventory_reads_back_what_pki_init_writes() {
-    let nodes = ["worker-1=10.0.0.7,fd00::7,w1.example", "worker-2=10.0.0.8"];
-    let nodes: Vec<crate::pki::NodeSpec> = nodes.iter().map(|node| node.parse().unwrap()).collect();
-    let inventory = parse(&render(&nodes)).unwrap();
-    assert_eq!(inventory.len(), 2);
-    assert_eq!(
-        inventory
-            .node_of(&"fd00::7".parse().unwrap())
-            .map(AsRef::as_ref),
-        Some("worker-1")
-    );
-    assert!(parse(&render(&[])).unwrap().is_empty());
-}

@@ -4,7 +4,7 @@
 //! changes, and what each version of kubectl made of it.
 
 use super::*;
-use crate::pki::Severity;
+use crate::kubeconfig::Severity;
 use crate::pki::testing::{authority, client, now};
 use data_encoding::{BASE64, BASE64URL};
 use serde::Deserialize;

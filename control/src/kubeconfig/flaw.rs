@@ -1,9 +1,9 @@
 //! What can be wrong with a kubeconfig.
 
-use crate::config::{ConfigErrors, Finding};
+use super::severity::Severity;
+use crate::document::{ConfigErrors, Finding};
 use crate::identity::instant;
 use crate::pem::{NoteKind, PemError};
-use crate::pki::Severity;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};

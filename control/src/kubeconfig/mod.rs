@@ -8,10 +8,10 @@ mod cluster;
 mod connect;
 #[cfg(test)]
 mod corpus;
-mod create;
 mod flaw;
 mod model;
 mod render;
+mod severity;
 #[cfg(test)]
 mod tests;
 mod user;
@@ -21,7 +21,7 @@ mod yaml_of_go;
 pub(crate) use check::check_any;
 pub use check::{CheckOptions, Checked, check, check_all, judge_server};
 pub use connect::{Target, connect};
-pub use create::{CreateError, Request, create, write};
 pub use flaw::Flaw;
 pub use render::{Credential, Kubeconfig, Source};
+pub use severity::Severity;
 pub(crate) use yaml_of_go::decode;

@@ -1,9 +1,8 @@
 //! Reads the fields of a kubeconfig as client-go does, with the place of each entry.
 
 use super::yaml_of_go as yaml;
-use crate::config::{
-    ConfigErrors, Finding, Node, Problem, Report, Section, Value, document, value,
-};
+use crate::document;
+use crate::document::{ConfigErrors, Finding, Node, Problem, Report, Section, Value, value};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;

@@ -1,8 +1,10 @@
 //! Kubeconfigs, good and bad.
 
 use super::*;
+use crate::kubeconfig::Severity;
+use crate::pki::kubeconfig::{CreateError, Request, create, write};
 use crate::pki::testing::{Made, Recipe, authority, client, kubelet, now};
-use crate::pki::{InitOptions, Severity, init};
+use crate::pki::{InitOptions, init};
 use data_encoding::BASE64;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,6 +1,7 @@
 //! Reads YAML as client-go does: words of version 1.1, the last of two equal keys, one document.
 
-use crate::config::{ConfigError, ConfigErrors, Node, Problem, Report, Value, document};
+use crate::document;
+use crate::document::{At, ConfigError, ConfigErrors, Node, Problem, Report, Value};
 use crate::yaml;
 use data_encoding::BASE64;
 use std::path::Path;
@@ -10,7 +11,7 @@ use zeroize::Zeroizing;
 pub(super) struct Root {
     pub(super) node: Node,
     /// Fields that stand twice, with their places.
-    repeated: Vec<(String, crate::config::At)>,
+    repeated: Vec<(String, At)>,
     /// There is more than one document.
     cut: bool,
 }
@@ -24,7 +25,7 @@ impl Root {
         if self.cut {
             let what = "is followed by another document, which no client reads";
             let problem = Problem::new(what, "write it into a file of its own");
-            report.warn("", crate::config::At::default(), problem);
+            report.warn("", At::default(), problem);
         }
     }
 }
@@ -36,7 +37,7 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Root, ConfigErrors> {
     // Go's parser takes no line of white space that begins with a tab; ours does.
     let tab = |line: &str| line.starts_with('\t') && line.trim().is_empty();
     if let Some(index) = text.lines().position(tab) {
-        let at = crate::config::At {
+        let at = At {
             line: index as u64 + 1,
             column: 1,
         };
@@ -58,7 +59,7 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Root, ConfigErrors> {
 }
 
 /// Leaves of equal keys the last, and makes an empty entry of one that is null.
-fn tidy(node: &mut Node, path: &str, repeated: &mut Vec<(String, crate::config::At)>) {
+fn tidy(node: &mut Node, path: &str, repeated: &mut Vec<(String, At)>) {
     match &mut node.value {
         Value::Map(entries) => {
             let mut index = 0;

@@ -7,7 +7,6 @@
 //! configuration in force vouches for them.
 
 use super::{ClientAuth, DEFAULT_CAPACITY, LeafError, tls_server};
-use crate::authority::{NODE_GROUP, NODE_PREFIX, Signer};
 use crate::bootstrap::{BootstrapError, Wish, certificate};
 use crate::config::Identity;
 use crate::enrol::{self, GROUP};
@@ -17,6 +16,7 @@ use crate::metrics::EnrolmentMetrics;
 use crate::pem::Role;
 use crate::pki::{Expected, unfit};
 use crate::tickets::Tickets;
+use crate::x509::{NODE_GROUP, NODE_PREFIX, Signer};
 use eyesplice_dataplane::seam::DownstreamTls;
 use eyesplice_proto::authority::Host;
 use eyesplice_proto::causes::chain;

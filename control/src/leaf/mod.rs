@@ -14,12 +14,12 @@ pub use asked::{LeafRequests, LeafStore};
 
 pub use crate::pki::{Authority, AuthorityError};
 
-use crate::authority::{NODE_GROUP, NODE_PREFIX};
 use crate::identity::{CertificateFacts, instant};
 use crate::inventory::HostAddress;
 use crate::pem::Role;
 use crate::pki::{BACKDATE, alternative_names, random_serial};
 use crate::tickets::Tickets;
+use crate::x509::{NODE_GROUP, NODE_PREFIX};
 use cache::{Cache, Leaf};
 use eyesplice_dataplane::seam::DownstreamTls;
 use eyesplice_proto::authority::Host;

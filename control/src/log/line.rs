@@ -2,7 +2,7 @@
 //! subscriber's own.
 
 use super::Format;
-use crate::audit::rfc3339;
+use crate::identity::rfc3339;
 use serde_json::{Map, Value};
 use std::fmt::Write;
 use std::time::SystemTime;

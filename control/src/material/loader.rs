@@ -2,13 +2,14 @@
 
 use super::error::{MaterialError, MaterialErrors};
 use super::listener::tls_server;
-use super::{CertificateInfo, KubeletMaterial, Material};
+use super::{KubeletMaterial, Material};
 use crate::config::{
     Config, LeafSigner, RuleAction, TcpTransport, Transport, Upstream, Verification,
 };
 use crate::identity::CertificateFacts;
 use crate::inventory::{Inventory, NodeListError};
 use crate::leaf::{Authority, DEFAULT_CAPACITY, LeafIssuer, LeafOptions, LeafRequests};
+use crate::pem::CertificateInfo;
 use crate::pem::{self, CaBundle, Credential, FileRef, NoteKind, Role, note};
 use crate::pins::Pins;
 use crate::pki::{Expected, Flaw, unfit};

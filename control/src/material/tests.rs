@@ -1,5 +1,6 @@
 use super::*;
-use crate::config::{Config, check};
+use crate::check::check;
+use crate::config::Config;
 use crate::leaf::ClientAuth;
 use crate::pki::{self, InitOptions};
 use eyesplice_proto::authority::Host;

@@ -1,7 +1,7 @@
 //! Rows of the metric that shows when each certificate ends.
 
 use super::Row;
-use crate::material::CertificateInfo;
+use crate::pem::CertificateInfo;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One row per certificate: field and file, and its end in seconds since 1970.

@@ -1,6 +1,6 @@
 //! What the gateway asked of an authority, and what came of it.
 
-use crate::authority::Signer;
+use crate::x509::Signer;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

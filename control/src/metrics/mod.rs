@@ -29,8 +29,8 @@ pub use server::ServerMetrics;
 pub use streams::StreamMetrics;
 pub use table::{Row, Table};
 
-use crate::cli::BUILD;
 use crate::log;
+use crate::process::BUILD;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;

@@ -6,12 +6,14 @@
 mod bundle;
 mod credential;
 mod error;
+mod info;
 mod read;
 mod write;
 
 pub use bundle::CaBundle;
 pub use credential::{Credential, Role};
 pub use error::{Fault, PemError};
+pub use info::CertificateInfo;
 pub use read::PrivateKey;
 pub(crate) use read::{certificates, certificates_of, key_of, read, text};
 pub(crate) use write::{encode, encode_key};

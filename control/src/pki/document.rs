@@ -6,7 +6,8 @@ use super::spec::{
     Authorities, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN, DEFAULT_SERVICE_IP, Layout, Lifetimes,
     NodeSpec, Pair, ServerUrl, Spec, UserSpec, default_member,
 };
-use crate::config::{ConfigErrors, Finding, Node, Problem, Report, Section, document, value};
+use crate::document;
+use crate::document::{ConfigErrors, Finding, Node, Problem, Report, Section, value};
 use crate::inventory::{HostAddress, certificate_name};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;

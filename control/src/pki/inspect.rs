@@ -1,6 +1,6 @@
 //! Lists the files of a tree with the role, the facts and the flaws of each.
 
-use super::judge::{Flaw, Judged, Severity};
+use super::judge::{Flaw, Judged};
 use super::key::SigningKey;
 use super::kubeadm;
 use super::plan::{SERVICE_ACCOUNT_KEY, SERVICE_ACCOUNT_PUBLIC};
@@ -8,6 +8,7 @@ use super::profile::{Profile, Usage};
 use super::rotation::Stage;
 use super::tree::Tree;
 use crate::identity::CertificateFacts;
+use crate::kubeconfig::Severity;
 use crate::kubeconfig::{self, CheckOptions};
 use crate::pem::{self, Fault, FileRef, PemError, PrivateKey};
 use rustls::pki_types::CertificateDer;

@@ -4,6 +4,7 @@ use super::profile::{Profile, Usage};
 use super::rotation::Stage;
 use crate::identity::{CertificateFacts, Weakness, instant};
 use crate::inventory::{HostAddress, certificate_name};
+use crate::kubeconfig::Severity;
 use crate::pem::{FileRef, NoteKind, PemError, Role, note};
 use crate::verify::Cause;
 use crate::verify::chain::chain;
@@ -83,25 +84,6 @@ pub enum Flaw {
     Rotation(Stage),
     /// A kubeconfig's own flaw.
     Kubeconfig(crate::kubeconfig::Flaw),
-}
-
-/// How bad a flaw is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Works, and somebody should know.
-    Warning,
-    /// Does not work, or must not.
-    Error,
-}
-
-impl Severity {
-    /// The word in tables and JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
 }
 
 impl Flaw {

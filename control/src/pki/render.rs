@@ -2,7 +2,7 @@
 
 use super::document::KIND;
 use super::spec::{Layout, NodeSpec, Pair, Spec};
-use crate::config::{API_VERSION, value};
+use crate::document::{API_VERSION, value};
 use crate::inventory::HostAddress;
 use serde_json::{Value as Json, json};
 use time::Duration;

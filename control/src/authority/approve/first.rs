@@ -3,9 +3,9 @@
 
 use super::{Decision, Policy, deny};
 use crate::authority::held::{Held, key_of, unsigned_until};
-use crate::authority::x509::CertificateRequest;
 use crate::identity::instant;
 use crate::token::bootstrap::Bound;
+use crate::x509::CertificateRequest;
 use std::fmt;
 use std::time::Duration;
 use time::OffsetDateTime;

@@ -4,12 +4,12 @@
 //! by the operator (`approval.gateways`), and its leaves are for nodes of the inventory alone.
 
 use super::super::object::CertificateSigningRequest;
-use super::super::x509::{
-    CertificateRequest, GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP, NODE_PREFIX, Refusal,
-};
 use super::first::{self, Kind};
 use super::{Decision, Left, Policy, approve, deny, names, unfit};
 use crate::inventory::HostAddress;
+use crate::x509::{
+    CertificateRequest, GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP, NODE_PREFIX, Refusal,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The gateways by name, and at which addresses and names each serves.

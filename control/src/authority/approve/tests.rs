@@ -1,7 +1,7 @@
 //! Decisions about node certificates against an inventory.
 
-use super::super::x509::testing::{Ask, dns, gateway, ip, kubelet_client, kubelet_serving};
 use super::*;
+use crate::x509::testing::{Ask, dns, gateway, ip, kubelet_client, kubelet_serving};
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -8,7 +8,7 @@ use super::super::limits;
 use super::super::sign::SignerCa;
 use super::gather::Means;
 use super::slots::Slots;
-use crate::config::ApprovalSettings;
+use crate::authority::config::ApprovalSettings;
 use crate::metrics::Metrics;
 use crate::resolve::{Lookup, Resolver};
 use std::collections::{HashMap, HashSet};

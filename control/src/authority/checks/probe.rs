@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use webpki::{EndEntityCert, anchor_from_trusted_cert};
 
 /// What the names of nodes' users begin with.
-const NODE_PREFIX: &str = super::super::x509::NODE_PREFIX;
+const NODE_PREFIX: &str = crate::x509::NODE_PREFIX;
 const NODES: &str = "system:nodes";
 
 /// A foreign subject within a message.

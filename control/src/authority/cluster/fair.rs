@@ -44,7 +44,7 @@ pub(super) fn waiting<'a>(open: impl Iterator<Item = &'a Arc<ApiCsr>>) -> HashMa
 
 /// A node's client certificate is asked for, and not by a node.
 pub(super) fn is_first_of_node(object: &ApiCsr) -> bool {
-    use super::super::x509::{NODE_PREFIX, Signer};
+    use crate::x509::{NODE_PREFIX, Signer};
     let user = object.spec.username.as_deref().unwrap_or_default();
     object.spec.signer_name == Signer::KubeletClient.name() && !user.starts_with(NODE_PREFIX)
 }

@@ -3,11 +3,11 @@
 use super::super::material::{AuthorityMaterialError, AuthorityMaterialErrors, Loader};
 use super::super::roles::Roles;
 use super::super::sign::SignerCa;
-use super::super::x509::Signer;
 use crate::apiserver::Place;
-use crate::config::ClusterConfig;
+use crate::authority::config::ClusterConfig;
 use crate::inventory::Inventory;
-use crate::material::CertificateInfo;
+use crate::pem::CertificateInfo;
+use crate::x509::Signer;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;

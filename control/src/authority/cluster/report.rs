@@ -2,7 +2,8 @@
 
 use super::super::report::{load_all, print_certificates, print_checks, print_signers};
 use super::material::ClusterMaterial;
-use crate::config::{CheckErrors, ClusterConfig};
+use crate::authority::config::ClusterConfig;
+use crate::document::CheckErrors;
 use crate::exposure;
 use std::fmt;
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! Who holds a client certificate in this cluster, as far as its CSRs tell, and who is about to get one.
 
 use super::super::held::{Held, Holders, key_of};
-use super::super::x509::{CertificateRequest, Signer};
 use super::object::{ApiCsr, certificate, name, read, uid};
 use crate::identity::CertificateFacts;
+use crate::x509::{CertificateRequest, Signer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::collections::{HashMap, HashSet};

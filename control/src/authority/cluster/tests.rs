@@ -5,14 +5,14 @@ mod fake;
 mod rbac;
 
 use super::super::testing::{Site, csr};
-use super::super::x509::Signer;
-use super::super::x509::testing::{Ask, ip, kubelet_client, kubelet_serving};
 use super::material::ClusterMaterial;
 use super::session::Session;
 use crate::admin::Readiness;
-use crate::config::ClusterConfig;
+use crate::authority::config::ClusterConfig;
 use crate::metrics::Metrics;
 use crate::resolve::{Lookup, SystemLookup};
+use crate::x509::Signer;
+use crate::x509::testing::{Ask, ip, kubelet_client, kubelet_serving};
 use arc_swap::ArcSwap;
 use fake::{Fake, Record};
 use serde_json::json;

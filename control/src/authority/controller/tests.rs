@@ -1,8 +1,8 @@
 //! Turns of the controller over a store.
 
 use super::super::testing::{Site, csr};
-use super::super::x509::testing::{dns, kubelet_client, kubelet_serving};
 use super::*;
+use crate::x509::testing::{dns, kubelet_client, kubelet_serving};
 use std::time::Duration;
 
 struct Bench {

@@ -1,7 +1,7 @@
 //! The table of roles, row by row.
 
-use super::super::x509::testing::kubelet_client;
 use super::*;
+use crate::x509::testing::kubelet_client;
 
 fn user(name: &str, groups: &[&str]) -> UserInfo {
     UserInfo {
@@ -97,7 +97,7 @@ fn create_is_allowed_to_those_whose_signer_it_is() {
 
 #[test]
 fn create_for_masters_is_refused_even_to_masters() {
-    use super::super::x509::testing::Ask;
+    use crate::x509::testing::Ask;
     let ask = Ask {
         subject: vec![(rcgen::DnType::OrganizationName, "system:masters".to_owned())],
         ..kubelet_client("w")
@@ -148,7 +148,7 @@ fn sight_is_own_for_those_who_only_ask() {
 
 #[test]
 fn gateways_ask_for_their_own_and_their_bootstrappers_for_clients() {
-    use super::super::x509::testing::gateway;
+    use crate::x509::testing::gateway;
     let roles = table();
     let own = CertificateRequest::read(&gateway("gw", Vec::new()).pem()).unwrap();
     let gateway = user("eyesplice:gateway:gw", &["eyesplice:gateways"]);
@@ -223,7 +223,7 @@ fn token_that_is_bound_is_for_those_names_alone() {
         }
     };
     let node = CertificateRequest::read(&kubelet_client("w").pem()).unwrap();
-    let gateway = super::super::x509::testing::gateway("gw", Vec::new()).pem();
+    let gateway = crate::x509::testing::gateway("gw", Vec::new()).pem();
     let gateway = CertificateRequest::read(&gateway).unwrap();
     for (who, of_node, of_gateway) in [
         (bound(&[], &[]), true, true),

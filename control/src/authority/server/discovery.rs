@@ -4,7 +4,7 @@ use super::access;
 use super::body::Body;
 use super::{respond, whoami};
 use crate::authority::object::{GROUP, KIND, RESOURCE};
-use crate::cli::BUILD;
+use crate::process::BUILD;
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 

@@ -5,7 +5,6 @@ use super::collection::{judge_unknown, one, sees};
 use super::negotiate::form;
 use super::respond;
 use super::route::Asked;
-use crate::authn::UserInfo;
 use crate::authority::error::ApiError;
 use crate::authority::material::AuthorityMaterial;
 use crate::authority::object::{
@@ -14,6 +13,7 @@ use crate::authority::object::{
 use crate::authority::roles::{Sight, cannot};
 use crate::authority::store::{Change, Object};
 use crate::authority::validation::{self, Write};
+use crate::user::UserInfo;
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use super::body::Body;
 use super::{discovery, respond};
 use crate::authority::error::ApiError;
 use crate::authority::object::KIND;
-use crate::cli::BUILD;
+use crate::process::BUILD;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};

@@ -171,8 +171,8 @@ mod tests {
     use crate::authority::object::CertificateSigningRequest;
     use crate::authority::store::{Change, StoreError};
     use crate::authority::testing::{Site, csr};
-    use crate::authority::x509::Signer;
-    use crate::authority::x509::testing::kubelet_client;
+    use crate::x509::Signer;
+    use crate::x509::testing::kubelet_client;
 
     fn add(store: &Store, name: &str) {
         let object = csr(name, Signer::KubeletClient, "u", "g", kubelet_client("w"));

@@ -2,7 +2,7 @@
 
 use super::query::Include;
 use crate::authority::object::{APPROVED, CertificateSigningRequest, DENIED, FAILED};
-use crate::authority::x509::CertificateRequest;
+use crate::x509::CertificateRequest;
 use serde_json::{Value, json};
 use std::time::SystemTime;
 use time::{Duration, OffsetDateTime};

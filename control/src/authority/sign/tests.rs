@@ -1,10 +1,10 @@
 //! What is signed, judged by a verifier that is not ours and by openssl.
 
 use super::super::testing::{Site, csr};
-use super::super::x509::testing::{Ask, dns, ip, kubelet_client, kubelet_serving};
 use super::*;
 use crate::identity::CertificateFacts;
 use crate::pki::testing::NOW;
+use crate::x509::testing::{Ask, dns, ip, kubelet_client, kubelet_serving};
 use data_encoding::BASE64;
 use rcgen::{CustomExtension, DnType};
 use rustls::pki_types::UnixTime;

@@ -5,9 +5,9 @@
 //! power cut any part of the latter may be there.
 
 use super::super::testing::{Site, csr};
-use super::super::x509::Signer;
-use super::super::x509::testing::kubelet_client;
 use super::*;
+use crate::x509::Signer;
+use crate::x509::testing::kubelet_client;
 use redb::StorageBackend;
 use std::io::{self, ErrorKind};
 use std::time::SystemTime;

@@ -1,9 +1,9 @@
 //! The store: revisions, events, serial numbers, faults.
 
 use super::super::testing::{Site, csr};
-use super::super::x509::Signer;
-use super::super::x509::testing::kubelet_client;
 use super::*;
+use crate::x509::Signer;
+use crate::x509::testing::kubelet_client;
 use std::os::unix::fs::PermissionsExt;
 use std::time::SystemTime;
 

@@ -2,10 +2,10 @@
 
 use super::super::object::{Blob, Timestamp};
 use super::super::testing::csr;
-use super::super::x509::Signer;
-use super::super::x509::testing::kubelet_client;
 use super::*;
 use crate::pki::testing::{NOW, kubelet};
+use crate::x509::Signer;
+use crate::x509::testing::kubelet_client;
 
 fn good() -> CertificateSigningRequest {
     csr("a", Signer::KubeletClient, "u", "g", kubelet_client("w"))

@@ -7,8 +7,9 @@ use crate::cli::token_args::{
     BootstrapCommand, CreateArgs, DeleteArgs, DescribeArgs, ExpireArgs, ListArgs, TokenFormat,
     Usage,
 };
-use crate::cli::{Exit, complain, print};
+use crate::cli::{complain, print};
 use crate::identity::instant;
+use crate::process::Exit;
 use crate::token::bootstrap::{BootstrapToken, Bound, Expiry, Record, Usages, secret_name};
 use eyesplice_proto::causes::chain;
 use place::Tokens;

@@ -5,9 +5,10 @@ use crate::cli::token_args::{
     BoundKind, JwksArgs, KeyArgs, MintArgs, MintFormat, RotateKeyArgs, RotateStage,
     ServiceaccountCommand, TokenFormat, VerifyArgs,
 };
-use crate::cli::{Exit, complain, print};
+use crate::cli::{complain, print};
 use crate::identity::instant;
 use crate::pem::FileRef;
+use crate::process::Exit;
 use crate::token::jwt::{JwkError, JwkSet, PublicKey, load_public_keys, load_signing_key};
 use crate::token::serviceaccount::{
     BoundObject, Discovery, MintRequest, NumericDate, ObjectRef, Rotation, Stage, Verified,

@@ -8,8 +8,9 @@
 mod bound;
 mod format;
 mod record;
-mod secrets;
 mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use bound::Bound;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -19,7 +20,6 @@ pub use record::{
     DEFAULT_GROUP, Expiry, Record, RecordProblem, Refusal, SECRET_TYPE, USER_PREFIX, Usages,
     secret_name,
 };
-pub use secrets::{Secrets, SecretsError};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use store::check_any;
 pub use store::{Store, StoreError};

@@ -2,8 +2,8 @@
 
 use super::bound::{self, Bound};
 use super::format::{BootstrapToken, TokenId, TokenSecret};
-use crate::authn::UserInfo;
 use crate::identity::{instant, printable};
+use crate::user::UserInfo;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 use time::format_description::well_known::Rfc3339;

@@ -1,4 +1,5 @@
 use super::store::parse_any;
+use super::testing::{TOKEN, record, token};
 use super::*;
 use crate::pki::testing::now;
 use eyesplice_proto::causes::chain;
@@ -7,28 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
-use time::OffsetDateTime;
 use zeroize::Zeroizing;
-
-const TOKEN: &str = "abcdef.0123456789abcdef";
-
-pub(super) fn token() -> BootstrapToken {
-    TOKEN.parse().unwrap()
-}
-
-pub(super) fn record() -> Record {
-    Record {
-        token: token(),
-        expiry: Expiry::At(OffsetDateTime::from(now()) + Duration::from_secs(3600)),
-        usages: Usages {
-            authentication: true,
-            signing: false,
-        },
-        groups: vec!["system:bootstrappers:kubeadm:default-node-token".to_owned()],
-        bound: Bound::default(),
-        description: "the \"first\" rack: é".to_owned(),
-    }
-}
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
 //! Takes a compact token apart, before anything of it is believed.
 
 use super::{Algorithm, JwtError, Part, PublicKey};
-use crate::authn::MAX_TOKEN;
 use crate::identity::printable;
+use crate::token::MAX_TOKEN;
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 

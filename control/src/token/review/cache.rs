@@ -2,8 +2,8 @@
 //!
 //! The key is an HMAC, never the token. The least recently used answer goes first.
 
-use crate::authn::UserInfo;
 use crate::token::digest::Digest;
+use crate::user::UserInfo;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

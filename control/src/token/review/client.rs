@@ -1,12 +1,14 @@
 //! Asks another API server whose a token is.
 
 use super::cache::{Answer, CAPACITY, Cache};
-use super::types::{API_VERSION, KIND, ReviewSpec, ReviewStatus, TokenReview};
-use super::{Endpoint, PATH, ReviewError, ReviewSetupError};
-use crate::authn::{BearerToken, ReviewCredential, TokenReviewSettings, UserInfo};
+use super::types::{API_VERSION, KIND, PATH, ReviewSpec, ReviewStatus, TokenReview};
+use super::{Endpoint, ReviewError, ReviewSetupError};
 use crate::pem::{CaBundle, Credential, FileRef, Role};
+use crate::token::BearerToken;
 use crate::token::digest::Digester;
 use crate::token::file;
+use crate::token::review::{ReviewCredential, TokenReviewSettings};
+use crate::user::UserInfo;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;

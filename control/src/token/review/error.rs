@@ -1,8 +1,8 @@
 //! Why another API server gave no answer about a token.
 
 use super::EndpointError;
-use crate::authn::Refusal;
 use crate::pem::PemError;
+use crate::token::BearerError;
 use crate::token::FileFault;
 use hyper::StatusCode;
 use std::io;
@@ -107,5 +107,5 @@ pub enum ReviewError {
     Token(#[from] FileFault),
     /// Our own token is none.
     #[error("tokenReview.tokenFile holds no token: {0}")]
-    BadToken(Refusal),
+    BadToken(BearerError),
 }

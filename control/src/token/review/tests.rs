@@ -1,6 +1,5 @@
 mod asking;
 mod cache;
-mod serving;
 
 use super::*;
 

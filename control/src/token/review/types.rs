@@ -1,17 +1,27 @@
 //! The objects of a review, as the API has them.
 
-use crate::authn::UserInfo;
+use crate::user::UserInfo;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use zeroize::Zeroize;
+
+/// Where reviews are posted.
+pub const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+/// Where they are posted by those who ask in v1beta1.
+pub const BETA_PATH: &str = "/apis/authentication.k8s.io/v1beta1/tokenreviews";
+
+/// Says whether reviews are posted there, with a slash at its end or without.
+pub fn is_path(path: &str) -> bool {
+    [PATH, BETA_PATH].contains(&path.strip_suffix('/').unwrap_or(path))
+}
 
 /// The version of the API that we ask in.
 pub(super) const API_VERSION: &str = "authentication.k8s.io/v1";
 /// The versions that we answer in, each in its own: an API server asks its webhook in v1beta1 unless
 /// `--authentication-token-webhook-version=v1`. Their fields are the same.
-pub(super) const API_VERSIONS: [&str; 2] = [API_VERSION, "authentication.k8s.io/v1beta1"];
+pub(crate) const API_VERSIONS: [&str; 2] = [API_VERSION, "authentication.k8s.io/v1beta1"];
 /// The kind of object.
-pub(super) const KIND: &str = "TokenReview";
+pub(crate) const KIND: &str = "TokenReview";
 
 /// A question about a token, and its answer.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

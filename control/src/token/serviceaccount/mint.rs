@@ -1,8 +1,8 @@
 //! Makes bound tokens.
 
 use super::claims::{Audiences, BoundObject, Claims, KubernetesClaims, NumericDate, ObjectRef};
-use crate::authn::{BearerToken, MAX_TOKEN};
 use crate::token::jwt::{SignError, SigningKey};
+use crate::token::{BearerToken, MAX_TOKEN};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::fmt;
 use std::time::{Duration, SystemTime};

@@ -1,8 +1,9 @@
 use super::*;
-use crate::authn::{Cause, UserInfo};
 use crate::pki::testing::now;
+use crate::token::Cause;
 use crate::token::jwt::testing::{key, keys};
 use crate::token::jwt::{Algorithm, JwkSet, JwtError, PublicKey, SigningKey};
+use crate::user::UserInfo;
 use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};

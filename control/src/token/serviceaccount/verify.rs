@@ -1,8 +1,9 @@
 //! Verifies tokens by public keys.
 
 use super::claims::{Claims, KubernetesClaims, NumericDate};
-use crate::authn::{CREDENTIAL_ID, Cause, UserInfo};
+use crate::token::Cause;
 use crate::token::jwt::{Compact, JwtError, PublicKey};
+use crate::user::{CREDENTIAL_ID, UserInfo};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};

@@ -1,10 +1,11 @@
 //! The tokens of a file, and whose they are.
 
 use super::csv::{self, CsvError, Field, Place};
-use crate::authn::{BearerToken, UserInfo};
 use crate::identity::printable;
+use crate::token::BearerToken;
 use crate::token::digest::{Digest, Digester};
 use crate::token::file::{self, FileFault};
+use crate::user::UserInfo;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::fmt;

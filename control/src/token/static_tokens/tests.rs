@@ -1,6 +1,6 @@
 use super::csv::parse;
 use super::*;
-use crate::authn::BearerToken;
+use crate::token::BearerToken;
 use eyesplice_proto::causes::chain;
 use proptest::prelude::*;
 use std::fs;

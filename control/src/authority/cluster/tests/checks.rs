@@ -3,7 +3,7 @@
 use super::super::super::checks::testing::{Manner, Names, Reserved};
 use super::super::super::object::{CertificateSigningRequest, Condition, Timestamp};
 use super::*;
-use crate::authority::x509::testing::dns;
+use crate::x509::testing::dns;
 
 fn config(approval: &str) -> String {
     format!("{CONFIG}approval: {{{approval}}}\n")

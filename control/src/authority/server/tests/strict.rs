@@ -2,9 +2,9 @@
 
 use super::{Bench, PATH, body, serving};
 use crate::authority::object::{CertificateSigningRequest, encode};
-use crate::authority::x509::Signer;
-use crate::authority::x509::testing::kubelet_client;
 use crate::protobuf::MEDIA_TYPE;
+use crate::x509::Signer;
+use crate::x509::testing::kubelet_client;
 use serde_json::{Value, json};
 
 const JSON: &str = "content-type: application/json\r\n";

@@ -2,8 +2,9 @@
 
 use super::super::Failure;
 use crate::apiserver::Place;
+use crate::apiserver::{Secrets, SecretsError};
 use crate::cli::token_args::DirArgs;
-use crate::token::bootstrap::{Expiry, Record, Secrets, SecretsError, Store, StoreError, TokenId};
+use crate::token::bootstrap::{Expiry, Record, Store, StoreError, TokenId};
 use std::time::SystemTime;
 use tokio::runtime::{Builder, Runtime};
 

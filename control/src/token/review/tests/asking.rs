@@ -1,9 +1,10 @@
-use crate::authn::{
-    Authenticator, AuthnError, BearerToken, Cause, ReviewCredential, Settings, Sources,
-    TokenReviewSettings, UserInfo,
-};
+use crate::authn::review::handle;
+use crate::authn::{Authenticator, AuthnError, Settings, Sources};
 use crate::pki::testing::{Made, authority, certified, client, kubelet};
-use crate::token::review::{ReviewClient, ReviewError, handle};
+use crate::token::review::{ReviewClient, ReviewError};
+use crate::token::review::{ReviewCredential, TokenReviewSettings};
+use crate::token::{BearerToken, Cause};
+use crate::user::UserInfo;
 use eyesplice_proto::causes::chain;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};

@@ -1,6 +1,6 @@
-use crate::authn::UserInfo;
 use crate::token::digest::Digester;
 use crate::token::review::cache::Cache;
+use crate::user::UserInfo;
 use std::time::Duration;
 use tokio::time::Instant;
 

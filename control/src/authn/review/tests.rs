@@ -1,6 +1,7 @@
+use super::handle;
 use crate::authn::{Authenticator, Settings, Sources};
 use crate::pki::testing::now;
-use crate::token::review::{PATH, handle};
+use crate::token::review::PATH;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};

@@ -1,8 +1,8 @@
 //! Bootstrap tokens on an API server in memory, which reads and writes Secrets on its own.
 
-use super::super::tests::{record, token};
 use super::*;
 use crate::pki::testing::now;
+use crate::token::bootstrap::testing::{record, token};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Response, StatusCode};

@@ -1,10 +1,9 @@
 //! What an authority approves without a person: `approval` of an `AuthorityConfig`.
 
-use super::report::{Problem, Report};
-use super::section::Section;
-use super::tree::Node;
-use super::{bounds, value};
+use super::bounds;
 use crate::authority::{BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal, ProbeSettings};
+use crate::document::value;
+use crate::document::{Node, Problem, Report, Section};
 use crate::inventory::HostAddress;
 use ipnet::IpNet;
 use std::path::{Path, PathBuf};

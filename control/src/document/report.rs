@@ -219,3 +219,22 @@ impl Report {
         }
     }
 }
+
+/// Why a process would not start: all that is wrong, file by file; never empty.
+#[derive(Debug)]
+pub struct CheckErrors(pub Vec<ConfigErrors>);
+
+impl fmt::Display for CheckErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&files.join("\n"))
+    }
+}
+
+impl std::error::Error for CheckErrors {}
+
+impl From<ConfigErrors> for CheckErrors {
+    fn from(errors: ConfigErrors) -> Self {
+        Self(vec![errors])
+    }
+}

@@ -1,14 +1,14 @@
 //! The authority's configuration: `kind: AuthorityConfig`.
 
 use super::approval::{ApprovalSettings, read_approval};
-use super::authentication::read_settings;
-use super::model::Admin;
-use super::report::{Problem, Report};
-use super::section::Section;
-use super::tree::Node;
-use super::{ConfigErrors, Finding, bounds, document, process, value};
+use super::bounds;
+use crate::admin::AdminSettings;
 use crate::authn::Settings;
-use crate::authority::{Binding, Role, SIGNERS, Signer};
+use crate::authn::read_settings;
+use crate::authority::{Binding, Role};
+use crate::document::{self, ConfigErrors, Finding, value};
+use crate::document::{Node, Problem, Report, Section};
+use crate::x509::{SIGNERS, Signer};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ pub struct AuthorityConfig {
     /// Bounds.
     pub limits: AuthorityLimits,
     /// Health and metrics.
-    pub admin: Admin,
+    pub admin: AdminSettings,
 }
 
 /// What is published as ConfigMap `cluster-info`, as kubeadm does.
@@ -196,7 +196,7 @@ fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Auth
     let signers = read_signers(root, base, report);
     let approval = read_approval(root, base, report);
     let limits = read_limits(root, report);
-    let admin = process::read_admin(root, report);
+    let admin = AdminSettings::read(root, report);
     let serving = signers
         .iter()
         .any(|each| each.signer == Signer::KubeletServing);
@@ -449,7 +449,7 @@ approval: {inventoryFile: inventory.yaml}
 
     #[test]
     fn parse_example_is_valid() {
-        let text = include_str!("../../examples/authority.yaml");
+        let text = include_str!("../../../examples/authority.yaml");
         let LoadedAuthority { config, warnings } = parse(text).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         assert_eq!(config.signers.len(), 6);

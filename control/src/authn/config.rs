@@ -1,11 +1,9 @@
 //! Reads whom to believe: `kind: AuthenticationConfig`, and the same fields within other documents.
 
-use super::report::{Problem, Report};
-use super::section::Section;
-use super::tree::Node;
-use super::{ConfigErrors, Finding, bounds, document, value};
-use crate::authn::{ReviewCredential, ServiceAccountSettings, Settings, TokenReviewSettings};
+use super::settings::{ServiceAccountSettings, Settings};
+use crate::document::{self, ConfigErrors, Finding, Node, Problem, Report, Section, bounds, value};
 use crate::token::review::Endpoint;
+use crate::token::review::{ReviewCredential, TokenReviewSettings};
 use crate::token::serviceaccount::DEFAULT_LEEWAY;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -3,13 +3,12 @@
 //! What the API server does there, it says nothing about: listening, logins, roles, the store.
 
 use super::approval::{ApprovalSettings, read_approval};
-use super::authority::{KIND, SignerSettings, read_signers};
-use super::model::Admin;
-use super::report::{Problem, Report};
-use super::section::Section;
-use super::tree::Node;
-use super::{ConfigErrors, Finding, bounds, document, process, value};
+use super::bounds;
+use super::served::{KIND, SignerSettings, read_signers};
+use crate::admin::AdminSettings;
 use crate::authority::Timing;
+use crate::document::{self, ConfigErrors, Finding, value};
+use crate::document::{Node, Problem, Report, Section};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,7 +40,7 @@ pub struct ClusterConfig {
     /// What is approved without a person.
     pub approval: ApprovalSettings,
     /// Health and metrics.
-    pub admin: Admin,
+    pub admin: AdminSettings,
 }
 
 /// The Lease by which replicas agree.
@@ -145,7 +144,7 @@ fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Clus
     section.finish(report);
     let signers = read_signers(root, base, report);
     let approval = read_approval(root, base, report);
-    let admin = process::read_admin(root, report);
+    let admin = AdminSettings::read(root, report);
     Some(ClusterConfig {
         file: file.to_owned(),
         kubeconfig_file,
@@ -244,7 +243,7 @@ signers:
 
     #[test]
     fn example_has_every_field_and_is_valid() {
-        let text = include_str!("../../examples/authority-cluster.yaml");
+        let text = include_str!("../../../examples/authority-cluster.yaml");
         let loaded = ClusterConfig::parse(text, Path::new("a.yaml")).unwrap();
         assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
         assert_eq!(loaded.config.election, ElectionSettings::default());

@@ -1,7 +1,7 @@
 //! Puts a kubeconfig together from a tree of `pki init`, from files, or from both.
 
-use super::render::{Credential, Kubeconfig, Source};
 use crate::file::{self, FileFault, Mode};
+use crate::kubeconfig::{Credential, Kubeconfig, Source};
 use crate::pem::{self, CaBundle, FileRef, PemError, Role};
 use crate::pki::{PkiError, Tree};
 use std::io;

@@ -1,11 +1,12 @@
 //! What `eyesplice check FILE` does: everything that a start does before it listens.
 
-use super::document::Partly;
-use super::{Config, ConfigErrors, Rule, Transport};
 use crate::authority::{self, AuthorityReport};
+use crate::config::{Config, Rule, Transport};
+use crate::document::{CheckErrors, ConfigErrors, Partly};
 use crate::exposure;
 use crate::inventory::Inventory;
-use crate::material::{CertificateInfo, Material, MaterialError};
+use crate::material::{Material, MaterialError};
+use crate::pem::CertificateInfo;
 use eyesplice_sys::limits;
 use std::fmt;
 use std::num::NonZero;
@@ -26,25 +27,6 @@ pub struct CheckReport {
     authority: Option<AuthorityReport>,
     /// How many streams the limit of open files has room for here, where that is less than configured.
     streams: Option<usize>,
-}
-
-/// Why the gateway would not start: all that is wrong, file by file; never empty.
-#[derive(Debug)]
-pub struct CheckErrors(pub Vec<ConfigErrors>);
-
-impl fmt::Display for CheckErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let files: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        f.write_str(&files.join("\n"))
-    }
-}
-
-impl std::error::Error for CheckErrors {}
-
-impl From<ConfigErrors> for CheckErrors {
-    fn from(errors: ConfigErrors) -> Self {
-        Self(vec![errors])
-    }
 }
 
 /// Reads a configuration and every file that it names. Binds nothing, dials nothing.
@@ -90,7 +72,7 @@ pub fn check(file: &Path, now: SystemTime) -> Result<CheckReport, CheckErrors> {
         }
         return Err(CheckErrors(others));
     };
-    warnings.extend(super::unseen::warning(&config));
+    warnings.extend(crate::config::unseen::warning(&config));
     warnings.extend(material.warnings);
     warnings.extend(authority.iter().flat_map(|report| report.warnings.clone()));
     // Of the file: before the first certificate there is no client for kubelets.

@@ -1,14 +1,30 @@
-//! Reads one document of our API from a file: YAML, version, kind, then what its reader wants.
+//! A document of our API, from its text to what its reader wants: YAML, version, kind, and every mistake
+//! with its place.
+//!
+//! `tree` and `section` know YAML, places and unknown fields, and `value` one scalar; what a field means
+//! its reader knows.
 
-use super::places::Places;
-use super::report::{ConfigError, ConfigErrors, Finding, Problem, Report};
-use super::section::Section;
-use super::tree::{self, Node};
-use super::{API_VERSION, bounds, value};
+pub(crate) mod bounds;
+mod places;
+mod report;
+mod section;
+mod tree;
+pub(crate) mod value;
+
+pub use report::{CheckErrors, ConfigError, ConfigErrors, Finding};
+pub(crate) use report::{Problem, Report};
+pub(crate) use section::Section;
+pub use tree::At;
+pub(crate) use tree::{Node, Value, parse as parse_text};
+
 use crate::yaml;
+use places::Places;
 use serde_saphyr::Options;
 use std::io::Read;
 use std::path::Path;
+
+/// The version of the format; unknown versions are refused.
+pub const API_VERSION: &str = "eyesplice.dev/v1alpha1";
 
 /// Reads the text of a document, within bounds.
 pub(crate) fn read_file(file: &Path) -> Result<String, ConfigErrors> {

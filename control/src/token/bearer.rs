@@ -1,6 +1,5 @@
 //! Reads a bearer token from an Authorization header.
 
-use super::error::Refusal;
 use hyper::header::HeaderValue;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -8,6 +7,23 @@ use zeroize::Zeroizing;
 /// Longest token: service-account tokens with many audiences stay below 4 KiB, OIDC tokens with
 /// many groups below 16 KiB.
 pub(crate) const MAX_TOKEN: usize = 32 << 10;
+
+/// Why a text or a header is no bearer token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BearerError {
+    /// The header has another scheme than Bearer, or no token.
+    #[error("the Authorization header is not `Bearer TOKEN`; send a bearer token")]
+    Scheme,
+    /// The token has bytes that no token has.
+    #[error("the token has bytes outside of RFC 6750's alphabet; check for quotes and line ends")]
+    Alphabet,
+    /// The token is longer than any.
+    #[error("the token is longer than {limit} bytes")]
+    TooLong {
+        /// The bound.
+        limit: usize,
+    },
+}
 
 /// A bearer token: never printed, wiped when dropped.
 #[derive(Clone)]
@@ -18,17 +34,17 @@ impl BearerToken {
     ///
     /// # Errors
     /// It is empty, too long, or has bytes that no token has.
-    pub fn new(text: &str) -> Result<Self, Refusal> {
+    pub fn new(text: &str) -> Result<Self, BearerError> {
         if text.is_empty() {
-            return Err(Refusal::Scheme);
+            return Err(BearerError::Scheme);
         }
         if text.len() > MAX_TOKEN {
-            return Err(Refusal::TooLong { limit: MAX_TOKEN });
+            return Err(BearerError::TooLong { limit: MAX_TOKEN });
         }
         // Visible ASCII. RFC 6750's b64token is narrower, but token files hold whatever an operator
         // wrote, and the API server takes it.
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Refusal::Alphabet);
+            return Err(BearerError::Alphabet);
         }
         Ok(Self(Zeroizing::new(text.to_owned())))
     }
@@ -37,11 +53,11 @@ impl BearerToken {
     ///
     /// # Errors
     /// As [`new`](Self::new), and any other scheme.
-    pub fn from_header(value: &HeaderValue) -> Result<Self, Refusal> {
-        let text = value.to_str().map_err(|_| Refusal::Alphabet)?.trim();
-        let (scheme, token) = text.split_once(' ').ok_or(Refusal::Scheme)?;
+    pub fn from_header(value: &HeaderValue) -> Result<Self, BearerError> {
+        let text = value.to_str().map_err(|_| BearerError::Alphabet)?.trim();
+        let (scheme, token) = text.split_once(' ').ok_or(BearerError::Scheme)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Refusal::Scheme);
+            return Err(BearerError::Scheme);
         }
         Self::new(token.trim_start_matches(' '))
     }
@@ -62,7 +78,7 @@ impl fmt::Debug for BearerToken {
 mod tests {
     use super::*;
 
-    fn read(value: &[u8]) -> Result<String, Refusal> {
+    fn read(value: &[u8]) -> Result<String, BearerError> {
         let header = HeaderValue::from_bytes(value).unwrap();
         BearerToken::from_header(&header).map(|token| token.expose().to_owned())
     }
@@ -86,16 +102,16 @@ mod tests {
     #[test]
     fn from_header_refuses_what_is_no_token() {
         let long = format!("Bearer {}", "a".repeat(MAX_TOKEN + 1));
-        let table: [(&[u8], Refusal); 9] = [
-            (b"", Refusal::Scheme),
-            (b"Bearer", Refusal::Scheme),
-            (b"Bearer ", Refusal::Scheme),
-            (b"Basic dXNlcjpwYXNz", Refusal::Scheme),
-            (b"Bearer\tabc", Refusal::Scheme),
-            (b"Bearer a b", Refusal::Alphabet),
-            (b"Bearer a\tb", Refusal::Alphabet),
-            (b"Bearer \xff", Refusal::Alphabet),
-            (long.as_bytes(), Refusal::TooLong { limit: MAX_TOKEN }),
+        let table: [(&[u8], BearerError); 9] = [
+            (b"", BearerError::Scheme),
+            (b"Bearer", BearerError::Scheme),
+            (b"Bearer ", BearerError::Scheme),
+            (b"Basic dXNlcjpwYXNz", BearerError::Scheme),
+            (b"Bearer\tabc", BearerError::Scheme),
+            (b"Bearer a b", BearerError::Alphabet),
+            (b"Bearer a\tb", BearerError::Alphabet),
+            (b"Bearer \xff", BearerError::Alphabet),
+            (long.as_bytes(), BearerError::TooLong { limit: MAX_TOKEN }),
         ];
         for (value, refusal) in table {
             assert_eq!(

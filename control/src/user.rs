@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 /// The group of everybody who was authenticated.
 pub const ALL_AUTHENTICATED: &str = "system:authenticated";
 
+/// The key under which a user's extra names the credential: `X509SHA256=..` or `JTI=..`.
+pub(crate) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
 /// A Kubernetes user: `user.Info` of the API server, `UserInfo` of a TokenReview.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserInfo {
@@ -30,7 +33,7 @@ impl UserInfo {
     }
 
     /// Adds the group of all who were authenticated, and drops repeated ones.
-    pub(super) fn authenticated(mut self) -> Self {
+    pub(crate) fn authenticated(mut self) -> Self {
         self.groups.push(ALL_AUTHENTICATED.to_owned());
         let mut groups: Vec<String> = Vec::with_capacity(self.groups.len());
         for group in self.groups {

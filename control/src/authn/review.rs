@@ -3,9 +3,10 @@
 //! Whoever mounts it decides who may ask: the answer to a question is whether a token is valid, so
 //! askers need what Kubernetes calls system:auth-delegator.
 
-use super::types::{API_VERSIONS, KIND, ReviewSpec, ReviewStatus, TokenReview};
-use crate::authn::{Authenticator, AuthnError, BearerToken};
+use super::{Authenticator, AuthnError};
 use crate::protobuf::{MEDIA_TYPE, open_spec};
+use crate::token::BearerToken;
+use crate::token::review::{API_VERSIONS, KIND, ReviewSpec, ReviewStatus, TokenReview, is_path};
 use eyesplice_proto::causes::chain;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes};
@@ -16,16 +17,6 @@ use serde_json::json;
 use std::error::Error;
 use std::time::SystemTime;
 use zeroize::Zeroizing;
-
-/// Where reviews are posted.
-pub const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
-/// Where they are posted by those who ask in v1beta1.
-pub const BETA_PATH: &str = "/apis/authentication.k8s.io/v1beta1/tokenreviews";
-
-/// Says whether reviews are posted there, with a slash at its end or without.
-pub fn is_path(path: &str) -> bool {
-    [PATH, BETA_PATH].contains(&path.strip_suffix('/').unwrap_or(path))
-}
 
 /// Longest question: the longest token, audiences, and what clients put into metadata.
 const MAX_QUESTION: usize = 128 << 10;
@@ -216,3 +207,6 @@ fn respond(code: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> 
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     response
 }
+
+#[cfg(test)]
+mod tests;

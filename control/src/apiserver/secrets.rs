@@ -3,10 +3,9 @@
 //! Secrets travel as protobuf, which every API server takes. Metadata that this code does not know
 //! go back as they came.
 
-use super::format::TokenId;
-use super::record::{Expiry, Record, RecordProblem, SECRET_TYPE, secret_name};
-use crate::apiserver::{CallError, call};
+use super::{CallError, call};
 use crate::protobuf::{MEDIA_TYPE, ProtobufError, TypeMeta, open, seal};
+use crate::token::bootstrap::{Expiry, Record, RecordProblem, SECRET_TYPE, TokenId, secret_name};
 use http_body_util::{BodyExt, Limited};
 use hyper::Request;
 use hyper::header::{ACCEPT, CONTENT_TYPE};

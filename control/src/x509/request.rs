@@ -1,6 +1,6 @@
 //! Reads and checks a PKCS#10 certificate request (RFC 2986).
 
-use crate::authority::limits;
+use super::limits;
 use crate::identity::{Weakness, judge_key, judge_signature};
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
