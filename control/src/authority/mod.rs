@@ -25,6 +25,7 @@ mod rehearsal;
 mod report;
 mod roles;
 mod rules;
+mod run;
 mod say;
 mod server;
 mod share;
@@ -37,12 +38,13 @@ pub use approve::{BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal};
 pub use checks::ProbeSettings;
 pub use cluster::{ClusterReport, Timing, check_cluster};
 pub use material::{AuthorityMaterial, AuthorityMaterialErrors};
-pub use process::{AuthorityError, Options, run};
+pub use process::{AuthorityError, Options};
 pub(crate) use process::{Host, Prepared, Running};
 #[cfg(feature = "bench")]
 pub use rehearsal::Rehearsal;
 pub use report::{AuthorityReport, check};
 pub use roles::{Binding, Role};
+pub use run::run;
 
 /// For the fuzz targets: reads a URL's query and an Accept header.
 #[cfg(any(test, feature = "fuzzing"))]

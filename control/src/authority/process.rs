@@ -9,7 +9,7 @@ use super::server::{Server, serve};
 use super::store::{Store, StoreError};
 use crate::admin::{Admin, BindError, Readiness};
 use crate::authn::{Authenticator, Sources};
-use crate::authority::config::{AuthorityConfig, Form, LoadedAuthority, form};
+use crate::authority::config::{AuthorityConfig, LoadedAuthority};
 use crate::expiry::{self, Reminders};
 use crate::exposure;
 use crate::listen;
@@ -24,17 +24,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use tokio::net::TcpListener;
-use tokio::runtime::Builder;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
-
-/// Threads of the runtime: TLS handshakes and JSON; the disk has threads of its own.
-const THREADS: usize = 2;
-
-/// How long the last tasks may take to end.
-const LAST_TASKS: Duration = Duration::from_secs(5);
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -84,30 +77,7 @@ pub enum AuthorityError {
     TaskEnded(&'static str),
 }
 
-/// Runs until a signal stopped it.
-///
-/// # Errors
-/// Whatever kept it from starting; nothing stays behind.
-pub fn run(options: Options) -> Result<(), AuthorityError> {
-    // The store and whatever else is written is nobody else's business.
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .thread_name("authority")
-        .enable_all()
-        .build()
-        .map_err(AuthorityError::Runtime)?;
-    let form = form(&options.config);
-    let result = match form {
-        Form::Cluster => runtime.block_on(super::cluster::supervise(options)),
-        _ if options.kubeconfig.is_some() => Err(AuthorityError::NoCluster(options.config)),
-        _ => runtime.block_on(supervise(options)),
-    };
-    runtime.shutdown_timeout(LAST_TASKS);
-    result
-}
-
-async fn supervise(options: Options) -> Result<(), AuthorityError> {
+pub(super) async fn supervise(options: Options) -> Result<(), AuthorityError> {
     let mut signals = Signals::catch().map_err(AuthorityError::Signals)?;
     let metrics = Metrics::of_authority();
     let host = Host {

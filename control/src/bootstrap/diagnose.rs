@@ -1,9 +1,11 @@
 //! `--dry-run`: looks at everything that a node needs to join, and changes nothing.
 
 use super::client::Client;
-use super::request::{self, PATH};
+use super::error::BootstrapError;
+use super::plan::{Options, Plan, read_token};
+use super::request::{self, PATH, Wish};
 use super::schedule::{Next, next};
-use super::{BootstrapError, Options, Plan, Wish, read_token, trust};
+use super::trust;
 use crate::identity::instant;
 use eyesplice_proto::causes::chain;
 use hyper::Method;

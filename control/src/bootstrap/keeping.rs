@@ -1,6 +1,7 @@
 //! The loop of `--keep`, on a clock that tests turn: years pass in no time.
 
 use super::*;
+use crate::pem::{FileRef, Role};
 use crate::pki::testing::{Made, Recipe, authority, client};
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -8,6 +9,7 @@ use std::rc::Rc;
 use tempfile::TempDir;
 use time::Duration as Span;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 /// The lifetime of the server's certificates.
 const LIFE: Span = Span::hours(100);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::authority::testing::{Served, Site};
+use crate::pem::{FileRef, Role};
 use crate::pki::testing::{Recipe, client};
 use std::fs;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Whom to believe: a CA from a file, or the one that a pin picks out of what the server publishes.
 
-use super::Plan;
 use super::client::Client;
 use super::error::BootstrapError;
+use super::plan::Plan;
 use crate::pem::{self, CaBundle, FileRef, PemError};
 use crate::pins::SpkiHash;
 use crate::yaml;

@@ -4,6 +4,7 @@ use super::*;
 use crate::pki::testing::{Made, NOW, Recipe, authority, client, kubelet, now};
 use crate::testing::openssl;
 use rcgen::KeyUsagePurpose;
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;

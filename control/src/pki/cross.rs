@@ -5,8 +5,8 @@
 //! signed by the old CA (RFC 4210, section 4.4). So both kinds verify the same chain, and nobody has
 //! to be restarted to learn of the new CA. After a step back the roles are changed.
 
-use super::PkiError;
 use super::authority::Authority;
+use super::error::PkiError;
 use super::issue;
 use crate::identity::CertificateFacts;
 use crate::pem::{self, FileRef};

@@ -1,6 +1,6 @@
 //! Finds the files that still depend on a CA that is about to lose its trust or its signatures.
 
-use super::PkiError;
+use super::error::PkiError;
 use super::judge::{Flaw, Judged};
 use super::profile::{CLUSTER_CA, Profile};
 use super::tree::Tree;

@@ -5,7 +5,7 @@ use super::key::SigningKey;
 use super::kubeadm;
 use super::plan::{SERVICE_ACCOUNT_KEY, SERVICE_ACCOUNT_PUBLIC};
 use super::profile::{Profile, Usage};
-use super::rotation::Stage;
+use super::stage::Stage;
 use super::tree::Tree;
 use crate::identity::CertificateFacts;
 use crate::kubeconfig::Severity;

@@ -1,11 +1,11 @@
 //! Signs certificates: what stands in them, and for how long.
 
 use super::authority::Authority;
+use super::error::PkiError;
 use super::key::SigningKey;
 use super::name;
 use super::profile::{Profile, Usage};
 use super::serial::random_serial;
-use super::{BACKDATE, PkiError};
 use crate::identity::instant;
 use crate::inventory::HostAddress;
 use rcgen::{
@@ -18,6 +18,9 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
+
+/// Clients whose clocks are behind ours accept a new certificate (kubeadm's value).
+pub(crate) const BACKDATE: Duration = Duration::minutes(5);
 
 /// What shall be signed.
 pub(super) struct Request {

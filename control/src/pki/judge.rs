@@ -1,7 +1,7 @@
 //! Judges a certificate against the role that it plays. Pure: the time is an argument.
 
 use super::profile::{Profile, Usage};
-use super::rotation::Stage;
+use super::stage::Stage;
 use crate::identity::{CertificateFacts, Weakness, instant};
 use crate::inventory::{HostAddress, certificate_name};
 use crate::kubeconfig::Severity;

@@ -4,7 +4,7 @@
 //! groups that changed between its releases, are taken as they stand in the certificates; all else
 //! (chain, usages, user, key, validity, mode) is judged as ever. Kubeconfigs lie elsewhere.
 
-use super::PkiError;
+use super::error::PkiError;
 use super::options::InitOptions;
 use super::plan::{Plan, SERVICE_ACCOUNT_PUBLIC};
 use super::profile::{Profile, Usage};

@@ -1,8 +1,8 @@
 //! Makes keys, certificates and kubeconfigs in memory, each checked before anybody writes it.
 
-use super::PkiError;
 use super::authority::Authority;
 use super::cross;
+use super::error::PkiError;
 use super::files::File;
 use super::inventory;
 use super::issue::{self, Request};

@@ -12,54 +12,21 @@
 //! CAs stand in `rotation/` from the first stage to the last. A step that takes trust away is
 //! refused while a file depends on what it takes.
 
-use super::PkiError;
 use super::authority::Authority;
 use super::cross;
 use super::dependents::Dependents;
+use super::error::PkiError;
 use super::files::{Change, File};
 use super::maker::{Maker, RenewedKey};
 use super::profile::{CLUSTER_CA, Profile, Usage};
 use super::reload::{self, Reload};
+use super::stage::Stage;
 use super::tree::{Tree, Written, now};
 use crate::identity::{CertificateFacts, instant};
 use crate::pem::{self, FileRef};
 use rustls::pki_types::CertificateDer;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// How far the rotation of a CA is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// None is under way.
-    Idle,
-    /// Both CAs are trusted, the old one signs.
-    TrustBoth,
-    /// Both CAs are trusted, the new one signs, and has signed everything in the tree.
-    Reissued,
-    /// Only the new CA is trusted; the old one is kept, to go back.
-    OldDropped,
-}
-
-impl Stage {
-    const NAMES: [(&'static str, Self); 3] = [
-        ("trust-both", Self::TrustBoth),
-        ("reissued", Self::Reissued),
-        ("old-dropped", Self::OldDropped),
-    ];
-
-    /// The word in the tree and in messages.
-    pub fn as_str(self) -> &'static str {
-        let found = Self::NAMES.iter().find(|(_, stage)| *stage == self);
-        found.map_or("idle", |(name, _)| name)
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Which way to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

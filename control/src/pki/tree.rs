@@ -1,8 +1,8 @@
 //! A directory that `pki init` filled: opened for one command at a time.
 
-use super::PkiError;
 use super::disk::{Disk, Lock, Os};
 use super::document;
+use super::error::PkiError;
 use super::files::{self, Change};
 use super::kubeadm;
 use super::maker::{Maker, RenewedKey};

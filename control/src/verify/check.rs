@@ -15,9 +15,9 @@
 //! 8. its subject is the node that the inventory names for the address.
 
 use super::chain::chain;
+use super::expected::{Expected, server_name};
 use super::failure::{Cause, Failure};
 use super::trust::{Pinning, Trust};
-use super::{Expected, server_name};
 use crate::identity::{CertificateFacts, Weakness};
 use crate::pem::Role;
 use crate::pins::SpkiHash;

@@ -1,6 +1,6 @@
 //! Why a certificate is refused, in one line that a kubectl user can act on.
 
-use super::Expected;
+use super::expected::Expected;
 use super::trust::Trust;
 use crate::identity::{CertificateFacts, FactsError, Weakness, instant, printable};
 use crate::pins::SpkiHash;

@@ -6,72 +6,22 @@
 pub(crate) mod chain;
 mod check;
 mod client;
+mod expected;
 mod failure;
 mod trust;
 mod verifier;
 
 pub use client::client_verifier;
+pub use expected::Expected;
 pub use failure::{Cause, Failure, MAX_MESSAGE};
 pub use trust::{KubeletTrust, Mode, TargetTrust, Trust, TrustError};
 
+use expected::server_name;
 use eyesplice_dataplane::seam::{UpstreamTls, VerificationSlot};
 use eyesplice_proto::authority::Host;
-use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::sync::Arc;
 use verifier::StreamVerifier;
-
-/// What one stream expects at its far end.
-#[derive(Clone, Debug)]
-pub struct Expected {
-    /// What was dialled; the certificate must cover it, unless `names` or `server_name` say else.
-    pub host: Host,
-    /// The port, for messages.
-    pub port: u16,
-    /// The node that owns the address. If absent, a kubelet's is looked up in the inventory.
-    pub node: Option<Arc<str>>,
-    /// Refuse a kubelet whose address no node of the inventory has.
-    pub require_node: bool,
-    /// Names of which the certificate must cover one, instead of `host`; empty: `host`.
-    pub names: Arc<[Host]>,
-    /// Sent as SNI instead of `host`, and verified if `names` is empty.
-    pub server_name: Option<Host>,
-}
-
-impl Expected {
-    /// Expects a kubelet at what was dialled.
-    pub fn kubelet(host: Host, port: u16, node: Option<Arc<str>>) -> Self {
-        Self {
-            host,
-            port,
-            node,
-            require_node: false,
-            names: Arc::new([]),
-            server_name: None,
-        }
-    }
-
-    /// Expects a pod or service at what was dialled; empty `names`: under the dialled name.
-    pub fn target(host: Host, port: u16, names: Arc<[Host]>, server_name: Option<Host>) -> Self {
-        Self {
-            host,
-            port,
-            node: None,
-            require_node: false,
-            names,
-            server_name,
-        }
-    }
-
-    /// The names of which one must be in the certificate.
-    fn accepted(&self) -> &[Host] {
-        match (&self.server_name, self.names.is_empty()) {
-            (_, false) => &self.names,
-            (Some(name), true) => std::slice::from_ref(name),
-            (None, true) => std::slice::from_ref(&self.host),
-        }
-    }
-}
 
 /// One stream's TLS towards its target.
 #[derive(Clone, Debug)]
@@ -143,14 +93,6 @@ pub(crate) fn rehearse(
 #[cfg(feature = "bench")]
 static EMPTY: rustls::pki_types::CertificateDer<'static> =
     rustls::pki_types::CertificateDer::from_slice(&[]);
-
-/// Converts a host into what rustls and webpki compare certificates with.
-fn server_name(host: &Host) -> Option<ServerName<'static>> {
-    match host {
-        Host::Ip(ip) => Some(ServerName::IpAddress((*ip).into())),
-        Host::Name(name) => ServerName::try_from(name.as_str().to_owned()).ok(),
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! The rustls verifier of one stream.
 
-use super::Expected;
 use super::check::check;
+use super::expected::Expected;
 use super::failure::{Cause, Failure};
 use super::trust::{Mode, Trust};
 use crate::identity::CertificateFacts;

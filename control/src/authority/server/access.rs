@@ -4,8 +4,8 @@
 //! nodes, of which the role table knows nothing.
 
 use super::body::{self, Body};
+use super::call::Asked;
 use super::respond;
-use super::route::Asked;
 use crate::authority::error::ApiError;
 use crate::authority::object::Review;
 use crate::authority::rules::{self, Attributes};

@@ -1,8 +1,8 @@
 //! Request bodies in, within bounds; response bodies out, whole or as a stream of events.
 
+use super::call::Asked;
 use super::negotiate::{Form, form};
 use super::query::{Deletion, FieldValidation};
-use super::route::Asked;
 use crate::authority::error::ApiError;
 use crate::authority::limits;
 use crate::authority::object::{self, CertificateSigningRequest, DeleteOptions, Review};

@@ -1,11 +1,11 @@
 //! The list of CSRs: create, list, watch.
 
 use super::body::{self, Body};
+use super::call::Asked;
 use super::negotiate::{Form, form};
 use super::page::{Page, page};
 use super::query::FieldValidation;
 use super::respond;
-use super::route::Asked;
 use super::{table, watch};
 use crate::authority::creation::complete;
 use crate::authority::error::ApiError;

@@ -1,15 +1,11 @@
 //! One connection: TLS, whose it is, then request after request.
 
-use super::route::{self, Call};
-use crate::authn::Authenticator;
-use crate::authority::creation::Rates;
+use super::call::{Call, Server, stopped};
+use super::route;
 use crate::authority::limits;
 use crate::authority::material::AuthorityMaterial;
-use crate::authority::store::Store;
 use crate::guests::{Bounds, Guest, Guests, Trouble, While};
 use crate::linger::lingering;
-use crate::metrics::Metrics;
-use arc_swap::ArcSwap;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -28,22 +24,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
-
-/// What every request needs.
-#[derive(Debug)]
-pub(in crate::authority) struct Server {
-    pub(in crate::authority) store: Arc<Store>,
-    pub(in crate::authority) material: Arc<ArcSwap<AuthorityMaterial>>,
-    pub(in crate::authority) authenticator: Arc<Authenticator>,
-    pub(in crate::authority) rates: Rates,
-    pub(in crate::authority) metrics: Arc<Metrics>,
-    /// Becomes true when the process stops: watches end.
-    pub(in crate::authority) stopping: watch::Receiver<bool>,
-}
 
 /// How many connections there are, and of whom.
 const BOUNDS: Bounds = Bounds {
@@ -112,12 +96,6 @@ async fn connection(
         }
         requests(server, connection, guest, peer.to_string()).await;
     }
-}
-
-/// Waits until the process stops.
-pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // A sender that is gone says the same.
-    let _ = stopping.wait_for(|stop| *stop).await;
 }
 
 /// A connection and its client's verified chain.

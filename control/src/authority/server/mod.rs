@@ -2,6 +2,7 @@
 
 mod access;
 mod body;
+mod call;
 mod collection;
 mod connection;
 mod discovery;
@@ -19,7 +20,8 @@ mod target;
 mod watch;
 mod whoami;
 
-pub(super) use connection::{Server, serve};
+pub(super) use call::Server;
+pub(super) use connection::serve;
 
 /// For the fuzz target: reads a URL's query and, from the first line on, an Accept header.
 #[cfg(any(test, feature = "fuzzing"))]

@@ -1,10 +1,10 @@
 //! One CSR: get, replace, patch, delete, and its parts `approval` and `status`.
 
 use super::body::{self, Body};
+use super::call::Asked;
 use super::collection::{judge_unknown, one, sees};
 use super::negotiate::form;
 use super::respond;
-use super::route::Asked;
 use crate::authority::error::ApiError;
 use crate::authority::material::AuthorityMaterial;
 use crate::authority::object::{

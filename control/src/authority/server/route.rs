@@ -2,8 +2,8 @@
 
 use super::access;
 use super::body::{self, Body};
+use super::call::{Asked, Call};
 use super::collection;
-use super::connection::Server;
 use super::discovery;
 use super::object::{self as handlers, Part};
 use super::openapi;
@@ -16,25 +16,14 @@ use crate::authn::AuthnError;
 use crate::authn::review;
 use crate::authority::error::ApiError;
 use crate::authority::limits;
-use crate::authority::material::AuthorityMaterial;
-use crate::guests::Guest;
 use crate::user::UserInfo;
 use eyesplice_proto::causes::chain;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::time::timeout;
-
-/// A connection's part of a request.
-pub(super) struct Call {
-    pub(super) server: Arc<Server>,
-    pub(super) chain: Option<Arc<[CertificateDer<'static>]>>,
-    pub(super) peer: String,
-    pub(super) guest: Arc<Guest>,
-}
 
 /// What a method does to a target, as Kubernetes calls it.
 fn verb(method: &Method, target: Option<&Target>, query: &str) -> &'static str {
@@ -110,15 +99,6 @@ pub(super) async fn answer(call: Call, request: Request<Incoming>) -> Response<B
         tracing::debug!(verb, path, code, user, peer, why, "request answered");
     }
     response
-}
-
-/// A request whose user is known.
-pub(super) struct Asked {
-    pub(super) server: Arc<Server>,
-    pub(super) material: Arc<AuthorityMaterial>,
-    pub(super) user: UserInfo,
-    pub(super) headers: HeaderMap,
-    pub(super) query: Query,
 }
 
 async fn handle(

@@ -1,12 +1,11 @@
 //! Watches: a stream of changes since a revision, with bookmarks.
 
 use super::body::Body;
+use super::call::{Asked, stopped};
 use super::collection::sees;
-use super::connection::stopped;
 use super::negotiate::Form;
 use super::query::{Include, Query};
 use super::respond;
-use super::route::Asked;
 use super::table;
 use crate::authority::error::ApiError;
 use crate::authority::limits;

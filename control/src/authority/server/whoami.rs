@@ -1,8 +1,8 @@
 //! Answers who the asker is: `kubectl auth whoami`.
 
 use super::body::{self, Body};
+use super::call::Asked;
 use super::respond;
-use super::route::Asked;
 use crate::authority::error::ApiError;
 use crate::authority::object::Review;
 use hyper::{Response, StatusCode};

@@ -4,6 +4,7 @@ use super::*;
 use crate::pki::document::parse;
 use crate::pki::render::render;
 use proptest::prelude::{any, proptest};
+use time::Duration;
 
 const HEAD: &str = "apiVersion: eyesplice.dev/v1alpha1\nkind: PKIConfig\n";
 

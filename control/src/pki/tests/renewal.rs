@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::identity::CertificateFacts;
+use time::Duration;
 
 fn facts(dir: &Path, name: &str) -> CertificateFacts {
     CertificateFacts::read(&der(dir, name)).unwrap()

@@ -4,6 +4,7 @@ use super::*;
 use crate::pki::testing::{Made, NOW, Recipe, authority, client};
 use crate::testing::openssl;
 use rcgen::{ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
+use time::Duration;
 
 const SERVER: ExtendedKeyUsagePurpose = ExtendedKeyUsagePurpose::ServerAuth;
 
