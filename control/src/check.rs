@@ -1,12 +1,12 @@
 //! What `eyesplice check FILE` does: everything that a start does before it listens.
 
-use crate::authority::{self, AuthorityReport};
 use crate::config::{Config, Rule, Transport};
-use crate::document::{CheckErrors, ConfigErrors, Partly};
-use crate::exposure;
-use crate::inventory::Inventory;
 use crate::material::{Material, MaterialError};
-use crate::pem::CertificateInfo;
+use eyesplice_authority::AuthorityReport;
+use eyesplice_identity::document::{CheckErrors, ConfigErrors, Partly};
+use eyesplice_identity::inventory::Inventory;
+use eyesplice_identity::pem::CertificateInfo;
+use eyesplice_process::exposure;
 use eyesplice_sys::limits;
 use std::fmt;
 use std::num::NonZero;
@@ -48,7 +48,7 @@ pub fn check(file: &Path, now: SystemTime) -> Result<CheckReport, CheckErrors> {
         errors.extend(exposed.map(|each| places.file_error("", each.to_string())));
         let authority = config.authority.as_deref();
         let authority = authority
-            .map(|file| authority::check(file, now))
+            .map(|file| eyesplice_authority::check(file, now))
             .transpose();
         let authority = authority.map_err(|all: CheckErrors| others.extend(all.0));
         // Where the identity cannot be read, nothing says which files are still to come.
@@ -148,7 +148,7 @@ impl fmt::Display for CheckReport {
                 not_after,
                 ..
             } = certificate;
-            let end = crate::identity::instant((*not_after).into());
+            let end = eyesplice_identity::certificate::instant((*not_after).into());
             writeln!(f, "  {field}: {subject}, until {end}")?;
         }
         if let Some(authority) = &self.authority {

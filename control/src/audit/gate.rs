@@ -4,11 +4,11 @@
 //! port-forward begins once the log made no progress for [`STALLED`], and no stream or request at all once the room
 //! for lines is used up. What runs goes on either way, and its lines have a reserve.
 
-use crate::admin::{Audited, Condition};
 use crate::config::OnFailure;
-use crate::output::Output;
-use crate::output::limits::STALLED;
 use eyesplice_dataplane::seam::{RecordKind, StreamRecord};
+use eyesplice_process::admin::{Audited, Condition};
+use eyesplice_process::output::Output;
+use eyesplice_process::output::limits::STALLED;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;

@@ -3,10 +3,10 @@
 //! Absent facts are absent keys. Text that a peer chose is cut at [`MAX_TEXT`], so that a line has
 //! a ceiling. There is no field for a query or a command, and none may be added.
 
-use crate::identity::rfc3339;
 use eyesplice_dataplane::seam::{
     ExchangeLabels, Peer, RecordKind, StreamRecord, VerificationResult,
 };
+use eyesplice_identity::certificate::rfc3339;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt::Display;

@@ -6,7 +6,7 @@ use super::plan::{Options, Plan, read_token};
 use super::request::{self, PATH, Wish};
 use super::schedule::{Next, next};
 use super::trust;
-use crate::identity::instant;
+use eyesplice_identity::certificate::instant;
 use eyesplice_proto::causes::chain;
 use hyper::Method;
 use std::time::SystemTime;
@@ -144,7 +144,7 @@ fn failed(error: &BootstrapError) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::testing::NOW;
+    use eyesplice_identity::pki::testing::NOW;
 
     #[test]
     fn clock_is_judged_by_the_servers_date() {

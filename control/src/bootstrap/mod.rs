@@ -22,10 +22,9 @@ pub(crate) use request::{Issued, Wish, certificate};
 pub(crate) use schedule::{Next, next};
 pub(crate) use trust::Trusted;
 
-use crate::file;
-use crate::identity::{CertificateFacts, instant};
-use crate::pem;
-use crate::process::signals::{Request, Signals};
+use eyesplice_identity::certificate::{CertificateFacts, instant};
+use eyesplice_identity::{file, pem};
+use eyesplice_process::signals::{Request, Signals};
 use eyesplice_proto::causes::chain;
 use plan::{PAIR, Plan};
 use ring::rand::{SecureRandom, SystemRandom};

@@ -3,9 +3,8 @@
 use super::args::BootstrapArgs;
 use super::{complain, print, start_log};
 use crate::bootstrap::{self, Finding, Options};
-use crate::exposure;
-use crate::identity::instant;
-use crate::process::Exit;
+use eyesplice_identity::certificate::instant;
+use eyesplice_process::{Exit, exposure};
 use eyesplice_proto::causes::chain;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};

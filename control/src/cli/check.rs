@@ -1,9 +1,9 @@
 //! `eyesplice check`: prints what is wrong with a configuration, or what it comes to.
 
 use super::{complain, print};
-use crate::authority::config::{Form, form};
-use crate::process::Exit;
-use crate::{authority, check};
+use crate::check;
+use eyesplice_authority::config::{Form, form};
+use eyesplice_process::Exit;
 use std::fmt::Display;
 use std::path::Path;
 use std::time::SystemTime;
@@ -12,11 +12,11 @@ pub(super) fn run(file: &Path) -> Exit {
     let now = SystemTime::now();
     match form(file) {
         Form::Authority => {
-            let report = authority::check(file, now);
+            let report = eyesplice_authority::check(file, now);
             tell(report.map(|report| (report.warnings.clone(), report)))
         }
         Form::Cluster => {
-            let report = authority::check_cluster(file, now);
+            let report = eyesplice_authority::check_cluster(file, now);
             tell(report.map(|report| (report.warnings.clone(), report)))
         }
         Form::Gateway => {

@@ -2,10 +2,9 @@
 
 use super::kubeconfig_args::{KubeconfigCheckArgs, KubeconfigCommand, KubeconfigCreateArgs};
 use super::{complain, print};
-use crate::kubeconfig::Severity;
-use crate::kubeconfig::{CheckOptions, check_all, connect};
-use crate::pki::kubeconfig::{Request, create, write};
-use crate::process::Exit;
+use eyesplice_identity::kubeconfig::{CheckOptions, Severity, check_all, connect};
+use eyesplice_identity::pki::kubeconfig::{Request, create, write};
+use eyesplice_process::Exit;
 use eyesplice_proto::causes::chain;
 use std::ffi::OsStr;
 use std::fmt::Write as _;

@@ -13,15 +13,16 @@ mod token;
 mod token_args;
 mod version;
 
-pub use crate::process::{BUILD, Build, Exit};
 pub use args::{Cli, Command, GatewayArgs};
+pub use eyesplice_process::{BUILD, Build, Exit};
 
-use crate::authority::{self, AuthorityError};
 use crate::gateway::{self, GatewayError};
-use crate::log::{Format, Log, LogError};
-use crate::{log, probe_report};
+use crate::probe_report;
 use args::{AuthorityArgs, ProbeFormat};
 use clap::Parser;
+use eyesplice_authority::AuthorityError;
+use eyesplice_process::log;
+use eyesplice_process::log::{Format, Log, LogError};
 use eyesplice_proto::causes::chain;
 use eyesplice_sys::limits;
 use eyesplice_sys::probe::probe;
@@ -99,12 +100,12 @@ fn run_authority(args: AuthorityArgs) -> Exit {
         Ok(log) => log,
         Err(exit) => return exit,
     };
-    let options = authority::Options {
+    let options = eyesplice_authority::Options {
         config: args.config,
         kubeconfig: args.kubeconfig,
         insecure_auto_approve_group: args.insecure_auto_approve_group,
     };
-    match authority::run(options) {
+    match eyesplice_authority::run(options) {
         Ok(()) => {
             tracing::info!("stopped");
             Exit::Success

@@ -4,13 +4,13 @@ use super::pki_args::{
     PkiCommand, PkiFormat, PkiInitArgs, PkiIssueArgs, PkiRenewArgs, PkiRotateArgs, PkiShowArgs,
 };
 use super::{complain, pki_table, print};
-use crate::identity::rfc3339;
-use crate::kubeconfig::Severity;
-use crate::pki::{
+use eyesplice_identity::certificate::rfc3339;
+use eyesplice_identity::kubeconfig::Severity;
+use eyesplice_identity::pki::{
     InitOptions, InitReport, PkiError, Reload, RenewedKey, Selection, ServiceCidr, Source, Step,
     Tree, Written, init, notice,
 };
-use crate::process::Exit;
+use eyesplice_process::Exit;
 use eyesplice_proto::causes::chain;
 use std::path::Path;
 use std::time::SystemTime;

@@ -6,11 +6,12 @@ mod static_file;
 
 use super::token_args::{ReviewArgs, TokenCommand, TokenFormat};
 use super::{complain, print};
-use crate::authn::AuthenticationConfig;
-use crate::authn::{Authenticator, AuthnError, SourceErrors, Sources};
-use crate::document::ConfigErrors;
-use crate::process::Exit;
-use crate::token::BearerToken;
+use eyesplice_identity::authn::{
+    AuthenticationConfig, Authenticator, AuthnError, SourceErrors, Sources,
+};
+use eyesplice_identity::document::ConfigErrors;
+use eyesplice_identity::token::BearerToken;
+use eyesplice_process::Exit;
 use eyesplice_proto::causes::chain;
 use serde_json::{Value, json};
 use std::error::Error;

@@ -1,7 +1,7 @@
 //! `eyesplice version`.
 
 use super::args::VersionFormat;
-use crate::process::{BUILD, Build};
+use eyesplice_process::{BUILD, Build};
 
 pub(super) fn render(format: VersionFormat) -> String {
     match format {

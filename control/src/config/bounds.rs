@@ -1,6 +1,8 @@
 //! The bounds of a gateway's configuration, beside those of every document.
 
-pub(super) use crate::document::bounds::{LISTENER_ENTRIES, PHASE, RULE_ENTRIES, RULES, SIGNING};
+pub(super) use eyesplice_identity::document::bounds::{
+    LISTENER_ENTRIES, PHASE, RULE_ENTRIES, RULES, SIGNING,
+};
 
 use std::time::Duration;
 

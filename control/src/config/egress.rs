@@ -3,7 +3,7 @@
 use super::bounds;
 use super::model::{Egress, Rule, RuleAction, Upstream};
 use super::shadow;
-use crate::document::{Node, Problem, Report, Section, value};
+use eyesplice_identity::document::{Node, Problem, Report, Section, value};
 use std::path::Path;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use super::actions;
 use super::bounds;
 use super::identity;
 use super::model::{EgressCa, Identity, Kubelet, LeafSigner, Verification};
-use crate::document::{Node, Problem, Report, Section, value};
+use eyesplice_identity::document::{Node, Problem, Report, Section, value};
 use std::path::Path;
 use std::time::Duration;
 

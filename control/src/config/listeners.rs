@@ -3,8 +3,8 @@
 use super::bounds;
 use super::identity;
 use super::model::{Identity, Listener, TcpTransport, Transport, UnixTransport};
-use crate::document::{Node, Problem, Report, Section, Value, value};
-use crate::inventory::HostAddress;
+use eyesplice_identity::document::{Node, Problem, Report, Section, Value, value};
+use eyesplice_identity::inventory::HostAddress;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -27,8 +27,9 @@ pub use model::{
 };
 pub(crate) use shadow::is_below;
 
-use crate::admin::AdminSettings;
-use crate::document::{self, ConfigErrors, Finding, Report, Section};
+use eyesplice_identity::document;
+use eyesplice_identity::document::{ConfigErrors, Finding, Report, Section};
+use eyesplice_process::admin::AdminSettings;
 use std::path::Path;
 
 /// The kind of document.

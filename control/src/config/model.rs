@@ -1,11 +1,11 @@
 //! A configuration that was validated: typed, complete, with every default filled in.
 
-use crate::admin::AdminSettings;
-use crate::inventory::HostAddress;
-use crate::pins::SpkiHash;
-use crate::token::review::Endpoint;
 use eyesplice_dataplane::engine::{COALESCE, KtlsPolicy};
 use eyesplice_dataplane::seam::{ActionPolicy, ListenerName};
+use eyesplice_identity::inventory::HostAddress;
+use eyesplice_identity::pins::SpkiHash;
+use eyesplice_identity::token::review::Endpoint;
+use eyesplice_process::admin::AdminSettings;
 use eyesplice_proto::authority::Host;
 use ipnet::IpNet;
 use std::fmt;

@@ -2,8 +2,8 @@
 
 use super::bounds;
 use super::model::{Audit, AuditSink, EngineSettings, Limits, OnFailure, Timeouts};
-use crate::document::{Node, Problem, Report, Section, Value, value};
 use eyesplice_dataplane::engine::{COALESCE, KtlsPolicy};
+use eyesplice_identity::document::{Node, Problem, Report, Section, Value, value};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;

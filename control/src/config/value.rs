@@ -1,8 +1,8 @@
 //! Reads one scalar of a gateway's configuration that no other document has: names to ask for, ports.
 
 use super::model::{PortRange, ServerNames};
-use crate::document::value::text;
-use crate::document::{Node, Problem, Value};
+use eyesplice_identity::document::value::text;
+use eyesplice_identity::document::{Node, Problem, Value};
 use eyesplice_proto::authority::Host;
 
 /// A name that clients may ask for, or with a dot before it all names below it.

@@ -14,7 +14,7 @@ pub(crate) use obtain::{connect, read};
 pub(crate) use want::wants;
 
 use crate::config::Identity;
-use crate::x509::{GATEWAY_GROUP, GATEWAY_PREFIX};
+use eyesplice_identity::x509::{GATEWAY_GROUP, GATEWAY_PREFIX};
 
 /// The user that an identity is to the authority.
 pub(crate) fn user(identity: &Identity) -> String {
@@ -24,5 +24,7 @@ pub(crate) fn user(identity: &Identity) -> String {
 /// The group of that user.
 pub(crate) const GROUP: &str = GATEWAY_GROUP;
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,8 @@
 use super::{GROUP, user};
 use crate::bootstrap::Wish;
 use crate::config::{Config, Identity, Transport};
-use crate::inventory::HostAddress;
-use crate::x509::Signer;
+use eyesplice_identity::inventory::HostAddress;
+use eyesplice_identity::x509::Signer;
 use std::path::PathBuf;
 
 /// Everything that is wanted, and who asks; the gateway's own client certificate comes first, for

@@ -2,10 +2,10 @@
 
 use crate::config::{self, Config};
 use crate::enrol::{Wanted, wants};
-use crate::exposure;
 use crate::material::Material;
-use crate::pem::CertificateInfo;
-use crate::reload::Loaded;
+use eyesplice_identity::pem::CertificateInfo;
+use eyesplice_process::exposure;
+use eyesplice_process::reload::Loaded;
 use eyesplice_proto::causes::chain;
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -15,19 +15,19 @@ mod startup;
 
 pub use error::GatewayError;
 
-use crate::admin::{Admin, Readiness};
 use crate::admit::Gatekeeper;
 use crate::audit::{self, Audit};
 use crate::config::Config;
-use crate::expiry::watch;
-use crate::metrics::Metrics;
-use crate::process::signals::{Request, Signals};
-use crate::process::systemd;
-use crate::reload::{Reloader, Seen, Timing, load_settled};
 use embedded::Embedded;
 use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{Engine, Listeners};
 use eyesplice_dataplane::seam::{Control, StreamRecord};
+use eyesplice_process::admin::{Admin, Readiness};
+use eyesplice_process::expiry::watch;
+use eyesplice_process::metrics::Metrics;
+use eyesplice_process::reload::{Reloader, Seen, Timing, load_settled};
+use eyesplice_process::signals::{Request, Signals};
+use eyesplice_process::systemd;
 use files::{Files, State};
 use source::FileSource;
 use std::path::PathBuf;

@@ -10,11 +10,11 @@ mod loader;
 pub use error::{MaterialError, MaterialErrors};
 
 use crate::config::Config;
-use crate::inventory::Inventory;
 use crate::leaf::{LeafIssuer, LeafRequests};
-use crate::pem::CertificateInfo;
-use crate::verify::Trust;
 use eyesplice_dataplane::seam::{ActionPolicy, DownstreamTls, ListenerName};
+use eyesplice_identity::inventory::Inventory;
+use eyesplice_identity::pem::CertificateInfo;
+use eyesplice_identity::verify::Trust;
 use loader::Loader;
 use rustls::sign::CertifiedKey;
 use std::collections::HashMap;

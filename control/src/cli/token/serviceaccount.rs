@@ -6,14 +6,16 @@ use crate::cli::token_args::{
     ServiceaccountCommand, TokenFormat, VerifyArgs,
 };
 use crate::cli::{complain, print};
-use crate::identity::instant;
-use crate::pem::FileRef;
-use crate::process::Exit;
-use crate::token::jwt::{JwkError, JwkSet, PublicKey, load_public_keys, load_signing_key};
-use crate::token::serviceaccount::{
+use eyesplice_identity::certificate::instant;
+use eyesplice_identity::pem::FileRef;
+use eyesplice_identity::token::jwt::{
+    JwkError, JwkSet, PublicKey, load_public_keys, load_signing_key,
+};
+use eyesplice_identity::token::serviceaccount::{
     BoundObject, Discovery, MintRequest, NumericDate, ObjectRef, Rotation, Stage, Verified,
     Verifier, mint,
 };
+use eyesplice_process::Exit;
 use eyesplice_proto::causes::chain;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

@@ -3,8 +3,8 @@
 use super::{Failure, pretty};
 use crate::cli::token_args::{StaticCheckArgs, StaticCommand, StaticGenerateArgs, TokenFormat};
 use crate::cli::{complain, print};
-use crate::process::Exit;
-use crate::token::static_tokens::{Entry, StaticTokens, append, generate};
+use eyesplice_identity::token::static_tokens::{Entry, StaticTokens, append, generate};
+use eyesplice_process::Exit;
 use eyesplice_proto::causes::chain;
 use serde_json::json;
 

@@ -2,8 +2,8 @@ mod mistakes;
 
 use super::*;
 use crate::check::check;
-use crate::document::{ConfigError, value};
 use eyesplice_dataplane::engine::{Bind, KtlsPolicy};
+use eyesplice_identity::document::{ConfigError, value};
 use eyesplice_proto::route::Action;
 use std::path::PathBuf;
 use std::time::Duration;
