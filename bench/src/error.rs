@@ -100,19 +100,6 @@ pub enum Error {
     Unfit(String),
 }
 
-impl Error {
-    /// All levels of this error in one line.
-    pub(crate) fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(inner) = cause {
-            text = format!("{text}: {inner}");
-            cause = inner.source();
-        }
-        text
-    }
-}
-
 /// Says what was attempted when it failed.
 pub trait Attempt<T> {
     /// Names the attempt, in the words that follow "cannot".

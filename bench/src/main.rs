@@ -3,18 +3,13 @@
 
 use clap::Parser;
 use eyesplice_bench::args::{self, Cli};
-use std::error::Error;
+use eyesplice_proto::causes::chain;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let Err(error) = args::run(Cli::parse()) else {
         return ExitCode::SUCCESS;
     };
-    eprintln!("eyesplice-load: {error}");
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        eprintln!("  because: {inner}");
-        cause = inner.source();
-    }
+    eprintln!("eyesplice-load: {}", chain(&error));
     ExitCode::FAILURE
 }

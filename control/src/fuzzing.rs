@@ -2,10 +2,9 @@
 //!
 //! The harness is that of `eyesplice_proto::fuzzing`. A body panics when something does not hold.
 
-use crate::token::bootstrap;
-use crate::token::jwt::{Compact, JwkSet, PublicKey, SigningKey};
-use crate::token::serviceaccount::Claims;
-use crate::token::static_tokens;
+use eyesplice_identity::token::jwt::{Compact, JwkSet, PublicKey, SigningKey};
+use eyesplice_identity::token::serviceaccount::Claims;
+use eyesplice_identity::token::{bootstrap, static_tokens};
 use eyesplice_proto::fuzzing::FuzzTarget;
 use rustls::pki_types::PrivateKeyDer;
 
@@ -183,14 +182,14 @@ pub fn bootstrap_token(data: &[u8]) {
 /// An inventory: every address of a node is found again by its own text.
 pub fn inventory(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
-        crate::inventory::check_any(text);
+        eyesplice_identity::inventory::check_any(text);
     }
 }
 
 /// Pins: what is read and written again is the same.
 pub fn pins(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
-        crate::pins::check_any(text);
+        eyesplice_identity::pins::check_any(text);
     }
 }
 
@@ -244,26 +243,26 @@ pub fn token_key(data: &[u8]) {
 /// A document of a PKI: what is read and written again reads the same.
 pub fn pki_document(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
-        crate::pki::check_any(text);
+        eyesplice_identity::pki::check_any(text);
     }
 }
 
 /// A query of the authority's API and an Accept header: what a page's token says is read again.
 pub fn api_query(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
-        crate::authority::check_any_query(text);
+        eyesplice_authority::check_any_query(text);
     }
 }
 
 /// A body in Kubernetes' protobuf: it is judged, whatever it is.
 pub fn api_body(data: &[u8]) {
-    crate::authority::check_any_body(data);
+    eyesplice_authority::check_any_body(data);
 }
 
 /// A kubeconfig: it is judged, whatever it is.
 pub fn kubeconfig(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
-        crate::kubeconfig::check_any(text);
+        eyesplice_identity::kubeconfig::check_any(text);
     }
 }
 
@@ -294,18 +293,20 @@ mod tests {
                 .all(|secret| bootstrap::check_any(text(secret)))
         );
         assert!(bootstrap::check_any_token(text(BOOTSTRAP_TOKENS[0])));
-        assert!(crate::inventory::check_any(text(INVENTORIES[0])));
-        assert!(crate::pins::check_any(text(PINS[0])));
+        assert!(eyesplice_identity::inventory::check_any(text(
+            INVENTORIES[0]
+        )));
+        assert!(eyesplice_identity::pins::check_any(text(PINS[0])));
         assert!(static_tokens::check_any("token,user,uid\n"));
         assert!(
             DOCUMENTS
                 .iter()
-                .all(|document| crate::pki::check_any(text(document)))
+                .all(|document| eyesplice_identity::pki::check_any(text(document)))
         );
         assert!(
             KUBECONFIGS
                 .iter()
-                .all(|config| crate::kubeconfig::check_any(text(config)))
+                .all(|config| eyesplice_identity::kubeconfig::check_any(text(config)))
         );
     }
 }

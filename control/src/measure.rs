@@ -2,9 +2,10 @@
 //!
 //! What bench/ reaches by the public API (tokens, verdicts) is not here.
 
-pub use crate::authority::Rehearsal;
+pub use eyesplice_authority::Rehearsal;
 
-use crate::verify::{self, Expected, Failure, Trust};
+use eyesplice_identity::verify;
+use eyesplice_identity::verify::{Expected, Failure, Trust};
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 /// Judges what a kubelet presented, as its stream's verifier does.

@@ -1,6 +1,6 @@
 //! Shows what the kernel and sandbox can do: as a table, as JSON, as metrics.
 
-use crate::metrics::Row;
+use eyesplice_process::metrics::Row;
 use eyesplice_sys::probe::{Capability, Finding, Probe, Requirement, State};
 use serde_json::{Value, json};
 use std::fmt::Write;

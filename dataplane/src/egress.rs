@@ -20,6 +20,7 @@ use crate::seam::{
 use crate::stream::{Established, Facts};
 use crate::worker::Worker;
 use eyesplice_proto::authority::Authority;
+pub(crate) use eyesplice_proto::causes::chain as words;
 use eyesplice_proto::connect::{self, ConnectError};
 use eyesplice_proto::parse::{HeadLimits, Parsed, Progress};
 use eyesplice_proto::stream as legs;
@@ -217,18 +218,6 @@ fn bad_connect(error: &ConnectError) -> Failure {
     Failure::new(Reason::Protocol, Side::Downstream, Phase::Request)
         .status(error.status())
         .detail(words(error))
-}
-
-/// An error and all its causes in one line.
-pub(crate) fn words(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        words.push_str(": ");
-        words.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    words
 }
 
 /// Runs `work`, and stops it when the downstream leaves meanwhile.

@@ -1,6 +1,7 @@
 //! Why a stream could not go on: reason, side and phase, with the words for the log.
 
 use crate::seam::{Phase, Reason, Side};
+use eyesplice_proto::causes::chain;
 use eyesplice_proto::tls::TlsError;
 pub(crate) use eyesplice_sys::errno::exhausted;
 use eyesplice_sys::errno::peer_lost;
@@ -79,13 +80,7 @@ impl LegError {
                 failure
             }
             Self::Tls(error) => {
-                let mut words = error.to_string();
-                let mut source = std::error::Error::source(&error);
-                while let Some(cause) = source {
-                    words.push_str(": ");
-                    words.push_str(&cause.to_string());
-                    source = cause.source();
-                }
+                let mut words = chain(&error);
                 if let Some(hint) = hint(&error) {
                     words.push_str(hint);
                 }

@@ -1,7 +1,7 @@
 """What kubectl itself says of some hundred kubeconfigs: the table that `kubeconfig check` is tested by.
 
 `python3 -B scripts/e2e.d/kubeconfigs.py KUBECTL...` asks all that are named, and writes
-control/src/kubeconfig/corpus.jsonl. `scripts/e2e` asks one of this machine whether it still holds.
+control/identity/src/kubeconfig/corpus.jsonl. `scripts/e2e` asks one of this machine whether it still holds.
 A row has the parts of a document that are not the base's. A kubectl `takes` a file and gets its answer from a
 local server, or `tries` and fails at what is not in the file, or `refuses` it.
 """
@@ -22,7 +22,7 @@ import threading
 import kubeconfig_cases
 from wait import same
 
-TABLE = pathlib.Path(__file__).resolve().parents[2] / "control/src/kubeconfig/corpus.jsonl"
+TABLE = pathlib.Path(__file__).resolve().parents[2] / "control/identity/src/kubeconfig/corpus.jsonl"
 WORKERS = 4
 SECONDS = 60
 

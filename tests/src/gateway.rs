@@ -7,7 +7,6 @@ use crate::scripted::{Answer, Scripted};
 use crate::tls;
 use crate::variant::{Transport, Variant, ktls_policy};
 use crate::wait::{PATIENCE, eventually};
-use eyesplice::verify::{Mode as Verification, client_verifier};
 use eyesplice_dataplane::counters::CounterTotals;
 use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{Bind, COALESCE, Engine, EngineConfig, ListenerConfig};
@@ -15,6 +14,7 @@ use eyesplice_dataplane::seam::{
     ActionPolicy, AdmissionLimits, Control, DownstreamTls, Phase, Reason, RecordKind, Side,
     Snapshot, SnapshotCell, StreamLimits, StreamRecord,
 };
+use eyesplice_identity::verify::{Mode as Verification, client_verifier};
 use eyesplice_proto::route::Action;
 use rustls::crypto::ring::Ticketer;
 use rustls::server::NoServerSessionStorage;

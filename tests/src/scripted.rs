@@ -2,18 +2,20 @@
 
 use crate::pki::{NODE, Pki, pki};
 use crate::variant::ktls_policy;
-use eyesplice::identity;
-use eyesplice::inventory::Inventory;
 use eyesplice::leaf::{Authority, ClientAuth, DEFAULT_CAPACITY, LeafIssuer, LeafOptions};
-use eyesplice::pem::FileRef;
-use eyesplice::pins::Pins;
 use eyesplice::tickets::{self, Tickets};
-use eyesplice::verify::{Expected, KubeletTrust, Mode as Verification, Trust, UpstreamSpec};
-use eyesplice::verify::{client_verifier, upstream_tls};
 use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{
     ActionPolicy, ByName, Connect, Control, Inside, Mode, RecordKind, Refusal, StreamLimits,
     StreamRequest, Terminate, UpstreamTls, Verdict,
+};
+use eyesplice_identity::certificate;
+use eyesplice_identity::inventory::Inventory;
+use eyesplice_identity::pem::FileRef;
+use eyesplice_identity::pins::Pins;
+use eyesplice_identity::verify::{
+    Expected, KubeletTrust, Mode as Verification, Trust, UpstreamSpec, client_verifier,
+    upstream_tls,
 };
 use eyesplice_proto::authority::Host;
 use rustls::crypto::ring::sign::any_supported_type;
@@ -257,6 +259,6 @@ impl Control for Scripted {
     }
 
     fn identify(&self, chain: &[CertificateDer<'_>]) -> Arc<str> {
-        identity::identify(chain)
+        certificate::identify(chain)
     }
 }

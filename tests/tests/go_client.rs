@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use eyesplice::tickets::{DEFAULT_LIFETIME, Tickets};
-use eyesplice::verify::client_verifier;
+use eyesplice_identity::verify::client_verifier;
 use eyesplice_proto::tls::Session;
 use eyesplice_tests::pki::{Identity, Leaf, pki};
 use eyesplice_tests::skip::skipped;

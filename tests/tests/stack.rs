@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-use eyesplice::pins::SpkiHash;
 use eyesplice_dataplane::seam::{Reason, StreamMode, VerificationResult};
+use eyesplice_identity::pins::SpkiHash;
 use eyesplice_tests::api_server::{Request, name_of};
 use eyesplice_tests::conn::{Conn, Ending};
 use eyesplice_tests::duplex::{Pace, converse};

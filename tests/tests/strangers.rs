@@ -149,7 +149,12 @@ fn api_server_gets_its_streams_among_strangers_of_every_kind() {
         assert_eq!(totals.limited, 0, "{totals:?}");
         eventually(
             || (sockets_at(address) == 0).then_some(()),
-            || format!("{} connections of the gateway are open", sockets_at(address)),
+            || {
+                format!(
+                    "{} connections of the gateway are open",
+                    sockets_at(address)
+                )
+            },
         );
     });
 }

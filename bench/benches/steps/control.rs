@@ -3,20 +3,22 @@
 use super::Step;
 use data_encoding::BASE64;
 use eyesplice::admit::Gatekeeper;
-use eyesplice::authn::BearerToken;
 use eyesplice::config::Config;
-use eyesplice::inventory::Inventory;
 use eyesplice::material::Material;
 use eyesplice::measure::{Rehearsal, verify_kubelet};
-use eyesplice::pem::{CaBundle, FileRef};
-use eyesplice::pins::Pins;
-use eyesplice::pki::{DEFAULT_SERVICE_IP, InitOptions, Source, init};
-use eyesplice::token::bootstrap::{BootstrapToken, Bound, Expiry, Record, Usages};
-use eyesplice::token::jwt::{Algorithm, SigningKey};
-use eyesplice::token::serviceaccount::{DEFAULT_LEEWAY, MintRequest, ObjectRef, Verifier, mint};
-use eyesplice::token::static_tokens::StaticTokens;
-use eyesplice::verify::{Expected, KubeletTrust, Mode, Trust};
 use eyesplice_dataplane::seam::{Control, Peer, StreamId, StreamRequest, Verdict};
+use eyesplice_identity::inventory::Inventory;
+use eyesplice_identity::pem::{CaBundle, FileRef};
+use eyesplice_identity::pins::Pins;
+use eyesplice_identity::pki::{DEFAULT_SERVICE_IP, InitOptions, Source, init};
+use eyesplice_identity::token::BearerToken;
+use eyesplice_identity::token::bootstrap::{BootstrapToken, Bound, Expiry, Record, Usages};
+use eyesplice_identity::token::jwt::{Algorithm, SigningKey};
+use eyesplice_identity::token::serviceaccount::{
+    DEFAULT_LEEWAY, MintRequest, ObjectRef, Verifier, mint,
+};
+use eyesplice_identity::token::static_tokens::StaticTokens;
+use eyesplice_identity::verify::{Expected, KubeletTrust, Mode, Trust};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};

@@ -7,6 +7,7 @@ use crate::meter::Watched;
 use crate::route::Route;
 use crate::run::{Ends, probe};
 use crate::{Attempt, Error, Result};
+use eyesplice_proto::causes::chain;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::File;
@@ -107,7 +108,7 @@ impl Running {
             let probe = probe(&ends.bench, &self.route);
             let error = match tokio::time::timeout(START, probe).await {
                 Ok(Ok(())) => return Ok(()),
-                Ok(Err(error)) => error.chain(),
+                Ok(Err(error)) => chain(&error),
                 Err(_) => "no answer".into(),
             };
             let ended = match &mut self.process {

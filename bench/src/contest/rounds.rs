@@ -11,6 +11,7 @@ use crate::route::{Route, RouteOptions};
 use crate::run::{Ends, FarEnd, Measured, Outcome, Part, Plan, ceiling, in_turn, measure};
 use crate::work::{Work, WorkOptions, Workload};
 use crate::{Attempt, Result};
+use eyesplice_proto::causes::chain;
 use eyesplice_sys::limits;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -169,8 +170,8 @@ impl<'a> Corner<'a> {
         match Running::start(self.spec, scenario, ends, places).await {
             Ok(running) => self.running = Some(running),
             Err(error) => {
-                eprintln!("{}", error.chain());
-                self.absent = Some(error.chain());
+                eprintln!("{}", chain(&error));
+                self.absent = Some(chain(&error));
             }
         }
     }

@@ -5,6 +5,7 @@ use super::queue::Queue;
 use super::space::{Space, ip};
 use super::{LineOptions, losses};
 use crate::{Attempt, Error, Result};
+use eyesplice_proto::causes::chain;
 use socket2::{Domain, Socket, Type};
 use std::io::{PipeReader, PipeWriter};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -119,7 +120,7 @@ impl Drop for Line {
         drop(self.stop.take());
         for thread in self.threads.drain(..) {
             if let Ok(Err(error)) = thread.join() {
-                eprintln!("the delayed line failed: {}", error.chain());
+                eprintln!("the delayed line failed: {}", chain(&error));
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::route::Route;
 use crate::wire::{Content, Side};
 use crate::work::{self, Tally, Task, Work, Workload};
 use crate::{Error, Result};
+use eyesplice_proto::causes::chain;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -176,7 +177,7 @@ fn note(
 ) {
     match ended {
         Ok((Ok(()), _)) => {}
-        Ok((Err(error), name)) => failures.push(format!("{name}: {}", error.chain())),
+        Ok((Err(error), name)) => failures.push(format!("{name}: {}", chain(&error))),
         Err(error) => failures.push(error.to_string()),
     }
 }
@@ -326,7 +327,7 @@ async fn park(
     let memory = match parked {
         Ok(points) => points,
         Err(error) => {
-            failures.insert(0, format!("{}: {}", work.name, error.chain()));
+            failures.insert(0, format!("{}: {}", work.name, chain(&error)));
             Vec::new()
         }
     };

@@ -8,12 +8,12 @@ use crate::config::{Rule, RuleAction, Upstream};
 use crate::leaf::{ClientAuth, LeafRequests, LeafStore, Named};
 use crate::material::KubeletMaterial;
 use crate::policy::{Denied, Selection};
-use crate::resolve::Resolver;
-use crate::verify::{Expected, UpstreamSpec, upstream_tls};
 use eyesplice_dataplane::seam::{
     Connect, DownstreamTls, Inside, Mode, Refusal, StreamRequest, Terminate, TerminateVerified,
     UpstreamTls, Verdict,
 };
+use eyesplice_identity::verify::{Expected, UpstreamSpec, upstream_tls};
+use eyesplice_process::resolve::Resolver;
 use eyesplice_proto::authority::{Authority, Host};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;

@@ -4,12 +4,12 @@ use super::State;
 use super::decide::{LeafSource, target_tls};
 use super::refusal;
 use crate::config::{Rule, RuleAction, Upstream};
-use crate::inventory::check_node_name;
 use crate::leaf::{ClientAuth, LeafStore};
 use eyesplice_dataplane::seam::{
     ByName, DownstreamTls, Inside, LeafByPeer, PeerVerification, Refusal, Terminate,
     VerificationSlot,
 };
+use eyesplice_identity::inventory::check_node_name;
 use eyesplice_proto::authority::{Authority, Host};
 use std::fmt;
 use std::future::Future;

@@ -12,15 +12,15 @@ mod refusal;
 
 use crate::audit::Gate;
 use crate::config::{Config, Transport};
-use crate::identity;
 use crate::leaf::LeafStore;
 use crate::material::Material;
 use crate::policy::Policy;
-use crate::resolve::{Lookup, Resolver, SystemLookup};
 use arc_swap::ArcSwap;
 use eyesplice_dataplane::seam::{
     Control, RecordKind, Snapshot, SnapshotCell, StreamRequest, Verdict,
 };
+use eyesplice_identity::certificate;
+use eyesplice_process::resolve::{Lookup, Resolver, SystemLookup};
 use rustls::pki_types::CertificateDer;
 use std::fmt;
 use std::future::Future;
@@ -213,7 +213,7 @@ impl Control for Gatekeeper {
     }
 
     fn identify(&self, chain: &[CertificateDer<'_>]) -> Arc<str> {
-        identity::identify(chain)
+        certificate::identify(chain)
     }
 }
 

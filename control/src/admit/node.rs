@@ -1,6 +1,6 @@
 //! Says which node a stream goes to, so that one stream never has two.
 
-use crate::inventory::Inventory;
+use eyesplice_identity::inventory::Inventory;
 use eyesplice_proto::authority::Host;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -2,12 +2,12 @@
 //! answer"), so each says what failed, on what, and what to do.
 
 use crate::config::Rule;
-use crate::identity::printable;
 use crate::leaf::LeafError;
 use crate::policy::{Cause, Denied};
-use crate::resolve::ResolveError;
-use crate::verify::UpstreamError;
 use eyesplice_dataplane::seam::Refusal;
+use eyesplice_identity::certificate::printable;
+use eyesplice_identity::verify::UpstreamError;
+use eyesplice_process::resolve::ResolveError;
 use eyesplice_proto::authority::{Authority, Host};
 use std::error::Error;
 use std::net::IpAddr;

@@ -5,9 +5,10 @@
 //! for lines is used up. What runs goes on either way, and its lines have a reserve.
 
 use crate::config::OnFailure;
-use crate::output::Output;
-use crate::output::limits::STALLED;
 use eyesplice_dataplane::seam::{RecordKind, StreamRecord};
+use eyesplice_process::admin::{Audited, Condition};
+use eyesplice_process::output::Output;
+use eyesplice_process::output::limits::STALLED;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -22,17 +23,6 @@ pub struct Gate {
     on_failure: OnFailure,
     path: Arc<str>,
     records: mpsc::WeakSender<StreamRecord>,
-}
-
-/// How the audit log does, for health endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Condition {
-    /// It takes lines.
-    Good,
-    /// It takes none; streams begin all the same.
-    Noted(String),
-    /// It takes none, and neither does the gateway take streams.
-    Failed(String),
 }
 
 impl Gate {
@@ -60,14 +50,6 @@ impl Gate {
         })
     }
 
-    pub(crate) fn condition(&self) -> Condition {
-        match (self.is_full() || self.is_stalled(), self.on_failure) {
-            (false, _) => Condition::Good,
-            (true, OnFailure::Drop) => Condition::Noted(self.words()),
-            (true, OnFailure::Block) => Condition::Failed(self.words()),
-        }
-    }
-
     fn is_stalled(&self) -> bool {
         self.output.blocked().is_some_and(|since| since >= STALLED)
     }
@@ -90,5 +72,15 @@ impl Gate {
         format!(
             "audit log {path} has taken no lines for {since} s ({why}); {lines} lines wait, {lost} are lost"
         )
+    }
+}
+
+impl Audited for Gate {
+    fn condition(&self) -> Condition {
+        match (self.is_full() || self.is_stalled(), self.on_failure) {
+            (false, _) => Condition::Good,
+            (true, OnFailure::Drop) => Condition::Noted(self.words()),
+            (true, OnFailure::Block) => Condition::Failed(self.words()),
+        }
     }
 }

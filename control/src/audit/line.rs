@@ -6,22 +6,16 @@
 use eyesplice_dataplane::seam::{
     ExchangeLabels, Peer, RecordKind, StreamRecord, VerificationResult,
 };
+use eyesplice_identity::certificate::rfc3339;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::SystemTime;
-use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
 
 /// Bytes of any one text in a line. Kubernetes names have at most 253; errors with a remedy about
 /// 400.
 const MAX_TEXT: usize = 1024;
-
-/// RFC 3339 in UTC with microseconds, fixed width, so that lines sort as text.
-const TIME: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -236,10 +230,4 @@ fn cut(text: &str) -> Cow<'_, str> {
     }
     let end = text.floor_char_boundary(MAX_TEXT);
     Cow::Owned(format!("{}...", &text[..end]))
-}
-
-/// Writes a time with microseconds; a clock outside of the years 1 to 9999 is written as it prints.
-pub(crate) fn rfc3339(time: SystemTime) -> String {
-    let time = OffsetDateTime::from(time);
-    time.format(TIME).unwrap_or_else(|_| time.to_string())
 }

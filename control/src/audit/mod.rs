@@ -7,15 +7,15 @@ mod event;
 mod gate;
 mod line;
 
-pub(crate) use gate::Condition;
 pub use gate::Gate;
-pub(crate) use line::rfc3339;
 
 use crate::config::{self, AuditSink, OnFailure};
-use crate::metrics::Metrics;
-use crate::output::limits::{AUDIT_RESERVE, AUDIT_ROOM, LAST_AUDIT, STALLED, TELL_AGAIN};
-use crate::output::{Event, Output, Rank, Settings, Target};
 use eyesplice_dataplane::seam::{Reason, RecordKind, StreamMode, StreamRecord};
+use eyesplice_process::metrics::Metrics;
+use eyesplice_process::output::limits::{
+    AUDIT_RESERVE, AUDIT_ROOM, LAST_AUDIT, STALLED, TELL_AGAIN,
+};
+use eyesplice_process::output::{Event, Output, Rank, Settings, Target};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

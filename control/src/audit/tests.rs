@@ -1,10 +1,11 @@
 //! Lines, loss, rotation, and what becomes of streams while the log takes none, without a real disk fault.
 
 use super::*;
-use crate::output::tests::Script;
 use eyesplice_dataplane::seam::{
     ExchangeLabels, Peer, Phase, Side, StreamBytes, StreamId, VerificationResult,
 };
+use eyesplice_process::admin::{Audited, Condition};
+use eyesplice_process::output::testing::Script;
 use eyesplice_proto::route::Action;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -2,9 +2,9 @@
 
 use super::error::BootstrapError;
 use super::trust::Trusted;
-use crate::pem;
-use crate::token::bootstrap::BootstrapToken;
-use crate::token::review::Endpoint;
+use eyesplice_identity::pem;
+use eyesplice_identity::token::bootstrap::BootstrapToken;
+use eyesplice_identity::token::review::Endpoint;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -49,7 +49,7 @@ impl Answer {
     /// What the server says of itself in a `Status`.
     pub(super) fn message(&self) -> String {
         let message = self.body["message"].as_str().unwrap_or("no message");
-        crate::identity::printable(message, 1024)
+        eyesplice_identity::certificate::printable(message, 1024)
     }
 }
 

@@ -1,11 +1,13 @@
 //! `--dry-run`: looks at everything that a node needs to join, and changes nothing.
 
 use super::client::Client;
-use super::request::{self, PATH};
+use super::error::BootstrapError;
+use super::plan::{Options, Plan, read_token};
+use super::request::{self, PATH, Wish};
 use super::schedule::{Next, next};
-use super::{BootstrapError, Options, Plan, Wish, read_token, trust};
-use crate::cli::chain;
-use crate::identity::instant;
+use super::trust;
+use eyesplice_identity::certificate::instant;
+use eyesplice_proto::causes::chain;
 use hyper::Method;
 use std::time::SystemTime;
 use time::format_description::well_known::Rfc2822;
@@ -142,7 +144,7 @@ fn failed(error: &BootstrapError) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::testing::NOW;
+    use eyesplice_identity::pki::testing::NOW;
 
     #[test]
     fn clock_is_judged_by_the_servers_date() {

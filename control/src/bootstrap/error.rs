@@ -1,11 +1,11 @@
 //! Why a node did not get its certificate, by the part that failed.
 
-use crate::file::FileFault;
-use crate::inventory::NameError;
-use crate::pem::PemError;
-use crate::pki::Flaw;
-use crate::token::bootstrap::FormatError;
-use crate::token::review::EndpointError;
+use eyesplice_identity::file::FileFault;
+use eyesplice_identity::inventory::NameError;
+use eyesplice_identity::pem::PemError;
+use eyesplice_identity::pki::Flaw;
+use eyesplice_identity::token::bootstrap::FormatError;
+use eyesplice_identity::token::review::EndpointError;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;

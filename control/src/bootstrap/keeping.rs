@@ -1,13 +1,15 @@
 //! The loop of `--keep`, on a clock that tests turn: years pass in no time.
 
 use super::*;
-use crate::pki::testing::{Made, Recipe, authority, client};
+use eyesplice_identity::pem::{FileRef, Role};
+use eyesplice_identity::pki::testing::{Made, Recipe, authority, client};
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::rc::Rc;
 use tempfile::TempDir;
 use time::Duration as Span;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 /// The lifetime of the server's certificates.
 const LIFE: Span = Span::hours(100);
@@ -266,7 +268,7 @@ async fn pair_that_was_deleted_or_spoilt_is_asked_for_within_the_hour() {
 #[test]
 fn full_disk_asks_for_nothing_and_keeps_the_pair() {
     // The disk is in a namespace of one thread; so is the loop.
-    crate::testing::SmallDisk::run("full disk under bootstrap", 512 << 10, |disk| {
+    eyesplice_identity::testing::SmallDisk::run("full disk under bootstrap", 512 << 10, |disk| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)

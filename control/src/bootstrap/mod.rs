@@ -8,6 +8,7 @@
 mod client;
 mod diagnose;
 mod error;
+mod plan;
 mod request;
 mod schedule;
 mod trust;
@@ -15,32 +16,21 @@ mod trust;
 pub(crate) use client::Client;
 pub use diagnose::{Finding, diagnose};
 pub use error::BootstrapError;
+pub(crate) use plan::read_token;
+pub use plan::{Joined, Options};
 pub(crate) use request::{Issued, Wish, certificate};
 pub(crate) use schedule::{Next, next};
 pub(crate) use trust::Trusted;
 
-use crate::file::{self, Mode};
-use crate::gateway::signals::{Request, Signals};
-use crate::identity::{CertificateFacts, instant};
-use crate::inventory::check_node_name;
-use crate::kubeconfig::{Credential as Shown, Kubeconfig, Source};
-use crate::pem::{self, FileRef, Role};
-use crate::token::bootstrap::BootstrapToken;
-use crate::token::review::Endpoint;
+use eyesplice_identity::certificate::{CertificateFacts, instant};
+use eyesplice_identity::{file, pem};
+use eyesplice_process::signals::{Request, Signals};
+use eyesplice_proto::causes::chain;
+use plan::{PAIR, Plan};
 use ring::rand::{SecureRandom, SystemRandom};
-use rustls::pki_types::pem::PemObject;
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
-
-/// Key and certificate, in one file, so that no crash leaves one without the other.
-const PAIR: &str = "node-client.pem";
-/// The kubeconfig that names it.
-const KUBECONFIG: &str = "node.kubeconfig";
-/// The CA that the server was verified by.
-const CA: &str = "ca.crt";
 
 /// Between two tries after a failure, at first and at most (client-go's certificate manager).
 pub(crate) const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(32));
@@ -50,92 +40,6 @@ const LOOK: Duration = Duration::from_secs(3600);
 
 /// Room for a key and a chain of ten RSA certificates.
 const ROOM: usize = 32 << 10;
-
-/// Longest token file: a token and a line end, with room for an editor's habits.
-const TOKEN_FILE: u64 = 4096;
-
-/// What the command line says.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// `https://HOST[:PORT]`.
-    pub server: String,
-    /// The node.
-    pub node: String,
-    /// A file with a bootstrap token.
-    pub token_file: PathBuf,
-    /// Who issued the server's certificate.
-    pub ca_file: Option<PathBuf>,
-    /// SHA-256 of its public key, as `sha256:HEX`.
-    pub ca_pin: Option<String>,
-    /// Where everything goes.
-    pub dir: PathBuf,
-    /// How long to wait for the certificate.
-    pub timeout: Duration,
-}
-
-/// What was made.
-#[derive(Clone, Debug)]
-pub struct Joined {
-    /// Key and certificate.
-    pub pair: PathBuf,
-    /// The kubeconfig.
-    pub kubeconfig: PathBuf,
-    /// When the certificate ends.
-    pub not_after: OffsetDateTime,
-    /// When it should be renewed.
-    pub renew_at: OffsetDateTime,
-    /// Nothing was to be done.
-    pub unchanged: bool,
-}
-
-/// Checked options.
-struct Plan {
-    options: Options,
-    endpoint: Endpoint,
-    pin: Option<crate::pins::SpkiHash>,
-}
-
-impl Plan {
-    fn new(options: &Options) -> Result<Self, BootstrapError> {
-        let endpoint = options.server.parse();
-        let endpoint = endpoint.map_err(|problem| BootstrapError::Server {
-            server: options.server.clone(),
-            problem,
-        })?;
-        check_node_name(&options.node).map_err(|problem| BootstrapError::Node {
-            node: options.node.clone(),
-            problem,
-        })?;
-        let pin = options
-            .ca_pin
-            .as_deref()
-            .map(trust::parse_pin)
-            .transpose()?;
-        if options.ca_file.is_none() && pin.is_none() {
-            return Err(BootstrapError::NoTrust);
-        }
-        Ok(Self {
-            options: options.clone(),
-            endpoint,
-            pin,
-        })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.options.dir.join(name)
-    }
-
-    /// The certificate that is there and usable, if there is one.
-    fn current(&self) -> Option<pem::Credential> {
-        let file = FileRef::new("client certificate", self.path(PAIR));
-        let loaded = pem::Credential::load(file.clone(), &file, Role::Client).ok()?;
-        loaded
-            .leaf
-            .subject
-            .is_node(&self.options.node)
-            .then_some(loaded)
-    }
-}
 
 /// Makes sure that the node has a certificate that need not be renewed yet.
 ///
@@ -255,7 +159,7 @@ async fn work(
             }
             Err(error) => {
                 let cause = error.cause();
-                let error = crate::cli::chain(&error);
+                let error = chain(&error);
                 // Up to half as long again, so that the nodes of a server that was down do not come
                 // back at once.
                 let wait = pause.mul_f64(1.0 + draw() / 2.0);
@@ -266,73 +170,6 @@ async fn work(
         };
         tokio::time::sleep(wait).await;
     }
-}
-
-impl Plan {
-    fn joined(
-        &self,
-        facts: &CertificateFacts,
-        renew_at: OffsetDateTime,
-        unchanged: bool,
-    ) -> Joined {
-        Joined {
-            pair: self.path(PAIR),
-            kubeconfig: self.path(KUBECONFIG),
-            not_after: facts.not_after,
-            renew_at,
-            unchanged,
-        }
-    }
-
-    /// Writes CA, pair and kubeconfig, each whole or not at all; the pair before what names it.
-    fn store(
-        &self,
-        trusted: &Trusted,
-        issued: &Issued,
-    ) -> Result<CertificateFacts, BootstrapError> {
-        let first =
-            rustls::pki_types::CertificateDer::pem_slice_iter(issued.certificate.as_bytes());
-        let first = first.into_iter().next().and_then(Result::ok);
-        let facts = first.and_then(|der| CertificateFacts::read(&der).ok());
-        let facts = facts.filter(|facts| facts.spki == issued.spki);
-        let facts = facts.ok_or(BootstrapError::NotOurs)?;
-        let dir = std::path::absolute(&self.options.dir);
-        let dir = dir.map_err(|source| BootstrapError::Dir {
-            dir: self.options.dir.clone(),
-            source,
-        })?;
-        file::create_dir(&dir)?;
-        let ca = pem::encode(&trusted.certificates);
-        file::replace(&dir.join(CA), ca.as_bytes(), Mode::Public)?;
-        let pair = Zeroizing::new(format!("{}{}", issued.certificate, *issued.key));
-        file::replace(&dir.join(PAIR), pair.as_bytes(), Mode::Secret)?;
-        let kubeconfig = Kubeconfig {
-            cluster: "kubernetes".to_owned(),
-            server: self.options.server.clone(),
-            tls_server_name: None,
-            namespace: None,
-            user: format!("system:node:{}", self.options.node),
-            authority: Some(Source::File(dir.join(CA))),
-            credential: Shown::Certificate {
-                certificate: Source::File(dir.join(PAIR)),
-                key: Source::File(dir.join(PAIR)),
-            },
-        };
-        let text = kubeconfig.render();
-        file::replace(&dir.join(KUBECONFIG), text.as_bytes(), Mode::Secret)?;
-        Ok(facts)
-    }
-}
-
-/// Reads the token when it is needed, so that a new one may lie there at the next need.
-pub(crate) fn read_token(path: &Path) -> Result<BootstrapToken, BootstrapError> {
-    let text = file::read(path, TOKEN_FILE).map_err(BootstrapError::TokenFile)?;
-    text.trim()
-        .parse()
-        .map_err(|problem| BootstrapError::Token {
-            path: path.to_owned(),
-            problem,
-        })
 }
 
 /// A number from 0 to 1 for the jitter; the middle if the random source fails, which hurts nobody.

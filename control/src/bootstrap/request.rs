@@ -2,11 +2,11 @@
 
 use super::client::{Answer, Client};
 use super::error::BootstrapError;
-use crate::authority::Signer;
-use crate::inventory::HostAddress;
-use crate::pem::Role;
-use crate::pki::alternative_names;
 use data_encoding::BASE64;
+use eyesplice_identity::inventory::HostAddress;
+use eyesplice_identity::pem::Role;
+use eyesplice_identity::pki::alternative_names;
+use eyesplice_identity::x509::Signer;
 use hyper::Method;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
@@ -160,7 +160,7 @@ fn judge(name: &str, object: &Value) -> Result<Option<String>, BootstrapError> {
             .iter()
             .find(|condition| condition["type"] == kind)?;
         let message = condition["message"].as_str().unwrap_or("without a message");
-        Some(crate::identity::printable(message, 1024))
+        Some(eyesplice_identity::certificate::printable(message, 1024))
     };
     let name = name.to_owned();
     if let Some(message) = said("Denied") {

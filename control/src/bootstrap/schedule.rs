@@ -1,6 +1,6 @@
 //! When a certificate is renewed.
 
-use crate::identity::CertificateFacts;
+use eyesplice_identity::certificate::CertificateFacts;
 use ring::digest::{SHA256, digest};
 use time::OffsetDateTime;
 
@@ -50,7 +50,7 @@ fn jitter(facts: &CertificateFacts) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::testing::{NOW, client};
+    use eyesplice_identity::pki::testing::{NOW, client};
     use time::Duration;
 
     fn facts() -> CertificateFacts {

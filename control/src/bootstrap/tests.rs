@@ -1,8 +1,9 @@
 //! A node that joins by a real authority, and each thing that can be in its way.
 
 use super::*;
-use crate::authority::testing::{Served, Site};
-use crate::pki::testing::{Recipe, client};
+use eyesplice_authority::testing::{Served, Site};
+use eyesplice_identity::pem::{FileRef, Role};
+use eyesplice_identity::pki::testing::{Recipe, client};
 use std::fs;
 use std::path::Path;
 use time::Duration as Span;
@@ -59,11 +60,7 @@ fn put_pair(site: &Site, past: i64) {
 }
 
 fn requesters(served: &Served) -> Vec<String> {
-    let objects = served.store.list().objects;
-    objects
-        .iter()
-        .map(|object| object.spec.username.clone())
-        .collect()
+    served.asked().into_iter().map(|(who, _)| who).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,7 +94,7 @@ async fn pin_alone_finds_the_ca() {
     options.ca_pin = Some(pin(&site));
     once(&options, SystemTime::now()).await.unwrap();
     let facts = CertificateFacts::read(&site.server_ca.der()).unwrap();
-    let hash = crate::pins::SpkiHash::of(&facts.spki);
+    let hash = eyesplice_identity::pins::SpkiHash::of(&facts.spki);
     for other in [
         format!("sha256:{hash}"),
         format!("sha256/{hash}"),

@@ -1,11 +1,11 @@
 //! Whom to believe: a CA from a file, or the one that a pin picks out of what the server publishes.
 
-use super::Plan;
 use super::client::Client;
 use super::error::BootstrapError;
-use crate::pem::{self, CaBundle, FileRef, PemError};
-use crate::pins::SpkiHash;
-use crate::yaml;
+use super::plan::Plan;
+use eyesplice_identity::pem::{CaBundle, FileRef, PemError};
+use eyesplice_identity::pins::SpkiHash;
+use eyesplice_identity::{pem, yaml};
 use hyper::Method;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
@@ -82,7 +82,9 @@ async fn discover(plan: &Plan) -> Result<Trusted, BootstrapError> {
         .and_then(|text| serde_saphyr::from_str_with_options::<Value>(text, yaml::options()).ok());
     let kubeconfig = kubeconfig.ok_or_else(|| missing("it holds no kubeconfig".to_owned()))?;
     let data = &kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"];
-    let pem = data.as_str().and_then(crate::kubeconfig::decode);
+    let pem = data
+        .as_str()
+        .and_then(eyesplice_identity::kubeconfig::decode);
     let pem = pem.ok_or_else(|| missing("its kubeconfig names no CA".to_owned()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let found = found.map_err(|_| missing("its CA is no PEM".to_owned()))?;
@@ -104,7 +106,7 @@ fn pinned(
         });
     };
     let hash = |der: &CertificateDer<'_>| {
-        let facts = crate::identity::CertificateFacts::read(der).ok()?;
+        let facts = eyesplice_identity::certificate::CertificateFacts::read(der).ok()?;
         Some(SpkiHash::of(&facts.spki))
     };
     let found: Vec<String> = certificates

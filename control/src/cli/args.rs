@@ -3,8 +3,8 @@
 use super::kubeconfig_args::KubeconfigCommand;
 use super::pki_args::PkiCommand;
 use super::token_args::TokenCommand;
-use crate::log::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use eyesplice_process::log::Format;
 use std::path::PathBuf;
 
 const EXIT_STATUS: &str = "\

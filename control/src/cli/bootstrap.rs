@@ -1,10 +1,11 @@
 //! `eyesplice bootstrap`: gets a node's certificate once, keeps it, or says what is in the way.
 
 use super::args::BootstrapArgs;
-use super::{Exit, chain, complain, print, start_log};
+use super::{complain, print, start_log};
 use crate::bootstrap::{self, Finding, Options};
-use crate::exposure;
-use crate::identity::instant;
+use eyesplice_identity::certificate::instant;
+use eyesplice_process::{Exit, exposure};
+use eyesplice_proto::causes::chain;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Builder;

@@ -1,25 +1,26 @@
 //! `eyesplice check`: prints what is wrong with a configuration, or what it comes to.
 
-use super::{Exit, complain, print};
-use crate::config::Form;
-use crate::{authority, config};
+use super::{complain, print};
+use crate::check;
+use eyesplice_authority::config::{Form, form};
+use eyesplice_process::Exit;
 use std::fmt::Display;
 use std::path::Path;
 use std::time::SystemTime;
 
 pub(super) fn run(file: &Path) -> Exit {
     let now = SystemTime::now();
-    match config::form(file) {
+    match form(file) {
         Form::Authority => {
-            let report = authority::check(file, now);
+            let report = eyesplice_authority::check(file, now);
             tell(report.map(|report| (report.warnings.clone(), report)))
         }
         Form::Cluster => {
-            let report = authority::check_cluster(file, now);
+            let report = eyesplice_authority::check_cluster(file, now);
             tell(report.map(|report| (report.warnings.clone(), report)))
         }
         Form::Gateway => {
-            let report = config::check(file, now);
+            let report = check::check(file, now);
             tell(report.map(|report| (report.warnings.clone(), report)))
         }
     }

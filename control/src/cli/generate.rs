@@ -16,7 +16,10 @@ pub(super) fn write(what: Generated, dir: &Path) -> io::Result<()> {
             }
             Ok(())
         }
-        Generated::RoleTable => std::fs::write(dir.join("role-table.md"), crate::pki::role_table()),
+        Generated::RoleTable => std::fs::write(
+            dir.join("role-table.md"),
+            eyesplice_identity::pki::role_table(),
+        ),
     }
 }
 

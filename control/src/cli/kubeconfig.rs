@@ -1,9 +1,11 @@
 //! `eyesplice kubeconfig`: writes one, or says what is wrong with one.
 
 use super::kubeconfig_args::{KubeconfigCheckArgs, KubeconfigCommand, KubeconfigCreateArgs};
-use super::{Exit, chain, complain, print};
-use crate::kubeconfig::{CheckOptions, Request, check_all, connect, create, write};
-use crate::pki::Severity;
+use super::{complain, print};
+use eyesplice_identity::kubeconfig::{CheckOptions, Severity, check_all, connect};
+use eyesplice_identity::pki::kubeconfig::{Request, create, write};
+use eyesplice_process::Exit;
+use eyesplice_proto::causes::chain;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,6 @@
 mod args;
 mod bootstrap;
 mod check;
-mod exit;
 mod generate;
 mod kubeconfig;
 mod kubeconfig_args;
@@ -15,19 +14,19 @@ mod token_args;
 mod version;
 
 pub use args::{Cli, Command, GatewayArgs};
-pub use exit::Exit;
-pub use version::{BUILD, Build};
+pub use eyesplice_process::{BUILD, Build, Exit};
 
-use crate::authority::{self, AuthorityError};
 use crate::gateway::{self, GatewayError};
-use crate::log::{Format, Log, LogError};
-use crate::{log, probe_report};
+use crate::probe_report;
 use args::{AuthorityArgs, ProbeFormat};
 use clap::Parser;
+use eyesplice_authority::AuthorityError;
+use eyesplice_process::log;
+use eyesplice_process::log::{Format, Log, LogError};
+use eyesplice_proto::causes::chain;
 use eyesplice_sys::limits;
 use eyesplice_sys::probe::probe;
 use eyesplice_sys::signal::{Harmless, ignore};
-use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -101,12 +100,12 @@ fn run_authority(args: AuthorityArgs) -> Exit {
         Ok(log) => log,
         Err(exit) => return exit,
     };
-    let options = authority::Options {
+    let options = eyesplice_authority::Options {
         config: args.config,
         kubeconfig: args.kubeconfig,
         insecure_auto_approve_group: args.insecure_auto_approve_group,
     };
-    match authority::run(options) {
+    match eyesplice_authority::run(options) {
         Ok(()) => {
             tracing::info!("stopped");
             Exit::Success
@@ -182,16 +181,4 @@ fn printed(result: io::Result<()>) -> Exit {
 fn complain(message: &str) {
     // A closed standard error leaves nobody to tell.
     let _ = writeln!(io::stderr().lock(), "eyesplice: {message}");
-}
-
-/// Joins an error and its causes into one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        line.push_str(": ");
-        line.push_str(&source.to_string());
-        cause = source.source();
-    }
-    line
 }

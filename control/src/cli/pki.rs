@@ -3,12 +3,15 @@
 use super::pki_args::{
     PkiCommand, PkiFormat, PkiInitArgs, PkiIssueArgs, PkiRenewArgs, PkiRotateArgs, PkiShowArgs,
 };
-use super::{Exit, chain, complain, pki_table, print};
-use crate::audit::rfc3339;
-use crate::pki::{
-    InitOptions, InitReport, PkiError, Reload, RenewedKey, Selection, ServiceCidr, Severity,
-    Source, Step, Tree, Written, init, notice,
+use super::{complain, pki_table, print};
+use eyesplice_identity::certificate::rfc3339;
+use eyesplice_identity::kubeconfig::Severity;
+use eyesplice_identity::pki::{
+    InitOptions, InitReport, PkiError, Reload, RenewedKey, Selection, ServiceCidr, Source, Step,
+    Tree, Written, init, notice,
 };
+use eyesplice_process::Exit;
+use eyesplice_proto::causes::chain;
 use std::path::Path;
 use std::time::SystemTime;
 

@@ -1,7 +1,7 @@
 //! The grammar of `eyesplice pki`.
 
-use crate::pki::{NodeSpec, ServiceCidr, UserSpec};
 use clap::{Args, Subcommand, ValueEnum};
+use eyesplice_identity::pki::{NodeSpec, ServiceCidr, UserSpec};
 use std::net::IpAddr;
 use std::path::PathBuf;
 

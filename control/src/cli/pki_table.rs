@@ -1,7 +1,8 @@
 //! Prints the files of a tree as a table or as JSON.
 
-use crate::identity::{CertificateFacts, instant};
-use crate::pki::{Flaw, Row, Severity};
+use eyesplice_identity::certificate::{CertificateFacts, instant};
+use eyesplice_identity::kubeconfig::Severity;
+use eyesplice_identity::pki::{Flaw, Row};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 

@@ -5,9 +5,14 @@ mod serviceaccount;
 mod static_file;
 
 use super::token_args::{ReviewArgs, TokenCommand, TokenFormat};
-use super::{Exit, chain, complain, print};
-use crate::authn::{Authenticator, AuthnError, BearerToken, SourceErrors, Sources};
-use crate::config::{AuthenticationConfig, ConfigErrors};
+use super::{complain, print};
+use eyesplice_identity::authn::{
+    AuthenticationConfig, Authenticator, AuthnError, SourceErrors, Sources,
+};
+use eyesplice_identity::document::ConfigErrors;
+use eyesplice_identity::token::BearerToken;
+use eyesplice_process::Exit;
+use eyesplice_proto::causes::chain;
 use serde_json::{Value, json};
 use std::error::Error;
 use std::io::{self, Read};

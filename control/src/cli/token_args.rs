@@ -1,9 +1,9 @@
 //! The grammar of `eyesplice token`.
 
-use crate::config::value::parse_duration;
-use crate::token::bootstrap::TokenId;
-use crate::token::jwt::Algorithm;
 use clap::{Args, Subcommand, ValueEnum};
+use eyesplice_identity::document::value::parse_duration;
+use eyesplice_identity::token::bootstrap::TokenId;
+use eyesplice_identity::token::jwt::Algorithm;
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -1,11 +1,8 @@
 //! Reads `kubelet.actions`: what may be asked of a kubelet.
 
 use super::bounds;
-use super::report::{Problem, Report};
-use super::section::Section;
-use super::tree::Node;
-use super::value;
 use eyesplice_dataplane::seam::ActionPolicy;
+use eyesplice_identity::document::{Node, Problem, Report, Section, value};
 use eyesplice_proto::route::Action;
 use std::sync::Arc;
 

@@ -1,10 +1,8 @@
 //! Checks what no section can see alone.
 
 use super::model::{Config, LeafSigner, RuleAction, Transport};
-use super::report::{Problem, Report};
-use super::section::Section;
-use super::tree::At;
 use eyesplice_dataplane::engine::KtlsPolicy;
+use eyesplice_identity::document::{At, Problem, Report, Section};
 
 /// Checks relations between sections. Parts with errors are missing from `config`; whether they
 /// are in the file at all, `root` knows.

@@ -2,11 +2,8 @@
 
 use super::bounds;
 use super::model::{Egress, Rule, RuleAction, Upstream};
-use super::report::{Problem, Report};
-use super::section::Section;
 use super::shadow;
-use super::tree::Node;
-use super::value;
+use eyesplice_identity::document::{Node, Problem, Report, Section, value};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -110,7 +107,7 @@ fn rule(mut section: Section<'_>, base: &Path, report: &mut Report) -> Option<Ru
         value::dns_suffix,
         report,
     );
-    let ports = section.list("ports", bounds::RULE_ENTRIES, value::ports, report);
+    let ports = section.list("ports", bounds::RULE_ENTRIES, super::value::ports, report);
     if section.is_blank("cidrs") && section.is_blank("dnsSuffixes") {
         let problem = Problem::new(
             "says neither `cidrs` nor `dnsSuffixes`, so it would match every target",
@@ -209,7 +206,7 @@ fn upstream(
     let pins = section.list("spkiSHA256", bounds::RULE_ENTRIES, value::spki_hash, report);
     let server_name = section.optional("serverName", value::host, report);
     let entries = bounds::RULE_ENTRIES;
-    let server_names = section.list("serverNames", entries, value::server_names, report);
+    let server_names = section.list("serverNames", entries, super::value::server_names, report);
     if !opaque && section.has("serverNames") {
         let problem = Problem::new(
             "needs a ClientHello, which only `terminate` with `protocol: opaque` reads",

@@ -2,12 +2,9 @@
 
 use super::bounds;
 use super::model::Identity;
-use super::report::{Problem, Report};
-use super::section::Section;
-use super::tree::{At, Node};
-use super::value;
-use crate::inventory::check_node_name;
-use crate::token::review::Endpoint;
+use eyesplice_identity::document::{At, Node, Problem, Report, Section, value};
+use eyesplice_identity::inventory::check_node_name;
+use eyesplice_identity::token::review::Endpoint;
 use std::path::{Path, PathBuf};
 
 /// Reads the section. It comes first: other sections name files in its directory.

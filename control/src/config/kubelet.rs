@@ -4,10 +4,7 @@ use super::actions;
 use super::bounds;
 use super::identity;
 use super::model::{EgressCa, Identity, Kubelet, LeafSigner, Verification};
-use super::report::{Problem, Report};
-use super::section::Section;
-use super::tree::Node;
-use super::value;
+use eyesplice_identity::document::{Node, Problem, Report, Section, value};
 use std::path::Path;
 use std::time::Duration;
 

@@ -3,11 +3,8 @@
 use super::bounds;
 use super::identity;
 use super::model::{Identity, Listener, TcpTransport, Transport, UnixTransport};
-use super::report::{Problem, Report};
-use super::section::Section;
-use super::tree::{Node, Value};
-use super::value;
-use crate::inventory::HostAddress;
+use eyesplice_identity::document::{Node, Problem, Report, Section, Value, value};
+use eyesplice_identity::inventory::HostAddress;
 use std::path::Path;
 use std::sync::Arc;
 

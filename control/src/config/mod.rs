@@ -5,14 +5,8 @@
 //! typed, complete, and read by nobody else again. `docs/config.md` is the reference for operators.
 
 mod actions;
-mod approval;
-mod authentication;
-mod authority;
 mod bounds;
-mod check;
-mod cluster;
 mod cross;
-pub(crate) mod document;
 mod egress;
 mod engine;
 mod files;
@@ -20,72 +14,24 @@ mod identity;
 mod kubelet;
 mod listeners;
 mod model;
-mod places;
 mod process;
-mod report;
 mod restart;
-mod section;
 mod shadow;
-mod tree;
-mod unseen;
-pub(crate) mod value;
+pub(crate) mod unseen;
+mod value;
 
-pub use approval::ApprovalSettings;
-pub use authentication::AuthenticationConfig;
-pub use authority::{
-    Authentication, AuthorityConfig, AuthorityLimits, ClusterInfo, LoadedAuthority, SignerSettings,
-};
-pub use check::{CheckErrors, CheckReport, check};
-pub use cluster::{ClusterConfig, ElectionSettings, LoadedCluster};
 pub use model::{
-    Admin, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Identity, Kubelet,
-    LeafSigner, Limits, Listener, OnFailure, PortRange, Rule, RuleAction, ServerNames,
-    TcpTransport, Timeouts, Transport, UnixTransport, Upstream, Verification,
+    Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Identity, Kubelet, LeafSigner,
+    Limits, Listener, OnFailure, PortRange, Rule, RuleAction, ServerNames, TcpTransport, Timeouts,
+    Transport, UnixTransport, Upstream, Verification,
 };
-pub use report::{ConfigError, ConfigErrors, Finding};
 pub(crate) use shadow::is_below;
-pub use tree::At;
 
-pub(crate) use report::{Problem, Report};
-pub(crate) use section::Section;
-pub(crate) use tree::{Node, Value};
-
+use eyesplice_identity::document;
+use eyesplice_identity::document::{ConfigErrors, Finding, Report, Section};
+use eyesplice_process::admin::AdminSettings;
 use std::path::Path;
 
-/// What a configuration is for, as far as it can be told before it is validated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// The gateway, or nothing that is known.
-    Gateway,
-    /// An authority that serves the CSR API itself.
-    Authority,
-    /// An authority that works on the CSRs of a cluster.
-    Cluster,
-}
-
-/// Says what a file is for; one that cannot be read is for the gateway, which tells why.
-pub(crate) fn form(file: &Path) -> Form {
-    let text = document::read_file(file).ok();
-    let root = text.and_then(|text| tree::parse(&text).ok());
-    let Some(Value::Map(entries)) = root.map(|root| root.value) else {
-        return Form::Gateway;
-    };
-    let is_authority = entries.iter().any(|entry| {
-        let kind = matches!(&entry.node.value, Value::Text(kind) if kind == authority::KIND);
-        entry.key == "kind" && kind
-    });
-    let in_cluster = entries
-        .iter()
-        .any(|entry| entry.key == "cluster" && !matches!(entry.node.value, Value::Null));
-    match (is_authority, in_cluster) {
-        (false, _) => Form::Gateway,
-        (true, false) => Form::Authority,
-        (true, true) => Form::Cluster,
-    }
-}
-
-/// The version of the format; unknown versions are refused.
-pub const API_VERSION: &str = "eyesplice.dev/v1alpha1";
 /// The kind of document.
 pub const KIND: &str = "GatewayConfig";
 
@@ -135,7 +81,7 @@ fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Conf
     let limits = process::read_limits(root, report);
     let timeouts = process::read_timeouts(root, report);
     let engine = process::read_engine(root, report);
-    let admin = process::read_admin(root, report);
+    let admin = AdminSettings::read(root, report);
     let audit = process::read_audit(root, base, report);
     let config = egress.map(|egress| Config {
         file: file.to_owned(),

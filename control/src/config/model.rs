@@ -1,10 +1,11 @@
 //! A configuration that was validated: typed, complete, with every default filled in.
 
-use crate::inventory::HostAddress;
-use crate::pins::SpkiHash;
-use crate::token::review::Endpoint;
 use eyesplice_dataplane::engine::{COALESCE, KtlsPolicy};
 use eyesplice_dataplane::seam::{ActionPolicy, ListenerName};
+use eyesplice_identity::inventory::HostAddress;
+use eyesplice_identity::pins::SpkiHash;
+use eyesplice_identity::token::review::Endpoint;
+use eyesplice_process::admin::AdminSettings;
 use eyesplice_proto::authority::Host;
 use ipnet::IpNet;
 use std::fmt;
@@ -37,7 +38,7 @@ pub struct Config {
     /// How the engine is built.
     pub engine: EngineSettings,
     /// Health and metrics.
-    pub admin: Admin,
+    pub admin: AdminSettings,
     /// The audit log.
     pub audit: Audit,
 }
@@ -406,21 +407,6 @@ impl Default for EngineSettings {
             workers: 0,
             ktls: KtlsPolicy::default(),
             coalesce: COALESCE,
-        }
-    }
-}
-
-/// The health and metrics endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
-    /// Loopback unless the operator insisted.
-    pub address: SocketAddr,
-}
-
-impl Default for Admin {
-    fn default() -> Self {
-        Self {
-            address: SocketAddr::from(([127, 0, 0, 1], 9464)),
         }
     }
 }

@@ -1,12 +1,9 @@
 //! Reads the sections about the process: `limits`, `timeouts`, `engine`, `admin`, `audit`.
 
 use super::bounds;
-use super::model::{Admin, Audit, AuditSink, EngineSettings, Limits, OnFailure, Timeouts};
-use super::report::{Problem, Report};
-use super::section::Section;
-use super::tree::{Node, Value};
-use super::value;
+use super::model::{Audit, AuditSink, EngineSettings, Limits, OnFailure, Timeouts};
 use eyesplice_dataplane::engine::{COALESCE, KtlsPolicy};
+use eyesplice_identity::document::{Node, Problem, Report, Section, Value, value};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -116,37 +113,6 @@ pub(super) fn read_engine(root: &mut Section<'_>, report: &mut Report) -> Engine
         ktls,
         coalesce: coalesce.unwrap_or(COALESCE),
     }
-}
-
-/// Reads `admin`. Anything but loopback must be asked for.
-pub(super) fn read_admin(root: &mut Section<'_>, report: &mut Report) -> Admin {
-    let Some(mut section) = root.section("admin", report) else {
-        return Admin::default();
-    };
-    let address = section.optional("address", value::socket_address, report);
-    let insecure = section
-        .optional("insecureNonLoopback", value::boolean, report)
-        .unwrap_or_default();
-    let admin = address.map_or_else(Admin::default, |address| Admin { address });
-    if !admin.address.ip().to_canonical().is_loopback() {
-        let (path, at) = (section.path_of("address"), section.place_of("address"));
-        let what = format!(
-            "{} is no loopback address, and the endpoint has no login",
-            admin.address
-        );
-        if insecure {
-            report.warn(
-                &path,
-                at,
-                Problem::new(what, "keep the port behind a firewall"),
-            );
-        } else {
-            let fix = "use 127.0.0.1, or add `insecureNonLoopback: true` if the port is guarded";
-            report.error(&path, at, Problem::new(what, fix));
-        }
-    }
-    section.finish(report);
-    admin
 }
 
 const ON_FAILURE: [(&str, OnFailure); 2] = [("block", OnFailure::Block), ("drop", OnFailure::Drop)];

@@ -3,7 +3,7 @@
 use super::model::{Config, RuleAction, Transport};
 
 /// Says which they are; a UNIX socket has no reset, and splice and originate put no TLS of ours on it.
-pub(super) fn warning(config: &Config) -> Option<String> {
+pub(crate) fn warning(config: &Config) -> Option<String> {
     let listener = config
         .listeners
         .iter()

@@ -3,9 +3,9 @@
 use super::obtain::{Kept, Lack, obtain};
 use super::want::{Want, Wants};
 use crate::bootstrap::RETRY;
-use crate::cli::chain;
-use crate::identity::instant;
-use crate::metrics::EnrolmentMetrics;
+use eyesplice_identity::certificate::instant;
+use eyesplice_process::metrics::EnrolmentMetrics;
+use eyesplice_proto::causes::chain;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;

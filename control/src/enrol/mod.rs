@@ -13,8 +13,8 @@ pub(crate) use keep::{Progress, Wanted, keep};
 pub(crate) use obtain::{connect, read};
 pub(crate) use want::wants;
 
-use crate::authority::{GATEWAY_GROUP, GATEWAY_PREFIX};
 use crate::config::Identity;
+use eyesplice_identity::x509::{GATEWAY_GROUP, GATEWAY_PREFIX};
 
 /// The user that an identity is to the authority.
 pub(crate) fn user(identity: &Identity) -> String {
@@ -24,5 +24,7 @@ pub(crate) fn user(identity: &Identity) -> String {
 /// The group of that user.
 pub(crate) const GROUP: &str = GATEWAY_GROUP;
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

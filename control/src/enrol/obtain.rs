@@ -1,15 +1,16 @@
 //! Makes sure of one certificate: looks at the file, asks if it is due, and writes what fits.
 
 use super::want::Want;
-use crate::authority::Signer;
 use crate::bootstrap::{
     BootstrapError, Client, Issued, Next, Trusted, Wish, certificate, next, read_token,
 };
 use crate::config::Identity;
-use crate::file::{self, Mode};
-use crate::identity::CertificateFacts;
-use crate::pem::{self, Credential, FileRef, PrivateKey};
-use crate::pki::{Expected, Flaw, unfit};
+use eyesplice_identity::certificate::CertificateFacts;
+use eyesplice_identity::file::Mode;
+use eyesplice_identity::pem::{Credential, FileRef, PrivateKey};
+use eyesplice_identity::pki::{Expected, Flaw, unfit};
+use eyesplice_identity::x509::Signer;
+use eyesplice_identity::{file, pem};
 use rustls::pki_types::CertificateDer;
 use std::path::Path;
 use std::time::{Duration, SystemTime};

@@ -2,17 +2,17 @@
 
 use super::keep::Wanted;
 use super::obtain::{Lack, obtain};
+use super::testing::gateway_identity;
 use super::want::{Want, Wants};
 use super::*;
-use crate::authority::Signer;
-use crate::authority::testing::{
-    Served, Site, gateway_identity, put_gateway_client, put_gateway_token,
-};
 use crate::bootstrap::{BootstrapError, Wish};
-use crate::inventory::HostAddress;
-use crate::metrics::EnrolmentMetrics;
-use crate::pem::{self, Credential, FileRef, Role};
-use crate::pki::{Authority, Wanted as Content, issue_for};
+use eyesplice_authority::testing::{Served, Site, put_gateway_client, put_gateway_token};
+use eyesplice_identity::inventory::HostAddress;
+use eyesplice_identity::pem;
+use eyesplice_identity::pem::{Credential, FileRef, Role};
+use eyesplice_identity::pki::{Authority, Wanted as Content, issue_for};
+use eyesplice_identity::x509::Signer;
+use eyesplice_process::metrics::EnrolmentMetrics;
 use rustls::pki_types::PrivateKeyDer;
 use std::collections::BTreeSet;
 use std::fs;
@@ -275,9 +275,9 @@ async fn certificate_that_fails_its_role_is_not_used() {
 
 #[test]
 fn role_of_a_server_needs_a_name_and_no_more() {
-    use crate::identity::CertificateFacts;
-    use crate::pki::testing::{Recipe, kubelet};
-    use crate::pki::{Expected, unfit};
+    use eyesplice_identity::certificate::CertificateFacts;
+    use eyesplice_identity::pki::testing::{Recipe, kubelet};
+    use eyesplice_identity::pki::{Expected, unfit};
     let flaws = |recipe: Recipe, expected: &Expected<'_>| {
         let made = recipe.self_signed();
         let facts = CertificateFacts::read(&made.der()).unwrap();

@@ -1,10 +1,10 @@
 //! What a configuration wants from the authority.
 
 use super::{GROUP, user};
-use crate::authority::Signer;
 use crate::bootstrap::Wish;
 use crate::config::{Config, Identity, Transport};
-use crate::inventory::HostAddress;
+use eyesplice_identity::inventory::HostAddress;
+use eyesplice_identity::x509::Signer;
 use std::path::PathBuf;
 
 /// Everything that is wanted, and who asks; the gateway's own client certificate comes first, for

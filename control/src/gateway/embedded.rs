@@ -5,9 +5,9 @@
 //! gateway goes on with what it holds.
 
 use super::GatewayError;
-use crate::authority::{AuthorityError, Host, Options, Prepared, Running};
-use crate::cli::chain;
-use crate::metrics::Metrics;
+use eyesplice_authority::{AuthorityError, Host, Options, Prepared, Running};
+use eyesplice_process::metrics::Metrics;
+use eyesplice_proto::causes::chain;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

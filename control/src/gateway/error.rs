@@ -1,10 +1,10 @@
 //! Why the gateway did not start, or stopped by itself.
 
-use crate::admin::BindError;
 use crate::audit::OpenError;
-use crate::authority::AuthorityError;
-use crate::cli::Exit;
+use eyesplice_authority::AuthorityError;
 use eyesplice_dataplane::engine::StartError;
+use eyesplice_process::Exit;
+use eyesplice_process::admin::BindError;
 use eyesplice_sys::probe::Unusable;
 use std::io;
 

@@ -1,9 +1,9 @@
 //! Watches when everything that the gateway holds ends: a metric always, a word when it is near.
 
 use crate::admit::Gatekeeper;
-use crate::expiry::Reminders;
 use crate::leaf::LeafStore;
-use crate::metrics::{Metrics, Row, certificate_rows, seconds};
+use eyesplice_process::expiry::Reminders;
+use eyesplice_process::metrics::{Metrics, Row, certificate_rows, seconds};
 use std::sync::Arc;
 use std::time::SystemTime;
 

@@ -1,11 +1,12 @@
 //! Configuration and certificates from files: for the start and for every reload.
 
-use crate::cli::chain;
 use crate::config::{self, Config};
 use crate::enrol::{Wanted, wants};
-use crate::exposure;
-use crate::material::{CertificateInfo, Material};
-use crate::reload::Loaded;
+use crate::material::Material;
+use eyesplice_identity::pem::CertificateInfo;
+use eyesplice_process::exposure;
+use eyesplice_process::reload::Loaded;
+use eyesplice_proto::causes::chain;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::SystemTime;

@@ -5,11 +5,11 @@
 //! for: in the log at each try, at `/readyz`, and to the service manager.
 
 use super::files::Files;
-use super::signals::{Request, Signals};
-use super::systemd;
-use crate::admin::Readiness;
 use crate::enrol::{Progress, keep};
-use crate::metrics::Metrics;
+use eyesplice_process::admin::Readiness;
+use eyesplice_process::metrics::Metrics;
+use eyesplice_process::signals::{Request, Signals};
+use eyesplice_process::systemd;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;

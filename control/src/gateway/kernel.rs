@@ -1,8 +1,8 @@
 //! Finds out what the kernel can do before anything depends on it, and raises the limits that it may.
 
 use super::GatewayError;
-use crate::metrics::Metrics;
 use crate::probe_report;
+use eyesplice_process::metrics::Metrics;
 use eyesplice_sys::{limits, probe};
 
 /// Raises the limits of open files and of locked memory, probes the kernel, and shows the result as a

@@ -2,12 +2,13 @@
 
 use super::expiry::Expiry;
 use super::files::{Files, State};
+use super::startup;
 use super::startup::Descriptors;
-use super::{startup, systemd};
 use crate::admit::{Gatekeeper, Publication};
 use crate::leaf::LeafStore;
-use crate::metrics::Metrics;
-use crate::reload::{Loaded, Published, Source};
+use eyesplice_process::metrics::Metrics;
+use eyesplice_process::reload::{Loaded, Published, Source};
+use eyesplice_process::systemd;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;

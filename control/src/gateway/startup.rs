@@ -1,9 +1,9 @@
 //! What the log says once at the start, and what the engine is built with.
 
 use crate::config::{Audit, AuditSink, Config, Transport, Verification};
-use crate::metrics::{Metrics, Row};
 use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{Engine, EngineConfig, KtlsPolicy};
+use eyesplice_process::metrics::{Metrics, Row};
 use eyesplice_sys::limits;
 use std::num::NonZero;
 use std::thread::available_parallelism;

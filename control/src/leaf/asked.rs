@@ -7,19 +7,19 @@
 //! configuration in force vouches for them.
 
 use super::{ClientAuth, DEFAULT_CAPACITY, LeafError, tls_server};
-use crate::authority::{NODE_GROUP, NODE_PREFIX, Signer};
 use crate::bootstrap::{BootstrapError, Wish, certificate};
-use crate::cli::chain;
 use crate::config::Identity;
 use crate::enrol::{self, GROUP};
-use crate::identity::{CertificateFacts, instant};
-use crate::inventory::HostAddress;
-use crate::metrics::EnrolmentMetrics;
-use crate::pem::Role;
-use crate::pki::{Expected, unfit};
 use crate::tickets::Tickets;
 use eyesplice_dataplane::seam::DownstreamTls;
+use eyesplice_identity::certificate::{CertificateFacts, instant};
+use eyesplice_identity::inventory::HostAddress;
+use eyesplice_identity::pem::Role;
+use eyesplice_identity::pki::{Expected, unfit};
+use eyesplice_identity::x509::{NODE_GROUP, NODE_PREFIX, Signer};
+use eyesplice_process::metrics::EnrolmentMetrics;
 use eyesplice_proto::authority::Host;
+use eyesplice_proto::causes::chain;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;

@@ -12,16 +12,16 @@ mod cache;
 pub(crate) use asked::Named;
 pub use asked::{LeafRequests, LeafStore};
 
-pub use crate::pki::{Authority, AuthorityError};
+pub use eyesplice_identity::pki::{Authority, AuthorityError};
 
-use crate::authority::{NODE_GROUP, NODE_PREFIX};
-use crate::identity::{CertificateFacts, instant};
-use crate::inventory::HostAddress;
-use crate::pem::Role;
-use crate::pki::{BACKDATE, alternative_names, random_serial};
 use crate::tickets::Tickets;
 use cache::{Cache, Leaf};
 use eyesplice_dataplane::seam::DownstreamTls;
+use eyesplice_identity::certificate::{CertificateFacts, instant};
+use eyesplice_identity::inventory::HostAddress;
+use eyesplice_identity::pem::Role;
+use eyesplice_identity::pki::{BACKDATE, alternative_names, random_serial};
+use eyesplice_identity::x509::{NODE_GROUP, NODE_PREFIX};
 use eyesplice_proto::authority::Host;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,

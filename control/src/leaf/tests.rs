@@ -3,10 +3,14 @@
 mod lifetimes;
 
 use super::*;
-use crate::pem::{CaBundle, FileRef, PrivateKey};
-use crate::pki::testing::{Made, NOW, Recipe, authority, authority_of_two, client, kubelet, now};
-use crate::pki::{DEFAULT_SERVICE_IP, InitOptions, RenewedKey, Source, Step, Tree, init};
-use crate::verify::client_verifier;
+use eyesplice_identity::pem::{CaBundle, FileRef, PrivateKey};
+use eyesplice_identity::pki::testing::{
+    Made, NOW, Recipe, authority, authority_of_two, client, kubelet, now,
+};
+use eyesplice_identity::pki::{
+    DEFAULT_SERVICE_IP, InitOptions, RenewedKey, Source, Step, Tree, init,
+};
+use eyesplice_identity::verify::client_verifier;
 use rcgen::{BasicConstraints, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SignatureAlgorithm};
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
@@ -99,18 +103,19 @@ fn leaf_chain(leaf: &Leaf) -> Vec<CertificateDer<'static>> {
 /// Takes whatever is presented: the leaves of tests live at the test's time, not at the clock's.
 fn shake_blindly(server: Arc<ServerConfig>) -> (ClientConnection, ServerConnection) {
     let nothing = authority("nobody").self_signed();
-    let trust = crate::verify::Trust::kubelets(crate::verify::KubeletTrust {
-        roots: nothing.roots(),
-        pins: Arc::default(),
-        inventory: None,
-        mode: crate::verify::Mode::Observe,
-    });
-    let spec = crate::verify::UpstreamSpec {
+    let trust =
+        eyesplice_identity::verify::Trust::kubelets(eyesplice_identity::verify::KubeletTrust {
+            roots: nothing.roots(),
+            pins: Arc::default(),
+            inventory: None,
+            mode: eyesplice_identity::verify::Mode::Observe,
+        });
+    let spec = eyesplice_identity::verify::UpstreamSpec {
         trust: Arc::new(trust.unwrap()),
-        expected: crate::verify::Expected::kubelet(host("10.0.0.7"), 10250, None),
+        expected: eyesplice_identity::verify::Expected::kubelet(host("10.0.0.7"), 10250, None),
         client: None,
     };
-    let upstream = crate::verify::upstream_tls(spec).unwrap();
+    let upstream = eyesplice_identity::verify::upstream_tls(spec).unwrap();
     let mut client = ClientConnection::new(upstream.config, upstream.server_name).unwrap();
     let mut server = ServerConnection::new(server).unwrap();
     while client.wants_write() || server.wants_write() {

@@ -1,10 +1,10 @@
 //! What is wrong with the files of a configuration.
 
-use crate::inventory::NodeListError;
 use crate::leaf::IssuerError;
-use crate::pem::{FileRef, PemError};
-use crate::pki::Flaw;
-use crate::verify::TrustError;
+use eyesplice_identity::inventory::NodeListError;
+use eyesplice_identity::pem::{FileRef, PemError};
+use eyesplice_identity::pki::Flaw;
+use eyesplice_identity::verify::TrustError;
 use std::fmt;
 
 /// All that is wrong with the files of a configuration; never empty.

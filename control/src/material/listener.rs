@@ -1,8 +1,8 @@
 //! TLS of a TCP listener: our certificate, and a client certificate that is required.
 
-use crate::pem::Credential;
 use crate::tickets::Tickets;
 use eyesplice_dataplane::seam::DownstreamTls;
+use eyesplice_identity::pem::Credential;
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::server::danger::ClientCertVerifier;

@@ -2,20 +2,23 @@
 
 use super::error::{MaterialError, MaterialErrors};
 use super::listener::tls_server;
-use super::{CertificateInfo, KubeletMaterial, Material};
+use super::{KubeletMaterial, Material};
 use crate::config::{
     Config, LeafSigner, RuleAction, TcpTransport, Transport, Upstream, Verification,
 };
-use crate::identity::CertificateFacts;
-use crate::inventory::{Inventory, NodeListError};
 use crate::leaf::{Authority, DEFAULT_CAPACITY, LeafIssuer, LeafOptions, LeafRequests};
-use crate::pem::{self, CaBundle, Credential, FileRef, NoteKind, Role, note};
-use crate::pins::Pins;
-use crate::pki::{Expected, Flaw, unfit};
 use crate::tickets::Tickets;
-use crate::verify::{KubeletTrust, Mode, TargetTrust, Trust, client_verifier};
 use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{DownstreamTls, ListenerName};
+use eyesplice_identity::certificate::CertificateFacts;
+use eyesplice_identity::inventory::{Inventory, NodeListError};
+use eyesplice_identity::pem;
+use eyesplice_identity::pem::{
+    CaBundle, CertificateInfo, Credential, FileRef, NoteKind, Role, note,
+};
+use eyesplice_identity::pins::Pins;
+use eyesplice_identity::pki::{Expected, Flaw, unfit};
+use eyesplice_identity::verify::{KubeletTrust, Mode, TargetTrust, Trust, client_verifier};
 use rustls::server::danger::ClientCertVerifier;
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;

@@ -10,16 +10,14 @@ mod loader;
 pub use error::{MaterialError, MaterialErrors};
 
 use crate::config::Config;
-use crate::identity::CertificateFacts;
-use crate::inventory::Inventory;
 use crate::leaf::{LeafIssuer, LeafRequests};
-use crate::pem::FileRef;
-use crate::verify::Trust;
 use eyesplice_dataplane::seam::{ActionPolicy, DownstreamTls, ListenerName};
+use eyesplice_identity::inventory::Inventory;
+use eyesplice_identity::pem::CertificateInfo;
+use eyesplice_identity::verify::Trust;
 use loader::Loader;
 use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -53,54 +51,6 @@ pub struct KubeletMaterial {
     pub inventory: Option<Arc<Inventory>>,
     /// What may be asked of a kubelet.
     pub actions: Arc<ActionPolicy>,
-}
-
-/// A loaded certificate, for metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateInfo {
-    /// The field that names its file, as in `kubelet.clientCertFile`.
-    pub field: String,
-    /// The file.
-    pub file: PathBuf,
-    /// Whose it is.
-    pub subject: String,
-    /// Its serial number, in hex.
-    pub serial: String,
-    /// It signs others.
-    pub authority: bool,
-    /// When it begins.
-    pub not_before: SystemTime,
-    /// When it ends.
-    pub not_after: SystemTime,
-}
-
-impl CertificateInfo {
-    /// Says whether it is the same certificate, wherever it lies.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let key = |info: &Self| {
-            let serial = info.serial.clone();
-            (
-                serial,
-                info.subject.clone(),
-                info.not_before,
-                info.not_after,
-            )
-        };
-        key(self) == key(other)
-    }
-
-    /// Takes what metrics show of a certificate.
-    pub(crate) fn new(file: &FileRef, facts: &CertificateFacts) -> Self {
-        Self {
-            field: file.field.clone(),
-            file: file.path.clone(),
-            subject: facts.subject.to_string(),
-            serial: facts.serial.clone(),
-            authority: facts.authority,
-            not_before: facts.not_before.into(),
-            not_after: facts.not_after.into(),
-        }
-    }
 }
 
 impl Material {

@@ -1,7 +1,9 @@
 use super::*;
-use crate::config::{Config, check};
+use crate::check::check;
+use crate::config::Config;
 use crate::leaf::ClientAuth;
-use crate::pki::{self, InitOptions};
+use eyesplice_identity::pki;
+use eyesplice_identity::pki::InitOptions;
 use eyesplice_proto::authority::Host;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

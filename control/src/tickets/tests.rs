@@ -1,5 +1,5 @@
 use super::*;
-use crate::pki::testing::{Made, NOW, authority, client, kubelet};
+use eyesplice_identity::pki::testing::{Made, NOW, authority, client, kubelet};
 use rustls::NamedGroup;
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,

@@ -8,6 +8,7 @@
 
 pub mod authority;
 pub mod body;
+pub mod causes;
 mod chars;
 pub mod connect;
 pub mod framing;

@@ -1,7 +1,7 @@
 //! Kubelets and API servers with the wrong certificate, or none.
 
-use eyesplice::verify::Mode as Verification;
 use eyesplice_dataplane::seam::{Phase, Reason, Side, StreamMode, VerificationResult};
+use eyesplice_identity::verify::Mode as Verification;
 use eyesplice_tests::api_server::{Request, name_of};
 use eyesplice_tests::conn::Ending;
 use eyesplice_tests::gateway::{Gateway, assert_end};

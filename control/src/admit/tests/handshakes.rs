@@ -1,8 +1,8 @@
 //! Both TLS ends of verdicts and snapshots, against peers with certificates of one PKI.
 
 use super::*;
-use crate::pem::{CaBundle, Credential, FileRef, Role};
 use crate::tickets::tests::carry;
+use eyesplice_identity::pem::{CaBundle, Credential, FileRef, Role};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::ServerName;
 use rustls::server::WebPkiClientVerifier;
@@ -164,7 +164,7 @@ async fn snapshot_listener_takes_clients_of_its_ca_and_names_only() {
 }
 
 /// What the API server is shown: the leaf of a server, which it takes for `asked`.
-fn shown(dir: &Path, server: Arc<ServerConfig>, asked: &str) -> identity::CertificateFacts {
+fn shown(dir: &Path, server: Arc<ServerConfig>, asked: &str) -> certificate::CertificateFacts {
     let present = Some("apiserver-kubelet-client");
     let api_server = client(dir, "egress-ca.crt", present);
     let mut client = Connection::from(ClientConnection::new(api_server, name(asked)).unwrap());
@@ -174,7 +174,7 @@ fn shown(dir: &Path, server: Arc<ServerConfig>, asked: &str) -> identity::Certif
         carry(&mut server, &mut client).unwrap();
     }
     let chain = client.peer_certificates().unwrap();
-    identity::CertificateFacts::read(&chain[0]).unwrap()
+    certificate::CertificateFacts::read(&chain[0]).unwrap()
 }
 
 #[tokio::test]

@@ -3,10 +3,10 @@ mod handshakes;
 use super::*;
 use crate::config::Config;
 use crate::material::tests::{load, site};
-use crate::resolve::LookupFuture;
 use eyesplice_dataplane::seam::{
     Connect, Inside, Mode, Peer, PeerVerification, Refusal, StreamId, Terminate,
 };
+use eyesplice_process::resolve::LookupFuture;
 use eyesplice_proto::route::Action;
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -7,9 +7,13 @@ use crate::cli::token_args::{
     BootstrapCommand, CreateArgs, DeleteArgs, DescribeArgs, ExpireArgs, ListArgs, TokenFormat,
     Usage,
 };
-use crate::cli::{Exit, chain, complain, print};
-use crate::identity::instant;
-use crate::token::bootstrap::{BootstrapToken, Bound, Expiry, Record, Usages, secret_name};
+use crate::cli::{complain, print};
+use eyesplice_identity::certificate::instant;
+use eyesplice_identity::token::bootstrap::{
+    BootstrapToken, Bound, Expiry, Record, Usages, secret_name,
+};
+use eyesplice_process::Exit;
+use eyesplice_proto::causes::chain;
 use place::Tokens;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -20,7 +24,7 @@ use time::OffsetDateTime;
 #[derive(Debug, thiserror::Error)]
 enum TokenError {
     #[error("the token {0}")]
-    Format(crate::token::bootstrap::FormatError),
+    Format(eyesplice_identity::token::bootstrap::FormatError),
     #[error("cannot make a token: the system's random source failed")]
     Random,
     #[error("a token that lives until {0} s from now lives for ever; use --ttl 0")]

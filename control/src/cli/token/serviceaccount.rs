@@ -5,14 +5,18 @@ use crate::cli::token_args::{
     BoundKind, JwksArgs, KeyArgs, MintArgs, MintFormat, RotateKeyArgs, RotateStage,
     ServiceaccountCommand, TokenFormat, VerifyArgs,
 };
-use crate::cli::{Exit, chain, complain, print};
-use crate::identity::instant;
-use crate::pem::FileRef;
-use crate::token::jwt::{JwkError, JwkSet, PublicKey, load_public_keys, load_signing_key};
-use crate::token::serviceaccount::{
+use crate::cli::{complain, print};
+use eyesplice_identity::certificate::instant;
+use eyesplice_identity::pem::FileRef;
+use eyesplice_identity::token::jwt::{
+    JwkError, JwkSet, PublicKey, load_public_keys, load_signing_key,
+};
+use eyesplice_identity::token::serviceaccount::{
     BoundObject, Discovery, MintRequest, NumericDate, ObjectRef, Rotation, Stage, Verified,
     Verifier, mint,
 };
+use eyesplice_process::Exit;
+use eyesplice_proto::causes::chain;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;

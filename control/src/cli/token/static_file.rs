@@ -2,8 +2,10 @@
 
 use super::{Failure, pretty};
 use crate::cli::token_args::{StaticCheckArgs, StaticCommand, StaticGenerateArgs, TokenFormat};
-use crate::cli::{Exit, chain, complain, print};
-use crate::token::static_tokens::{Entry, StaticTokens, append, generate};
+use crate::cli::{complain, print};
+use eyesplice_identity::token::static_tokens::{Entry, StaticTokens, append, generate};
+use eyesplice_process::Exit;
+use eyesplice_proto::causes::chain;
 use serde_json::json;
 
 pub(super) fn run(command: StaticCommand) -> Result<Exit, Failure> {

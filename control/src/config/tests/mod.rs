@@ -1,7 +1,9 @@
 mod mistakes;
 
 use super::*;
+use crate::check::check;
 use eyesplice_dataplane::engine::{Bind, KtlsPolicy};
+use eyesplice_identity::document::{ConfigError, value};
 use eyesplice_proto::route::Action;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! Leaves from a real authority: one request each, refusals remembered, old ones kept.
 
 use super::*;
-use crate::authority::testing::{Served, Site, gateway_identity, put_gateway_client};
+use crate::enrol::testing::gateway_identity;
+use eyesplice_authority::testing::{Served, Site, put_gateway_client};
 use std::net::TcpListener;
 
 const LONG: Duration = Duration::from_secs(30);

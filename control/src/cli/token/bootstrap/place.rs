@@ -1,9 +1,9 @@
 //! Where the command line's bootstrap tokens are: a directory, or a cluster.
 
 use super::super::Failure;
-use crate::apiserver::Place;
 use crate::cli::token_args::DirArgs;
-use crate::token::bootstrap::{Expiry, Record, Secrets, SecretsError, Store, StoreError, TokenId};
+use eyesplice_authority::apiserver::{Place, Secrets, SecretsError};
+use eyesplice_identity::token::bootstrap::{Expiry, Record, Store, StoreError, TokenId};
 use std::time::SystemTime;
 use tokio::runtime::{Builder, Runtime};
 

@@ -1,0 +1,9 @@
+//! The API server of a cluster, as this process is its client: who it is, and one request to it.
+
+mod call;
+mod connect;
+mod secrets;
+
+pub(crate) use call::{CallError, call};
+pub use connect::{ConnectError, Place};
+pub use secrets::{Secrets, SecretsError};

@@ -1,0 +1,176 @@
+//! What an authority approves without a person: `approval` of an `AuthorityConfig`.
+
+use super::bounds;
+use crate::{BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal, ProbeSettings};
+use eyesplice_identity::document::{Node, Problem, Report, Section, value};
+use eyesplice_identity::inventory::HostAddress;
+use ipnet::IpNet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const BOOTSTRAP_NODES: [(&str, BootstrapNodes); 2] = [
+    ("any", BootstrapNodes::Any),
+    ("inventory", BootstrapNodes::Inventory),
+];
+
+const ON_REFUSAL: [(&str, OnRefusal); 2] = [("deny", OnRefusal::Deny), ("leave", OnRefusal::Leave)];
+
+const DNS: [(&str, DnsUse); 3] = [
+    ("ignore", DnsUse::Ignore),
+    ("require", DnsUse::Require),
+    ("allow", DnsUse::Allow),
+];
+
+/// What is approved without a person.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApprovalSettings {
+    /// Which node has which address; without it, serving certificates wait for a person.
+    pub inventory_file: Option<PathBuf>,
+    /// For which nodes a bootstrap token is good; those of the inventory if there is one.
+    pub bootstrap_nodes: BootstrapNodes,
+    /// Which names nodes may have, where no inventory lists them.
+    pub node_names: Vec<NamePattern>,
+    /// Within which networks the addresses of Node objects count.
+    pub node_addresses: Vec<IpNet>,
+    /// For how long after it was added to the inventory a node may ask for its first certificate.
+    pub window: Option<Duration>,
+    /// How many more first certificates one requester may wait for than there are nodes.
+    pub max_pending: Option<usize>,
+    /// What becomes of a CSR that something is against.
+    pub on_refusal: OnRefusal,
+    /// The gateways, and at which addresses each serves.
+    pub gateways: Gateways,
+    /// What DNS is asked for about kubelets' serving certificates.
+    pub dns: DnsUse,
+    /// Whether and how nodes are probed before their serving certificates are approved.
+    pub probe: Option<ProbeSettings>,
+}
+
+/// Reads the section.
+pub(super) fn read_approval(
+    root: &mut Section<'_>,
+    base: &Path,
+    report: &mut Report,
+) -> ApprovalSettings {
+    let Some(mut section) = root.section("approval", report) else {
+        return ApprovalSettings::default();
+    };
+    let file = |node: &Node| value::path(node, base);
+    let inventory_file = section.optional("inventoryFile", file, report);
+    let nodes = |node: &Node| value::word(node, &BOOTSTRAP_NODES);
+    let bootstrap_nodes = section.optional("bootstrapNodes", nodes, report);
+    if bootstrap_nodes == Some(BootstrapNodes::Inventory) && !section.has("inventoryFile") {
+        section.missing("inventoryFile", "inventory.yaml", report);
+    }
+    let bootstrap_nodes = bootstrap_nodes.unwrap_or(if section.has("inventoryFile") {
+        BootstrapNodes::Inventory
+    } else {
+        BootstrapNodes::Any
+    });
+    let node_names = section.list("nodeNames", bounds::RULE_ENTRIES, pattern, report);
+    let node_addresses = section.list("nodeAddresses", bounds::RULE_ENTRIES, value::cidr, report);
+    for (field, given) in [
+        (
+            "nodeNames",
+            bootstrap_nodes == BootstrapNodes::Inventory && !node_names.is_empty(),
+        ),
+        (
+            "nodeAddresses",
+            section.has("inventoryFile") && !node_addresses.is_empty(),
+        ),
+    ] {
+        if given {
+            let problem = Problem::new(
+                "does not go with an inventory file, which lists every node with its addresses",
+                "leave it out, or `inventoryFile`",
+            );
+            report.error(&section.path_of(field), section.place_of(field), problem);
+        }
+    }
+    let window = |node: &Node| value::duration(node, &bounds::JOIN_WINDOW);
+    let window = section.optional("window", window, report);
+    if window.is_some() && !section.has("inventoryFile") {
+        section.missing("inventoryFile", "inventory.yaml", report);
+    }
+    let most = |node: &Node| value::integer::<usize>(node, &bounds::CSRS);
+    let max_pending = section.optional("maxPending", most, report);
+    let refusal = |node: &Node| value::word(node, &ON_REFUSAL);
+    let on_refusal = section.optional("onRefusal", refusal, report);
+    let gateways = read_gateways(&mut section, report);
+    let dns = read_dns(&mut section, report);
+    let probe = read_probe(&mut section, report);
+    section.finish(report);
+    ApprovalSettings {
+        inventory_file,
+        bootstrap_nodes,
+        node_names,
+        node_addresses,
+        window,
+        max_pending,
+        on_refusal: on_refusal.unwrap_or_default(),
+        gateways,
+        dns,
+        probe,
+    }
+}
+
+fn pattern(node: &Node) -> Result<NamePattern, Problem> {
+    let text = value::text(node)?;
+    NamePattern::new(&text)
+        .map_err(|what| Problem::new(format!("{text:?} {what}"), "write it like \"worker-*\""))
+}
+
+fn read_dns(section: &mut Section<'_>, report: &mut Report) -> DnsUse {
+    let word = |node: &Node| value::word(node, &DNS);
+    let dns = section.optional("dns", word, report).unwrap_or_default();
+    if dns == DnsUse::Allow {
+        // What a node says of itself is no inventory: it could claim whatever a name resolves to.
+        if !section.has("inventoryFile") {
+            section.missing("inventoryFile", "inventory.yaml", report);
+        }
+        let problem = Problem::new(
+            "lets names in that the inventory does not list: whoever can forge an answer of DNS can \
+             have a node's certificate name anything",
+            "list the names in the inventory and use `dns: require`, or have the names resolved over a \
+             network that you trust",
+        );
+        let at = section.place_of("dns");
+        report.warn(&section.path_of("dns"), at, problem);
+    }
+    dns
+}
+
+fn read_probe(section: &mut Section<'_>, report: &mut Report) -> Option<ProbeSettings> {
+    let mut probe = section.section("probe", report)?;
+    let default = ProbeSettings::default();
+    let port = |node: &Node| value::integer::<u16>(node, &bounds::PORT);
+    let port = probe.optional("port", port, report);
+    let wait = |node: &Node| value::duration(node, &bounds::PROBE);
+    let timeout = probe.optional("timeout", wait, report);
+    probe.finish(report);
+    Some(ProbeSettings {
+        port: port.unwrap_or(default.port),
+        timeout: timeout.unwrap_or(default.timeout),
+    })
+}
+
+fn read_gateways(section: &mut Section<'_>, report: &mut Report) -> Gateways {
+    let mut gateways = Gateways::new();
+    for mut gateway in section.sections("gateways", bounds::RULES, report) {
+        let name = gateway.required("name", "gateway-1", value::name, report);
+        let address = |node: &Node| value::host(node).map(|host| HostAddress::from(&host));
+        let addresses = gateway.list("addresses", bounds::LISTENER_ENTRIES, address, report);
+        if let Some(name) = name {
+            let (path, at) = (gateway.path_of("name"), gateway.place_of("name"));
+            let twice = format!("{name:?} is listed twice");
+            if gateways
+                .insert(name, addresses.into_iter().collect())
+                .is_some()
+            {
+                report.error(&path, at, Problem::new(twice, "merge the two"));
+            }
+        }
+        gateway.finish(report);
+    }
+    gateways
+}

@@ -1,0 +1,280 @@
+//! What the authority works with: everything that its files hold, loaded together.
+
+use super::roles::Roles;
+use super::sign::SignerCa;
+use crate::apiserver::ConnectError;
+use crate::config::{ApprovalSettings, AuthorityConfig, SignerSettings};
+use data_encoding::BASE64;
+use eyesplice_identity::authn::{SourceError, Sources};
+use eyesplice_identity::inventory::{Inventory, NodeListError};
+use eyesplice_identity::pem;
+use eyesplice_identity::pem::{
+    CaBundle, CertificateInfo, Credential, FileRef, Note, PemError, Role as CertificateRole, note,
+};
+use eyesplice_identity::pki::{Authority, AuthorityError};
+use eyesplice_identity::x509::Signer;
+use eyesplice_proto::causes::chain;
+use rustls::crypto::ring::default_provider;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+use time::Duration;
+
+/// One generation of what the authority works with.
+pub struct AuthorityMaterial {
+    pub(super) config: AuthorityConfig,
+    pub(super) server: Credential,
+    pub(super) clients: Option<Arc<dyn ClientCertVerifier>>,
+    pub(super) signers: BTreeMap<Signer, SignerCa>,
+    pub(super) inventory: Option<Inventory>,
+    pub(super) roles: Roles,
+    /// The kubeconfig in `cluster-info`.
+    pub(super) cluster_info: Option<String>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+    /// Every certificate that was loaded.
+    pub certificates: Vec<CertificateInfo>,
+}
+
+impl fmt::Debug for AuthorityMaterial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthorityMaterial")
+            .field("server", &self.server)
+            .field("signers", &self.signers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityMaterialError {
+    /// A certificate, key or bundle.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// A CA cannot sign.
+    #[error("{field} ({})", .file.display())]
+    Signer {
+        /// As in `signers[kubernetes.io/kubelet-serving]`.
+        field: String,
+        /// Its certificate.
+        file: PathBuf,
+        /// What is wrong.
+        source: AuthorityError,
+    },
+    /// The client CAs cannot be used.
+    #[error("authentication.clientCAFile cannot be used to verify clients")]
+    Clients(#[source] VerifierBuilderError),
+    /// Where bearer tokens are looked up.
+    #[error("authentication")]
+    Tokens(#[source] SourceError),
+    /// The inventory.
+    #[error("approval.inventoryFile")]
+    Inventory(#[source] NodeListError),
+    /// The API server's address or our credential.
+    #[error("cluster.kubeconfigFile")]
+    Cluster(#[source] ConnectError),
+}
+
+impl AuthorityMaterialError {
+    /// The field that names the file.
+    pub(crate) fn field(&self) -> &str {
+        match self {
+            Self::Pem(error) => &error.file.field,
+            Self::Signer { field, .. } => field,
+            Self::Clients(_) => "authentication.clientCAFile",
+            Self::Tokens(_) => "authentication",
+            Self::Inventory(_) => "approval.inventoryFile",
+            Self::Cluster(_) => "cluster.kubeconfigFile",
+        }
+    }
+}
+
+/// Everything that is wrong with the files; never empty.
+#[derive(Debug)]
+pub struct AuthorityMaterialErrors(pub Vec<AuthorityMaterialError>);
+
+impl fmt::Display for AuthorityMaterialErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(|error| chain(error)).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for AuthorityMaterialErrors {}
+
+impl AuthorityMaterial {
+    /// Loads and checks every file of a configuration; where tokens are looked up comes apart, for
+    /// the authenticator. Blocks.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub(crate) fn load(
+        config: AuthorityConfig,
+        now: SystemTime,
+    ) -> Result<(Self, Sources), AuthorityMaterialErrors> {
+        let mut loader = Loader::new(now);
+        let server = loader.server(&config);
+        let clients = loader.clients(&config);
+        let signers = loader.signers(&config.signers);
+        let inventory = loader.inventory(&config.approval);
+        let sources = loader.sources(&config);
+        let cluster_info = loader.cluster_info(&config);
+        let Loader {
+            errors,
+            warnings,
+            certificates,
+            ..
+        } = loader;
+        let roles = Roles::new(&config.roles);
+        match (server, sources) {
+            (Some(server), Some(sources)) if errors.is_empty() => {
+                let material = Self {
+                    config,
+                    server,
+                    clients,
+                    signers,
+                    inventory,
+                    roles,
+                    cluster_info,
+                    warnings,
+                    certificates,
+                };
+                Ok((material, sources))
+            }
+            _ => Err(AuthorityMaterialErrors(errors)),
+        }
+    }
+}
+
+/// Loads one file after the other, and notes what is wrong with each.
+pub(super) struct Loader {
+    now: SystemTime,
+    pub(super) errors: Vec<AuthorityMaterialError>,
+    pub(super) warnings: Vec<String>,
+    pub(super) certificates: Vec<CertificateInfo>,
+}
+
+impl Loader {
+    pub(super) fn new(now: SystemTime) -> Self {
+        Self {
+            now,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            certificates: Vec::new(),
+        }
+    }
+
+    fn keep<T>(&mut self, result: Result<T, AuthorityMaterialError>) -> Option<T> {
+        result.map_err(|error| self.errors.push(error)).ok()
+    }
+
+    fn notes(&mut self, notes: impl IntoIterator<Item = Note>) {
+        self.warnings
+            .extend(notes.into_iter().map(|note| note.to_string()));
+    }
+
+    fn server(&mut self, config: &AuthorityConfig) -> Option<Credential> {
+        let certificate = FileRef::new("listen.tlsCertFile", &config.tls_cert_file);
+        let key = FileRef::new("listen.tlsPrivateKeyFile", &config.tls_private_key_file);
+        let loaded = Credential::load(certificate, &key, CertificateRole::Server);
+        let credential = self.keep(loaded.map_err(Into::into))?;
+        self.notes(credential.notes(self.now));
+        self.certificates
+            .push(CertificateInfo::new(&credential.file, &credential.leaf));
+        Some(credential)
+    }
+
+    fn clients(&mut self, config: &AuthorityConfig) -> Option<Arc<dyn ClientCertVerifier>> {
+        let file = config.authentication.client_ca_file.as_ref()?;
+        let file = FileRef::new("authentication.clientCAFile", file);
+        let bundle = self.keep(CaBundle::load(file).map_err(Into::into))?;
+        self.notes(bundle.notes(self.now));
+        let first = bundle
+            .certificates
+            .iter()
+            .min_by_key(|facts| facts.not_after);
+        self.certificates
+            .extend(first.map(|facts| CertificateInfo::new(&bundle.file, facts)));
+        let provider = Arc::new(default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&bundle.roots), provider)
+                .allow_unauthenticated()
+                .build();
+        self.keep(verifier.map_err(AuthorityMaterialError::Clients))
+    }
+
+    /// A kubeconfig without a user, as kubeadm publishes it.
+    fn cluster_info(&mut self, config: &AuthorityConfig) -> Option<String> {
+        let info = config.cluster_info.as_ref()?;
+        let file = FileRef::new("clusterInfo.caFile", &info.ca_file);
+        self.keep(CaBundle::load(file.clone()).map_err(Into::into))?;
+        let certificates = self.keep(pem::certificates(&file).map_err(Into::into))?;
+        let cluster = json!({
+            "server": info.server,
+            "certificate-authority-data": BASE64.encode(pem::encode(&certificates).as_bytes()),
+        });
+        // JSON is YAML.
+        let kubeconfig = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "", "cluster": cluster}],
+            "contexts": [],
+            "current-context": "",
+            "users": [],
+        });
+        Some(kubeconfig.to_string())
+    }
+
+    fn sources(&mut self, config: &AuthorityConfig) -> Option<Sources> {
+        match Sources::load(&config.authentication.tokens) {
+            Ok(sources) => {
+                self.warnings.extend(sources.warnings().iter().cloned());
+                Some(sources)
+            }
+            Err(errors) => {
+                let errors = errors.0.into_iter();
+                self.errors
+                    .extend(errors.map(AuthorityMaterialError::Tokens));
+                None
+            }
+        }
+    }
+
+    /// Which node has which address, if a file says it.
+    pub(super) fn inventory(&mut self, approval: &ApprovalSettings) -> Option<Inventory> {
+        let path = approval.inventory_file.as_ref()?;
+        self.keep(Inventory::load(path).map_err(AuthorityMaterialError::Inventory))
+    }
+
+    /// Every signer with its CA.
+    pub(super) fn signers(&mut self, settings: &[SignerSettings]) -> BTreeMap<Signer, SignerCa> {
+        let mut signers = BTreeMap::new();
+        for settings in settings {
+            let signer = settings.signer;
+            let field = format!("signers[{signer}]");
+            let certificate = FileRef::new(format!("{field}.certFile"), &settings.cert_file);
+            let key = FileRef::new(format!("{field}.keyFile"), &settings.key_file);
+            let loaded = Authority::load(&certificate, &key)
+                .and_then(|authority| authority.signs_for(signer.role()).map(|()| authority));
+            let loaded = loaded.map_err(|source| AuthorityMaterialError::Signer {
+                field,
+                file: settings.cert_file.clone(),
+                source,
+            });
+            let Some(authority) = self.keep(loaded) else {
+                continue;
+            };
+            self.notes(note(&certificate, authority.facts(), self.now));
+            self.certificates
+                .push(CertificateInfo::new(&certificate, authority.facts()));
+            let longest = Duration::try_from(settings.duration).unwrap_or(Duration::MAX);
+            signers.insert(signer, SignerCa { authority, longest });
+        }
+        signers
+    }
+}

@@ -1,0 +1,245 @@
+//! What is wrong with a configuration: every mistake with its field, its place and its remedy.
+
+use super::tree::At;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// All mistakes of one configuration file.
+#[derive(Debug)]
+pub struct ConfigErrors {
+    /// The file.
+    pub file: PathBuf,
+    /// Never empty; in the order of the file as far as places are known.
+    pub errors: Vec<ConfigError>,
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.errors.len();
+        let noun = if count == 1 { "error" } else { "errors" };
+        write!(
+            f,
+            "configuration {} has {count} {noun}",
+            self.file.display()
+        )?;
+        for error in &self.errors {
+            write!(f, "\n  {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// One mistake.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file itself cannot be read.
+    Read(std::io::Error),
+    /// It is larger than any configuration.
+    TooLarge {
+        /// Most bytes that are read.
+        limit: usize,
+    },
+    /// It is not YAML.
+    Syntax {
+        /// Where the parser gave up.
+        at: At,
+        /// What it says.
+        message: String,
+    },
+    /// A field is wrong.
+    Field(Finding),
+    /// A file that a field names cannot be used.
+    File {
+        /// Where the field stands; line 0 if nothing in the file names it.
+        at: At,
+        /// What is wrong with the file, which field names it, and what to do.
+        message: String,
+    },
+}
+
+impl ConfigError {
+    fn place(&self) -> At {
+        match self {
+            Self::Read(_) | Self::TooLarge { .. } => At::default(),
+            Self::Syntax { at, .. } | Self::File { at, .. } => *at,
+            Self::Field(field) => field.at,
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => {
+                write!(
+                    f,
+                    "cannot read the file: {error}; check its path and permissions"
+                )
+            }
+            Self::TooLarge { limit } => {
+                write!(
+                    f,
+                    "the file is larger than {limit} bytes; it is no configuration"
+                )
+            }
+            Self::Syntax { at, message } => {
+                write!(
+                    f,
+                    "line {}, column {}: not valid YAML: {message}",
+                    at.line, at.column
+                )
+            }
+            Self::Field(field) => field.fmt(f),
+            Self::File { at, message } if at.line == 0 => f.write_str(message),
+            Self::File { at, message } => {
+                write!(f, "line {}, column {}: {message}", at.line, at.column)
+            }
+        }
+    }
+}
+
+impl ConfigErrors {
+    /// All errors of a file, in its order.
+    pub fn new(file: &Path, mut errors: Vec<ConfigError>) -> Self {
+        errors.sort_by_key(ConfigError::place);
+        Self {
+            file: file.to_owned(),
+            errors,
+        }
+    }
+
+    /// Every mistake in a line of its own, with the file.
+    pub fn lines(&self) -> Vec<String> {
+        let file = self.file.display();
+        self.errors
+            .iter()
+            .map(|error| format!("{file}: {error}"))
+            .collect()
+    }
+}
+
+/// One field that is wrong, or that deserves a warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The field, as in `egress.rules[2].cidrs[0]`; empty for the document itself.
+    pub path: String,
+    /// Where it stands; line 0 if it is missing from the file.
+    pub at: At,
+    /// What is wrong with it.
+    pub what: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path.is_empty() {
+            "document"
+        } else {
+            &self.path
+        };
+        if self.at.line == 0 {
+            write!(f, "{path}: {}; {}", self.what, self.fix)
+        } else {
+            let At { line, column } = self.at;
+            write!(
+                f,
+                "{path} (line {line}, column {column}): {}; {}",
+                self.what, self.fix
+            )
+        }
+    }
+}
+
+/// What is wrong with a value, before it is known which field it belongs to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl Problem {
+    /// What is wrong, and what to do.
+    pub fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            fix: fix.into(),
+        }
+    }
+}
+
+/// Collects mistakes and warnings while a file is read.
+#[derive(Debug, Default)]
+pub struct Report {
+    errors: Vec<ConfigError>,
+    warnings: Vec<Finding>,
+}
+
+impl Report {
+    /// Reports a mistake of the field at `path`.
+    pub fn error(&mut self, path: &str, at: At, problem: Problem) {
+        let Problem { what, fix } = problem;
+        self.errors.push(ConfigError::Field(Finding {
+            path: path.to_owned(),
+            at,
+            what,
+            fix,
+        }));
+    }
+
+    /// Reports what deserves a look at the field at `path`.
+    pub fn warn(&mut self, path: &str, at: At, problem: Problem) {
+        let Problem { what, fix } = problem;
+        self.warnings.push(Finding {
+            path: path.to_owned(),
+            at,
+            what,
+            fix,
+        });
+    }
+
+    /// Counts the errors so far: a reader compares it to learn whether its part was good.
+    pub fn error_count(&self) -> usize {
+        self.errors.len()
+    }
+
+    /// Ends the reading, with both errors and warnings.
+    pub fn into_parts(mut self) -> (Vec<ConfigError>, Vec<Finding>) {
+        self.warnings.sort_by_key(|warning| warning.at);
+        (self.errors, self.warnings)
+    }
+
+    /// Ends the reading: warnings in the order of the file, or all errors.
+    pub(crate) fn finish(mut self) -> Result<Vec<Finding>, Vec<ConfigError>> {
+        if self.errors.is_empty() {
+            self.warnings.sort_by_key(|warning| warning.at);
+            Ok(self.warnings)
+        } else {
+            self.errors.sort_by_key(ConfigError::place);
+            Err(self.errors)
+        }
+    }
+}
+
+/// Why a process would not start: all that is wrong, file by file; never empty.
+#[derive(Debug)]
+pub struct CheckErrors(pub Vec<ConfigErrors>);
+
+impl fmt::Display for CheckErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&files.join("\n"))
+    }
+}
+
+impl std::error::Error for CheckErrors {}
+
+impl From<ConfigErrors> for CheckErrors {
+    fn from(errors: ConfigErrors) -> Self {
+        Self(vec![errors])
+    }
+}

@@ -1,0 +1,25 @@
+//! Who is who in a cluster: certificates, tokens, kubeconfigs and the node inventory, made, read and
+//! checked; and who a request or a peer is by them.
+//!
+//! From below: [`document`] reads a file of ours with its places, [`certificate`] says what a certificate
+//! is, [`pem`] and [`x509`] read files and requests, [`verify`] judges a peer, [`token`], [`kubeconfig`] and
+//! [`pki`] know what a cluster holds, and [`authn`] turns a credential into a [`user`].
+#![forbid(unsafe_code)]
+
+pub mod authn;
+pub mod certificate;
+pub mod document;
+pub mod file;
+pub mod inventory;
+pub mod kubeconfig;
+pub mod pem;
+pub mod pins;
+pub mod pki;
+pub mod protobuf;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod token;
+pub mod user;
+pub mod verify;
+pub mod x509;
+pub mod yaml;

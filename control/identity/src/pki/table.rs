@@ -1,0 +1,118 @@
+//! Renders the table of roles for the documents, from the table that certificates are made by.
+
+use super::key::KeyAlgorithm;
+use super::profile::{Issuer, Profile, Usage, profiles};
+use super::spec::{
+    Authorities, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN, DEFAULT_SERVICE_IP, Lifetimes, NodeSpec,
+    ServerUrl, Spec, UserSpec,
+};
+use crate::inventory::HostAddress;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use time::Duration;
+
+/// Every certificate of a cluster of one control plane `cp-1` (10.0.0.1), one node `worker-1`
+/// (10.0.0.11) and one user `jane` in the group `dev`, as a Markdown table.
+pub fn role_table() -> String {
+    let spec = example();
+    let mut text = String::from(
+        "| File | Issuer | Subject | Usages | Names | Lifetime | Used by |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for profile in profiles(&spec) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | `{}` | {} | {} | {} | {} |",
+            profile.name,
+            issuer(&profile),
+            subject(&profile),
+            usages(profile.usage),
+            names(&profile),
+            lifetime(&profile, &spec.lifetimes),
+            profile.used_by,
+        );
+    }
+    text
+}
+
+fn example() -> Spec {
+    let address = |last| HostAddress::Ip(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)));
+    let node = |name: &str, last| NodeSpec {
+        name: name.to_owned(),
+        addresses: vec![address(last)],
+    };
+    Spec {
+        cluster: Cluster {
+            name: DEFAULT_CLUSTER.to_owned(),
+            domain: DEFAULT_DOMAIN.to_owned(),
+            server: ServerUrl::of_host(&address(1)),
+            service_ips: vec![DEFAULT_SERVICE_IP],
+        },
+        apiserver: Vec::new(),
+        controllers: Vec::new(),
+        gateway: vec![address(1)],
+        etcd: vec![node("cp-1", 1)],
+        nodes: vec![node("worker-1", 11)],
+        users: vec![UserSpec {
+            name: "jane".to_owned(),
+            groups: vec!["dev".to_owned()],
+        }],
+        authorities: Authorities::default(),
+        keys: KeyAlgorithm::default(),
+        lifetimes: Lifetimes::default(),
+    }
+}
+
+fn issuer(profile: &Profile) -> String {
+    match &profile.issuer {
+        Issuer::Itself => "itself, or `authorities.parent`".to_owned(),
+        Issuer::Authority(name) => format!("`{name}`"),
+    }
+}
+
+fn subject(profile: &Profile) -> String {
+    let organizations = profile.organizations.iter();
+    let parts = organizations.map(|organization| format!("O={organization}, "));
+    format!("{}CN={}", parts.collect::<String>(), profile.common_name)
+}
+
+/// Extended key usages; the key usages are the same for all (see `issue`).
+fn usages(usage: Usage) -> &'static str {
+    match usage {
+        Usage::Authority => "CA",
+        Usage::Server => "serverAuth",
+        Usage::Client => "clientAuth",
+        Usage::Peer => "serverAuth, clientAuth",
+    }
+}
+
+fn names(profile: &Profile) -> String {
+    let names: Vec<String> = profile.names.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+fn lifetime(profile: &Profile, lifetimes: &Lifetimes) -> String {
+    let days = |lifetime: Duration| format!("{} days", lifetime.whole_days());
+    match profile.usage {
+        Usage::Authority => days(lifetimes.authorities),
+        _ => days(lifetimes.certificates),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn role_table_of_the_documents_is_the_generated_one() {
+        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/pki.md");
+        let document = std::fs::read_to_string(document).unwrap();
+        let (_, rest) = document.split_once("<!-- role-table:begin -->\n").unwrap();
+        let (table, _) = rest.split_once("<!-- role-table:end -->").unwrap();
+        assert!(
+            table == role_table(),
+            "docs/pki.md is behind; put in the output of `eyesplice generate role-table DIR`"
+        );
+    }
+}

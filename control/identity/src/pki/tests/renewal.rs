@@ -1,0 +1,224 @@
+//! Issuing what is missing, and signing anew what is there.
+
+use super::*;
+use crate::certificate::CertificateFacts;
+use time::Duration;
+
+fn facts(dir: &Path, name: &str) -> CertificateFacts {
+    CertificateFacts::read(&der(dir, name)).unwrap()
+}
+
+#[test]
+fn issue_makes_what_is_missing_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).unwrap();
+    let before = facts(dir.path(), "admin.crt").serial;
+    for name in [
+        "apiserver.crt",
+        "etcd/server.crt",
+        "etcd/server.key",
+        "apiserver.key",
+    ] {
+        fs::remove_file(dir.path().join("pki").join(name)).unwrap();
+    }
+    let written = tree(dir.path()).issue(&[], &[], &[], false).unwrap();
+    let expected = [
+        "apiserver.key",
+        "apiserver.crt",
+        "etcd/server.key",
+        "etcd/server.crt",
+    ];
+    assert_eq!(written.files, expected);
+    assert_eq!(flaws(dir.path()), [] as [String; 0]);
+    assert_eq!(facts(dir.path(), "admin.crt").serial, before);
+    assert!(
+        tree(dir.path())
+            .issue(&[], &[], &[], false)
+            .unwrap()
+            .files
+            .is_empty()
+    );
+}
+
+#[test]
+fn issue_of_a_node_becomes_part_of_the_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).unwrap();
+    let node = ["worker-9=10.0.0.99".parse().unwrap()];
+    let user = ["jane=dev,ops".parse().unwrap()];
+    tree(dir.path()).issue(&[], &node, &user, false).unwrap();
+    assert_eq!(flaws(dir.path()), [] as [String; 0]);
+    assert_eq!(
+        facts(dir.path(), "kubelet-worker-9.crt").names,
+        ["10.0.0.99", "worker-9"]
+    );
+    assert_eq!(
+        facts(dir.path(), "user-jane.crt").subject.organizations,
+        ["dev", "ops"]
+    );
+    assert!(read(dir.path(), "inventory.yaml").contains("worker-9"));
+    let again = tree(dir.path()).issue(&[], &node, &[], false).unwrap_err();
+    assert!(
+        again.to_string().contains("node worker-9 is given twice"),
+        "{again}"
+    );
+}
+
+#[test]
+fn issue_replaces_only_with_force() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).unwrap();
+    let name = ["apiserver".to_owned()];
+    let before = facts(dir.path(), "apiserver.crt").serial;
+    let error = tree(dir.path()).issue(&name, &[], &[], false).unwrap_err();
+    assert!(
+        matches!(error, PkiError::File(FileError::Exists { .. })),
+        "{error}"
+    );
+    assert_eq!(facts(dir.path(), "apiserver.crt").serial, before);
+    tree(dir.path()).issue(&name, &[], &[], true).unwrap();
+    assert_ne!(facts(dir.path(), "apiserver.crt").serial, before);
+    let error = tree(dir.path())
+        .issue(&["api".to_owned()], &[], &[], true)
+        .unwrap_err();
+    assert!(error.to_string().contains("no certificate api;"), "{error}");
+}
+
+#[test]
+fn renewal_keeps_subject_and_names_and_changes_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).unwrap();
+    // A name that the document no longer has, and one that it has gained.
+    let document = dir.path().join("pki/pki.yaml");
+    let text = fs::read_to_string(&document).unwrap();
+    fs::write(
+        &document,
+        text.replace("\"cp.example\"", "\"cp-new.example\""),
+    )
+    .unwrap();
+    let before = facts(dir.path(), "apiserver.crt");
+    let written = tree(dir.path())
+        .renew(
+            &Selection::Names(vec!["apiserver.crt".to_owned()]),
+            RenewedKey::New,
+        )
+        .unwrap();
+    assert_eq!(written.files, ["apiserver.key", "apiserver.crt"]);
+    let after = facts(dir.path(), "apiserver.crt");
+    let mut expected = before.names.clone();
+    expected.push("cp-new.example".to_owned());
+    assert_eq!(after.names, expected);
+    assert_eq!(after.subject, before.subject);
+    assert_ne!(after.spki, before.spki);
+    assert_ne!(after.serial, before.serial);
+    let flaws = flaws(dir.path());
+    let own: Vec<&String> = flaws
+        .iter()
+        .filter(|flaw| flaw.starts_with("apiserver.crt"))
+        .collect();
+    assert_eq!(
+        own,
+        [
+            "apiserver.crt: warning: covers cp.example, which its role does not have; issue it anew \
+          without it"
+        ]
+    );
+    // The only etcd member stands beside the API server.
+    assert!(
+        flaws
+            .iter()
+            .any(|flaw| flaw.starts_with("etcd/peer.crt: error: does not cover"))
+    );
+}
+
+#[test]
+fn renewal_keeps_an_rsa_key_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).unwrap();
+    let rsa = ["genpkey", "-algorithm", "RSA", "-out", "admin.key"];
+    if openssl(dir.path(), &rsa).is_none() {
+        eprintln!("SKIPPED: renewal_keeps_an_rsa_key_when_asked: no openssl on this machine");
+        return;
+    }
+    let key = read(dir.path(), "admin.key");
+    assert!(
+        flaws(dir.path())
+            .iter()
+            .any(|flaw| flaw.contains("does not belong to"))
+    );
+    let admin = Selection::Names(vec!["admin".to_owned()]);
+    tree(dir.path()).renew(&admin, RenewedKey::Kept).unwrap();
+    assert_eq!(read(dir.path(), "admin.key"), key);
+    assert_eq!(flaws(dir.path()), [] as [String; 0]);
+}
+
+#[test]
+fn renewal_of_what_is_due_leaves_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    make_from(dir.path(), "lifetimes: {certificates: 8760h}\n").unwrap();
+    let due = |dir: &Path| {
+        tree(dir)
+            .renew(&Selection::Due, RenewedKey::New)
+            .unwrap()
+            .files
+    };
+    assert!(due(dir.path()).is_empty());
+    // The role's subject, and a life of which a day is left.
+    let day = Duration::days(1);
+    let shifted = OffsetDateTime::now_utc() - testing::NOW;
+    let made = testing::Recipe {
+        organizations: vec!["kubeadm:cluster-admins"],
+        ..testing::client("kubernetes-admin")
+    };
+    let made = made.valid(shifted - day * 300, shifted + day).self_signed();
+    fs::write(dir.path().join("pki/admin.crt"), made.certificate.pem()).unwrap();
+    fs::write(dir.path().join("pki/admin.key"), made.key.serialize_pem()).unwrap();
+    assert_eq!(
+        due(dir.path()),
+        ["admin.key", "admin.crt", "admin.kubeconfig"]
+    );
+}
+
+#[test]
+fn renewal_of_a_ca_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).unwrap();
+    let ca = Selection::Names(vec!["etcd/ca".to_owned()]);
+    let error = tree(dir.path()).renew(&ca, RenewedKey::New).unwrap_err();
+    assert!(
+        error.to_string().contains("use pki rotate-ca etcd/ca"),
+        "{error}"
+    );
+}
+
+#[test]
+fn renewal_never_outlives_its_ca() {
+    let dir = tempfile::tempdir().unwrap();
+    make_from(
+        dir.path(),
+        "lifetimes: {authorities: 24h, certificates: 8760h}\n",
+    )
+    .unwrap();
+    let (ca, leaf) = (facts(dir.path(), "ca.crt"), facts(dir.path(), "admin.crt"));
+    assert_eq!(ca.not_after, leaf.not_after);
+    assert!(leaf.not_before >= ca.not_before);
+}
+
+#[test]
+fn expired_ca_signs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).unwrap();
+    let old = testing::authority("kubernetes")
+        .valid(Duration::days(-3650), Duration::days(-3000))
+        .self_signed();
+    fs::write(dir.path().join("pki/ca.crt"), old.certificate.pem()).unwrap();
+    fs::write(dir.path().join("pki/ca.key"), old.key.serialize_pem()).unwrap();
+    let admin = Selection::Names(vec!["admin".to_owned()]);
+    let error = tree(dir.path()).renew(&admin, RenewedKey::New).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("its CA CN=kubernetes expired 2018-"),
+        "{error}"
+    );
+}

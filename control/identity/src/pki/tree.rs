@@ -1,0 +1,256 @@
+//! A directory that `pki init` filled: opened for one command at a time.
+
+use super::disk::{Disk, Lock, Os};
+use super::document;
+use super::error::PkiError;
+use super::files::{self, Change};
+use super::kubeadm;
+use super::maker::{Maker, RenewedKey};
+use super::plan::{Plan, SPEC_FILE, conflicts};
+use super::profile::{CLUSTER_CA, Profile, Usage};
+use super::spec::{NodeSpec, UserSpec};
+use crate::certificate::CertificateFacts;
+use crate::pem::{self, FileRef};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use time::OffsetDateTime;
+
+/// A tree that nobody else changes while this exists.
+pub struct Tree {
+    pub(super) dir: PathBuf,
+    pub(super) plan: Plan,
+    /// Whether the plan says all that the directory shall hold.
+    pub(super) planned: bool,
+    pub(super) disk: Box<dyn Disk>,
+    _lock: Lock,
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tree")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which certificates a command is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All that can be meant.
+    All,
+    /// Those that have lived two thirds of their time.
+    Due,
+    /// These.
+    Names(Vec<String>),
+}
+
+/// A client of the tree.
+pub(crate) struct Client {
+    pub(crate) user: String,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// What was written.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// File names in the tree, in the order of making.
+    pub files: Vec<String>,
+}
+
+impl Tree {
+    /// Opens a tree; finishes a change that was interrupted.
+    ///
+    /// # Errors
+    /// It is not there, another process has it, or its document is wrong.
+    pub fn open(dir: &Path, config: Option<&Path>) -> Result<Self, PkiError> {
+        let lock = Lock::take(dir)?;
+        files::recover(&Os, dir)?;
+        let own = dir.join(SPEC_FILE);
+        let file = config.unwrap_or(&own);
+        if config.is_none() && !own.exists() {
+            return Err(PkiError::NoDocument(dir.to_owned()));
+        }
+        let (spec, _) = document::load(file)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            plan: Plan::new(spec),
+            planned: true,
+            disk: Box::new(Os),
+            _lock: lock,
+        })
+    }
+
+    /// Opens a directory to look at it: a tree, or what kubeadm filled.
+    ///
+    /// # Errors
+    /// As [`Tree::open`]; without a document, no file has a name of kubeadm's.
+    pub fn open_to_inspect(dir: &Path, config: Option<&Path>) -> Result<Self, PkiError> {
+        if config.is_some() || dir.join(SPEC_FILE).exists() {
+            return Self::open(dir, config);
+        }
+        let lock = Lock::take(dir)?;
+        let none = || PkiError::NoDocument(dir.to_owned());
+        Ok(Self {
+            dir: dir.to_owned(),
+            plan: kubeadm::plan(dir)?.ok_or_else(none)?,
+            planned: false,
+            disk: Box::new(Os),
+            _lock: lock,
+        })
+    }
+
+    /// Makes certificates that are not there yet, among them those of `nodes` and `users`, which
+    /// become part of the tree's document.
+    ///
+    /// # Errors
+    /// A name is unknown or its files exist, a CA cannot sign, or writing fails; nothing is changed.
+    pub fn issue(
+        mut self,
+        names: &[String],
+        nodes: &[NodeSpec],
+        users: &[UserSpec],
+        force: bool,
+    ) -> Result<Written, PkiError> {
+        let mut selected = self.selected(names)?;
+        let old = self.plan.profiles.clone();
+        let mut spec = self.plan.spec.clone();
+        spec.nodes.extend_from_slice(nodes);
+        spec.users.extend_from_slice(users);
+        let problems = conflicts(&spec);
+        if !problems.is_empty() {
+            let problems = problems.into_iter().map(Into::into);
+            return Err(PkiError::Options(problems.collect()));
+        }
+        self.plan = Plan::new(spec);
+        let added = self
+            .plan
+            .profiles
+            .iter()
+            .filter(|profile| !old.contains(profile));
+        selected.extend(added.cloned());
+        let missing = |profile: &&Profile| !self.dir.join(profile.certificate_file()).exists();
+        if names.is_empty() && nodes.is_empty() && users.is_empty() {
+            selected = self.plan.profiles.iter().filter(missing).cloned().collect();
+        }
+        let mut file_names = Vec::new();
+        for profile in &selected {
+            file_names.push(profile.certificate_file());
+            file_names.push(profile.key_file());
+            if profile.usage == Usage::Authority {
+                file_names.push(profile.chain_file());
+            }
+        }
+        files::refuse_existing(&self.dir, &file_names, force)?;
+        let mut maker = Maker::new(&self.plan, &self.dir, now());
+        for profile in &selected {
+            maker.make(profile)?;
+        }
+        if !nodes.is_empty() || !users.is_empty() {
+            maker.make_documents();
+        }
+        self.write(maker.into_files())
+    }
+
+    /// Signs certificates anew, with their subjects and names, and writes their kubeconfigs.
+    ///
+    /// # Errors
+    /// A name is unknown or a CA's, a file is missing, a CA cannot sign, or writing fails; nothing
+    /// is changed.
+    pub fn renew(self, selection: &Selection, key: RenewedKey) -> Result<Written, PkiError> {
+        let selected = match selection {
+            Selection::Names(names) => self.selected(names)?,
+            Selection::All | Selection::Due => self.plan.profiles.clone(),
+        };
+        let named = matches!(selection, Selection::Names(_));
+        let mut maker = Maker::new(&self.plan, &self.dir, now());
+        for profile in &selected {
+            if profile.usage == Usage::Authority {
+                if named {
+                    let name = profile.name.clone();
+                    return Err(PkiError::RenewAuthority { name });
+                }
+                continue;
+            }
+            if *selection == Selection::Due && !self.is_due(profile)? {
+                continue;
+            }
+            maker.renew(profile, key)?;
+        }
+        self.write(maker.into_files())
+    }
+
+    /// The URL of the API server.
+    pub(crate) fn server(&self) -> String {
+        self.plan.spec.cluster.server.to_string()
+    }
+
+    /// The file of the API server's CA.
+    pub(crate) fn cluster_authority(&self) -> PathBuf {
+        self.dir.join(format!("{CLUSTER_CA}.crt"))
+    }
+
+    /// A client's files; absent if the name is another role's.
+    pub(crate) fn client(&self, name: &str) -> Result<Option<Client>, PkiError> {
+        let found = self.selected(&[name.to_owned()])?.into_iter().next();
+        let client = found
+            .filter(|profile| profile.usage.client())
+            .map(|profile| Client {
+                user: profile.common_name.clone(),
+                certificate: self.dir.join(profile.certificate_file()),
+                key: self.dir.join(profile.key_file()),
+            });
+        Ok(client)
+    }
+
+    fn is_due(&self, profile: &Profile) -> Result<bool, PkiError> {
+        let file = FileRef::new(&profile.name, self.dir.join(profile.certificate_file()));
+        let chain = pem::certificates(&file)?;
+        let facts = CertificateFacts::read(&chain[0]).map_err(|problem| PkiError::Unreadable {
+            name: profile.name.clone(),
+            problem,
+        })?;
+        let life = facts.not_after - facts.not_before;
+        Ok(now() >= facts.not_before + life * 2 / 3)
+    }
+
+    /// Finds what is named.
+    fn selected(&self, names: &[String]) -> Result<Vec<Profile>, PkiError> {
+        let find = |name: &String| {
+            // People copy file names.
+            let bare = name.strip_suffix(".crt").unwrap_or(name);
+            let unknown = || PkiError::NoSuchName { name: name.clone() };
+            self.plan.profile(bare).cloned().ok_or_else(unknown)
+        };
+        names.iter().map(find).collect()
+    }
+
+    pub(super) fn write(&self, files: Vec<files::File>) -> Result<Written, PkiError> {
+        let change = Change {
+            files,
+            remove: Vec::new(),
+        };
+        self.apply(&change)
+    }
+
+    pub(super) fn apply(&self, change: &Change) -> Result<Written, PkiError> {
+        if !change.files.is_empty() || !change.remove.is_empty() {
+            files::apply(self.disk.as_ref(), &self.dir, change)?;
+        }
+        let names = change.files.iter().map(|file| file.name.clone());
+        Ok(Written {
+            files: names.collect(),
+        })
+    }
+
+    /// A file of the tree, named by its certificate.
+    pub(super) fn file(&self, name: &str, file: impl AsRef<Path>) -> FileRef {
+        FileRef::new(name, self.dir.join(file))
+    }
+}
+
+/// The time by the system's clock.
+pub(super) fn now() -> OffsetDateTime {
+    OffsetDateTime::from(SystemTime::now())
+}

@@ -1,0 +1,29 @@
+//! Signed JSON Web Tokens in compact form (RFC 7515, 7519), as far as Kubernetes uses them.
+//!
+//! RS256, ES256 and ES384 and nothing else: no symmetric algorithm, no `none`. The key decides the
+//! algorithm, never the token. They are signed and verified by the `jsonwebtoken` crate on top of
+//! ring (`provider`), which have no P-521: ES512, which API servers take and nothing defaults to, is
+//! refused by name.
+
+mod algorithm;
+mod compact;
+mod der;
+mod error;
+mod jwk;
+mod pem;
+mod provider;
+mod public_key;
+mod signing_key;
+
+pub use algorithm::Algorithm;
+pub use compact::{Compact, Header};
+pub use error::{JwtError, Part};
+pub use jwk::{Jwk, JwkError, JwkSet};
+pub use pem::{KeyFileError, KeyFileProblem, load_public_keys, load_signing_key};
+pub use public_key::{KeyProblem, PublicKey};
+pub use signing_key::{SignError, SigningKey};
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! Asks another API server whose a token is.
+
+use super::cache::{Answer, CAPACITY, Cache};
+use super::types::{API_VERSION, KIND, PATH, ReviewSpec, ReviewStatus, TokenReview};
+use super::{Endpoint, ReviewError, ReviewSetupError};
+use crate::pem::{CaBundle, Credential, FileRef, Role};
+use crate::token::BearerToken;
+use crate::token::digest::Digester;
+use crate::token::file;
+use crate::token::review::{ReviewCredential, TokenReviewSettings};
+use crate::user::UserInfo;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::sign::SingleCertAndKey;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
+
+/// Questions that are asked at a time; each is a connection.
+const MAX_ASKING: usize = 32;
+/// Questions that wait for their turn; beyond, a flood of unknown tokens is refused at once.
+const MAX_WAITING: usize = 1024;
+/// Longest answer: a user of a thousand long groups.
+const MAX_ANSWER: usize = 256 << 10;
+/// Longest file of our own token.
+const MAX_TOKEN_FILE: u64 = 64 << 10;
+
+const _: () = assert!(MAX_ASKING < MAX_WAITING);
+
+/// Asks one API server, and remembers what it said.
+#[derive(Debug)]
+pub struct ReviewClient {
+    endpoint: Endpoint,
+    tls: Arc<ClientConfig>,
+    token_file: Option<PathBuf>,
+    timeout: Duration,
+    asking: Semaphore,
+    waiting: Semaphore,
+    digester: Digester,
+    cache: Cache,
+}
+
+impl ReviewClient {
+    /// Loads trust and identity. Dials nothing.
+    ///
+    /// # Errors
+    /// The server is no URL, or a file cannot be used.
+    pub fn new(settings: &TokenReviewSettings) -> Result<Self, ReviewSetupError> {
+        let endpoint = settings
+            .server
+            .parse()
+            .map_err(ReviewSetupError::Endpoint)?;
+        let bundle = CaBundle::load(FileRef::new("tokenReview.caFile", &settings.ca_file))?;
+        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(bundle.roots);
+        let (mut tls, token_file) = match &settings.credential {
+            ReviewCredential::Token { file } => (builder.with_no_client_auth(), Some(file.clone())),
+            ReviewCredential::Certificate {
+                cert_file,
+                key_file,
+            } => {
+                let certificate = FileRef::new("tokenReview.clientCertFile", cert_file);
+                let key = FileRef::new("tokenReview.clientKeyFile", key_file);
+                let credential = Credential::load(certificate, &key, Role::Client)?;
+                let resolver = SingleCertAndKey::from(credential.certified);
+                (builder.with_client_cert_resolver(Arc::new(resolver)), None)
+            }
+        };
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            endpoint,
+            tls: Arc::new(tls),
+            token_file,
+            timeout: settings.timeout,
+            asking: Semaphore::new(MAX_ASKING),
+            waiting: Semaphore::new(MAX_WAITING),
+            digester: Digester::new(),
+            cache: Cache::new(CAPACITY, settings.authorized_ttl, settings.unauthorized_ttl),
+        })
+    }
+
+    /// Asks whose a token is; `None`: nobody's. Audiences that are asked for must be among the
+    /// answer's, or the token is nobody's.
+    ///
+    /// # Errors
+    /// There is no answer; such is not remembered.
+    pub async fn review(
+        &self,
+        token: &BearerToken,
+        audiences: &[String],
+    ) -> Result<Option<(UserInfo, Vec<String>)>, ReviewError> {
+        let mut parts = vec![token.expose()];
+        parts.extend(audiences.iter().map(String::as_str));
+        let key = self.digester.digest(&parts);
+        if let Some(answer) = self.cache.find(&key, Instant::now()) {
+            return Ok(answer);
+        }
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Err(ReviewError::Busy {
+                server: self.server(),
+                waiting: MAX_WAITING,
+            });
+        };
+        let asked = async {
+            // The semaphore is never closed, so a turn always comes.
+            let _turn = self.asking.acquire().await;
+            self.ask(token, audiences).await
+        };
+        let answer = match timeout(self.timeout, asked).await {
+            Ok(answer) => answer?,
+            Err(_) => {
+                return Err(ReviewError::Timeout {
+                    server: self.server(),
+                    after: self.timeout,
+                });
+            }
+        };
+        self.cache.insert(key, answer.clone(), Instant::now());
+        Ok(answer)
+    }
+
+    /// Asks on a connection of its own: the cache spares most questions, and nothing is shared.
+    async fn ask(&self, token: &BearerToken, audiences: &[String]) -> Result<Answer, ReviewError> {
+        let request = self.request(token, audiences).await?;
+        let address = (self.endpoint.host.as_str(), self.endpoint.port);
+        let stream = TcpStream::connect(address).await;
+        let stream = stream.map_err(|source| ReviewError::Connect {
+            server: self.server(),
+            source,
+        })?;
+        let name = self.endpoint.server_name.clone();
+        let stream = TlsConnector::from(Arc::clone(&self.tls))
+            .connect(name, stream)
+            .await;
+        let stream = stream.map_err(|source| ReviewError::Tls {
+            server: self.server(),
+            source,
+        })?;
+        let http = |source| ReviewError::Http {
+            server: self.server(),
+            source,
+        };
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
+        let exchange = async {
+            let response = sender.send_request(request).await.map_err(http)?;
+            self.read(response).await
+        };
+        // The connection is driven by this task alone, and ends with it.
+        tokio::pin!(exchange);
+        tokio::select! {
+            answer = &mut exchange => return self.judge(answer?, audiences),
+            ended = connection => ended.map_err(http)?,
+        }
+        self.judge(exchange.await?, audiences)
+    }
+
+    async fn request(
+        &self,
+        token: &BearerToken,
+        audiences: &[String],
+    ) -> Result<Request<Full<Bytes>>, ReviewError> {
+        let review = TokenReview {
+            api_version: API_VERSION.to_owned(),
+            kind: KIND.to_owned(),
+            spec: ReviewSpec {
+                token: token.expose().to_owned(),
+                audiences: audiences.to_vec(),
+            },
+            ..TokenReview::default()
+        };
+        let broken = || ReviewError::Answer {
+            server: self.server(),
+        };
+        let body = serde_json::to_vec(&review).map_err(|_| broken())?;
+        let json = HeaderValue::from_static("application/json");
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(PATH)
+            .header(HOST, self.server())
+            .header(ACCEPT, &json)
+            .header(CONTENT_TYPE, json)
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|_| broken())?;
+        if let Some(own) = self.own_token().await? {
+            request.headers_mut().insert(AUTHORIZATION, own);
+        }
+        Ok(request)
+    }
+
+    async fn own_token(&self) -> Result<Option<HeaderValue>, ReviewError> {
+        let Some(path) = self.token_file.clone() else {
+            return Ok(None);
+        };
+        let read = tokio::task::spawn_blocking(move || file::read(&path, MAX_TOKEN_FILE)).await;
+        let text = match read {
+            Ok(text) => text?,
+            Err(_) => Zeroizing::default(),
+        };
+        let token = BearerToken::new(text.trim()).map_err(ReviewError::BadToken)?;
+        let header = Zeroizing::new(format!("Bearer {}", token.expose()));
+        let header = HeaderValue::from_str(&header);
+        Ok(header.ok().map(|mut header| {
+            header.set_sensitive(true);
+            header
+        }))
+    }
+
+    async fn read(
+        &self,
+        response: Response<hyper::body::Incoming>,
+    ) -> Result<ReviewStatus, ReviewError> {
+        let (server, status) = (self.server(), response.status());
+        match status {
+            StatusCode::CREATED | StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                return Err(ReviewError::Forbidden { server, status });
+            }
+            _ => return Err(ReviewError::Status { server, status }),
+        }
+        let body = Limited::new(response.into_body(), MAX_ANSWER)
+            .collect()
+            .await;
+        let bytes = body
+            .map_err(|_| ReviewError::Answer {
+                server: server.clone(),
+            })?
+            .to_bytes();
+        let review: Result<TokenReview, _> = serde_json::from_slice(&bytes);
+        match review {
+            Ok(review) if review.kind == KIND && review.api_version == API_VERSION => {
+                review.status.ok_or(ReviewError::Answer { server })
+            }
+            _ => Err(ReviewError::Answer { server }),
+        }
+    }
+
+    /// An answer that ignores the audiences must not be taken for one about them.
+    fn judge(&self, status: ReviewStatus, wanted: &[String]) -> Result<Answer, ReviewError> {
+        if !status.authenticated {
+            return Ok(None);
+        }
+        if status.user.username.is_empty() {
+            return Err(ReviewError::Answer {
+                server: self.server(),
+            });
+        }
+        let both = wanted.iter().filter(|one| status.audiences.contains(one));
+        let both: Vec<String> = both.cloned().collect();
+        if !wanted.is_empty() && both.is_empty() {
+            if status.audiences.is_empty() {
+                return Err(ReviewError::Audience {
+                    server: self.server(),
+                });
+            }
+            return Ok(None);
+        }
+        Ok(Some((status.user, both)))
+    }
+
+    fn server(&self) -> String {
+        self.endpoint.to_string()
+    }
+
+    /// Free places: to ask, and to wait.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> (usize, usize) {
+        (
+            self.asking.available_permits(),
+            self.waiting.available_permits(),
+        )
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.cache.len()
+    }
+}

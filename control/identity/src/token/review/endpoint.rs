@@ -1,0 +1,77 @@
+//! The address of an API server.
+
+use eyesplice_proto::authority::Host;
+use rustls::pki_types::ServerName;
+use std::fmt;
+use std::str::FromStr;
+
+const HTTPS_PORT: u16 = 443;
+
+/// An API server by `https://HOST[:PORT]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What its certificate must cover.
+    pub server_name: ServerName<'static>,
+}
+
+/// A text that names no API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// Another scheme, or no URL.
+    #[error("is not an https URL")]
+    Scheme,
+    /// More than a host and a port.
+    #[error("has more than a host and a port")]
+    Path,
+    /// A host that no certificate names.
+    #[error("has no DNS name or IP address")]
+    Host,
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let uri: hyper::Uri = text.parse().map_err(|_| EndpointError::Scheme)?;
+        if uri.scheme_str() != Some("https") {
+            return Err(EndpointError::Scheme);
+        }
+        let authority = uri.authority().ok_or(EndpointError::Scheme)?;
+        let bare = authority.as_str().contains('@') || !matches!(uri.path(), "" | "/");
+        if bare || uri.query().is_some() {
+            return Err(EndpointError::Path);
+        }
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']');
+        let server_name = match host.parse::<Host>() {
+            Ok(Host::Ip(ip)) => ServerName::from(ip),
+            Ok(Host::Name(name)) => {
+                ServerName::try_from(name.as_str().to_owned()).map_err(|_| EndpointError::Host)?
+            }
+            Err(_) => return Err(EndpointError::Host),
+        };
+        Ok(Self {
+            host: host.to_owned(),
+            port: authority.port_u16().unwrap_or(HTTPS_PORT),
+            server_name,
+        })
+    }
+}
+
+/// Writes `HOST:PORT`, as a Host header has it.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, .. } = self;
+        if host.contains(':') {
+            write!(f, "[{host}]:{port}")
+        } else {
+            write!(f, "{host}:{port}")
+        }
+    }
+}

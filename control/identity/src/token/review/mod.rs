@@ -1,0 +1,18 @@
+//! TokenReview of authentication.k8s.io, asked of another API server; `authn` answers it for others.
+
+mod cache;
+mod client;
+mod endpoint;
+mod error;
+mod settings;
+mod types;
+
+pub use client::ReviewClient;
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::{ReviewError, ReviewSetupError};
+pub use settings::{ReviewCredential, TokenReviewSettings};
+pub(crate) use types::{API_VERSIONS, KIND};
+pub use types::{BETA_PATH, PATH, ReviewSpec, ReviewStatus, TokenReview, is_path};
+
+#[cfg(test)]
+mod tests;

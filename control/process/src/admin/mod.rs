@@ -1,0 +1,204 @@
+//! Health and metrics over plain HTTP on loopback: `/livez`, `/readyz`, `/healthz`, `/metrics`.
+//!
+//! Only GET and HEAD; no request body is read. A connection that is slow or idle is closed. The next one
+//! is always taken, for it may be the probe that decides whether the process may live: where there are
+//! too many, the one that has been silent longest is closed for it.
+
+mod readiness;
+mod settings;
+
+pub use readiness::{Audited, Condition, Readiness};
+pub use settings::AdminSettings;
+
+use crate::guests::{Bounds, Guest, Guests, Trouble, While};
+use crate::linger::lingering;
+use crate::listen;
+use crate::metrics::{CONTENT_TYPE, Metrics};
+use http_body_util::Full;
+use hyper::body::{Body, Bytes};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE as CONTENT_TYPE_HEADER, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioTimer;
+use readiness::Checks;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+/// Connections held at a time: a few scrapers and probes, and room so that none of them ever meets a
+/// crowd. All are strangers here, for nobody shows a credential.
+const BOUNDS: Bounds = Bounds {
+    all: 64,
+    strangers: 64,
+    strangers_per_source: 48,
+    handshakes_per_second: 0,
+};
+
+/// From the first moment of a connection, or the end of a response, to the end of a request head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The life of one connection: longer than any scrape interval in use, and an end for a reader that
+/// stopped in the middle of a response.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Bytes of one request head: what a probe or scraper sends is a few hundred.
+const MAX_HEAD: usize = 16 << 10;
+
+/// The endpoint could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("admin endpoint cannot listen on {address}; set admin.address to a free one")]
+pub struct BindError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// A bound endpoint.
+#[derive(Debug)]
+pub struct Admin {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Admin {
+    /// Binds the address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// An address that is in use or not of this machine.
+    pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
+        let bound = listen::tcp(address).await;
+        let (listener, address) = bound.map_err(|source| BindError { address, source })?;
+        Ok(Self { listener, address })
+    }
+
+    /// The bound address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the task is dropped.
+    pub async fn serve(self, metrics: Arc<Metrics>, readiness: Arc<Readiness>) {
+        let guests = Guests::new("admin", BOUNDS, metrics.servers.clone());
+        let mut trouble = Trouble::default();
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    // One that finds no place is closed: everybody here is served at this moment.
+                    let Some(guest) = guests.enter(peer.ip()) else {
+                        continue;
+                    };
+                    let metrics = Arc::clone(&metrics);
+                    let readiness = Arc::clone(&readiness);
+                    tokio::spawn(async move {
+                        tokio::select! {
+                            () = guest.sent_away() => {}
+                            () = serve_connection(stream, &guest, metrics, readiness) => {}
+                        }
+                    });
+                }
+                Err(error) => trouble.wait(&guests, &error).await,
+            }
+        }
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    guest: &Arc<Guest>,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+) {
+    let service = service_fn(move |request| {
+        let busy = guest.busy();
+        let response = respond(&request, &metrics, &readiness);
+        async move { Ok::<_, Infallible>(response.map(|body| While::new(body, busy))) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(lingering(stream), service);
+    match timeout(CONNECTION_TIMEOUT, connection).await {
+        Ok(Ok(())) | Err(_) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "admin connection ended"),
+    }
+}
+
+fn respond<B: Body>(
+    request: &Request<B>,
+    metrics: &Metrics,
+    readiness: &Readiness,
+) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method not allowed\n".into(),
+        );
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    let verbose = request.uri().query().is_some_and(asks_verbose);
+    match request.uri().path() {
+        "/livez" => health("livez", &readiness.alive(), verbose),
+        "/healthz" => health("healthz", &readiness.alive(), verbose),
+        "/readyz" => health("readyz", &readiness.checks(), verbose),
+        "/metrics" => exposition(metrics),
+        _ => text(StatusCode::NOT_FOUND, "not found\n".into()),
+    }
+}
+
+fn asks_verbose(query: &str) -> bool {
+    query
+        .split('&')
+        .any(|pair| pair == "verbose" || pair.starts_with("verbose="))
+}
+
+/// A check that failed, or has more to say, is always listed: who sees it wants to know which.
+fn health(endpoint: &str, checks: &Checks, verbose: bool) -> Response<Full<Bytes>> {
+    if !checks.hold() {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, checks.verbose(endpoint));
+    }
+    text(
+        StatusCode::OK,
+        if verbose || checks.have_notes() {
+            checks.verbose(endpoint)
+        } else {
+            "ok".to_owned()
+        },
+    )
+}
+
+fn exposition(metrics: &Metrics) -> Response<Full<Bytes>> {
+    match metrics.render() {
+        Ok(body) => typed(StatusCode::OK, CONTENT_TYPE, body),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be rendered");
+            text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "metrics cannot be rendered\n".into(),
+            )
+        }
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+fn typed(status: StatusCode, media_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE_HEADER, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

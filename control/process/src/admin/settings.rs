@@ -1,0 +1,53 @@
+//! Where the endpoint listens: `admin` of every configuration.
+
+use eyesplice_identity::document::{Problem, Report, Section, value};
+use std::net::SocketAddr;
+
+/// The health and metrics endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// Loopback unless the operator insisted.
+    pub address: SocketAddr,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 9464)),
+        }
+    }
+}
+
+impl AdminSettings {
+    /// Reads `admin`. Anything but loopback must be asked for.
+    pub fn read(root: &mut Section<'_>, report: &mut Report) -> Self {
+        let Some(mut section) = root.section("admin", report) else {
+            return Self::default();
+        };
+        let address = section.optional("address", value::socket_address, report);
+        let insecure = section
+            .optional("insecureNonLoopback", value::boolean, report)
+            .unwrap_or_default();
+        let admin = address.map_or_else(Self::default, |address| Self { address });
+        if !admin.address.ip().to_canonical().is_loopback() {
+            let (path, at) = (section.path_of("address"), section.place_of("address"));
+            let what = format!(
+                "{} is no loopback address, and the endpoint has no login",
+                admin.address
+            );
+            if insecure {
+                report.warn(
+                    &path,
+                    at,
+                    Problem::new(what, "keep the port behind a firewall"),
+                );
+            } else {
+                let fix =
+                    "use 127.0.0.1, or add `insecureNonLoopback: true` if the port is guarded";
+                report.error(&path, at, Problem::new(what, fix));
+            }
+        }
+        section.finish(report);
+        admin
+    }
+}

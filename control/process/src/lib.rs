@@ -1,0 +1,23 @@
+//! What every long-running process of eyesplice has around what it serves: signals and the service
+//! manager, log and metrics, health, reload of files, reminders of certificates that end, and manners
+//! towards guests of a listener.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+mod build;
+mod exit;
+pub mod expiry;
+pub mod exposure;
+pub mod guests;
+pub mod linger;
+pub mod listen;
+pub mod log;
+pub mod metrics;
+pub mod output;
+pub mod reload;
+pub mod resolve;
+pub mod signals;
+pub mod systemd;
+
+pub use build::{BUILD, Build};
+pub use exit::Exit;

@@ -1,7 +1,0 @@
-//! The API server of a cluster, as this process is its client: who it is, and one request to it.
-
-mod call;
-mod connect;
-
-pub(crate) use call::{CallError, call};
-pub use connect::{ConnectError, Place};

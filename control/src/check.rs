@@ -1,0 +1,193 @@
+//! What `eyesplice check FILE` does: everything that a start does before it listens.
+
+use crate::config::{Config, Rule, Transport};
+use crate::material::{Material, MaterialError};
+use eyesplice_authority::AuthorityReport;
+use eyesplice_identity::document::{CheckErrors, ConfigErrors, Partly};
+use eyesplice_identity::inventory::Inventory;
+use eyesplice_identity::pem::CertificateInfo;
+use eyesplice_process::exposure;
+use eyesplice_sys::limits;
+use std::fmt;
+use std::num::NonZero;
+use std::path::Path;
+use std::thread::available_parallelism;
+use std::time::SystemTime;
+
+/// A configuration that the gateway would start with.
+#[derive(Debug)]
+pub struct CheckReport {
+    /// The configuration.
+    pub config: Config,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<String>,
+    /// Every certificate that was loaded.
+    pub certificates: Vec<CertificateInfo>,
+    nodes: Option<usize>,
+    authority: Option<AuthorityReport>,
+    /// How many streams the limit of open files has room for here, where that is less than configured.
+    streams: Option<usize>,
+}
+
+/// Reads a configuration and every file that it names. Binds nothing, dials nothing.
+///
+/// # Errors
+/// All mistakes of the configuration and of the files that it names, where a part of it could be read.
+pub fn check(file: &Path, now: SystemTime) -> Result<CheckReport, CheckErrors> {
+    let Partly {
+        value,
+        mut errors,
+        warnings,
+        places,
+    } = Config::partly(file)?;
+    let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    let mut others = Vec::new();
+    let mut loaded = None;
+    if let Some(config) = value {
+        let exposed = exposure::find(&config.files(), &config.secrets()).into_iter();
+        errors.extend(exposed.map(|each| places.file_error("", each.to_string())));
+        let authority = config.authority.as_deref();
+        let authority = authority
+            .map(|file| eyesplice_authority::check(file, now))
+            .transpose();
+        let authority = authority.map_err(|all: CheckErrors| others.extend(all.0));
+        // Where the identity cannot be read, nothing says which files are still to come.
+        let material = if places.has("identity") && config.identity.is_none() {
+            None
+        } else {
+            let loaded = Material::load_unenrolled(&config, now).map_err(|all| {
+                let error =
+                    |error: MaterialError| places.file_error(error.field(), error.to_string());
+                errors.extend(all.0.into_iter().map(error));
+            });
+            loaded.ok()
+        };
+        loaded = material.zip(authority.ok()).map(|parts| (config, parts));
+    }
+    let (true, true, Some((config, (material, authority)))) =
+        (errors.is_empty(), others.is_empty(), loaded)
+    else {
+        if !errors.is_empty() {
+            others.insert(0, ConfigErrors::new(file, errors));
+        }
+        return Err(CheckErrors(others));
+    };
+    warnings.extend(crate::config::unseen::warning(&config));
+    warnings.extend(material.warnings);
+    warnings.extend(authority.iter().flat_map(|report| report.warnings.clone()));
+    // Of the file: before the first certificate there is no client for kubelets.
+    let inventory = config.kubelet.as_ref();
+    let inventory =
+        inventory.and_then(|kubelet| Inventory::load(kubelet.inventory_file.as_ref()?).ok());
+    let streams = streams_here(&config);
+    Ok(CheckReport {
+        streams,
+        config,
+        warnings,
+        certificates: material.certificates,
+        nodes: inventory.map(|inventory| inventory.len()),
+        authority,
+    })
+}
+
+/// Looks at this process's own limit: `check` usually runs where the gateway will, before its start.
+fn streams_here(config: &Config) -> Option<usize> {
+    /// What a gateway has open beside its engine.
+    const HELD: usize = 32;
+    let workers = config.engine_config(available_parallelism().map_or(1, NonZero::get));
+    let limit = limits::open_files().ok()?.hard;
+    let room = config.room(workers.workers, limit, HELD).streams;
+    (room < config.limits.max_streams).then_some(room)
+}
+
+/// The summary, without the warnings.
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} is valid", self.config.file.display())?;
+        writeln!(f, "listeners:")?;
+        for listener in &self.config.listeners {
+            writeln!(f, "  {}: {}", listener.name, Place(&listener.transport))?;
+        }
+        if let Some(streams) = self.streams {
+            writeln!(
+                f,
+                "streams: {streams}, not {}: the limit of open files here has no room for more; raise \
+                 LimitNOFILE, or lower limits.maxStreams",
+                self.config.limits.max_streams
+            )?;
+        }
+        writeln!(f, "rules, first match wins:")?;
+        for rule in &self.config.egress.rules {
+            writeln!(
+                f,
+                "  {}: {} {}",
+                rule.name,
+                rule.action.as_str(),
+                Targets(rule)
+            )?;
+        }
+        writeln!(f, "  anything else: deny")?;
+        if let Some(kubelet) = &self.config.kubelet {
+            write!(
+                f,
+                "kubelets: verification {}, ",
+                kubelet.verification.as_str()
+            )?;
+            match self.nodes {
+                Some(nodes) => writeln!(f, "{nodes} nodes in the inventory")?,
+                None => writeln!(f, "no inventory")?,
+            }
+        }
+        if !self.certificates.is_empty() {
+            writeln!(f, "certificates:")?;
+        }
+        for certificate in &self.certificates {
+            let CertificateInfo {
+                field,
+                subject,
+                not_after,
+                ..
+            } = certificate;
+            let end = eyesplice_identity::certificate::instant((*not_after).into());
+            writeln!(f, "  {field}: {subject}, until {end}")?;
+        }
+        if let Some(authority) = &self.authority {
+            write!(f, "authority in the same process: {authority}")?;
+        }
+        Ok(())
+    }
+}
+
+struct Place<'a>(&'a Transport);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Transport::Unix(unix) => {
+                write!(f, "unix {} mode {:04o}", unix.path.display(), unix.mode)
+            }
+            Transport::Tcp(tcp) => write!(f, "tcp {} with mutual TLS", tcp.address),
+        }
+    }
+}
+
+struct Targets<'a>(&'a Rule);
+
+impl fmt::Display for Targets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(rule) = self;
+        let join = |parts: Vec<String>| parts.join(", ");
+        let mut parts = Vec::new();
+        if !rule.dns_suffixes.is_empty() {
+            parts.push(format!("names below {}", rule.dns_suffixes.join(", ")));
+        }
+        if !rule.cidrs.is_empty() {
+            parts.push(join(rule.cidrs.iter().map(ToString::to_string).collect()));
+        }
+        if !rule.ports.is_empty() {
+            let ports = join(rule.ports.iter().map(ToString::to_string).collect());
+            parts.push(format!("ports {ports}"));
+        }
+        f.write_str(&parts.join("; "))
+    }
+}
