@@ -200,7 +200,7 @@ fn refuse(worker: &Rc<Worker>, candidate: Candidate, refusal: Refusal) {
     drop(ring::spawn(async move {
         let _guard = guard;
         let Refusal { status, reason } = refusal;
-        refuse_politely(worker, cx, snapshot, *downstream, *facts, status, reason).await;
+        refuse_politely(worker, cx, snapshot, downstream, facts, status, reason).await;
     }));
 }
 

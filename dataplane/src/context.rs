@@ -4,7 +4,7 @@ use crate::counters::WorkerCounters;
 use crate::liveness::Loss;
 use crate::pool::Pools;
 use crate::seam::{Reason, StreamBytes, StreamId, StreamLimits};
-use eyesplice_proto::stream::Side;
+use eyesplice_proto::stream::{Actions, Event, Side, Stream};
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::rc::Rc;
@@ -19,6 +19,8 @@ pub(crate) struct StreamContext {
     pools: Rc<Pools>,
     counters: Arc<WorkerCounters>,
     coalesce: Duration,
+    /// Where its legs are.
+    life: Cell<Stream>,
     bytes_up: Cell<u64>,
     bytes_down: Cell<u64>,
     idle_timeout: Cell<Option<Duration>>,
@@ -44,6 +46,7 @@ impl StreamContext {
             pools,
             counters,
             coalesce,
+            life: Cell::new(Stream::new()),
             bytes_up: Cell::new(0),
             bytes_down: Cell::new(0),
             idle_timeout: Cell::new(None),
@@ -71,6 +74,23 @@ impl StreamContext {
     /// How long reads of a steady one-way flow may be put off.
     pub(crate) fn coalesce(&self) -> Duration {
         self.coalesce
+    }
+
+    /// Refuses the connection: it will be no stream.
+    pub(crate) fn refuse(&self) {
+        self.life.set(Stream::refused());
+    }
+
+    /// Reports what the legs met, and returns what is to be done about it.
+    pub(crate) fn on(&self, event: Event) -> Actions {
+        let mut life = self.life.get();
+        let todo = life.on(event).unwrap_or_else(|illegal| {
+            tracing::error!(stream = %self.id, "{illegal}; this is a bug");
+            debug_assert!(false, "{illegal}");
+            Actions::new()
+        });
+        self.life.set(life);
+        todo
     }
 
     /// Puts the limits of an established stream in force.

@@ -7,17 +7,17 @@ mod named;
 
 use crate::context::StreamContext;
 use crate::dial::{Dialled, dial};
+use crate::ending::{Ending, Legs};
 use crate::failure::{Failure, LegError};
 use crate::gate::Notice;
 use crate::handshake::{self, TlsParty};
 use crate::leg::{Leg, Next};
 use crate::liveness::Liveness;
-use crate::relay::linger;
 use crate::seam::{
     ActionPolicy, Connect, Inside, Mode, PeerVerification, Phase, Reason, RecordKind, Refusal,
     Side, Snapshot, StreamMode, StreamRequest, Terminate, UpstreamTls, Verdict, VerificationResult,
 };
-use crate::stream::{Established, Facts};
+use crate::stream::{Established, Facts, until_aborted};
 use crate::worker::Worker;
 use eyesplice_proto::authority::Authority;
 use eyesplice_proto::connect::{self, ConnectError};
@@ -50,12 +50,9 @@ pub(crate) async fn establish(
 ) -> Result<Established, Failure> {
     let limits = &snapshot.admission;
     let deadline = Instant::now() + limits.head_timeout;
-    let target = match read_connect(cx, downstream, deadline).await {
-        Ok(target) => target,
-        Err(failure) => return Err(answer(cx, downstream, facts, failure).await),
-    };
+    let target = read_connect(cx, downstream, deadline).await?;
     facts.target = Some(target.clone());
-    let result = watched(cx, downstream, async {
+    let (upstream, plan) = watched(cx, downstream, async {
         let _pending = worker.pending(limits).ok_or_else(|| {
             Failure::new(Reason::Limit, Side::Local, Phase::Verdict).status(503).detail(format!(
                 "gateway is at its limit of {} pending dials; retry, or raise limits.maxPendingDials",
@@ -65,11 +62,7 @@ pub(crate) async fn establish(
         let verdict = ask(worker, cx, facts, target, limits.admit_timeout).await?;
         reach(worker, cx, facts, verdict, limits.admit_timeout).await
     })
-    .await;
-    let (upstream, plan) = match result {
-        Ok(reached) => reached,
-        Err(failure) => return Err(answer(cx, downstream, facts, failure).await),
-    };
+    .await?;
     facts.phase = Phase::Relay;
     downstream
         .write(cx.pools(), connect::ESTABLISHED)
@@ -89,7 +82,9 @@ pub(crate) async fn establish(
                 &*by_name,
                 limits,
             )
-            .await?;
+            .await
+            // It has had its answer.
+            .map_err(|failure| failure.status(0))?;
             Carry::Relay
         }
         // `reach` has made the one above of it.
@@ -122,8 +117,8 @@ pub(crate) async fn refuse_politely(
     worker: Rc<Worker>,
     cx: Rc<StreamContext>,
     snapshot: Arc<Snapshot>,
-    downstream: Leg,
-    mut facts: Facts,
+    downstream: Box<Leg>,
+    mut facts: Box<Facts>,
     status: u16,
     reason: String,
 ) {
@@ -136,17 +131,19 @@ pub(crate) async fn refuse_politely(
         .status(status)
         .detail(reason);
     let deadline = Instant::now() + snapshot.admission.handshake_timeout;
-    let failure = tokio::select! {
-        biased;
-        target = read_connect(&cx, &downstream, deadline) => match target {
-            Ok(target) => {
-                facts.target = Some(target);
-                answer(&cx, &downstream, &mut facts, refusal).await
-            }
-            Err(failure) => failure,
-        },
-        reason = cx.aborted() => Failure::new(reason, Side::Local, Phase::Request),
+    cx.refuse();
+    let asked = async {
+        facts.target = Some(read_connect(&cx, &downstream, deadline).await?);
+        Ok(answer(&cx, &downstream, &mut facts, refusal).await)
     };
+    let ending = until_aborted(&cx, Phase::Request, pin!(asked))
+        .await
+        .unwrap_or_else(|failure| Ending::failed(&cx, failure));
+    let legs = Legs {
+        downstream: Some(downstream),
+        upstream: None,
+    };
+    let failure = ending.run(&cx, legs, Phase::Request).await;
     let mut record = facts.record(&cx, &failure);
     if status == 403 {
         // Who may not connect at all may do so as often as it likes.
@@ -484,14 +481,14 @@ fn handshake_failure(error: LegError, side: Side) -> Failure {
 }
 
 /// Tells the downstream why its CONNECT failed, if it can still be told.
-async fn answer(
+pub(crate) async fn answer(
     cx: &StreamContext,
     downstream: &Leg,
     facts: &mut Facts,
     failure: Failure,
-) -> Failure {
+) -> Ending {
     if failure.status == 0 {
-        return failure;
+        return Ending::failed(cx, failure);
     }
     let mut head = Vec::new();
     let reason = failure
@@ -500,12 +497,9 @@ async fn answer(
         .unwrap_or("gateway error; see its log");
     connect::write_refusal(failure.status, reason, &mut head);
     facts.status = Some(failure.status);
-    // Should it not get through, the failure stands as it is.
-    if downstream.write(cx.pools(), &head).await.is_ok()
-        && downstream.shut_write(cx.pools()).await.is_ok()
-    {
-        // Who sent more behind its CONNECT would lose the answer to a reset.
-        linger(cx, downstream).await;
+    match downstream.write(cx.pools(), &head).await {
+        Ok(()) => Ending::told(cx, failure),
+        // It did not get through, and the failure stands as it is.
+        Err(_) => Ending::failed(cx, failure),
     }
-    failure
 }

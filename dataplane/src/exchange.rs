@@ -6,18 +6,19 @@
 
 use crate::context::StreamContext;
 use crate::egress::words;
+use crate::ending::{Ending, met, wrote};
 use crate::failure::{Failure, LegError};
 use crate::leg::{Leg, Next};
 use crate::limits::LINGER;
 use crate::refusal::{self, Body};
-use crate::relay::cut::drained;
-use crate::relay::{linger, pump};
+use crate::relay::pump;
 use crate::renew::{self, Renewed};
 use crate::seam::{
     ActionPolicy, ExchangeLabels, Phase, Reason, RecordKind, Side, Snapshot, StreamBytes,
     StreamRecord,
 };
 use crate::stream::{Facts, until_aborted};
+use crate::waits::delivered;
 use crate::worker::Worker;
 use eyesplice_proto::body::BodyDecoder;
 use eyesplice_proto::framing::{Framing, request_framing};
@@ -28,7 +29,7 @@ use eyesplice_proto::limits::INTERIM_REPLIES;
 use eyesplice_proto::parse::{HeadLimits, Parsed, Progress, parse_request, parse_response};
 use eyesplice_proto::route::{Action, Route, route};
 use eyesplice_proto::serialize::{write_request, write_response};
-use eyesplice_proto::stream::Side as LegSide;
+use eyesplice_proto::stream::{self as legs, Event};
 use eyesplice_proto::upgrade::{self, Reply, Upgrade, judge_reply};
 use eyesplice_sys::ring;
 use std::cell::Cell;
@@ -43,7 +44,7 @@ use tokio::time::timeout;
 /// How the HTTP part of a connection ended.
 pub(crate) enum Served {
     /// Both legs are done with; the exchange that ended so, unless its record is out already.
-    Closed(Failure, Option<Box<Exchange>>),
+    Closed(Ending, Option<Box<Exchange>>),
     /// The legs carry raw bytes from here on.
     Upgraded(Box<Exchange>),
 }
@@ -95,8 +96,8 @@ impl Exchange {
 enum Then {
     /// Another request may come.
     Next,
-    /// The connection is over.
-    Close(Upstream),
+    /// The connection is over, in this way.
+    Close(Event),
     /// A 101 was passed on.
     Switch,
 }
@@ -106,15 +107,6 @@ struct Asked {
     head: RequestHead,
     /// Why the kubelet will not answer it.
     broken: Option<Failure>,
-}
-
-/// What the kubelet is owed when a connection closes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Upstream {
-    /// It has had all that was its own.
-    Done,
-    /// It answered before the request was complete, and must not take what it has for all.
-    Unfinished,
 }
 
 /// A connection between an API server and a kubelet.
@@ -161,14 +153,16 @@ pub(crate) async fn serve(
         };
         let mut head = match next {
             Ok(Some(head)) => head,
-            Ok(None) => return Served::Closed(talk.close(Upstream::Done).await, None),
-            Err(failure) if failure.status == 0 => return Served::Closed(failure, None),
+            Ok(None) => return Served::Closed(over(cx, Event::Served), None),
+            Err(failure) if failure.status == 0 => {
+                return Served::Closed(Ending::failed(cx, failure), None);
+            }
             Err(failure) => {
                 facts.exchanges += 1;
                 let mut exchange = talk.begin(facts.exchanges);
                 exchange.status = Some(failure.status);
-                talk.refuse(&failure, false).await;
-                return Served::Closed(failure, Some(exchange));
+                let ending = talk.refuse(failure, false).await;
+                return Served::Closed(ending, Some(exchange));
             }
         };
         if !talk.is_current() {
@@ -203,12 +197,14 @@ pub(crate) async fn serve(
                     let mut exchange = talk.begin(facts.exchanges);
                     let route = route(&head.head.target).ok();
                     exchange.labels = route.map(|route| labels(&route, None));
-                    if failure.status != 0 {
+                    let ending = if failure.status == 0 {
+                        Ending::failed(cx, failure)
+                    } else {
                         exchange.status = Some(failure.status);
                         let upgrade = head.head.headers.contains("upgrade");
-                        talk.refuse(&failure, upgrade).await;
-                    }
-                    return Served::Closed(failure, Some(exchange));
+                        talk.refuse(failure, upgrade).await
+                    };
+                    return Served::Closed(ending, Some(exchange));
                 }
             }
         }
@@ -224,7 +220,7 @@ pub(crate) async fn serve(
             Ok(Then::Next) => worker.emit(exchange.record(facts, cx, &done)),
             Ok(Then::Close(rest)) => {
                 worker.emit(exchange.record(facts, cx, &done));
-                return Served::Closed(talk.close(rest).await, None);
+                return Served::Closed(over(cx, rest), None);
             }
             Err(mut failure) => {
                 if failure.reason == Reason::Idle {
@@ -235,11 +231,13 @@ pub(crate) async fn serve(
                 if (failure.reason, failure.side) == (Reason::PeerLost, Side::Upstream) {
                     failure = failure.status(504);
                 }
-                if failure.status != 0 && exchange.status.is_none() {
+                let ending = if failure.status != 0 && exchange.status.is_none() {
                     exchange.status = Some(failure.status);
-                    talk.refuse(&failure, exchange.is_upgrade()).await;
-                }
-                return Served::Closed(failure, Some(exchange));
+                    talk.refuse(failure, exchange.is_upgrade()).await
+                } else {
+                    Ending::failed(cx, failure)
+                };
+                return Served::Closed(ending, Some(exchange));
             }
         }
     }
@@ -444,7 +442,7 @@ impl Conversation<'_> {
         Ok(if body_done.get() {
             then
         } else {
-            Then::Close(Upstream::Unfinished)
+            Then::Close(Event::Unfinished)
         })
     }
 
@@ -455,23 +453,36 @@ impl Conversation<'_> {
         failure: Failure,
         reply: Pin<&mut impl Future<Output = Result<Then, Failure>>>,
     ) -> Result<Then, Failure> {
-        if (failure.reason, failure.side) != (Reason::Reset, Side::Upstream) {
+        if !self.hears(&failure, legs::Side::Upstream) {
             return Err(failure);
         }
-        match Box::pin(drained(self.cx, LegSide::Upstream, reply)).await {
-            Some(Ok(then)) => Ok(then),
-            Some(Err(later)) if later.side == Side::Upstream => Err(later),
-            _ => Err(failure),
-        }
+        let (event, later) = match Box::pin(delivered(self.cx, legs::Side::Upstream, reply)).await {
+            Some(Ok(then)) => {
+                self.cx.on(Event::Done);
+                return Ok(then);
+            }
+            Some(Err(later)) => (met(legs::Side::Upstream, &later), Some(later)),
+            None => (Event::Stalled, None),
+        };
+        let blamed = self.cx.on(event).contains(&legs::Action::Blame);
+        Err(later.filter(|_| blamed).unwrap_or(failure))
     }
 
     /// After a reply that the client took no more of: what it had sent before still goes out.
     async fn sent<T>(&self, failure: Failure, feed: Pin<&mut impl Future<Output = T>>) -> Failure {
-        if (failure.reason, failure.side) == (Reason::Reset, Side::Downstream) {
-            let rest = drained(self.cx, LegSide::Downstream, feed);
-            drop(Box::pin(rest).await);
+        if self.hears(&failure, legs::Side::Downstream) {
+            let rest = delivered(self.cx, legs::Side::Downstream, feed);
+            let rest = Box::pin(rest).await;
+            self.cx.on(rest.map_or(Event::Stalled, |_| Event::Done));
         }
         failure
+    }
+
+    /// Reports a write to a leg that failed; whether what that leg has sent is still to be delivered.
+    fn hears(&self, failure: &Failure, to: legs::Side) -> bool {
+        failure.side == to.into()
+            && wrote(failure)
+                .is_some_and(|event| self.cx.on(event).contains(&legs::Action::Deliver(to)))
     }
 
     fn authorise(&self, facts: &Facts, action: Action) -> Result<(), Failure> {
@@ -542,7 +553,7 @@ impl Conversation<'_> {
                     (After::KeepAlive, Some(Then::Next))
                 }
                 Reply::Relay | Reply::RelayAndClose => {
-                    (After::Close, Some(Then::Close(Upstream::Done)))
+                    (After::Close, Some(Then::Close(Event::Served)))
                 }
                 Reply::BadGateway(why) => {
                     let reason = if asked.is_some() {
@@ -669,8 +680,8 @@ impl Conversation<'_> {
     }
 
     /// Answers a request that does not reach the kubelet, or whose reply does not reach the client.
-    async fn refuse(&self, failure: &Failure, upgrade: bool) {
-        let Body { media_type, text } = refusal::body(failure, upgrade);
+    async fn refuse(&self, failure: Failure, upgrade: bool) -> Ending {
+        let Body { media_type, text } = refusal::body(&failure, upgrade);
         let mut head = ResponseHead::new(failure.status, "");
         for (name, value) in [
             ("Content-Type", HeaderValue::from_static(media_type)),
@@ -682,39 +693,23 @@ impl Conversation<'_> {
         let mut bytes = Vec::new();
         write_response(&head, &mut bytes);
         bytes.extend_from_slice(text.as_bytes());
-        // The client may be gone, or stall; the failure stands either way.
-        let written = self.on_downstream(self.downstream.write(self.cx.pools(), &bytes));
-        if written.await {
-            self.part_from_downstream().await;
+        // For as long as the stream may last: a reader that stalls is owed it when it reads on. The client
+        // may be gone, too; the failure stands either way.
+        let write = pin!(async {
+            let written = self.downstream.write(self.cx.pools(), &bytes).await;
+            written.map_err(|error| failed(error, Side::Downstream))
+        });
+        match until_aborted(self.cx, Phase::Exchange, write).await {
+            Ok(()) => Ending::told(self.cx, failure),
+            Err(_) => Ending::failed(self.cx, failure),
         }
     }
+}
 
-    /// Ends both legs after the last exchange.
-    async fn close(&self, upstream: Upstream) -> Failure {
-        let pools = self.cx.pools();
-        match upstream {
-            // Whether it hears of it changes nothing: it has had all that was its own.
-            Upstream::Done => drop(timeout(LINGER, self.upstream.shut_write(pools)).await),
-            Upstream::Unfinished => self.upstream.cut(),
-        }
-        self.part_from_downstream().await;
-        Failure::new(Reason::Completed, Side::Downstream, Phase::Exchange)
-    }
-
-    /// Ends the downstream leg cleanly, and lets its peer take what is on its way.
-    async fn part_from_downstream(&self) {
-        let shut = self.on_downstream(self.downstream.shut_write(self.cx.pools()));
-        if shut.await {
-            linger(self.cx, self.downstream).await;
-        }
-    }
-
-    /// Runs a write of last words, for as long as the stream may last: a reader that stalls is owed
-    /// them when it reads on. Returns whether they went out.
-    async fn on_downstream(&self, write: impl Future<Output = Result<(), LegError>>) -> bool {
-        let write = pin!(async { write.await.map_err(|error| failed(error, Side::Downstream)) });
-        until_aborted(self.cx, Phase::Exchange, write).await.is_ok()
-    }
+/// The end of a connection whose last exchange is over.
+fn over(cx: &StreamContext, event: Event) -> Ending {
+    let completed = Failure::new(Reason::Completed, Side::Downstream, Phase::Exchange);
+    Ending::begin(cx, (event, Some(completed)))
 }
 
 /// Holds an action against a policy.

@@ -56,11 +56,6 @@ pub(crate) enum LegError {
 }
 
 impl LegError {
-    /// Whether a write met a socket that its peer had closed or shut.
-    pub(crate) fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Gone(error) if error.kind() == io::ErrorKind::BrokenPipe)
-    }
-
     pub(crate) fn at(self, side: Side, phase: Phase) -> Failure {
         match self {
             Self::Gone(error) if exhausted(&error) => {

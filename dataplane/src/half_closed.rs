@@ -6,10 +6,12 @@
 //! One timer for each stream in this state finds both; no other stream pays for it.
 
 use crate::context::StreamContext;
+use crate::ending::Met;
 use crate::failure::Failure;
 use crate::leg::Leg;
 use crate::limits::{HALF_CLOSED_LOOK_MAX, HALF_CLOSED_LOOK_MIN, HALF_CLOSED_LOOKS};
 use crate::seam::{Phase, Reason, Side};
+use eyesplice_proto::stream::{self as legs, Event};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -17,14 +19,14 @@ use tokio::time::sleep;
 ///
 /// The time without a byte counts only while nothing is on its way: not while a reader that stalls
 /// has yet to take what was sent to it, on either leg.
-pub(crate) async fn over(cx: &StreamContext, ended: &Leg, open: &Leg) -> Failure {
+pub(crate) async fn over(cx: &StreamContext, ended: &Leg, open: &Leg) -> Met {
     let limit = cx.half_closed_timeout();
     let pause = pause(limit);
     let mut quiet_since = Instant::now();
     let mut delivered = cx.delivered(open.side());
     loop {
         if ended.is_abandoned() {
-            return Failure::new(Reason::Reset, ended.side().into(), Phase::Relay);
+            return (Event::Abandoned(ended.side()), None);
         }
         let now = cx.delivered(open.side());
         if now != delivered || ended.owes() || open.owes() {
@@ -34,7 +36,7 @@ pub(crate) async fn over(cx: &StreamContext, ended: &Leg, open: &Leg) -> Failure
         if let Some(limit) = limit
             && quiet_since.elapsed() >= limit
         {
-            return silent(ended.side().into(), limit);
+            return (Event::Silent, Some(silent(ended.side(), limit)));
         }
         sleep(pause).await;
     }
@@ -46,10 +48,10 @@ fn pause(limit: Option<Duration>) -> Duration {
     })
 }
 
-fn silent(ended: Side, limit: Duration) -> Failure {
+fn silent(ended: legs::Side, limit: Duration) -> Failure {
     let (ended, open) = match ended {
-        Side::Downstream => ("client", "target"),
-        _ => ("target", "client"),
+        legs::Side::Downstream => ("client", "target"),
+        legs::Side::Upstream => ("target", "client"),
     };
     Failure::new(Reason::HalfClosed, Side::Local, Phase::Relay).detail(format!(
         "{ended} had ended its side, and {open} sent nothing for {:.1} s (timeouts.halfClosed)",

@@ -4,11 +4,10 @@
 //! and both legs carry plain bytes on the socket. It waits for readiness only while it holds neither
 //! buffer nor pipe, save for bytes that a slow reader does not take: those cost this stream alone.
 
-pub(crate) mod cut;
-
 use crate::coalesce::Coalesce;
 use crate::context::StreamContext;
 use crate::counters::WorkerCounters;
+use crate::ending::{Ending, Met, met};
 use crate::failure::{Failure, LegError};
 use crate::half_closed;
 use crate::leg::{Leg, Next};
@@ -17,8 +16,9 @@ use crate::limits::{
 };
 use crate::pool::LentPipe;
 use crate::seam::{Phase, Reason, Side};
+use crate::waits::delivered;
 use eyesplice_proto::body::BodyDecoder;
-use eyesplice_proto::stream;
+use eyesplice_proto::stream::{self, Action, Event};
 use eyesplice_proto::tls::Layout;
 use eyesplice_sys::ktls::Trouble;
 use eyesplice_sys::ring::{Op, Readiness, Watch};
@@ -40,66 +40,49 @@ pub(crate) enum Pumped {
     Body,
 }
 
-/// Relays until both directions are over; returns how the stream ended.
-pub(crate) async fn relay(cx: &StreamContext, downstream: &Leg, upstream: &Leg) -> Failure {
+/// Relays until both directions are over; returns how the stream ends.
+pub(crate) async fn relay(cx: &StreamContext, downstream: &Leg, upstream: &Leg) -> Ending {
     let up = direction(cx, downstream, upstream);
     let down = direction(cx, upstream, downstream);
     let (mut up, mut down) = (pin!(up), pin!(down));
-    let mut state = stream::Stream::new();
     let (mut up_open, mut down_open) = (true, true);
-    let mut half: Option<HalfClosed<'_>> = None;
+    let mut half: Option<Pin<Box<dyn Future<Output = Met> + '_>>> = None;
     loop {
-        let ended = poll_fn(|task| {
-            if up_open && let Poll::Ready(result) = Pin::new(&mut up).poll(task) {
+        let met = poll_fn(|task| {
+            if up_open && let Poll::Ready(met) = up.as_mut().poll(task) {
                 up_open = false;
-                return Poll::Ready((stream::Side::Downstream, result));
+                return Poll::Ready(met);
             }
-            if down_open && let Poll::Ready(result) = Pin::new(&mut down).poll(task) {
+            if down_open && let Poll::Ready(met) = down.as_mut().poll(task) {
                 down_open = false;
-                return Poll::Ready((stream::Side::Upstream, result));
+                return Poll::Ready(met);
             }
-            if let Some((open, over)) = &mut half
-                && let Poll::Ready(failure) = over.as_mut().poll(task)
-            {
-                return Poll::Ready((*open, Err(failure)));
+            match &mut half {
+                Some(half) => half.as_mut().poll(task),
+                None => Poll::Pending,
             }
-            Poll::Pending
         })
         .await;
-        match ended {
-            (from, Ok(())) => {
-                let event = match from {
-                    stream::Side::Downstream => stream::Event::DownstreamEnd(stream::End::Clean),
-                    stream::Side::Upstream => stream::Event::UpstreamEnd(stream::End::Clean),
-                };
-                let finished = state
-                    .on(event)
-                    .is_ok_and(|actions| actions.contains(&stream::Action::Finished));
-                if finished {
-                    return Failure::new(Reason::Completed, side(from), Phase::Relay);
-                }
-                let (ended, open) = match from {
+        let ending = Ending::begin(cx, met);
+        match ending.last() {
+            Some(Action::Watch(ended)) => {
+                let (ended, open) = match ended {
                     stream::Side::Downstream => (downstream, upstream),
                     stream::Side::Upstream => (upstream, downstream),
                 };
-                half = Some((from.other(), Box::pin(half_closed::over(cx, ended, open))));
+                half = Some(Box::pin(half_closed::over(cx, ended, open)));
             }
-            (from, Err(failure)) => {
-                let (rest, reader) = match from {
-                    stream::Side::Downstream => (&mut down, downstream),
-                    stream::Side::Upstream => (&mut up, upstream),
-                };
-                let open = state.direction(from.other()) == stream::Direction::Open;
-                let rest = open.then_some(rest.as_mut());
-                // Boxed, as all rare waits are: an idle stream pays for the largest.
-                return Box::pin(cut::judged(cx, failure, reader, rest)).await;
+            // Boxed, as all rare waits are: an idle stream pays for the largest.
+            Some(Action::Deliver(stream::Side::Downstream)) => {
+                return Box::pin(deliver(cx, stream::Side::Downstream, up, ending)).await;
             }
+            Some(Action::Deliver(stream::Side::Upstream)) => {
+                return Box::pin(deliver(cx, stream::Side::Upstream, down, ending)).await;
+            }
+            _ => return ending,
         }
     }
 }
-
-/// The side that may still send, and what ends the stream if it does not.
-type HalfClosed<'a> = (stream::Side, Pin<Box<dyn Future<Output = Failure> + 'a>>);
 
 fn side(leg: stream::Side) -> Side {
     match leg {
@@ -109,39 +92,31 @@ fn side(leg: stream::Side) -> Side {
 }
 
 /// Carries one direction to its end, and passes the end on.
-async fn direction(cx: &StreamContext, from: &Leg, to: &Leg) -> Result<(), Failure> {
-    pump(cx, from, to, Phase::Relay, None).await?;
-    match to.shut_write(cx.pools()).await {
-        // It has all that was sent and takes no goodbye. Whether it was cut is for its own direction
-        // to say: Go's TLS closes without an alert while it writes, and with one otherwise.
-        Err(error) if error.is_broken_pipe() => Ok(()),
-        result => result.map_err(|error| error.at(side(to.side()), Phase::Relay)),
+async fn direction(cx: &StreamContext, from: &Leg, to: &Leg) -> Met {
+    if let Err(failure) = pump(cx, from, to, Phase::Relay, None).await {
+        return (met(from.side(), &failure), Some(failure));
     }
-}
-
-/// Reads and drops what a peer still sends, until it ends or the linger time is over, so that
-/// closing the socket does not destroy what the peer has yet to receive.
-pub(crate) async fn linger(cx: &StreamContext, leg: &Leg) {
-    let deadline = Instant::now() + LINGER;
-    loop {
-        let step = {
-            let mut buffer = cx.pools().buffer();
-            leg.read(cx.pools(), &mut buffer)
-        };
-        match step {
-            Ok(step) if step.next == Next::End => return,
-            Ok(step) if step.next == Next::Read && Instant::now() < deadline => {}
-            Ok(_) => {
-                if eyesplice_sys::ring::until(leg.readable(), Some(deadline))
-                    .await
-                    .is_err()
-                {
-                    return;
-                }
-            }
-            Err(_) => return,
+    for action in cx.on(Event::Ended(from.side())) {
+        if action == Action::ShutWrite(to.side())
+            && let Err(error) = to.shut_write(cx.pools()).await
+        {
+            let failure = error.at(side(to.side()), Phase::Relay);
+            return (met(from.side(), &failure), Some(failure));
         }
     }
+    (Event::Shut(to.side()), None)
+}
+
+/// Delivers the rest of what a leg had sent that takes no more.
+async fn deliver(
+    cx: &StreamContext,
+    lost: stream::Side,
+    rest: Pin<&mut impl Future<Output = Met>>,
+    mut ending: Ending,
+) -> Ending {
+    let met = delivered(cx, lost, rest).await;
+    ending.on(cx, met.unwrap_or((Event::Stalled, None)));
+    ending
 }
 
 /// Decides between copy and splice from what the reads bring.

@@ -2,12 +2,10 @@
 
 use crate::context::StreamContext;
 use crate::egress::{self, Carry};
-use crate::ending;
+use crate::ending::{Ending, Legs};
 use crate::exchange::{self, Exchange, Served};
 use crate::failure::Failure;
 use crate::leg::Leg;
-use crate::limits::LINGER;
-use crate::parting;
 use crate::relay;
 use crate::seam::{
     ListenerName, Peer, Phase, Reason, RecordKind, Side, Snapshot, StreamBytes, StreamMode,
@@ -15,12 +13,12 @@ use crate::seam::{
 };
 use crate::worker::Worker;
 use eyesplice_proto::authority::Authority;
+use eyesplice_proto::stream::{Event, Legs as Tls};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::time::timeout;
 
 /// What is known of a stream so far; the source of its record.
 pub(crate) struct Facts {
@@ -123,29 +121,29 @@ pub(crate) async fn run(
     mut facts: Box<Facts>,
 ) {
     facts.phase = Phase::Request;
-    let mut setup = Box::pin(egress::establish(
-        &worker,
-        &cx,
-        &snapshot,
-        &downstream,
-        &mut facts,
-    ));
+    let mut setup = Box::pin(set_up(&worker, &cx, &snapshot, &downstream, &mut facts));
     let result = until_aborted(&cx, Phase::Accept, setup.as_mut()).await;
     drop(setup);
     let mut exchange = None;
-    let mut failure = match result {
-        Err(failure) => failure,
-        Ok(Established {
+    let mut legs = Legs {
+        downstream: None,
+        upstream: None,
+    };
+    let (ending, phase) = match result {
+        Err(failure) => (Ending::failed(&cx, failure), Phase::Accept),
+        Ok(SetUp::Over(ending)) => (ending, Phase::Accept),
+        Ok(SetUp::Established(Established {
             mut upstream,
             carry,
             head_timeout,
-        }) => {
-            let _established = worker.established();
+        })) => {
+            let established = worker.established();
             worker.sweep().watch(&cx, &downstream);
             worker.sweep().watch(&cx, &upstream);
-            let mut failure = match carry {
+            let ending = match carry {
                 Carry::Relay => relayed(&cx, &downstream, &upstream).await,
                 Carry::Kubelet(policy) => {
+                    cx.on(Event::Exchange(with_tls(&downstream, &upstream)));
                     let serve = Box::pin(exchange::serve(
                         &worker,
                         &cx,
@@ -159,9 +157,9 @@ pub(crate) async fn run(
                         },
                     ));
                     match serve.await {
-                        Served::Closed(failure, last) => {
+                        Served::Closed(ending, last) => {
                             exchange = last;
-                            failure
+                            ending
                         }
                         Served::Upgraded(last) => {
                             exchange = Some(last);
@@ -170,28 +168,12 @@ pub(crate) async fn run(
                     }
                 }
             };
-            failure = Box::pin(ending::end(&cx, failure, &downstream, &upstream)).await;
-            failure = Box::pin(parting::part(&cx, failure, &upstream)).await;
-            if (failure.reason, failure.side) == (Reason::Truncated, Side::Downstream) {
-                Box::pin(lingered(&cx, &upstream)).await;
-            }
-            failure
+            legs.upstream = Some((upstream, established));
+            (ending, Phase::Relay)
         }
     };
-    if (failure.reason, failure.side) == (Reason::Truncated, Side::Upstream) {
-        Box::pin(lingered(&cx, &downstream)).await;
-    }
-    failure = Box::pin(parting::part(&cx, failure, &downstream)).await;
-    if downstream.is_shut() || failure.side == Side::Downstream {
-        Box::pin(ending::kept(&cx, &downstream)).await;
-    }
-    if downstream.is_shut() {
-        // A peer that stays is closed on all the same.
-        let drained = timeout(LINGER, downstream.drain(cx.pools()));
-        drop(Box::pin(drained).await);
-    }
-    // The peers learn of the end first.
-    drop(downstream);
+    legs.downstream = Some(downstream);
+    let failure = Box::pin(ending.run(&cx, legs, phase)).await;
     // Held until here, so that control can count the streams of each generation.
     drop(snapshot);
     if let Some(record) = last_record(&facts, &cx, exchange.as_deref(), &failure) {
@@ -199,11 +181,42 @@ pub(crate) async fn run(
     }
 }
 
-async fn relayed(cx: &StreamContext, downstream: &Leg, upstream: &Leg) -> Failure {
+/// What a set-up comes to.
+enum SetUp {
+    Established(Established),
+    /// It failed, and the client was told why if it could be.
+    Over(Ending),
+}
+
+async fn set_up(
+    worker: &Rc<Worker>,
+    cx: &StreamContext,
+    snapshot: &Snapshot,
+    downstream: &Leg,
+    facts: &mut Facts,
+) -> Result<SetUp, Failure> {
+    Ok(
+        match egress::establish(worker, cx, snapshot, downstream, facts).await {
+            Ok(established) => SetUp::Established(established),
+            Err(failure) if downstream.is_shut() => SetUp::Over(Ending::alerted(cx, failure)),
+            Err(failure) => SetUp::Over(egress::answer(cx, downstream, facts, failure).await),
+        },
+    )
+}
+
+fn with_tls(downstream: &Leg, upstream: &Leg) -> Tls {
+    Tls {
+        downstream: !downstream.is_bare(),
+        upstream: !upstream.is_bare(),
+    }
+}
+
+async fn relayed(cx: &StreamContext, downstream: &Leg, upstream: &Leg) -> Ending {
+    cx.on(Event::Relay(with_tls(downstream, upstream)));
     let relay = pin!(async { Ok(relay::relay(cx, downstream, upstream).await) });
     until_aborted(cx, Phase::Relay, relay)
         .await
-        .unwrap_or_else(|failure| failure)
+        .unwrap_or_else(|failure| Ending::interrupted(cx, failure))
 }
 
 /// What is still to be told: of the exchange that ended with the stream, or of the stream itself if
@@ -243,17 +256,5 @@ pub(crate) async fn until_aborted<T>(
             |loss| loss.at(phase),
         )),
         () = cx.idle() => Err(Failure::new(Reason::Idle, Side::Local, phase)),
-    }
-}
-
-/// Lets the peer of a leg that was truncated take what is on its way to it.
-async fn lingered(cx: &StreamContext, leg: &Leg) {
-    if leg.is_shut() {
-        let linger = pin!(async {
-            relay::linger(cx, leg).await;
-            Ok(())
-        });
-        // Who ends it early makes no difference to how it ended.
-        let _ = until_aborted(cx, Phase::Relay, linger).await;
     }
 }

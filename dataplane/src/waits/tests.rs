@@ -1,33 +1,25 @@
 use super::*;
-use crate::pool::Pools;
-use crate::seam::StreamId;
-use eyesplice_proto::stream;
 use eyesplice_sys::ring::{Fd, RingConfig};
 use eyesplice_sys::socket;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
-use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 /// A leg with more on its way than its peer has room for, and the peer.
-fn full_leg() -> (Rc<StreamContext>, Leg, TcpStream) {
+fn full_leg() -> (Leg, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (peer, _) = listener.accept().unwrap();
     while socket::send(ours.as_fd(), &[7; 1 << 20]).is_ok() {}
     assert!(socket::unacknowledged(ours.as_fd()).unwrap() > 0);
-    let leg = Leg::new(Fd::from(OwnedFd::from(ours)), stream::Side::Downstream);
-    let pools = Pools::new(0, Arc::default());
-    let cx = StreamContext::new(StreamId::new(0, 1), pools, Arc::default(), Duration::ZERO);
-    (cx, leg, peer)
+    let leg = Leg::new(Fd::from(OwnedFd::from(ours)), Side::Downstream);
+    (leg, peer)
 }
 
 #[test]
 fn kept_waits_for_the_peer_where_a_close_would_reset() {
-    let (cx, leg, mut peer) = full_leg();
+    let (leg, mut peer) = full_leg();
     peer.write_all(b"unread").unwrap();
     let reader = thread::spawn(move || {
         let mut all = Vec::new();
@@ -39,7 +31,7 @@ fn kept_waits_for_the_peer_where_a_close_would_reset() {
         while !leg.has_input() {
             tokio::task::yield_now().await;
         }
-        kept(&cx, &leg).await;
+        kept(&leg).await;
         let left = leg.unacknowledged();
         drop(leg);
         left
@@ -50,9 +42,9 @@ fn kept_waits_for_the_peer_where_a_close_would_reset() {
 
 #[test]
 fn kept_waits_for_nobody_where_a_close_is_an_end() {
-    let (cx, leg, _peer) = full_leg();
+    let (leg, _peer) = full_leg();
     let finished = ring::run(&RingConfig::default(), async {
-        kept(&cx, &leg).await;
+        kept(&leg).await;
         leg.unacknowledged()
     });
     assert!(finished.unwrap().output > 0, "nobody reads");
