@@ -4,13 +4,14 @@
 
 use crate::context::StreamContext;
 use crate::egress::refuse_politely;
+use crate::failure::Failure;
 use crate::gate::Notice;
 use crate::leg::Leg;
 use crate::placement::{Arrival, Place};
-use crate::seam::{ListenerName, Peer, Snapshot, StreamId};
-use crate::stream::{self, Facts};
+use crate::seam::{ListenerName, Peer, Phase, Reason, Side, Snapshot, StreamId, StreamRecord};
+use crate::stream;
 use crate::worker::Worker;
-use eyesplice_proto::stream::Side;
+use eyesplice_proto::stream as legs;
 use eyesplice_sys::ring::{self, Fd};
 use eyesplice_sys::socket::{self, Address};
 use std::cell::Cell;
@@ -18,6 +19,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Whose streams are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,14 +33,8 @@ pub(crate) struct Candidate {
     pub(crate) cx: Rc<StreamContext>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) downstream: Box<Leg>,
-    pub(crate) facts: Box<Facts>,
+    pub(crate) record: Box<StreamRecord>,
     pub(crate) place: Place,
-}
-
-/// Why a connection is no stream: what its CONNECT is answered.
-struct Refusal {
-    status: u16,
-    reason: String,
 }
 
 /// Admits a connection that needs no handshake.
@@ -49,11 +45,11 @@ pub(crate) fn arrived(worker: &Rc<Worker>, arrival: Arrival) {
         place,
         ..
     } = arrival;
-    let snapshot = worker.snapshot();
+    let snapshot = worker.desk().snapshot();
     let fd = Fd::from(accepted.fd);
     let peer = match accepted.peer {
         Address::Ip(address) => {
-            worker.liveness().apply(&fd);
+            worker.desk().liveness.apply(&fd);
             Peer::Tcp {
                 address,
                 identity: None,
@@ -70,33 +66,26 @@ pub(crate) fn arrived(worker: &Rc<Worker>, arrival: Arrival) {
             }
         }
     };
-    let facts = Facts::new(listener, peer, snapshot.generation);
-    admit(
-        worker,
-        Candidate {
-            cx: worker.context(),
-            snapshot,
-            downstream: Box::new(Leg::new(fd, Side::Downstream)),
-            facts: Box::new(facts),
-            place,
-        },
-    );
+    let cx = worker.context(Instant::now());
+    let record = StreamRecord::begun(&cx, listener, peer, snapshot.generation);
+    let candidate = Candidate {
+        cx,
+        snapshot,
+        downstream: Box::new(Leg::new(fd, legs::Side::Downstream)),
+        record: Box::new(record),
+        place,
+    };
+    admit(worker, candidate);
 }
 
 /// Makes a stream of a connection, or refuses it.
 pub(crate) fn admit(worker: &Rc<Worker>, candidate: Candidate) {
-    let facts = &candidate.facts;
-    let key = match facts.peer {
+    let record = &candidate.record;
+    let key = match record.peer {
         Peer::Unix { uid, .. } => PeerKey::Uid(uid),
         Peer::Tcp { address, .. } => PeerKey::Ip(address.ip()),
     };
-    let Some(refusal) = limited(
-        worker,
-        &candidate.snapshot,
-        &facts.listener,
-        &facts.peer,
-        key,
-    ) else {
+    let Some(refusal) = limited(worker, &candidate, key) else {
         return spawn(worker, candidate, key);
     };
     worker.counters().limited.inc();
@@ -105,10 +94,10 @@ pub(crate) fn admit(worker: &Rc<Worker>, candidate: Candidate) {
     }
     if let Some(unsaid) = worker.gate().says(Notice::Closed) {
         tracing::warn!(
-            listener = %facts.listener,
-            peer = %facts.peer,
+            listener = %record.listener,
+            peer = %record.peer,
             "{}; closed without an answer{unsaid}",
-            refusal.reason
+            refusal.detail.as_deref().unwrap_or_default()
         );
     }
 }
@@ -123,24 +112,22 @@ pub(crate) fn unwelcome(snapshot: &Snapshot, name: &ListenerName, peer: &Peer) -
         .then(|| format!("uid {uid} may not use listener {name}; see listeners.unix.allowedUIDs"))
 }
 
-/// Why a connection is over a limit, if it is.
-fn limited(
-    worker: &Worker,
-    snapshot: &Snapshot,
-    name: &ListenerName,
-    peer: &Peer,
-    key: PeerKey,
-) -> Option<Refusal> {
-    if let Some(reason) = unwelcome(snapshot, name, peer) {
-        return Some(Refusal {
-            status: 403,
-            reason,
-        });
+/// Why a connection is over a limit, if it is: what its CONNECT is answered.
+fn limited(worker: &Worker, candidate: &Candidate, key: PeerKey) -> Option<Failure> {
+    let Candidate {
+        snapshot, record, ..
+    } = candidate;
+    let refusal = |status: u16, reason: Reason, words: String| {
+        let failure = Failure::new(reason, Side::Local, Phase::Request);
+        Some(failure.status(status).detail(words))
+    };
+    if let Some(words) = unwelcome(snapshot, &record.listener, &record.peer) {
+        return refusal(403, Reason::Denied, words);
     }
-    let limits = &snapshot.admission;
+    let (limits, desk) = (&snapshot.admission, worker.desk());
     let room = worker.room().streams;
-    if worker.streams().get() >= worker.share(limits.max_streams.min(room)) {
-        let reason = if room < limits.max_streams {
+    if worker.streams().get() >= desk.share(limits.max_streams.min(room)) {
+        let words = if room < limits.max_streams {
             format!("gateway is at its limit of {room} streams; raise LimitNOFILE")
         } else {
             format!(
@@ -148,21 +135,15 @@ fn limited(
                 limits.max_streams
             )
         };
-        return Some(Refusal {
-            status: 503,
-            reason,
-        });
+        return refusal(503, Reason::Limit, words);
     }
     let of_peer = worker.per_peer().get(&key).copied().unwrap_or(0);
-    if of_peer >= worker.share(limits.max_streams_per_peer) {
-        let reason = format!(
+    if of_peer >= desk.share(limits.max_streams_per_peer) {
+        let words = format!(
             "peer is at its limit of {} streams; see limits.maxStreamsPerPeer",
             limits.max_streams_per_peer
         );
-        return Some(Refusal {
-            status: 503,
-            reason,
-        });
+        return refusal(503, Reason::Limit, words);
     }
     None
 }
@@ -172,26 +153,25 @@ fn spawn(worker: &Rc<Worker>, candidate: Candidate, key: PeerKey) {
         cx,
         snapshot,
         downstream,
-        facts,
+        record,
         place,
     } = candidate;
     worker.streams().set(worker.streams().get() + 1);
     *worker.per_peer().entry(key).or_default() += 1;
     worker.counters().streams_live.inc();
     let guard = Live::new(worker, &cx, Counted::Stream(key), place);
-    let worker = Rc::clone(worker);
     drop(ring::spawn(async move {
         let _guard = guard;
-        stream::run(worker, cx, snapshot, downstream, facts).await;
+        stream::run(cx, snapshot, downstream, record).await;
     }));
 }
 
-fn refuse(worker: &Rc<Worker>, candidate: Candidate, refusal: Refusal) {
+fn refuse(worker: &Rc<Worker>, candidate: Candidate, refusal: Failure) {
     let Candidate {
         cx,
         snapshot,
         downstream,
-        facts,
+        record,
         place,
     } = candidate;
     worker.refusing().set(worker.refusing().get() + 1);
@@ -199,8 +179,18 @@ fn refuse(worker: &Rc<Worker>, candidate: Candidate, refusal: Refusal) {
     let worker = Rc::clone(worker);
     drop(ring::spawn(async move {
         let _guard = guard;
-        let Refusal { status, reason } = refusal;
-        refuse_politely(worker, cx, snapshot, downstream, facts, status, reason).await;
+        let denied = refusal.reason == Reason::Denied;
+        let mut record = refuse_politely(cx, snapshot, downstream, record, refusal).await;
+        if denied {
+            // Whoever may not connect at all may do so as often as it likes.
+            let Some(unsaid) = worker.gate().says(Notice::Uid) else {
+                return;
+            };
+            if let (Some(detail), 1..) = (&record.detail, unsaid.count) {
+                record.detail = Some(format!("{detail}{unsaid}").into());
+            }
+        }
+        worker.desk().emit(record);
     }));
 }
 

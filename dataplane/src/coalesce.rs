@@ -25,13 +25,7 @@ enum State {
     /// One small read came: most of those are answered, so that the clock is not asked yet.
     First { answered: u64 },
     /// Small reads came one after the other, with nothing in the other direction.
-    Flowing {
-        since: Instant,
-        reads: u32,
-        bytes: usize,
-        /// What the other direction had delivered when it began.
-        answered: u64,
-    },
+    Flowing(Flow),
     /// Reads are put off.
     On {
         delay: Duration,
@@ -39,6 +33,16 @@ enum State {
         worth: usize,
         answered: u64,
     },
+}
+
+/// Small reads in a row.
+#[derive(Clone, Copy, Debug)]
+struct Flow {
+    since: Instant,
+    reads: u32,
+    bytes: usize,
+    /// What the other direction had delivered when it began.
+    answered: u64,
 }
 
 impl Coalesce {
@@ -59,7 +63,7 @@ impl Coalesce {
         self.state = match self.state {
             _ if self.limit.is_zero() => State::Off,
             // What a watch told of may have been read before: the sender need not have paused.
-            State::Off | State::First { .. } | State::Flowing { .. } if bytes == 0 => self.state,
+            State::Off | State::First { .. } | State::Flowing(_) if bytes == 0 => self.state,
             State::On { .. } if bytes == 0 => State::Off,
             State::On {
                 delay,
@@ -83,18 +87,20 @@ impl Coalesce {
                 }
             }
             _ if bytes >= COALESCE_READ => State::Off,
-            State::Flowing {
-                since,
-                reads,
-                bytes: sum,
-                answered: before,
-            } if before == answered => self.flowing(since, reads + 1, sum + bytes, answered, now()),
-            State::First { answered: before } if before == answered => State::Flowing {
+            State::Flowing(flow) if flow.answered == answered => {
+                let flow = Flow {
+                    reads: flow.reads + 1,
+                    bytes: flow.bytes + bytes,
+                    ..flow
+                };
+                self.flowing(flow, now())
+            }
+            State::First { answered: before } if before == answered => State::Flowing(Flow {
                 since: now(),
                 reads: 1,
                 bytes,
                 answered,
-            },
+            }),
             _ => State::First { answered },
         };
         match self.state {
@@ -103,14 +109,13 @@ impl Coalesce {
         }
     }
 
-    fn flowing(
-        &self,
-        since: Instant,
-        reads: u32,
-        bytes: usize,
-        answered: u64,
-        now: Instant,
-    ) -> State {
+    fn flowing(&self, flow: Flow, now: Instant) -> State {
+        let Flow {
+            since,
+            reads,
+            bytes,
+            answered,
+        } = flow;
         let lasted = now.saturating_duration_since(since);
         let steady = reads >= COALESCE_READS && lasted >= self.limit * COALESCE_SHARE;
         let fast = lasted <= COALESCE_WINDOW * (reads / COALESCE_READS).max(1);
@@ -120,19 +125,14 @@ impl Coalesce {
                 worth: 2 * bytes / reads as usize,
                 answered,
             },
-            // It is measured anew, so that it may become faster.
-            (_, false) => State::Flowing {
+            // It is measured again, so that it may become faster.
+            (_, false) => State::Flowing(Flow {
                 since: now,
                 reads: 1,
                 bytes: bytes / reads as usize,
                 answered,
-            },
-            (false, true) => State::Flowing {
-                since,
-                reads,
-                bytes,
-                answered,
-            },
+            }),
+            (false, true) => State::Flowing(flow),
         }
     }
 }

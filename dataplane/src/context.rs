@@ -1,14 +1,16 @@
-//! What every part of one stream shares: its worker's pools and counters, its idle clock, its abort.
+//! What every part of one stream shares: its worker's desk, its idle clock, its abort.
 
 use crate::counters::WorkerCounters;
+use crate::desk::Desk;
+use crate::failure::Failure;
 use crate::liveness::Loss;
 use crate::pool::Pools;
-use crate::seam::{Reason, StreamBytes, StreamId, StreamLimits};
+use crate::seam::{Phase, Reason, Side as Culprit, StreamBytes, StreamId, StreamLimits};
 use eyesplice_proto::stream::{Actions, Event, Side, Stream};
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
@@ -16,9 +18,8 @@ use tokio::time::sleep_until;
 /// The shared part of one stream; lives on one worker.
 pub(crate) struct StreamContext {
     id: StreamId,
-    pools: Rc<Pools>,
-    counters: Arc<WorkerCounters>,
-    coalesce: Duration,
+    desk: Rc<Desk>,
+    started: Instant,
     /// Where its legs are.
     life: Cell<Stream>,
     bytes_up: Cell<u64>,
@@ -35,17 +36,11 @@ pub(crate) struct StreamContext {
 }
 
 impl StreamContext {
-    pub(crate) fn new(
-        id: StreamId,
-        pools: Rc<Pools>,
-        counters: Arc<WorkerCounters>,
-        coalesce: Duration,
-    ) -> Rc<Self> {
+    pub(crate) fn new(id: StreamId, started: Instant, desk: Rc<Desk>) -> Rc<Self> {
         Rc::new(Self {
             id,
-            pools,
-            counters,
-            coalesce,
+            desk,
+            started,
             life: Cell::new(Stream::new()),
             bytes_up: Cell::new(0),
             bytes_down: Cell::new(0),
@@ -63,17 +58,22 @@ impl StreamContext {
         self.id
     }
 
+    /// When it began.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// What the streams of its worker share.
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
     pub(crate) fn pools(&self) -> &Rc<Pools> {
-        &self.pools
+        &self.desk.pools
     }
 
     pub(crate) fn counters(&self) -> &WorkerCounters {
-        &self.counters
-    }
-
-    /// How long reads of a steady one-way flow may be put off.
-    pub(crate) fn coalesce(&self) -> Duration {
-        self.coalesce
+        &self.desk.counters
     }
 
     /// Refuses the connection: it will be no stream.
@@ -109,15 +109,15 @@ impl StreamContext {
     pub(crate) fn moved(&self, from: Side, bytes: usize, spliced: bool) {
         let bytes = bytes as u64;
         let (own, all) = match from {
-            Side::Downstream => (&self.bytes_up, &self.counters.bytes_up),
-            Side::Upstream => (&self.bytes_down, &self.counters.bytes_down),
+            Side::Downstream => (&self.bytes_up, &self.desk.counters.bytes_up),
+            Side::Upstream => (&self.bytes_down, &self.desk.counters.bytes_down),
         };
         own.set(own.get() + bytes);
         all.add(bytes);
         let how = if spliced {
-            &self.counters.bytes_spliced
+            &self.desk.counters.bytes_spliced
         } else {
-            &self.counters.bytes_copied
+            &self.desk.counters.bytes_copied
         };
         how.add(bytes);
         self.touch();
@@ -182,6 +182,24 @@ impl StreamContext {
     /// Waits for [`StreamContext::abort`]; for the stream's own task.
     pub(crate) async fn aborted(&self) -> Reason {
         poll_fn(|task| self.told(task, || self.abort.get())).await
+    }
+
+    /// Runs `work` unless the stream is aborted or moves nothing for too long; whatever drops it then
+    /// cancels its operations.
+    pub(crate) async fn until_aborted<T>(
+        &self,
+        phase: Phase,
+        work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            result = work => result,
+            reason = self.aborted() => Err(self.lost().map_or_else(
+                || Failure::new(reason, Culprit::Local, phase),
+                |loss| loss.at(phase),
+            )),
+            () = self.idle() => Err(Failure::new(Reason::Idle, Culprit::Local, phase)),
+        }
     }
 
     /// Tells the stream that the process stops: what runs may go on, nothing new should begin.

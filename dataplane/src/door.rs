@@ -8,14 +8,14 @@
 //! oldest away.
 
 use crate::admission::{self, Candidate};
+use crate::context::StreamContext;
 use crate::failure::{Failure, LegError};
 use crate::gate::{Asked, Limit, Notice, Turn};
 use crate::handshake::{self, TlsParty};
 use crate::leg::Leg;
 use crate::placement::{Arrival, Place};
-use crate::seam::{ListenerName, Peer, Phase, Reason, Side, Snapshot};
+use crate::seam::{ListenerName, Peer, Phase, Reason, Side, Snapshot, StreamRecord};
 use crate::strangers::{Crowd, Entry, Seat, Source};
-use crate::stream::Facts;
 use crate::worker::Worker;
 use eyesplice_proto::stream as legs;
 use eyesplice_proto::tls::{FirstRecord, RECORD_HEADER, first_record};
@@ -90,8 +90,10 @@ impl Guest {
     ) -> Option<Self> {
         let source = Source::from(address.ip());
         let known = worker.gate().knows(source);
-        let limit = worker.snapshot().admission.max_unauthenticated;
-        let room = worker.share(limit.min(worker.room().unauthenticated));
+        let limit = worker.desk().snapshot().admission.max_unauthenticated;
+        let room = worker
+            .desk()
+            .share(limit.min(worker.room().unauthenticated));
         let waiting = Rc::<Waiting>::default();
         let handle = Rc::clone(&waiting);
         let mut crowd = worker.lobby().crowd.borrow_mut();
@@ -107,9 +109,7 @@ impl Guest {
                 drop(crowd);
                 worker.counters().unauthenticated_evicted.inc();
                 let failure = evicted(worker);
-                let mut facts = Facts::of_tcp(listener, address, since);
-                facts.generation = worker.generation();
-                told(worker, || facts, &failure);
+                told(worker, &listener, (address, since), &failure);
                 return None;
             }
         };
@@ -135,10 +135,10 @@ impl Guest {
         evicted(&self.worker)
     }
 
-    fn facts(&self) -> Facts {
-        let mut facts = Facts::of_tcp(Arc::clone(&self.listener), self.address, self.since);
-        facts.generation = self.worker.generation();
-        facts
+    /// Counts its end.
+    fn told(&self, failure: &Failure) {
+        let from = (self.address, self.since);
+        told(&self.worker, &self.listener, from, failure);
     }
 }
 
@@ -153,7 +153,7 @@ impl Drop for Guest {
 }
 
 fn evicted(worker: &Worker) -> Failure {
-    let limits = &worker.snapshot().admission;
+    let limits = &worker.desk().snapshot().admission;
     let limit = limits
         .max_unauthenticated
         .min(worker.room().unauthenticated);
@@ -185,7 +185,7 @@ pub(crate) fn knock(
             if failure.reason != Reason::Truncated {
                 cut(&fd);
             }
-            return told(&guest.worker, || guest.facts(), &failure);
+            return guest.told(&failure);
         }
         let Ok(fd) = fd.try_into_owned() else {
             // Its only operation was awaited, so nothing holds it.
@@ -222,7 +222,7 @@ pub(crate) fn arrived(worker: &Rc<Worker>, arrival: Arrival, from: SocketAddr) {
 
 /// Waits for a whole ClientHello, and then for the turn of its handshake.
 async fn may_begin(guest: &Guest, fd: &Fd) -> Result<(), Failure> {
-    let limit = guest.worker.snapshot().admission.handshake_timeout;
+    let limit = guest.worker.desk().snapshot().admission.handshake_timeout;
     let costly = client_hello(fd, guest.since + limit)
         .await
         .map_err(|error| error.at(Side::Downstream, Phase::Accept))?;
@@ -276,7 +276,7 @@ fn readable(fd: &Fd, from: usize) -> Result<(), LegError> {
 /// Waits for the turn of a handshake.
 async fn turn(guest: &Guest) -> Result<(), Failure> {
     let worker = &guest.worker;
-    let limits = &worker.snapshot().admission;
+    let limits = &worker.desk().snapshot().admission;
     let mut asked = Asked::First;
     loop {
         let mut news = std::pin::pin!(worker.gate().news.notified());
@@ -305,7 +305,7 @@ async fn turn(guest: &Guest) -> Result<(), Failure> {
 
 fn limited(guest: &Guest, limit: Limit) -> Failure {
     guest.worker.counters().handshakes_limited.inc();
-    let limits = &guest.worker.snapshot().admission;
+    let limits = &guest.worker.desk().snapshot().admission;
     Failure::new(Reason::Limit, Side::Local, Phase::Accept)
         .detail(limit.words(guest.source, limits))
 }
@@ -313,42 +313,42 @@ fn limited(guest: &Guest, limit: Limit) -> Failure {
 /// Shakes hands, and makes a stream of a connection whose client has proved who it is.
 async fn shake_hands(guest: Guest, fd: Fd, place: Place) {
     let worker = Rc::clone(&guest.worker);
-    let snapshot = worker.snapshot();
-    worker.liveness().apply(&fd);
-    let cx = worker.context();
+    let snapshot = worker.desk().snapshot();
+    worker.desk().liveness.apply(&fd);
+    let cx = worker.context(guest.since);
     let downstream = Box::new(Leg::new(fd, legs::Side::Downstream));
-    let mut facts = Box::new(guest.facts());
-    facts.generation = snapshot.generation;
     let outcome = tokio::select! {
         biased;
         failure = guest.evicted() => Err(failure),
-        result = secured(&worker, &cx, &snapshot, &downstream, &guest) => result,
+        result = secured(&cx, &snapshot, &downstream, &guest) => result,
     };
     if let Err(failure) = outcome {
         if failure.reason == Reason::Limit {
             downstream.cut();
         }
         drop(downstream);
-        return told(&worker, || *facts, &failure);
+        return guest.told(&failure);
     }
     worker.gate().authenticated(guest.source);
+    let peer = Peer::Tcp {
+        address: guest.address,
+        identity: handshake::identity(&cx, &downstream),
+    };
+    let listener = Arc::clone(&guest.listener);
     drop(guest);
-    if let Peer::Tcp { identity, .. } = &mut facts.peer {
-        *identity = handshake::identity(&worker, &downstream);
-    }
+    let record = StreamRecord::begun(&cx, listener, peer, snapshot.generation);
     let candidate = Candidate {
         cx,
         snapshot,
         downstream,
-        facts,
+        record: Box::new(record),
         place,
     };
     admission::admit(&worker, candidate);
 }
 
 async fn secured(
-    worker: &Rc<Worker>,
-    cx: &crate::context::StreamContext,
+    cx: &StreamContext,
     snapshot: &Snapshot,
     downstream: &Leg,
     guest: &Guest,
@@ -367,14 +367,19 @@ async fn secured(
     let party = TlsParty::Server(tls.clone());
     let limit = snapshot.admission.handshake_timeout;
     let left = limit.saturating_sub(guest.since.elapsed());
-    handshake::run(worker, cx, downstream, party, left)
+    handshake::run(cx, downstream, party, left)
         .await
         .map_err(failed)
 }
 
 /// Counts an end before anybody has authenticated. Whoever can connect can cause as many as it likes, so
 /// only one a second of each kind reaches log and audit.
-fn told(worker: &Worker, facts: impl FnOnce() -> Facts, failure: &Failure) {
+fn told(
+    worker: &Worker,
+    listener: &ListenerName,
+    (address, since): (SocketAddr, Instant),
+    failure: &Failure,
+) {
     worker.counters().unauthenticated_ended.inc();
     let notice = Notice::Unauthenticated(failure.reason);
     let told = worker.gate().says(notice).is_some_and(|unsaid| {
@@ -386,7 +391,10 @@ fn told(worker: &Worker, facts: impl FnOnce() -> Facts, failure: &Failure) {
                 .unwrap_or("nobody had authenticated");
             failure.detail = Some(format!("{detail}{unsaid}").into());
         }
-        worker.offer(facts().record(&worker.context(), &failure))
+        let cx = worker.context(since);
+        let generation = worker.desk().generation();
+        let record = StreamRecord::of_tcp(&cx, Arc::clone(listener), address, generation);
+        worker.desk().offer(record.ended(&cx, &failure))
     });
     if !told {
         worker.counters().unauthenticated_untold.inc();

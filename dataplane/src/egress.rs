@@ -9,16 +9,15 @@ use crate::context::StreamContext;
 use crate::dial::{Dialled, dial};
 use crate::ending::{Ending, Legs};
 use crate::failure::{Failure, LegError};
-use crate::gate::Notice;
 use crate::handshake::{self, TlsParty};
 use crate::leg::{Leg, Next};
 use crate::liveness::Liveness;
 use crate::seam::{
     ActionPolicy, Connect, Inside, Mode, PeerVerification, Phase, Reason, RecordKind, Refusal,
-    Side, Snapshot, StreamMode, StreamRequest, Terminate, UpstreamTls, Verdict, VerificationResult,
+    Side, Snapshot, StreamMode, StreamRecord, StreamRequest, Terminate, UpstreamTls, Verdict,
+    VerificationResult,
 };
-use crate::stream::{Established, Facts, until_aborted};
-use crate::worker::Worker;
+use crate::stream::Established;
 use eyesplice_proto::authority::Authority;
 use eyesplice_proto::connect::{self, ConnectError};
 use eyesplice_proto::parse::{HeadLimits, Parsed, Progress};
@@ -42,49 +41,38 @@ pub(crate) enum Carry {
 
 /// Takes an accepted leg to an established stream, or to the answer that says why not.
 pub(crate) async fn establish(
-    worker: &Rc<Worker>,
     cx: &StreamContext,
     snapshot: &Snapshot,
     downstream: &Leg,
-    facts: &mut Facts,
+    record: &mut StreamRecord,
 ) -> Result<Established, Failure> {
     let limits = &snapshot.admission;
     let deadline = Instant::now() + limits.head_timeout;
     let target = read_connect(cx, downstream, deadline).await?;
-    facts.target = Some(target.clone());
+    record.target = Some(target.clone());
     let (upstream, plan) = watched(cx, downstream, async {
-        let _pending = worker.pending(limits).ok_or_else(|| {
-            Failure::new(Reason::Limit, Side::Local, Phase::Verdict).status(503).detail(format!(
-                "gateway is at its limit of {} pending dials; retry, or raise limits.maxPendingDials",
-                limits.max_pending
-            ))
-        })?;
-        let verdict = ask(worker, cx, facts, target, limits.admit_timeout).await?;
-        reach(worker, cx, facts, verdict, limits.admit_timeout).await
+        let _pending = cx.desk().pending(limits, Phase::Verdict)?;
+        let verdict = ask(cx, record, target, limits.admit_timeout).await?;
+        reach(cx, record, verdict, limits.admit_timeout).await
     })
     .await?;
-    facts.phase = Phase::Relay;
     downstream
         .write(cx.pools(), connect::ESTABLISHED)
         .await
         .map_err(|error| error.at(Side::Downstream, Phase::Request))?;
-    facts.status = Some(200);
+    record.status = Some(200);
     let carry = match plan.mode {
         Mode::Splice | Mode::Originate(_) => Carry::Relay,
         Mode::TerminateNamed(by_name) => {
             let handshake = plan.limits.handshake_timeout;
             let limits = (handshake, limits.admit_timeout);
-            named::secure(
-                worker,
-                cx,
-                facts,
-                (downstream, &upstream),
-                &*by_name,
-                limits,
-            )
-            .await
-            // It has had its answer.
-            .map_err(|failure| failure.status(0))?;
+            named::secure(cx, record, (downstream, &upstream), &*by_name, limits)
+                .await
+                // It has had its answer.
+                .map_err(|failure| Failure {
+                    status: None,
+                    ..failure
+                })?;
             Carry::Relay
         }
         // `reach` has made the one above of it.
@@ -92,12 +80,11 @@ pub(crate) async fn establish(
             return Err(Failure::new(Reason::Internal, Side::Local, Phase::Relay));
         }
         Mode::Terminate(terminate) => {
-            facts.phase = Phase::DownstreamHandshake;
             let party = TlsParty::Server(terminate.downstream.clone());
-            handshake::run(worker, cx, downstream, party, plan.limits.handshake_timeout)
+            handshake::run(cx, downstream, party, plan.limits.handshake_timeout)
                 .await
                 .map_err(|error| handshake_failure(error, Side::Downstream))?;
-            facts.client = handshake::identity(worker, downstream);
+            record.client = handshake::identity(cx, downstream);
             match terminate.inside {
                 Inside::Opaque => Carry::Relay,
                 Inside::Kubelet(policy) => Carry::Kubelet(policy),
@@ -112,31 +99,22 @@ pub(crate) async fn establish(
     })
 }
 
-/// Lets a peer that is over a limit read why: takes its CONNECT, answers, closes.
+/// Lets a peer that is refused read why: takes its CONNECT, answers, closes. Returns the record of it.
 pub(crate) async fn refuse_politely(
-    worker: Rc<Worker>,
     cx: Rc<StreamContext>,
     snapshot: Arc<Snapshot>,
     downstream: Box<Leg>,
-    mut facts: Box<Facts>,
-    status: u16,
-    reason: String,
-) {
-    let why = if status == 403 {
-        Reason::Denied
-    } else {
-        Reason::Limit
-    };
-    let refusal = Failure::new(why, Side::Local, Phase::Request)
-        .status(status)
-        .detail(reason);
+    mut record: Box<StreamRecord>,
+    refusal: Failure,
+) -> StreamRecord {
     let deadline = Instant::now() + snapshot.admission.handshake_timeout;
     cx.refuse();
     let asked = async {
-        facts.target = Some(read_connect(&cx, &downstream, deadline).await?);
-        Ok(answer(&cx, &downstream, &mut facts, refusal).await)
+        record.target = Some(read_connect(&cx, &downstream, deadline).await?);
+        Ok(answer(&cx, &downstream, &mut record, refusal).await)
     };
-    let ending = until_aborted(&cx, Phase::Request, pin!(asked))
+    let ending = cx
+        .until_aborted(Phase::Request, pin!(asked))
         .await
         .unwrap_or_else(|failure| Ending::failed(&cx, failure));
     let legs = Legs {
@@ -144,17 +122,7 @@ pub(crate) async fn refuse_politely(
         upstream: None,
     };
     let failure = ending.run(&cx, legs, Phase::Request).await;
-    let mut record = facts.record(&cx, &failure);
-    if status == 403 {
-        // Who may not connect at all may do so as often as it likes.
-        let Some(unsaid) = worker.gate().says(Notice::Uid) else {
-            return;
-        };
-        if let (Some(detail), 1..) = (&record.detail, unsaid.count) {
-            record.detail = Some(format!("{detail}{unsaid}").into());
-        }
-    }
-    worker.emit(record);
+    record.ended(&cx, &failure)
 }
 
 async fn read_connect(
@@ -247,31 +215,29 @@ pub(crate) async fn watched<T>(
 }
 
 pub(crate) async fn ask(
-    worker: &Rc<Worker>,
     cx: &StreamContext,
-    facts: &mut Facts,
+    record: &mut StreamRecord,
     target: Authority,
     limit: Duration,
 ) -> Result<Box<Connect>, Failure> {
-    facts.phase = Phase::Verdict;
-    worker.recordable(RecordKind::End, Phase::Verdict)?;
+    cx.desk().recordable(RecordKind::End, Phase::Verdict)?;
     let request = StreamRequest {
         id: cx.id(),
-        listener: Arc::clone(&facts.listener),
-        peer: facts.peer.clone(),
+        listener: Arc::clone(&record.listener),
+        peer: record.peer.clone(),
         target,
-        received: facts.started_at,
+        received: record.started,
     };
     let local = |status: u16, reason: Reason, detail: &str| {
         Failure::new(reason, Side::Local, Phase::Verdict)
             .status(status)
             .detail(detail)
     };
-    match timeout(limit, worker.control().admit(request)).await {
+    match timeout(limit, cx.desk().control.admit(request)).await {
         Ok(Ok(Verdict::Connect(plan))) => {
-            facts.rule = Some(Arc::clone(&plan.rule));
-            facts.node.clone_from(&plan.node);
-            facts.generation = plan.generation;
+            record.rule = Some(Arc::clone(&plan.rule));
+            record.node.clone_from(&plan.node);
+            record.generation = plan.generation;
             Ok(plan)
         }
         Ok(Ok(Verdict::Refuse(Refusal {
@@ -279,7 +245,7 @@ pub(crate) async fn ask(
             reason,
             rule,
         }))) => {
-            facts.rule = rule;
+            record.rule = rule;
             let why = if status == 504 {
                 Reason::Timeout
             } else {
@@ -302,28 +268,26 @@ pub(crate) async fn ask(
 
 /// Dials the target and, where the plan says so, speaks verified TLS to it.
 pub(crate) async fn reach(
-    worker: &Rc<Worker>,
     cx: &StreamContext,
-    facts: &mut Facts,
+    record: &mut StreamRecord,
     mut plan: Box<Connect>,
     admit_timeout: Duration,
 ) -> Result<(Leg, Box<Connect>), Failure> {
-    facts.phase = Phase::Dial;
     let terminate = |inside: &Inside| match inside {
         Inside::Kubelet(_) => StreamMode::TerminateKubelet,
         Inside::Opaque => StreamMode::TerminateOpaque,
     };
-    facts.mode = match &plan.mode {
+    record.mode = match &plan.mode {
         Mode::Splice => StreamMode::Splice,
         Mode::Originate(_) => StreamMode::Originate,
         Mode::Terminate(ends) => terminate(&ends.inside),
         Mode::TerminateVerified(ends) => terminate(&ends.inside),
         Mode::TerminateNamed(_) => StreamMode::TerminateOpaque,
     };
-    let liveness: Liveness = worker.liveness();
+    let liveness: Liveness = cx.desk().liveness;
     let Dialled { fd, address } =
         dial(cx, &plan.addresses, plan.limits.dial_timeout, liveness).await?;
-    facts.address = Some(address);
+    record.address = Some(address);
     let upstream = Leg::new(fd, legs::Side::Upstream);
     let tls = match &plan.mode {
         // The name that the downstream asks for comes after the answer.
@@ -333,16 +297,7 @@ pub(crate) async fn reach(
         Mode::TerminateVerified(ends) => Some(&ends.upstream),
     };
     if let Some(tls) = tls {
-        facts.phase = Phase::UpstreamHandshake;
-        secure(
-            worker,
-            cx,
-            facts,
-            &upstream,
-            tls,
-            plan.limits.handshake_timeout,
-        )
-        .await?;
+        secure(cx, record, &upstream, tls, plan.limits.handshake_timeout).await?;
     }
     plan.mode = match plan.mode {
         Mode::TerminateVerified(ends) => {
@@ -385,19 +340,18 @@ async fn settled<T>(
 }
 
 async fn secure(
-    worker: &Rc<Worker>,
     cx: &StreamContext,
-    facts: &mut Facts,
+    record: &mut StreamRecord,
     upstream: &Leg,
     tls: &UpstreamTls,
     limit: Duration,
 ) -> Result<(), Failure> {
     let party = TlsParty::Client(Arc::clone(&tls.config), tls.server_name.clone());
-    let result = handshake::run(worker, cx, upstream, party, limit).await;
+    let result = handshake::run(cx, upstream, party, limit).await;
     let mut refused = None;
     match tls.verification.get() {
         Some(PeerVerification::Verified { identity }) => {
-            facts.verification = VerificationResult::Verified(Arc::clone(identity));
+            record.verification = VerificationResult::Verified(Arc::clone(identity));
         }
         Some(PeerVerification::Observed {
             identity,
@@ -407,17 +361,17 @@ async fn secure(
             // At once, not at the end of a stream that may last for days.
             tracing::warn!(
                 stream = %cx.id(),
-                target = %target(facts),
+                target = %target(record),
                 cause,
                 "passed because of verification: observe: {message}"
             );
-            facts.verification = VerificationResult::Observed {
+            record.verification = VerificationResult::Observed {
                 identity: Arc::clone(identity),
                 cause,
             };
         }
         Some(PeerVerification::Refused { cause, message }) => {
-            facts.verification = VerificationResult::Refused { cause };
+            record.verification = VerificationResult::Refused { cause };
             refused = Some(Arc::clone(message));
         }
         None => {}
@@ -439,7 +393,7 @@ async fn secure(
         .status(504)
         .detail(format!(
             "{} accepted the connection but did not finish TLS within {} ms; is it a TLS port?",
-            target(facts),
+            target(record),
             limit.as_millis()
         ))),
         (Err(error), None) => {
@@ -450,18 +404,18 @@ async fn secure(
                 .unwrap_or_else(|| "connection was cut".into());
             Err(failure
                 .status(502)
-                .detail(format!("TLS with {} failed: {cause}", target(facts))))
+                .detail(format!("TLS with {} failed: {cause}", target(record))))
         }
     }
 }
 
-fn target(facts: &Facts) -> String {
-    let asked = facts
+fn target(record: &StreamRecord) -> String {
+    let asked = record
         .target
         .as_ref()
         .map(ToString::to_string)
         .unwrap_or_default();
-    match &facts.node {
+    match &record.node {
         Some(node) => format!("node {node} at {asked}"),
         None => asked,
     }
@@ -484,19 +438,19 @@ fn handshake_failure(error: LegError, side: Side) -> Failure {
 pub(crate) async fn answer(
     cx: &StreamContext,
     downstream: &Leg,
-    facts: &mut Facts,
+    record: &mut StreamRecord,
     failure: Failure,
 ) -> Ending {
-    if failure.status == 0 {
+    let Some(status) = failure.status else {
         return Ending::failed(cx, failure);
-    }
+    };
     let mut head = Vec::new();
     let reason = failure
         .detail
         .as_deref()
         .unwrap_or("gateway error; see its log");
-    connect::write_refusal(failure.status, reason, &mut head);
-    facts.status = Some(failure.status);
+    connect::write_refusal(status, reason, &mut head);
+    record.status = Some(status);
     match downstream.write(cx.pools(), &head).await {
         Ok(()) => Ending::told(cx, failure),
         // It did not get through, and the failure stands as it is.

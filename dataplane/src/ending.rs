@@ -1,13 +1,12 @@
 //! Executes how a stream ends: what `eyesplice_proto::stream` asks for, until both legs are closed.
 
 use crate::context::StreamContext;
+use crate::desk::InGauge;
 use crate::failure::{Failure, LegError};
 use crate::leg::Leg;
 use crate::limits::LINGER;
 use crate::seam::{self, Phase, Reason};
-use crate::stream::until_aborted;
 use crate::waits::{kept, linger, seen, sent, settled};
-use crate::worker::InGauge;
 use eyesplice_proto::stream::{Action, Actions, Cause, Cut, Event, Side};
 use std::pin::pin;
 use tokio::time::timeout;
@@ -161,7 +160,7 @@ impl Legs<'_> {
             return (done(cx, action, leg).await, None);
         }
         let work = pin!(async { Ok(done(cx, action, leg).await) });
-        match until_aborted(cx, phase, work).await {
+        match cx.until_aborted(phase, work).await {
             Ok(event) => (event, None),
             Err(failure) => interruption(failure),
         }

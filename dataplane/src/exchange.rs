@@ -11,15 +11,13 @@ use crate::failure::{Failure, LegError};
 use crate::leg::{Leg, Next};
 use crate::limits::LINGER;
 use crate::refusal::{self, Body};
-use crate::relay::pump;
-use crate::renew::{self, Renewed};
+use crate::relay::{Way, pump};
+use crate::renew;
 use crate::seam::{
     ActionPolicy, ExchangeLabels, Phase, Reason, RecordKind, Side, Snapshot, StreamBytes,
     StreamRecord,
 };
-use crate::stream::{Facts, until_aborted};
 use crate::waits::delivered;
-use crate::worker::Worker;
 use eyesplice_proto::body::BodyDecoder;
 use eyesplice_proto::framing::{Framing, request_framing};
 use eyesplice_proto::head::{Method, RequestHead, ResponseHead};
@@ -36,7 +34,6 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::time::timeout;
@@ -63,11 +60,11 @@ impl Exchange {
     /// The exchange's record: the stream's, with this request's part.
     pub(crate) fn record(
         &self,
-        facts: &Facts,
+        stream: &StreamRecord,
         cx: &StreamContext,
         failure: &Failure,
     ) -> StreamRecord {
-        let mut record = facts.record(cx, failure);
+        let mut record = stream.ended(cx, failure);
         record.exchange = self.number;
         record.exchange_labels.clone_from(&self.labels);
         record.status = self.status;
@@ -83,9 +80,9 @@ impl Exchange {
         labels.is_some_and(|labels| labels.protocol.is_some())
     }
 
-    fn start_record(&self, facts: &Facts, cx: &StreamContext) -> StreamRecord {
+    fn start_record(&self, stream: &StreamRecord, cx: &StreamContext) -> StreamRecord {
         let open = Failure::new(Reason::Completed, Side::Local, Phase::Exchange);
-        let mut record = self.record(facts, cx, &open);
+        let mut record = self.record(stream, cx, &open);
         record.kind = RecordKind::Start;
         record.duration = Duration::ZERO;
         record
@@ -111,13 +108,18 @@ struct Asked {
 
 /// A connection between an API server and a kubelet.
 struct Conversation<'a> {
-    worker: &'a Rc<Worker>,
     cx: &'a StreamContext,
     downstream: &'a Leg,
-    upstream: &'a Leg,
-    terms: &'a Terms,
+    made: &'a Made,
     /// What the connection was made with, or renewed.
     generation: u64,
+}
+
+/// What a connection is made with; when it is renewed, all of it is replaced.
+pub(crate) struct Made {
+    pub(crate) upstream: Box<Leg>,
+    pub(crate) terms: Terms,
+    pub(crate) snapshot: Arc<Snapshot>,
 }
 
 /// What a verdict says of the requests of a connection.
@@ -129,117 +131,94 @@ pub(crate) struct Terms {
 /// Serves requests until the connection ends or is upgraded. Each is judged by the configuration in
 /// force when it comes: after a reload the connection is renewed for it.
 pub(crate) async fn serve(
-    worker: &Rc<Worker>,
     cx: &StreamContext,
-    facts: &mut Facts,
-    snapshot: &mut Arc<Snapshot>,
+    record: &mut StreamRecord,
     downstream: &Leg,
-    upstream: &mut Box<Leg>,
-    mut terms: Terms,
+    made: &mut Made,
 ) -> Served {
     loop {
-        let first = facts.exchanges == 0;
+        let first = record.exchange == 0;
         let mut talk = Conversation {
-            worker,
             cx,
             downstream,
-            upstream: &*upstream,
-            terms: &terms,
-            generation: facts.generation,
+            made,
+            generation: record.generation,
         };
         let next = {
             let next = pin!(talk.next_request(first));
-            until_aborted(cx, Phase::Exchange, next).await
+            cx.until_aborted(Phase::Exchange, next).await
         };
-        let mut head = match next {
-            Ok(Some(head)) => head,
+        let mut asked = match next {
+            Ok(Some(asked)) => asked,
             Ok(None) => return Served::Closed(over(cx, Event::Served), None),
-            Err(failure) if failure.status == 0 => {
+            Err(failure) if failure.status.is_none() => {
                 return Served::Closed(Ending::failed(cx, failure), None);
             }
             Err(failure) => {
-                facts.exchanges += 1;
-                let mut exchange = talk.begin(facts.exchanges);
-                exchange.status = Some(failure.status);
-                let ending = talk.refuse(failure, false).await;
-                return Served::Closed(ending, Some(exchange));
+                record.exchange += 1;
+                let exchange = talk.begin(record.exchange);
+                return talk.fail(exchange, failure, false).await;
             }
         };
         if !talk.is_current() {
             let renewed = {
-                let work = pin!(renew::renew(worker, cx, downstream, facts, &head.head));
-                until_aborted(cx, Phase::Exchange, work).await
+                let work = pin!(renew::renew(cx, downstream, record, &asked.head));
+                cx.until_aborted(Phase::Exchange, work).await
             };
             match renewed {
-                Ok(Renewed {
-                    upstream: next,
-                    terms: new,
-                    snapshot: in_force,
-                }) => {
+                Ok(renewed) => {
                     // It has had all that was its own.
-                    drop(timeout(LINGER, upstream.shut_write(cx.pools())).await);
-                    *upstream = next;
-                    terms = new;
-                    *snapshot = in_force;
+                    drop(timeout(LINGER, made.upstream.shut_write(cx.pools())).await);
+                    *made = renewed;
                     // Of the connection before.
-                    head.broken = None;
+                    asked.broken = None;
                     talk = Conversation {
-                        worker,
                         cx,
                         downstream,
-                        upstream: &*upstream,
-                        terms: &terms,
-                        generation: facts.generation,
+                        made,
+                        generation: record.generation,
                     };
                 }
                 Err(failure) => {
-                    facts.exchanges += 1;
-                    let mut exchange = talk.begin(facts.exchanges);
-                    let route = route(&head.head.target).ok();
+                    record.exchange += 1;
+                    let mut exchange = talk.begin(record.exchange);
+                    let route = route(&asked.head.target).ok();
                     exchange.labels = route.map(|route| labels(&route, None));
-                    let ending = if failure.status == 0 {
-                        Ending::failed(cx, failure)
-                    } else {
-                        exchange.status = Some(failure.status);
-                        let upgrade = head.head.headers.contains("upgrade");
-                        talk.refuse(failure, upgrade).await
-                    };
-                    return Served::Closed(ending, Some(exchange));
+                    let upgrade = asked.head.headers.contains("upgrade");
+                    return talk.fail(exchange, failure, upgrade).await;
                 }
             }
         }
-        facts.exchanges += 1;
-        let mut exchange = talk.begin(facts.exchanges);
+        record.exchange += 1;
+        let mut exchange = talk.begin(record.exchange);
         let result = {
-            let work = pin!(talk.exchange(facts, &mut exchange, head));
-            until_aborted(cx, Phase::Exchange, work).await
+            let work = pin!(talk.exchange(record, &mut exchange, asked));
+            cx.until_aborted(Phase::Exchange, work).await
         };
         let done = Failure::new(Reason::Completed, Side::Upstream, Phase::Exchange);
         match result {
             Ok(Then::Switch) => return Served::Upgraded(exchange),
-            Ok(Then::Next) => worker.emit(exchange.record(facts, cx, &done)),
+            Ok(Then::Next) => cx.desk().emit(exchange.record(record, cx, &done)),
             Ok(Then::Close(rest)) => {
-                worker.emit(exchange.record(facts, cx, &done));
+                cx.desk().emit(exchange.record(record, cx, &done));
                 return Served::Closed(over(cx, rest), None);
             }
-            Err(mut failure) => {
-                if failure.reason == Reason::Idle {
-                    failure = failure
-                        .status(504)
-                        .detail("nothing moved for timeouts.idle");
-                }
-                if (failure.reason, failure.side) == (Reason::PeerLost, Side::Upstream) {
-                    failure = failure.status(504);
-                }
-                let ending = if failure.status != 0 && exchange.status.is_none() {
-                    exchange.status = Some(failure.status);
-                    talk.refuse(failure, exchange.is_upgrade()).await
-                } else {
-                    Ending::failed(cx, failure)
-                };
-                return Served::Closed(ending, Some(exchange));
+            Err(failure) => {
+                let upgrade = exchange.is_upgrade();
+                return talk.fail(exchange, late(failure), upgrade).await;
             }
         }
+    }
+}
+
+/// Gives what ended an exchange from outside the words of HTTP.
+fn late(failure: Failure) -> Failure {
+    match (failure.reason, failure.side) {
+        (Reason::Idle, _) => failure
+            .status(504)
+            .detail("nothing moved for timeouts.idle"),
+        (Reason::PeerLost, Side::Upstream) => failure.status(504),
+        _ => failure,
     }
 }
 
@@ -265,7 +244,7 @@ impl Conversation<'_> {
         let mut progress = Progress::default();
         let mut deadline = None;
         let mut broken: Option<Failure> = None;
-        if self.upstream.has_unread() {
+        if self.made.upstream.has_unread() {
             return Err(talks_out_of_turn());
         }
         loop {
@@ -278,7 +257,7 @@ impl Conversation<'_> {
                 Err(failure) => return Err(failure),
             };
             if !head.is_empty() {
-                deadline.get_or_insert_with(|| Instant::now() + self.terms.head_timeout);
+                deadline.get_or_insert_with(|| Instant::now() + self.made.terms.head_timeout);
                 match parse_request(&head, &mut progress, &HeadLimits::REQUEST) {
                     Ok(Parsed::Complete {
                         head: parsed,
@@ -322,7 +301,7 @@ impl Conversation<'_> {
                         }
                         () = self.cx.draining(), if !first => {}
                         () = self.cx.until(|| !self.is_current()), if !first => {}
-                        ready = self.upstream.readable(), if broken.is_none() => {
+                        ready = self.made.upstream.readable(), if broken.is_none() => {
                             ready.map_err(|error| failed(error.into(), Side::Upstream))?;
                             match self.upstream_left() {
                                 Ok(false) => {}
@@ -347,7 +326,7 @@ impl Conversation<'_> {
     /// end closes the connection, anything else is a kubelet that talks out of turn.
     fn upstream_left(&self) -> Result<bool, Failure> {
         let mut stray = Vec::new();
-        let next = self.read(self.upstream, &mut stray)?;
+        let next = self.read(&self.made.upstream, &mut stray)?;
         if stray.is_empty() {
             Ok(next == Next::End)
         } else {
@@ -374,7 +353,7 @@ impl Conversation<'_> {
     /// One request, its body, its reply.
     async fn exchange(
         &self,
-        facts: &Facts,
+        record: &StreamRecord,
         exchange: &mut Exchange,
         Asked { mut head, broken }: Asked,
     ) -> Result<Then, Failure> {
@@ -385,7 +364,7 @@ impl Conversation<'_> {
             .map_err(|error| self.hostile(error.status(), words(&error)));
         exchange.labels = Some(labels(&route, asked.as_ref().ok().and_then(Option::as_ref)));
         let asked = asked?;
-        self.authorise(facts, route.action)?;
+        self.authorise(record, route.action)?;
         let begins = matches!(
             route.action,
             Action::Exec | Action::Attach | Action::PortForward
@@ -395,7 +374,7 @@ impl Conversation<'_> {
         } else {
             RecordKind::End
         };
-        self.worker.recordable(kind, Phase::Exchange)?;
+        self.cx.desk().recordable(kind, Phase::Exchange)?;
         if let Some(failure) = broken {
             return Err(failure.status(502));
         }
@@ -412,12 +391,12 @@ impl Conversation<'_> {
         hop::rewrite_request(&mut head, framing, asked.as_ref())
             .map_err(|error| self.hostile(400, words(&error)))?;
         if begins {
-            self.worker.emit(exchange.start_record(facts, self.cx));
+            self.cx.desk().emit(exchange.start_record(record, self.cx));
         }
         let mut bytes = Vec::new();
         write_request(&head, &mut bytes);
         drop(head);
-        let sent = self.upstream.write(self.cx.pools(), &bytes).await;
+        let sent = self.made.upstream.write(self.cx.pools(), &bytes).await;
         drop(bytes);
 
         let body_done = Cell::new(framing.is_empty() && sent.is_ok());
@@ -485,8 +464,8 @@ impl Conversation<'_> {
                 .is_some_and(|event| self.cx.on(event).contains(&legs::Action::Deliver(to)))
     }
 
-    fn authorise(&self, facts: &Facts, action: Action) -> Result<(), Failure> {
-        authorise(&self.terms.policy, facts, action)
+    fn authorise(&self, record: &StreamRecord, action: Action) -> Result<(), Failure> {
+        authorise(&self.made.terms.policy, record, action)
     }
 
     /// Sends the request's body, then watches for the downstream to leave. Never ends well.
@@ -494,10 +473,7 @@ impl Conversation<'_> {
         if !framing.is_empty() {
             let mut body = BodyDecoder::new(framing);
             pump(
-                self.cx,
-                self.downstream,
-                self.upstream,
-                Phase::Exchange,
+                self.way(self.downstream, &self.made.upstream),
                 Some(&mut body),
             )
             .await
@@ -515,11 +491,20 @@ impl Conversation<'_> {
         )
     }
 
+    fn way<'b>(&'b self, from: &'b Leg, to: &'b Leg) -> Way<'b> {
+        Way {
+            cx: self.cx,
+            from,
+            to,
+            phase: Phase::Exchange,
+        }
+    }
+
     /// Whether a connection that is made now would be made as this one was. A kubelet judges each
     /// request by the certificate that its connection began with, and an API server never ends one
     /// that it uses: neither the last certificate nor the last policy must live on there.
     fn is_current(&self) -> bool {
-        self.worker.generation() <= self.generation
+        self.cx.desk().generation() <= self.generation
     }
 
     /// Passes on the reply. With `keep_alive` the client wants to go on, which it can if the cell
@@ -531,7 +516,7 @@ impl Conversation<'_> {
         asked: Option<&Upgrade>,
         keep_alive: Option<&Cell<bool>>,
     ) -> Result<Then, Failure> {
-        let deadline = asked.map(|_| Instant::now() + self.terms.head_timeout);
+        let deadline = asked.map(|_| Instant::now() + self.made.terms.head_timeout);
         for _ in 0..=INTERIM_REPLIES {
             let mut head = self.reply_head(exchange, deadline).await?;
             let (judged, framing) = judge_reply(asked, method, &head);
@@ -587,10 +572,7 @@ impl Conversation<'_> {
             if !framing.is_empty() && !matches!(then, Then::Switch) {
                 let mut body = BodyDecoder::new(framing);
                 pump(
-                    self.cx,
-                    self.upstream,
-                    self.downstream,
-                    Phase::Exchange,
+                    self.way(&self.made.upstream, self.downstream),
                     Some(&mut body),
                 )
                 .await?;
@@ -614,21 +596,24 @@ impl Conversation<'_> {
         let mut complete_by = None;
         // A kubelet may close an idle connection just when the next request arrives. The client
         // repeats such a request by itself if it sees the same: a close without an answer.
-        let status = if exchange.number > 1 { 0 } else { 502 };
+        let status = (exchange.number == 1).then_some(502);
         loop {
-            let next = self.read(self.upstream, &mut head).map_err(|failure| {
-                let status = if head.is_empty() { status } else { 502 };
-                failure.status(status)
-            })?;
+            let next = self
+                .read(&self.made.upstream, &mut head)
+                .map_err(|failure| {
+                    let status = if head.is_empty() { status } else { Some(502) };
+                    Failure { status, ..failure }
+                })?;
             if !head.is_empty() {
-                complete_by.get_or_insert_with(|| Instant::now() + self.terms.head_timeout);
+                complete_by.get_or_insert_with(|| Instant::now() + self.made.terms.head_timeout);
             }
             match parse_response(&head, &mut progress, &HeadLimits::RESPONSE) {
                 Ok(Parsed::Complete {
                     head: parsed,
                     consumed,
                 }) => {
-                    self.upstream
+                    self.made
+                        .upstream
                         .unread(head.get(consumed..).unwrap_or_default());
                     return Ok(parsed);
                 }
@@ -644,16 +629,14 @@ impl Conversation<'_> {
             match next {
                 Next::Read => {}
                 Next::End => {
-                    let status = if head.is_empty() { status } else { 502 };
-                    return Err(
-                        Failure::new(Reason::Truncated, Side::Upstream, Phase::Exchange)
-                            .status(status)
-                            .detail("kubelet closed the connection without a complete reply"),
-                    );
+                    let failure = Failure::new(Reason::Truncated, Side::Upstream, Phase::Exchange)
+                        .detail("kubelet closed the connection without a complete reply");
+                    let status = if head.is_empty() { status } else { Some(502) };
+                    return Err(Failure { status, ..failure });
                 }
                 Next::Wait => {
                     let deadline = deadline.into_iter().chain(complete_by).min();
-                    ring::until(self.upstream.readable(), deadline)
+                    ring::until(self.made.upstream.readable(), deadline)
                         .await
                         .map_err(|error| self.no_reply(error, !head.is_empty()))?;
                 }
@@ -675,14 +658,27 @@ impl Conversation<'_> {
         };
         failure.status(504).detail(format!(
             "kubelet did not {missing} within {} s; see timeouts.requestHead",
-            self.terms.head_timeout.as_secs_f64()
+            self.made.terms.head_timeout.as_secs_f64()
         ))
     }
 
+    /// Ends the connection for what an exchange failed for, with an answer if it can have one.
+    async fn fail(&self, mut exchange: Box<Exchange>, failure: Failure, upgrade: bool) -> Served {
+        let ending = match failure.status {
+            Some(status) if exchange.status.is_none() => {
+                exchange.status = Some(status);
+                self.refuse(failure, status, upgrade).await
+            }
+            _ => Ending::failed(self.cx, failure),
+        };
+        Served::Closed(ending, Some(exchange))
+    }
+
     /// Answers a request that does not reach the kubelet, or whose reply does not reach the client.
-    async fn refuse(&self, failure: Failure, upgrade: bool) -> Ending {
-        let Body { media_type, text } = refusal::body(&failure, upgrade);
-        let mut head = ResponseHead::new(failure.status, "");
+    async fn refuse(&self, failure: Failure, status: u16, upgrade: bool) -> Ending {
+        let detail = failure.detail.as_deref().unwrap_or("request refused");
+        let Body { media_type, text } = refusal::body(status, detail, upgrade);
+        let mut head = ResponseHead::new(status, "");
         for (name, value) in [
             ("Content-Type", HeaderValue::from_static(media_type)),
             ("Content-Length", HeaderValue::from(text.len() as u64)),
@@ -699,7 +695,7 @@ impl Conversation<'_> {
             let written = self.downstream.write(self.cx.pools(), &bytes).await;
             written.map_err(|error| failed(error, Side::Downstream))
         });
-        match until_aborted(self.cx, Phase::Exchange, write).await {
+        match self.cx.until_aborted(Phase::Exchange, write).await {
             Ok(()) => Ending::told(self.cx, failure),
             Err(_) => Ending::failed(self.cx, failure),
         }
@@ -715,13 +711,13 @@ fn over(cx: &StreamContext, event: Event) -> Ending {
 /// Holds an action against a policy.
 pub(crate) fn authorise(
     policy: &ActionPolicy,
-    facts: &Facts,
+    record: &StreamRecord,
     action: Action,
 ) -> Result<(), Failure> {
     let Some(rule) = policy.denies(action) else {
         return Ok(());
     };
-    let node = facts.node.as_deref().unwrap_or("this node");
+    let node = record.node.as_deref().unwrap_or("this node");
     Err(Failure::new(Reason::Denied, Side::Local, Phase::Exchange)
         .status(403)
         .detail(format!(

@@ -13,8 +13,8 @@ pub(crate) struct Failure {
     pub(crate) side: Side,
     pub(crate) phase: Phase,
     pub(crate) detail: Option<Arc<str>>,
-    /// What a CONNECT that waits for its answer is told; 0 where nothing can be told.
-    pub(crate) status: u16,
+    /// What a request that waits for its answer is told, where it can be.
+    pub(crate) status: Option<u16>,
     /// A write met a socket that its peer had closed or shut, which a clean end may have preceded.
     pub(crate) closed: bool,
 }
@@ -26,7 +26,7 @@ impl Failure {
             side,
             phase,
             detail: None,
-            status: 0,
+            status: None,
             closed: false,
         }
     }
@@ -37,7 +37,7 @@ impl Failure {
     }
 
     pub(crate) fn status(mut self, status: u16) -> Self {
-        self.status = status;
+        self.status = Some(status);
         self
     }
 }

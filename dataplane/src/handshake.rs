@@ -4,11 +4,9 @@ use crate::context::StreamContext;
 use crate::failure::LegError;
 use crate::leg::Leg;
 use crate::seam::DownstreamTls;
-use crate::worker::Worker;
 use eyesplice_proto::tls::Session;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +20,6 @@ pub(crate) enum TlsParty {
 
 /// Puts a TLS session on top of `leg`.
 pub(crate) async fn run(
-    worker: &Rc<Worker>,
     cx: &StreamContext,
     leg: &Leg,
     party: TlsParty,
@@ -40,12 +37,12 @@ pub(crate) async fn run(
         ),
     };
     // Only the session next to the socket can move into the kernel.
-    let kernel = leg.is_bare() && worker.ktls().prepare(cx, leg.fd())?;
+    let kernel = leg.is_bare() && cx.desk().ktls.prepare(cx, leg.fd())?;
     leg.push(session);
     let result = leg.handshake(cx.pools(), deadline, kernel).await;
     let resumed = leg.with_top(|top| top.is_resumed()).unwrap_or(false);
     let result = match result {
-        Ok(()) if kernel => worker.ktls().take_over(cx, leg),
+        Ok(()) if kernel => cx.desk().ktls.take_over(cx, leg),
         other => other,
     };
     match &result {
@@ -61,7 +58,7 @@ pub(crate) async fn run(
 }
 
 /// Names the peer of the topmost session.
-pub(crate) fn identity(worker: &Rc<Worker>, leg: &Leg) -> Option<Arc<str>> {
+pub(crate) fn identity(cx: &StreamContext, leg: &Leg) -> Option<Arc<str>> {
     leg.peer_chain()
-        .map(|chain| worker.control().identify(&chain))
+        .map(|chain| cx.desk().control.identify(&chain))
 }

@@ -5,7 +5,6 @@
 //! it YAML: plain words with a colon can, and come out as an empty message. So that is what it gets.
 //! The reply to any other request goes into an error of the API server as it is.
 
-use crate::failure::Failure;
 use crate::limits::ERROR_BODY;
 use std::fmt::Write as _;
 
@@ -15,15 +14,14 @@ pub(crate) struct Body {
     pub(crate) text: String,
 }
 
-/// Tells a failure to a client that asked for an upgrade, or for something else.
-pub(crate) fn body(failure: &Failure, upgrade: bool) -> Body {
-    let mut detail = failure.detail.as_deref().unwrap_or("request refused");
-    detail = &detail[..detail.floor_char_boundary(ERROR_BODY)];
+/// Says why to a client that asked for an upgrade, or for something else.
+pub(crate) fn body(code: u16, detail: &str, upgrade: bool) -> Body {
+    let detail = &detail[..detail.floor_char_boundary(ERROR_BODY)];
     let words = format!("eyesplice: {detail}");
     if upgrade {
         Body {
             media_type: "application/json",
-            text: status(failure.status, &words),
+            text: status(code, &words),
         }
     } else {
         Body {
@@ -62,27 +60,19 @@ fn status(code: u16, message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seam::{Phase, Reason, Side};
-
-    fn told(status: u16, detail: &str, upgrade: bool) -> Body {
-        let failure = Failure::new(Reason::Denied, Side::Local, Phase::Exchange)
-            .status(status)
-            .detail(detail);
-        body(&failure, upgrade)
-    }
 
     #[test]
     fn body_of_an_upgrade_is_a_status() {
-        let body = told(403, "exec is denied: by \"me\"\t\\", true);
-        assert_eq!(body.media_type, "application/json");
+        let told = body(403, "exec is denied: by \"me\"\t\\", true);
+        assert_eq!(told.media_type, "application/json");
         assert_eq!(
-            body.text,
+            told.text,
             r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","#.to_string()
                 + r#""message":"eyesplice: exec is denied: by \"me\"\u0009\\","#
                 + r#""reason":"Forbidden","code":403}"#
         );
         assert!(
-            told(502, "", true)
+            body(502, "", true)
                 .text
                 .ends_with(r#""reason":"","code":502}"#)
         );
@@ -90,14 +80,14 @@ mod tests {
 
     #[test]
     fn body_of_another_request_is_words_in_one_line() {
-        let body = told(403, "logs is denied", false);
+        let body = body(403, "logs is denied", false);
         assert_eq!(body.media_type, "text/plain; charset=utf-8");
         assert_eq!(body.text, "eyesplice: logs is denied");
     }
 
     #[test]
     fn body_is_cut_between_characters() {
-        let body = told(502, &"ä".repeat(ERROR_BODY), false);
+        let body = body(502, &"ä".repeat(ERROR_BODY), false);
         assert_eq!(body.text.len(), "eyesplice: ".len() + ERROR_BODY);
     }
 }

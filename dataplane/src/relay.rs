@@ -93,7 +93,13 @@ fn side(leg: stream::Side) -> Side {
 
 /// Carries one direction to its end, and passes the end on.
 async fn direction(cx: &StreamContext, from: &Leg, to: &Leg) -> Met {
-    if let Err(failure) = pump(cx, from, to, Phase::Relay, None).await {
+    let way = Way {
+        cx,
+        from,
+        to,
+        phase: Phase::Relay,
+    };
+    if let Err(failure) = pump(way, None).await {
         return (met(from.side(), &failure), Some(failure));
     }
     for action in cx.on(Event::Ended(from.side())) {
@@ -126,14 +132,26 @@ struct Bulk {
     small: u8,
 }
 
+/// One direction: the leg that sends, the leg that receives, and what it is done for.
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'a> {
+    pub(crate) cx: &'a StreamContext,
+    pub(crate) from: &'a Leg,
+    pub(crate) to: &'a Leg,
+    pub(crate) phase: Phase,
+}
+
 /// Moves payload from one leg to the other until the sender ends, or until `body` is complete.
 pub(crate) async fn pump(
-    cx: &StreamContext,
-    from: &Leg,
-    to: &Leg,
-    phase: Phase,
+    way: Way<'_>,
     mut body: Option<&mut BodyDecoder>,
 ) -> Result<Pumped, Failure> {
+    let Way {
+        cx,
+        from,
+        to,
+        phase,
+    } = way;
     let (from_side, to_side) = (side(from.side()), side(to.side()));
     let reading = |error: LegError| error.at(from_side, phase);
     let writing = |error: LegError| error.at(to_side, phase);
@@ -141,7 +159,7 @@ pub(crate) async fn pump(
     let mut sender = Sender::Unwatched;
     let mut bulk = Bulk::default();
     let mut arrivals = Arrivals::default();
-    let mut coalesce = Coalesce::new(cx.coalesce());
+    let mut coalesce = Coalesce::new(cx.desk().coalesce);
     let mut budget = TURN_BUDGET;
     loop {
         if bulk.bulky >= BULKY_READS {
@@ -151,7 +169,7 @@ pub(crate) async fn pump(
             bulk = Bulk::default();
             if let Some(pipe) = cx.pools().pipe() {
                 cx.counters().splice_starts.inc();
-                if spliced(cx, from, to, &mut sender, phase, pipe).await? == Spliced::End {
+                if spliced(way, &mut sender, pipe).await? == Spliced::End {
                     return Ok(Pumped::End);
                 }
             }
@@ -306,14 +324,13 @@ enum Spliced {
     Copy,
 }
 
-async fn spliced(
-    cx: &StreamContext,
-    from: &Leg,
-    to: &Leg,
-    sender: &mut Sender,
-    phase: Phase,
-    first: LentPipe,
-) -> Result<Spliced, Failure> {
+async fn spliced(way: Way<'_>, sender: &mut Sender, first: LentPipe) -> Result<Spliced, Failure> {
+    let Way {
+        cx,
+        from,
+        to,
+        phase,
+    } = way;
     let (from_side, to_side) = (side(from.side()), side(to.side()));
     let reading = |error: LegError| error.at(from_side, phase);
     let writing = |error: LegError| error.at(to_side, phase);

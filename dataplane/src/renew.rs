@@ -8,82 +8,60 @@
 use crate::admission::unwelcome;
 use crate::context::StreamContext;
 use crate::egress::{ask, reach, watched};
-use crate::exchange::{Terms, authorise};
+use crate::exchange::{Made, Terms, authorise};
 use crate::failure::Failure;
 use crate::leg::Leg;
-use crate::seam::{Inside, Mode, Phase, Reason, Side, Snapshot};
-use crate::stream::Facts;
-use crate::worker::Worker;
+use crate::seam::{Inside, Mode, Phase, Reason, Side, StreamRecord};
 use eyesplice_proto::head::RequestHead;
 use eyesplice_proto::route::route;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
-use std::rc::Rc;
 use std::sync::Arc;
-
-/// What takes the place of what the connection was made with.
-pub(crate) struct Renewed {
-    pub(crate) upstream: Box<Leg>,
-    pub(crate) terms: Terms,
-    pub(crate) snapshot: Arc<Snapshot>,
-}
 
 /// Asks for a verdict on the connection's target again, holds client, action and kubelet against it,
 /// and dials. A refusal has a status for the answer to the request.
 pub(crate) async fn renew(
-    worker: &Rc<Worker>,
     cx: &StreamContext,
     downstream: &Leg,
-    facts: &mut Facts,
+    record: &mut StreamRecord,
     head: &RequestHead,
-) -> Result<Renewed, Failure> {
-    let phase = facts.phase;
-    let work = watched(cx, downstream, judged(worker, cx, downstream, facts, head));
+) -> Result<Made, Failure> {
+    let work = watched(cx, downstream, judged(cx, downstream, record, head));
     let result = work.await.map_err(|failure| Failure {
         phase: Phase::Exchange,
         ..failure
     });
-    facts.phase = phase;
     result
 }
 
 async fn judged(
-    worker: &Rc<Worker>,
     cx: &StreamContext,
     downstream: &Leg,
-    facts: &mut Facts,
+    record: &mut StreamRecord,
     head: &RequestHead,
-) -> Result<Renewed, Failure> {
-    let snapshot = worker.snapshot();
-    if let Some(why) = unwelcome(&snapshot, &facts.listener, &facts.peer) {
+) -> Result<Made, Failure> {
+    let snapshot = cx.desk().snapshot();
+    if let Some(why) = unwelcome(&snapshot, &record.listener, &record.peer) {
         return Err(refused(403, why));
     }
-    if let Some(tls) = snapshot.listener_tls.get(&facts.listener) {
+    if let Some(tls) = snapshot.listener_tls.get(&record.listener) {
         client(downstream.outer_chain(), tls.clients.as_deref())?;
     }
-    let Some(target) = facts.target.clone() else {
+    let Some(target) = record.target.clone() else {
         return Err(refused(503, "the connection has no target".into()));
     };
     let limits = &snapshot.admission;
-    let _pending = worker.pending(limits).ok_or_else(|| {
-        let words = format!(
-            "gateway is at its limit of {} pending dials; retry, or raise limits.maxPendingDials",
-            limits.max_pending
-        );
-        Failure::new(Reason::Limit, Side::Local, Phase::Exchange)
-            .status(503)
-            .detail(words)
-    })?;
-    let plan = ask(worker, cx, facts, target, limits.admit_timeout).await?;
+    let _pending = cx.desk().pending(limits, Phase::Exchange)?;
+    let plan = ask(cx, record, target, limits.admit_timeout).await?;
     let inside = match &plan.mode {
         Mode::Terminate(ends) => &ends.inside,
         Mode::TerminateVerified(ends) => &ends.inside,
         Mode::Splice | Mode::Originate(_) | Mode::TerminateNamed(_) => {
-            return Err(reconnect(facts));
+            return Err(reconnect(record));
         }
     };
     let Inside::Kubelet(policy) = inside else {
-        return Err(reconnect(facts));
+        return Err(reconnect(record));
     };
     let policy = Arc::clone(policy);
     if let Mode::Terminate(ends) = &plan.mode {
@@ -91,17 +69,17 @@ async fn judged(
     }
     // Before anybody is dialled; what is no path is for the exchange to refuse.
     if let Ok(route) = route(&head.target) {
-        authorise(&policy, facts, route.action)?;
+        authorise(&policy, record, route.action)?;
     }
     let head_timeout = plan.limits.head_timeout;
     let deferred = matches!(plan.mode, Mode::TerminateVerified(_));
-    let (upstream, plan) = reach(worker, cx, facts, plan, limits.admit_timeout).await?;
+    let (upstream, plan) = reach(cx, record, plan, limits.admit_timeout).await?;
     if deferred && let Mode::Terminate(ends) = &plan.mode {
         // Who may be its client came with the leaf.
         client(downstream.peer_chain(), ends.downstream.clients.as_deref())?;
     }
     cx.set_limits(&plan.limits);
-    Ok(Renewed {
+    Ok(Made {
         upstream: Box::new(upstream),
         terms: Terms {
             policy,
@@ -133,8 +111,8 @@ fn client(
 }
 
 /// The bytes of the client can only go on as they are.
-fn reconnect(facts: &Facts) -> Failure {
-    let rule = facts.rule.as_deref().unwrap_or_default();
+fn reconnect(record: &StreamRecord) -> Failure {
+    let rule = record.rule.as_deref().unwrap_or_default();
     let words = format!("rule {rule} carries this target in another way now; connect again");
     refused(503, words)
 }

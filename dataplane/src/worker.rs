@@ -4,8 +4,9 @@ use crate::admission::{self, PeerKey};
 use crate::context::StreamContext;
 use crate::counters::WorkerCounters;
 use crate::descriptors::Room;
+use crate::desk::Desk;
 use crate::door::{self, Lobby};
-use crate::failure::{Failure, exhausted};
+use crate::failure::exhausted;
 use crate::gate::{Gate, Notice};
 use crate::ktls::Ktls;
 use crate::limits::{ACCEPT_BATCH, ACCEPT_PAUSE, LAST_RECORDS};
@@ -13,10 +14,7 @@ use crate::liveness::{Liveness, Sweep};
 use crate::placement::{Arrival, Placement};
 use crate::pool::Pools;
 use crate::records::Records;
-use crate::seam::{
-    self, AdmissionLimits, Control, ListenerName, Phase, Reason, RecordKind, Snapshot,
-    SnapshotCell, StreamId, StreamRecord,
-};
+use crate::seam::{Control, ListenerName, Reason, SnapshotCell, StreamId, StreamRecord};
 use eyesplice_sys::ring::{self, Fd};
 use eyesplice_sys::socket::{self, Accepted, Address};
 use std::cell::{Cell, RefCell, RefMut};
@@ -63,47 +61,18 @@ pub(crate) struct WorkerParts {
 /// A running worker; never leaves its thread.
 pub(crate) struct Worker {
     index: u16,
-    workers: usize,
     placement: Arc<Placement>,
     gate: Arc<Gate>,
     room: Room,
-    control: Arc<dyn Control>,
-    snapshots: Arc<SnapshotCell>,
-    records: Records,
-    counters: Arc<WorkerCounters>,
-    pools: Rc<Pools>,
-    coalesce: Duration,
-    liveness: Liveness,
-    sweep: Rc<Sweep>,
-    ktls: Ktls,
+    desk: Rc<Desk>,
     sequence: Cell<u64>,
     /// Streams, and connections that are being refused.
     live: RefCell<HashMap<StreamId, Rc<StreamContext>>>,
     streams: Cell<usize>,
     refusing: Cell<usize>,
     per_peer: RefCell<HashMap<PeerKey, usize>>,
-    pending: Cell<usize>,
     lobby: Lobby,
     emptied: Notify,
-}
-
-/// A place among the pending dials; given back when dropped.
-pub(crate) struct Pending<'a>(&'a Worker);
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.0.pending.set(self.0.pending.get() - 1);
-        self.0.counters.streams_pending.dec();
-    }
-}
-
-/// An established stream in the gauge; taken off when dropped.
-pub(crate) struct InGauge<'a>(&'a WorkerCounters);
-
-impl Drop for InGauge<'_> {
-    fn drop(&mut self) {
-        self.0.streams_established.dec();
-    }
 }
 
 impl Worker {
@@ -113,12 +82,8 @@ impl Worker {
         ready: std::sync::mpsc::Sender<()>,
         mut command: watch::Receiver<Command>,
     ) -> usize {
-        let worker = Rc::new(Self {
-            index: parts.index,
+        let desk = Rc::new(Desk {
             workers: parts.workers.max(1),
-            placement: parts.placement,
-            gate: parts.gate,
-            room: parts.room,
             control: parts.control,
             snapshots: parts.snapshots,
             records: Records::new(parts.records),
@@ -128,31 +93,38 @@ impl Worker {
             coalesce: parts.coalesce,
             liveness: parts.liveness,
             ktls: parts.ktls,
+            pending: Cell::new(0),
+        });
+        let worker = Rc::new(Self {
+            index: parts.index,
+            placement: parts.placement,
+            gate: parts.gate,
+            room: parts.room,
+            desk: Rc::clone(&desk),
             sequence: Cell::new(0),
             live: RefCell::default(),
             streams: Cell::new(0),
             refusing: Cell::new(0),
             per_peer: RefCell::default(),
-            pending: Cell::new(0),
             lobby: Lobby::default(),
             emptied: Notify::new(),
         });
-        let counters = Arc::clone(&worker.counters);
+        let counters = Arc::clone(&desk.counters);
         ring::watch_ops(move |ops| counters.ops_in_flight.set(ops as u64));
-        let sweep = ring::spawn(Rc::clone(&worker.sweep).run());
+        let sweep = ring::spawn(Rc::clone(&desk.sweep).run());
         let listeners: Vec<_> = parts
             .listeners
             .into_iter()
             .map(|(name, fd)| ring::spawn(accept_loop(Rc::clone(&worker), name, Fd::from(fd))))
             .collect();
         let forwarding = {
-            let worker = Rc::clone(&worker);
-            ring::spawn(async move { worker.records.forward().await })
+            let desk = Rc::clone(&desk);
+            ring::spawn(async move { desk.records.forward().await })
         };
         // The engine waits for this; if it has given up, the command says so at once.
         let _ = ready.send(());
         let mut arrivals = parts.arrivals;
-        let mut published = worker.snapshots.published();
+        let mut published = desk.snapshots.published();
         loop {
             tokio::select! {
                 Ok(()) = published.changed() => {
@@ -202,91 +174,23 @@ impl Worker {
         forwarding.abort();
         // It was aborted.
         let _ = forwarding.await;
-        let lost = &worker.counters.records_lost;
-        worker.records.finish(LAST_RECORDS, lost).await;
-        worker.pools.clear();
+        let lost = &desk.counters.records_lost;
+        desk.records.finish(LAST_RECORDS, lost).await;
+        desk.pools.clear();
         aborted.unwrap_or_default()
     }
 
-    pub(crate) fn control(&self) -> &dyn Control {
-        &*self.control
+    /// What its streams share.
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
     }
 
-    /// The configuration that streams begin with now.
-    pub(crate) fn generation(&self) -> u64 {
-        self.snapshot().generation
-    }
-
-    /// What control published last.
-    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshots.load()
-    }
-
-    pub(crate) fn liveness(&self) -> Liveness {
-        self.liveness
-    }
-
-    /// Watches for peers that die.
-    pub(crate) fn sweep(&self) -> &Rc<Sweep> {
-        &self.sweep
-    }
-
-    pub(crate) fn ktls(&self) -> &Ktls {
-        &self.ktls
-    }
-
-    /// Hands a record to control, without waiting for it.
-    pub(crate) fn emit(&self, record: StreamRecord) {
-        self.records.push(record, &self.counters.records_lost);
-    }
-
-    /// Fails where control can keep no record of what is about to begin.
-    pub(crate) fn recordable(&self, kind: RecordKind, phase: Phase) -> Result<(), Failure> {
-        let Some(words) = self.control.unrecorded(kind) else {
-            return Ok(());
-        };
-        let failure = Failure::new(Reason::Unaudited, seam::Side::Local, phase);
-        Err(failure.status(503).detail(words))
-    }
-
-    /// Hands control a record that may be lost while it is behind: nobody promised it. Tells whether it
-    /// was taken.
-    pub(crate) fn offer(&self, record: StreamRecord) -> bool {
-        self.records.offer(record)
-    }
-
-    /// Takes a place among the pending dials, if one is free.
-    pub(crate) fn pending(&self, limits: &AdmissionLimits) -> Option<Pending<'_>> {
-        if self.pending.get() >= self.share(limits.max_pending) {
-            self.counters.limited.inc();
-            return None;
-        }
-        self.pending.set(self.pending.get() + 1);
-        self.counters.streams_pending.inc();
-        Some(Pending(self))
-    }
-
-    /// Counts an established stream.
-    pub(crate) fn established(&self) -> InGauge<'_> {
-        self.counters.streams_established.inc();
-        InGauge(&self.counters)
-    }
-
-    /// This worker's part of a limit of the process.
-    pub(crate) fn share(&self, limit: usize) -> usize {
-        limit.div_ceil(self.workers).max(1)
-    }
-
-    /// The context of a connection, under a number of its own.
-    pub(crate) fn context(&self) -> Rc<StreamContext> {
+    /// The context of a connection that began then, under a number of its own.
+    pub(crate) fn context(&self, started: Instant) -> Rc<StreamContext> {
         let sequence = self.sequence.get() + 1;
         self.sequence.set(sequence);
-        StreamContext::new(
-            StreamId::new(self.index, sequence),
-            Rc::clone(&self.pools),
-            Arc::clone(&self.counters),
-            self.coalesce,
-        )
+        let id = StreamId::new(self.index, sequence);
+        StreamContext::new(id, started, Rc::clone(&self.desk))
     }
 
     /// Gives a connection to the worker with the fewest streams; returns it if that is this one.
@@ -312,7 +216,7 @@ impl Worker {
     }
 
     pub(crate) fn counters(&self) -> &WorkerCounters {
-        &self.counters
+        &self.desk.counters
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -347,7 +251,7 @@ impl Worker {
 
     /// How many connections this worker may refuse at a time.
     pub(crate) fn refusals(&self) -> usize {
-        self.share(self.room.refusals)
+        self.desk.share(self.room.refusals)
     }
 }
 
@@ -358,12 +262,12 @@ async fn accept_loop(worker: Rc<Worker>, name: ListenerName, listener: Fd) {
         for taken in 1..=ACCEPT_BATCH {
             match outcome {
                 Ok(accepted) => {
-                    worker.counters.accepted.inc();
+                    worker.counters().accepted.inc();
                     take(&worker, &name, accepted);
                 }
                 Err(ref error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    worker.counters.accept_errors.inc();
+                    worker.counters().accept_errors.inc();
                     if error.kind() != io::ErrorKind::ConnectionAborted {
                         cannot_accept(&worker, &name, &error);
                         sleep(ACCEPT_PAUSE).await;
@@ -415,7 +319,7 @@ fn arrived(worker: &Rc<Worker>, arrival: Arrival) {
 /// Where a connection comes from that must authenticate by TLS first.
 fn behind_a_door(worker: &Worker, name: &ListenerName, accepted: &Accepted) -> Option<SocketAddr> {
     match accepted.peer {
-        Address::Ip(from) if worker.snapshots.load().listener_tls.contains_key(name) => Some(from),
+        Address::Ip(from) if worker.desk.snapshot().listener_tls.contains_key(name) => Some(from),
         _ => None,
     }
 }

@@ -61,6 +61,17 @@ pub enum Refusal {
     Reset,
 }
 
+/// Says of which leg the rest is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Delivery {
+    /// The leg that takes no more.
+    pub lost: Side,
+    /// How a write found it.
+    pub refusal: Refusal,
+    /// It ended cleanly, and the end is being passed on.
+    pub ending: bool,
+}
+
 /// Says what follows when the downstream leg was ended behind an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum After {
@@ -91,14 +102,7 @@ pub enum State {
         upstream: Direction,
     },
     /// A leg takes no more; what it had sent before is still delivered.
-    Delivering {
-        /// That leg.
-        lost: Side,
-        /// How a write found it.
-        refusal: Refusal,
-        /// It ended cleanly, and the end is being passed on.
-        ending: bool,
-    },
+    Delivering(Delivery),
     /// This leg ended cleanly and takes no more; the other may still be sending.
     Forgiving(Side),
     /// The exchanges are over, and the upstream leg is being ended.
@@ -216,11 +220,7 @@ impl Stream {
             State::Refusing | State::Opening => self.opening(event, todo),
             State::Exchanging | State::Hearing(_) => self.exchanging(event, todo),
             State::Relaying { .. } => self.relaying(event, todo),
-            State::Delivering {
-                lost,
-                refusal,
-                ending,
-            } => self.delivering(lost, (refusal, ending), event, todo),
+            State::Delivering(was) => self.delivering(was, event, todo),
             State::Forgiving(lost) => match event {
                 Event::Done => {
                     todo.extend([Action::Abandon(lost.other()), Action::Forgive(lost)]);
@@ -457,11 +457,11 @@ impl Stream {
         match self.direction(lost) {
             Direction::Ended => self.forgive(lost, todo),
             direction => {
-                self.state = State::Delivering {
+                self.state = State::Delivering(Delivery {
                     lost,
                     refusal,
                     ending: direction == Direction::Ending,
-                };
+                });
                 todo.extend([Action::Blame, Action::Deliver(lost)]);
             }
         }
@@ -476,22 +476,21 @@ impl Stream {
 
     fn delivering(
         &mut self,
-        lost: Side,
-        (refusal, ending): (Refusal, bool),
+        was: Delivery,
         event: Event,
         todo: &mut Actions,
     ) -> Result<(), Illegal> {
+        let lost = was.lost;
         let reader = lost.other();
-        match (event, ending) {
+        match (event, was.ending) {
             (Event::Ended(side), _) if side == lost => {
-                if ending {
+                if was.ending {
                     return Err(Illegal::EndedTwice(side));
                 }
-                self.state = State::Delivering {
-                    lost,
-                    refusal,
+                self.state = State::Delivering(Delivery {
                     ending: true,
-                };
+                    ..was
+                });
                 todo.push(Action::ShutWrite(reader));
             }
             (Event::Shut(side), true) if side == reader => {
@@ -500,7 +499,7 @@ impl Stream {
             }
             (Event::Closed(side), true) if side == reader => self.forgive(lost, todo),
             // A broken pipe is what a write met. What the reads met is what happened.
-            (Event::Cut(side, cut), false) if side == lost && refusal == Refusal::Closed => {
+            (Event::Cut(side, cut), false) if side == lost && was.refusal == Refusal::Closed => {
                 todo.push(Action::Blame);
                 self.end(Outcome::Failed(Cause::Cut(lost, cut)), todo);
             }

@@ -8,30 +8,24 @@ use crate::context::StreamContext;
 use crate::failure::{Failure, LegError};
 use crate::handshake::{self, TlsParty};
 use crate::leg::{Leg, Next};
-use crate::seam::{ByName, Phase, Reason, Side};
-use crate::stream::Facts;
-use crate::worker::Worker;
+use crate::seam::{ByName, Phase, Reason, Side, StreamRecord};
 use eyesplice_proto::tls::{Hello, HelloReader, fatal_alert};
 use eyesplice_sys::ring;
 use rustls::AlertDescription;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Reads the name, verifies the upstream by it, and then speaks to the downstream.
 pub(super) async fn secure(
-    worker: &Rc<Worker>,
     cx: &StreamContext,
-    facts: &mut Facts,
+    record: &mut StreamRecord,
     (downstream, upstream): (&Leg, &Leg),
     by_name: &dyn ByName,
     (limit, admit): (Duration, Duration),
 ) -> Result<(), Failure> {
-    facts.phase = Phase::DownstreamHandshake;
     let name = read_name(cx, downstream, Instant::now() + limit).await?;
     let reached = watched(cx, downstream, async {
         let ends = settled(by_name.choose(name.as_deref()), admit).await?;
-        facts.phase = Phase::UpstreamHandshake;
-        secure_upstream(worker, cx, facts, upstream, &ends.upstream, limit).await?;
+        secure_upstream(cx, record, upstream, &ends.upstream, limit).await?;
         Ok(ends)
     })
     .await;
@@ -40,7 +34,7 @@ pub(super) async fn secure(
         Err(failure) => {
             // Of a name that is not allowed, of a target that is not what it should be, of ourselves.
             let alert = match (failure.status, failure.side) {
-                (403, _) => AlertDescription::UnrecognisedName,
+                (Some(403), _) => AlertDescription::UnrecognisedName,
                 (_, Side::Upstream) => AlertDescription::HandshakeFailure,
                 _ => AlertDescription::InternalError,
             };
@@ -48,12 +42,11 @@ pub(super) async fn secure(
             return Err(failure);
         }
     };
-    facts.phase = Phase::DownstreamHandshake;
     let party = TlsParty::Server(ends.downstream);
-    handshake::run(worker, cx, downstream, party, limit)
+    handshake::run(cx, downstream, party, limit)
         .await
         .map_err(|error| handshake_failure(error, Side::Downstream))?;
-    facts.client = handshake::identity(worker, downstream);
+    record.client = handshake::identity(cx, downstream);
     Ok(())
 }
 
