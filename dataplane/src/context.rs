@@ -3,7 +3,7 @@
 use crate::counters::WorkerCounters;
 use crate::desk::Desk;
 use crate::failure::Failure;
-use crate::liveness::Loss;
+use crate::liveness::{Loss, Mortal};
 use crate::pool::Pools;
 use crate::seam::{Phase, Reason, Side as Culprit, StreamBytes, StreamId, StreamLimits};
 use eyesplice_proto::stream::{Actions, Event, Side, Stream};
@@ -168,12 +168,6 @@ impl StreamContext {
         self.wake();
     }
 
-    /// Ends the stream because one of its peers is dead.
-    pub(crate) fn lose(&self, loss: Loss) {
-        self.lost.set(Some(loss));
-        self.abort(Reason::PeerLost);
-    }
-
     /// The peer whose death ended the stream.
     pub(crate) fn lost(&self) -> Option<Loss> {
         self.lost.get()
@@ -243,5 +237,12 @@ impl StreamContext {
         if let Some(task) = self.task.take() {
             task.wake();
         }
+    }
+}
+
+impl Mortal for StreamContext {
+    fn lose(&self, loss: Loss) {
+        self.lost.set(Some(loss));
+        self.abort(Reason::PeerLost);
     }
 }

@@ -72,13 +72,7 @@ impl LegError {
                 failure
             }
             Self::Tls(error) => {
-                let mut words = error.to_string();
-                let mut source = std::error::Error::source(&error);
-                while let Some(cause) = source {
-                    words.push_str(": ");
-                    words.push_str(&cause.to_string());
-                    source = cause.source();
-                }
+                let mut words = words(&error);
                 if let Some(hint) = hint(&error) {
                     words.push_str(hint);
                 }
@@ -142,6 +136,18 @@ impl From<TlsError> for LegError {
     fn from(error: TlsError) -> Self {
         Self::Tls(error)
     }
+}
+
+/// An error and all its causes in one line.
+pub(crate) fn words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words.push_str(": ");
+        words.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    words
 }
 
 /// Whether the kernel gave up on the peer: no answer to keepalive, or no way to it.

@@ -10,7 +10,7 @@ use crate::wait::{PATIENCE, eventually};
 use eyesplice::verify::{Mode as Verification, client_verifier};
 use eyesplice_dataplane::counters::CounterTotals;
 use eyesplice_dataplane::descriptors::Room;
-use eyesplice_dataplane::engine::{Bind, COALESCE, Engine, EngineConfig, ListenerConfig};
+use eyesplice_dataplane::engine::{Bind, COALESCE, Engine, EngineConfig, ListenerConfig, Role};
 use eyesplice_dataplane::seam::{
     ActionPolicy, AdmissionLimits, Control, DownstreamTls, Reason, RecordKind, Snapshot,
     SnapshotCell, StreamLimits, StreamRecord,
@@ -302,6 +302,7 @@ impl Running {
         directory: TempDir,
     ) -> Self {
         let unix = |name: &str| ListenerConfig {
+            role: Role::Egress,
             name: name.into(),
             bind: Bind::Unix {
                 path: directory.path().join(SOCKET),
@@ -311,6 +312,7 @@ impl Running {
             },
         };
         let tcp = ListenerConfig {
+            role: Role::Egress,
             name: LISTENER.into(),
             bind: Bind::Tcp((plan.listen, 0).into()),
         };

@@ -7,7 +7,7 @@ use crate::config::{Rule, RuleAction, Upstream};
 use crate::inventory::check_node_name;
 use crate::leaf::{ClientAuth, LeafStore};
 use eyesplice_dataplane::seam::{
-    ByName, DownstreamTls, Inside, LeafByPeer, PeerVerification, Refusal, Terminate,
+    ByName, DownstreamTls, Inside, LeafByPeer, PeerVerification, Reason, Refusal, Terminate,
     VerificationSlot,
 };
 use eyesplice_proto::authority::{Authority, Host};
@@ -153,7 +153,8 @@ fn allowed(
 fn gone() -> Refusal {
     Refusal {
         status: 503,
-        reason: "eyesplice lost the rule of its own verdict; see its log".to_owned(),
+        reason: Reason::Denied,
+        words: "eyesplice lost the rule of its own verdict; see its log".to_owned(),
         rule: None,
     }
 }

@@ -3,7 +3,8 @@
 //! Who starts right behind a process that was killed may find its sockets still there for a moment:
 //! io_uring lets go of what it polls only when the kernel gets to it. So a start has some patience.
 
-use crate::engine::{Bind, EngineConfig, StartError};
+use crate::config::{Bind, EngineConfig, Listener, ListenerConfig};
+use crate::error::StartError;
 use crate::limits::{BACKLOG, RELEASE_LOOK, RELEASE_LOOK_FIRST, RELEASED_WITHIN};
 use crate::seam::ListenerName;
 use eyesplice_sys::socket::{self, Address, ListenUnixError, Ownership, SocketFile};
@@ -18,7 +19,7 @@ use std::time::Instant;
 #[derive(Debug, Default)]
 pub struct Listeners {
     /// Each worker's listening sockets.
-    pub(crate) per_worker: Vec<Vec<(ListenerName, OwnedFd)>>,
+    pub(crate) per_worker: Vec<Vec<(Listener, OwnedFd)>>,
     pub(crate) tcp_addresses: Vec<(ListenerName, SocketAddr)>,
     pub(crate) socket_files: Vec<SocketFile>,
 }
@@ -34,9 +35,8 @@ impl Listeners {
         let mut bound = Self::default();
         bound.per_worker.resize_with(workers, Vec::new);
         for listener in &config.listeners {
-            let name = &listener.name;
             match &listener.bind {
-                Bind::Tcp(address) => bound.tcp(name, *address)?,
+                Bind::Tcp(address) => bound.tcp(&of(listener), *address)?,
                 Bind::Unix {
                     path,
                     mode,
@@ -47,7 +47,7 @@ impl Listeners {
                         uid: *uid,
                         gid: *gid,
                     };
-                    bound.unix(name, path, *mode, owner)?;
+                    bound.unix(&of(listener), path, *mode, owner)?;
                 }
             }
         }
@@ -59,7 +59,8 @@ impl Listeners {
         self.tcp_addresses.iter().map(|(_, address)| *address)
     }
 
-    fn tcp(&mut self, name: &ListenerName, asked: SocketAddr) -> Result<(), StartError> {
+    fn tcp(&mut self, listener: &Listener, asked: SocketAddr) -> Result<(), StartError> {
+        let name = &listener.name;
         let workers = self.per_worker.len();
         let in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
         let group = patiently(|| socket::listen_tcp_group(asked, workers, BACKLOG), in_use);
@@ -78,7 +79,7 @@ impl Listeners {
             if let Ok(Address::Ip(local)) = socket::local_address(fd.as_fd()) {
                 address = local;
             }
-            sockets.push((Arc::clone(name), fd));
+            sockets.push((listener.clone(), fd));
         }
         self.tcp_addresses.push((Arc::clone(name), address));
         Ok(())
@@ -86,11 +87,12 @@ impl Listeners {
 
     fn unix(
         &mut self,
-        name: &ListenerName,
+        listener: &Listener,
         path: &Path,
         mode: u32,
         owner: Ownership,
     ) -> Result<(), StartError> {
+        let name = &listener.name;
         let in_use = |error: &ListenUnixError| {
             matches!(
                 error,
@@ -103,10 +105,17 @@ impl Listeners {
         // One worker takes them for all: were it all of them, each connection would wake them all.
         let taker = self.socket_files.len() % self.per_worker.len();
         if let Some(sockets) = self.per_worker.get_mut(taker) {
-            sockets.push((Arc::clone(name), fd));
+            sockets.push((listener.clone(), fd));
         }
         self.socket_files.push(file);
         Ok(())
+    }
+}
+
+fn of(config: &ListenerConfig) -> Listener {
+    Listener {
+        name: Arc::clone(&config.name),
+        role: config.role,
     }
 }
 

@@ -1,12 +1,12 @@
 //! Executes how a stream ends: what `eyesplice_proto::stream` asks for, until both legs are closed.
 
+use crate::carry::waits::{kept, linger, seen, sent, settled};
 use crate::context::StreamContext;
 use crate::desk::InGauge;
 use crate::failure::{Failure, LegError};
 use crate::leg::Leg;
 use crate::limits::LINGER;
 use crate::seam::{self, Phase, Reason};
-use crate::waits::{kept, linger, seen, sent, settled};
 use eyesplice_proto::stream::{Action, Actions, Cause, Cut, Event, Side};
 use std::pin::pin;
 use tokio::time::timeout;

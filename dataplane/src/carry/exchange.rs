@@ -4,35 +4,33 @@
 //! One upstream connection serves one downstream connection and no other, so no identity ever meets
 //! another's bytes. Raw bytes pass only after a 101 that matches what was asked (CVE-2018-1002105).
 
+use crate::carry::ending::{Ending, met, wrote};
+use crate::carry::refusal::{self, Body};
+use crate::carry::relay::{Way, pump};
+use crate::carry::renew;
+use crate::carry::waits::delivered;
 use crate::context::StreamContext;
-use crate::egress::words;
-use crate::ending::{Ending, met, wrote};
-use crate::failure::{Failure, LegError};
+use crate::failure::{Failure, LegError, words};
+use crate::heads::{NoHead, Patience, Why, first_byte, read_head};
 use crate::leg::{Leg, Next};
 use crate::limits::LINGER;
-use crate::refusal::{self, Body};
-use crate::relay::{Way, pump};
-use crate::renew;
 use crate::seam::{
     ActionPolicy, ExchangeLabels, Phase, Reason, RecordKind, Side, Snapshot, StreamBytes,
     StreamRecord,
 };
-use crate::waits::delivered;
 use eyesplice_proto::body::BodyDecoder;
 use eyesplice_proto::framing::{Framing, request_framing};
 use eyesplice_proto::head::{Method, RequestHead, ResponseHead};
 use eyesplice_proto::headers::{HeaderName, HeaderValue};
 use eyesplice_proto::hop::{self, After, Identity};
 use eyesplice_proto::limits::INTERIM_REPLIES;
-use eyesplice_proto::parse::{HeadLimits, Parsed, Progress, parse_request, parse_response};
+use eyesplice_proto::parse::{HeadLimits, Progress, parse_request, parse_response};
 use eyesplice_proto::route::{Action, Route, route};
 use eyesplice_proto::serialize::{write_request, write_response};
 use eyesplice_proto::stream::{self as legs, Event};
 use eyesplice_proto::upgrade::{self, Reply, Upgrade, judge_reply};
-use eyesplice_sys::ring;
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -240,108 +238,87 @@ impl Conversation<'_> {
     /// A kubelet may refuse our certificate only after our side of the handshake is over: before the
     /// first request its failure is kept for the answer to that request, which tells the client why.
     async fn next_request(&self, first: bool) -> Result<Option<Asked>, Failure> {
-        let mut head = Vec::new();
-        let mut progress = Progress::default();
-        let mut deadline = None;
         let mut broken: Option<Failure> = None;
         if self.made.upstream.has_unread() {
             return Err(talks_out_of_turn());
         }
-        loop {
-            let next = match self.read(self.downstream, &mut head) {
-                Ok(next) => next,
+        let patience = Patience {
+            until: None,
+            once_begun: Some(self.made.terms.head_timeout),
+        };
+        let parse = |head: &[u8], progress: &mut Progress| {
+            parse_request(head, progress, &HeadLimits::REQUEST)
+        };
+        let idle = async || self.between_requests(first, &mut broken).await;
+        let read = read_head(self.cx, self.downstream, patience, parse, idle).await;
+        let NoHead { begun, why } = match read {
+            Ok(head) => return Ok(Some(Asked { head, broken })),
+            Err(none) => none,
+        };
+        Err(match why {
+            Why::Read(error) => {
+                let failure = failed(error, Side::Downstream);
                 // Nothing is under way, so nothing is lost by a cut.
-                Err(failure) if head.is_empty() && !first && failure.reason != Reason::Protocol => {
+                if !begun && !first && failure.reason != Reason::Protocol {
                     return Ok(None);
                 }
-                Err(failure) => return Err(failure),
-            };
-            if !head.is_empty() {
-                deadline.get_or_insert_with(|| Instant::now() + self.made.terms.head_timeout);
-                match parse_request(&head, &mut progress, &HeadLimits::REQUEST) {
-                    Ok(Parsed::Complete {
-                        head: parsed,
-                        consumed,
-                    }) => {
-                        self.downstream
-                            .unread(head.get(consumed..).unwrap_or_default());
-                        return Ok(Some(Asked {
-                            head: parsed,
-                            broken,
-                        }));
-                    }
-                    Ok(Parsed::Incomplete) => {}
-                    Err(error) => {
-                        return Err(self.hostile(error.status(), words(&error)));
-                    }
-                }
+                failure
             }
-            match next {
-                Next::Read => {}
-                Next::End if head.is_empty() => return broken.map_or(Ok(None), Err),
-                Next::End => {
-                    return Err(Failure::new(
-                        Reason::Truncated,
-                        Side::Downstream,
-                        Phase::Exchange,
-                    ));
-                }
-                // What came before the drain is served, and whoever has just connected will ask.
-                Next::Wait
-                    if head.is_empty()
-                        && !first
-                        && (self.cx.is_draining() || !self.is_current()) =>
-                {
-                    return Ok(None);
-                }
-                Next::Wait if head.is_empty() => {
-                    tokio::select! {
-                        ready = self.downstream.readable() => {
-                            ready.map_err(|error| failed(error.into(), Side::Downstream))?;
-                        }
-                        () = self.cx.draining(), if !first => {}
-                        () = self.cx.until(|| !self.is_current()), if !first => {}
-                        ready = self.made.upstream.readable(), if broken.is_none() => {
-                            ready.map_err(|error| failed(error.into(), Side::Upstream))?;
-                            match self.upstream_left() {
-                                Ok(false) => {}
-                                Err(failure) if first => broken = Some(failure),
-                                Err(failure) if failure.reason != Reason::Protocol => return Ok(None),
-                                Err(failure) => return Err(failure),
-                                Ok(true) => return Ok(None),
-                            }
-                        }
-                    }
-                }
-                Next::Wait => {
-                    ring::until(self.downstream.readable(), deadline)
-                        .await
-                        .map_err(|error| failed(error.into(), Side::Downstream).status(408))?;
+            Why::Wait(error) => failed(error, Side::Downstream).status(408),
+            Why::Ended if begun => {
+                Failure::new(Reason::Truncated, Side::Downstream, Phase::Exchange)
+            }
+            Why::Ended => return broken.map_or(Ok(None), Err),
+            Why::Malformed(error) => self.hostile(error.status(), words(&error)),
+            Why::Stopped(None) => return Ok(None),
+            Why::Stopped(Some(failure)) => failure,
+        })
+    }
+
+    /// Waits until the downstream may have sent something; fails where no request will be served, with
+    /// nothing if that is no failure.
+    async fn between_requests(
+        &self,
+        first: bool,
+        broken: &mut Option<Failure>,
+    ) -> Result<(), Option<Failure>> {
+        // What came before the drain is served, and whoever has just connected will ask.
+        if !first && (self.cx.is_draining() || !self.is_current()) {
+            return Err(None);
+        }
+        tokio::select! {
+            ready = self.downstream.readable() => {
+                ready.map_err(|error| Some(failed(error.into(), Side::Downstream)))?;
+            }
+            () = self.cx.draining(), if !first => {}
+            () = self.cx.until(|| !self.is_current()), if !first => {}
+            ready = self.made.upstream.readable(), if broken.is_none() => {
+                ready.map_err(|error| Some(failed(error.into(), Side::Upstream)))?;
+                match self.upstream_left() {
+                    Ok(false) => {}
+                    Err(failure) if first => *broken = Some(failure),
+                    Err(failure) if failure.reason != Reason::Protocol => return Err(None),
+                    Err(failure) => return Err(Some(failure)),
+                    Ok(true) => return Err(None),
                 }
             }
         }
+        Ok(())
     }
 
     /// Looks at an upstream that became readable between two requests: session tickets are fine, an
     /// end closes the connection, anything else is a kubelet that talks out of turn.
     fn upstream_left(&self) -> Result<bool, Failure> {
-        let mut stray = Vec::new();
-        let next = self.read(&self.made.upstream, &mut stray)?;
-        if stray.is_empty() {
-            Ok(next == Next::End)
+        let upstream = &self.made.upstream;
+        let mut buffer = self.cx.pools().buffer();
+        let step = upstream
+            .read(self.cx.pools(), &mut buffer)
+            .map_err(|error| failed(error, Side::Upstream))?;
+        if step.payload == 0 {
+            Ok(step.next == Next::End)
         } else {
             Err(talks_out_of_turn())
         }
-    }
-
-    /// Reads once and appends what came.
-    fn read(&self, leg: &Leg, to: &mut Vec<u8>) -> Result<Next, Failure> {
-        let mut buffer = self.cx.pools().buffer();
-        let step = leg
-            .read(self.cx.pools(), &mut buffer)
-            .map_err(|error| failed(error, side_of(leg)))?;
-        to.extend_from_slice(buffer.get(..step.payload).unwrap_or_default());
-        Ok(step.next)
     }
 
     fn hostile(&self, status: u16, detail: String) -> Failure {
@@ -591,64 +568,46 @@ impl Conversation<'_> {
         exchange: &Exchange,
         deadline: Option<Instant>,
     ) -> Result<ResponseHead, Failure> {
-        let mut head = Vec::new();
-        let mut progress = Progress::default();
-        let mut complete_by = None;
+        let patience = Patience {
+            until: deadline,
+            once_begun: Some(self.made.terms.head_timeout),
+        };
+        let parse = |head: &[u8], progress: &mut Progress| {
+            parse_response(head, progress, &HeadLimits::RESPONSE)
+        };
+        let idle = async || first_byte(&self.made.upstream, deadline).await;
+        let read = read_head(self.cx, &self.made.upstream, patience, parse, idle).await;
+        let NoHead { begun, why } = match read {
+            Ok(head) => return Ok(head),
+            Err(none) => none,
+        };
         // A kubelet may close an idle connection just when the next request arrives. The client
         // repeats such a request by itself if it sees the same: a close without an answer.
-        let status = (exchange.number == 1).then_some(502);
-        loop {
-            let next = self
-                .read(&self.made.upstream, &mut head)
-                .map_err(|failure| {
-                    let status = if head.is_empty() { status } else { Some(502) };
-                    Failure { status, ..failure }
-                })?;
-            if !head.is_empty() {
-                complete_by.get_or_insert_with(|| Instant::now() + self.made.terms.head_timeout);
+        let status = (begun || exchange.number == 1).then_some(502);
+        Err(match why {
+            Why::Read(error) => Failure {
+                status,
+                ..failed(error, Side::Upstream)
+            },
+            Why::Ended => {
+                let failure = Failure::new(Reason::Truncated, Side::Upstream, Phase::Exchange)
+                    .detail("kubelet closed the connection without a complete reply");
+                Failure { status, ..failure }
             }
-            match parse_response(&head, &mut progress, &HeadLimits::RESPONSE) {
-                Ok(Parsed::Complete {
-                    head: parsed,
-                    consumed,
-                }) => {
-                    self.made
-                        .upstream
-                        .unread(head.get(consumed..).unwrap_or_default());
-                    return Ok(parsed);
-                }
-                Ok(Parsed::Incomplete) => {}
-                Err(error) => {
-                    return Err(
-                        Failure::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
-                            .status(502)
-                            .detail(words(&error)),
-                    );
-                }
+            Why::Malformed(error) => {
+                Failure::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
+                    .status(502)
+                    .detail(words(&error))
             }
-            match next {
-                Next::Read => {}
-                Next::End => {
-                    let failure = Failure::new(Reason::Truncated, Side::Upstream, Phase::Exchange)
-                        .detail("kubelet closed the connection without a complete reply");
-                    let status = if head.is_empty() { status } else { Some(502) };
-                    return Err(Failure { status, ..failure });
-                }
-                Next::Wait => {
-                    let deadline = deadline.into_iter().chain(complete_by).min();
-                    ring::until(self.made.upstream.readable(), deadline)
-                        .await
-                        .map_err(|error| self.no_reply(error, !head.is_empty()))?;
-                }
-            }
-        }
+            Why::Wait(error) | Why::Stopped(error) => self.no_reply(error, begun),
+        })
     }
 
     /// A kubelet may take its time to begin a reply, unless it is to an upgrade: a command may run for
     /// long before it says anything. A reply that has begun costs memory until its head is complete.
-    fn no_reply(&self, error: io::Error, begun: bool) -> Failure {
-        let timed_out = error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none();
-        let failure = failed(error.into(), Side::Upstream);
+    fn no_reply(&self, error: LegError, begun: bool) -> Failure {
+        let timed_out = matches!(error, LegError::TimedOut);
+        let failure = failed(error, Side::Upstream);
         if !timed_out {
             return failure.status(502);
         }
@@ -728,13 +687,6 @@ pub(crate) fn authorise(
 fn talks_out_of_turn() -> Failure {
     Failure::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
         .detail("kubelet sent bytes that no request asked for")
-}
-
-fn side_of(leg: &Leg) -> Side {
-    match leg.side() {
-        eyesplice_proto::stream::Side::Downstream => Side::Downstream,
-        eyesplice_proto::stream::Side::Upstream => Side::Upstream,
-    }
 }
 
 fn failed(error: LegError, side: Side) -> Failure {

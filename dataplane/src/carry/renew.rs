@@ -5,12 +5,11 @@
 //! reload there: the request that comes next is judged as on a new connection, and only the bytes of
 //! its client stay where they are.
 
-use crate::admission::unwelcome;
+use crate::carry::exchange::{Made, Terms, authorise};
 use crate::context::StreamContext;
-use crate::egress::{ask, reach, watched};
-use crate::exchange::{Made, Terms, authorise};
 use crate::failure::Failure;
 use crate::leg::Leg;
+use crate::reach::{self, ask, watched};
 use crate::seam::{Inside, Mode, Phase, Reason, Side, StreamRecord};
 use eyesplice_proto::head::RequestHead;
 use eyesplice_proto::route::route;
@@ -41,7 +40,7 @@ async fn judged(
     head: &RequestHead,
 ) -> Result<Made, Failure> {
     let snapshot = cx.desk().snapshot();
-    if let Some(why) = unwelcome(&snapshot, &record.listener, &record.peer) {
+    if let Some(why) = snapshot.unwelcome(&record.listener, &record.peer) {
         return Err(refused(403, why));
     }
     if let Some(tls) = snapshot.listener_tls.get(&record.listener) {
@@ -73,7 +72,7 @@ async fn judged(
     }
     let head_timeout = plan.limits.head_timeout;
     let deferred = matches!(plan.mode, Mode::TerminateVerified(_));
-    let (upstream, plan) = reach(cx, record, plan, limits.admit_timeout).await?;
+    let (upstream, plan) = reach::connect(cx, record, plan, limits.admit_timeout).await?;
     if deferred && let Mode::Terminate(ends) = &plan.mode {
         // Who may be its client came with the leaf.
         client(downstream.peer_chain(), ends.downstream.clients.as_deref())?;

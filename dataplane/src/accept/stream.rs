@@ -1,25 +1,18 @@
 //! One stream from admission to its record: establish, carry, end both legs as they deserve.
 
+use crate::accept::egress::{self, Carry, Established};
+use crate::carry::ending::{Ending, Legs};
+use crate::carry::exchange::{self, Exchange, Made, Served, Terms};
+use crate::carry::relay;
+use crate::config::Role;
 use crate::context::StreamContext;
-use crate::egress::{self, Carry};
-use crate::ending::{Ending, Legs};
-use crate::exchange::{self, Exchange, Made, Served, Terms};
 use crate::failure::Failure;
 use crate::leg::Leg;
-use crate::relay;
 use crate::seam::{Phase, Reason, Snapshot, StreamBytes, StreamRecord};
 use eyesplice_proto::stream::{Event, Legs as Tls};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// A stream whose upstream leg is up.
-pub(crate) struct Established {
-    pub(crate) upstream: Box<Leg>,
-    pub(crate) carry: Carry,
-    pub(crate) head_timeout: Duration,
-}
 
 /// Carries one admitted connection to its end.
 ///
@@ -30,8 +23,9 @@ pub(crate) async fn run(
     mut snapshot: Arc<Snapshot>,
     downstream: Box<Leg>,
     mut record: Box<StreamRecord>,
+    role: Role,
 ) {
-    let mut setup = Box::pin(set_up(&cx, &snapshot, &downstream, &mut record));
+    let mut setup = Box::pin(set_up(&cx, &snapshot, &downstream, &mut record, role));
     let result = cx.until_aborted(Phase::Accept, setup.as_mut()).await;
     drop(setup);
     let mut exchange = None;
@@ -48,8 +42,8 @@ pub(crate) async fn run(
             head_timeout,
         })) => {
             let established = cx.desk().established();
-            cx.desk().sweep.watch(&cx, &downstream);
-            cx.desk().sweep.watch(&cx, &upstream);
+            watch(&cx, &downstream);
+            watch(&cx, &upstream);
             let ending = match carry {
                 Carry::Relay => relayed(&cx, &downstream, &upstream).await,
                 Carry::Kubelet(policy) => {
@@ -103,14 +97,25 @@ async fn set_up(
     snapshot: &Snapshot,
     downstream: &Leg,
     record: &mut StreamRecord,
+    role: Role,
 ) -> Result<SetUp, Failure> {
-    Ok(
-        match egress::establish(cx, snapshot, downstream, record).await {
+    Ok(match role {
+        Role::Egress => match egress::establish(cx, snapshot, downstream, record).await {
             Ok(established) => SetUp::Established(established),
             Err(failure) if downstream.is_shut() => SetUp::Over(Ending::alerted(cx, failure)),
             Err(failure) => SetUp::Over(egress::answer(cx, downstream, record, failure).await),
         },
-    )
+    })
+}
+
+/// Begins to watch the peer of a leg.
+fn watch(cx: &Rc<StreamContext>, leg: &Leg) {
+    let stream = Rc::clone(cx);
+    if let Some(pulse) = cx.desk().sweep.pulse(stream, leg.fd(), leg.side().into()) {
+        leg.set_pulse(pulse);
+        // What was sent before: the end of a handshake, the answer to the CONNECT.
+        leg.sent();
+    }
 }
 
 fn with_tls(downstream: &Leg, upstream: &Leg) -> Tls {

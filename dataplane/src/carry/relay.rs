@@ -4,19 +4,19 @@
 //! and both legs carry plain bytes on the socket. It waits for readiness only while it holds neither
 //! buffer nor pipe, save for bytes that a slow reader does not take: those cost this stream alone.
 
-use crate::coalesce::Coalesce;
+use crate::carry::coalesce::Coalesce;
+use crate::carry::ending::{Ending, Met, met};
+use crate::carry::half_closed;
+use crate::carry::waits::delivered;
 use crate::context::StreamContext;
 use crate::counters::WorkerCounters;
-use crate::ending::{Ending, Met, met};
 use crate::failure::{Failure, LegError};
-use crate::half_closed;
 use crate::leg::{Leg, Next};
 use crate::limits::{
     BULKY_READ, BULKY_READS, CHUNK, LINGER, SMALL_SPLICE, SMALL_SPLICES, TURN_BUDGET, WATCHED_READS,
 };
 use crate::pool::LentPipe;
 use crate::seam::{Phase, Reason, Side};
-use crate::waits::delivered;
 use eyesplice_proto::body::BodyDecoder;
 use eyesplice_proto::stream::{self, Action, Event};
 use eyesplice_proto::tls::Layout;

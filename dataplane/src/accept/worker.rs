@@ -1,17 +1,18 @@
 //! One worker: a ring, its listeners, its streams and its share of the limits.
 
-use crate::admission::{self, PeerKey};
+use crate::accept::admission::{self, PeerKey};
+use crate::accept::door::{self, Lobby};
+use crate::accept::gate::{Gate, Notice};
+use crate::accept::placement::{Arrival, Placement};
+use crate::config::Listener;
 use crate::context::StreamContext;
 use crate::counters::WorkerCounters;
 use crate::descriptors::Room;
 use crate::desk::Desk;
-use crate::door::{self, Lobby};
 use crate::failure::exhausted;
-use crate::gate::{Gate, Notice};
 use crate::ktls::Ktls;
 use crate::limits::{ACCEPT_BATCH, ACCEPT_PAUSE, LAST_RECORDS};
 use crate::liveness::{Liveness, Sweep};
-use crate::placement::{Arrival, Placement};
 use crate::pool::Pools;
 use crate::records::Records;
 use crate::seam::{Control, ListenerName, Reason, SnapshotCell, StreamId, StreamRecord};
@@ -43,7 +44,7 @@ pub(crate) enum Command {
 pub(crate) struct WorkerParts {
     pub(crate) index: u16,
     pub(crate) workers: usize,
-    pub(crate) listeners: Vec<(ListenerName, std::os::fd::OwnedFd)>,
+    pub(crate) listeners: Vec<(Listener, std::os::fd::OwnedFd)>,
     pub(crate) placement: Arc<Placement>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) room: Room,
@@ -115,7 +116,7 @@ impl Worker {
         let listeners: Vec<_> = parts
             .listeners
             .into_iter()
-            .map(|(name, fd)| ring::spawn(accept_loop(Rc::clone(&worker), name, Fd::from(fd))))
+            .map(|(of, fd)| ring::spawn(accept_loop(Rc::clone(&worker), of, Fd::from(fd))))
             .collect();
         let forwarding = {
             let desk = Rc::clone(&desk);
@@ -196,7 +197,7 @@ impl Worker {
     /// Gives a connection to the worker with the fewest streams; returns it if that is this one.
     pub(crate) fn place(
         &self,
-        listener: ListenerName,
+        listener: Listener,
         accepted: Accepted,
         since: Instant,
     ) -> Option<Arrival> {
@@ -256,20 +257,20 @@ impl Worker {
 }
 
 /// Accepts until the task is aborted; survives every error that is not the listener's own.
-async fn accept_loop(worker: Rc<Worker>, name: ListenerName, listener: Fd) {
+async fn accept_loop(worker: Rc<Worker>, of: Listener, listener: Fd) {
     loop {
         let mut outcome = ring::accept(&listener).await;
         for taken in 1..=ACCEPT_BATCH {
             match outcome {
                 Ok(accepted) => {
                     worker.counters().accepted.inc();
-                    take(&worker, &name, accepted);
+                    take(&worker, &of, accepted);
                 }
                 Err(ref error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     worker.counters().accept_errors.inc();
                     if error.kind() != io::ErrorKind::ConnectionAborted {
-                        cannot_accept(&worker, &name, &error);
+                        cannot_accept(&worker, &of.name, &error);
                         sleep(ACCEPT_PAUSE).await;
                     }
                     break;
@@ -298,19 +299,18 @@ fn cannot_accept(worker: &Worker, name: &ListenerName, error: &io::Error) {
 }
 
 /// Goes on with a connection that was accepted here: at the door where there is one.
-fn take(worker: &Rc<Worker>, name: &ListenerName, accepted: Accepted) {
-    let name = Arc::clone(name);
-    if let Some(from) = behind_a_door(worker, &name, &accepted) {
-        return door::knock(worker, name, accepted, from);
+fn take(worker: &Rc<Worker>, of: &Listener, accepted: Accepted) {
+    if let Some(from) = behind_a_door(worker, &of.name, &accepted) {
+        return door::knock(worker, of.clone(), accepted, from);
     }
-    if let Some(arrival) = worker.place(name, accepted, Instant::now()) {
+    if let Some(arrival) = worker.place(of.clone(), accepted, Instant::now()) {
         admission::arrived(worker, arrival);
     }
 }
 
 /// Goes on with a connection that any worker gave to this one.
 fn arrived(worker: &Rc<Worker>, arrival: Arrival) {
-    match behind_a_door(worker, &arrival.listener, &arrival.accepted) {
+    match behind_a_door(worker, &arrival.listener.name, &arrival.accepted) {
         Some(from) => door::arrived(worker, arrival, from),
         None => admission::arrived(worker, arrival),
     }

@@ -2,15 +2,16 @@
 //!
 //! Over UNIX that happens at accept, over TCP when the listener's handshake proved a client.
 
+use crate::accept::egress::refuse_politely;
+use crate::accept::gate::Notice;
+use crate::accept::placement::{Arrival, Place};
+use crate::accept::stream;
+use crate::accept::worker::Worker;
+use crate::config::{Listener, Role};
 use crate::context::StreamContext;
-use crate::egress::refuse_politely;
 use crate::failure::Failure;
-use crate::gate::Notice;
 use crate::leg::Leg;
-use crate::placement::{Arrival, Place};
-use crate::seam::{ListenerName, Peer, Phase, Reason, Side, Snapshot, StreamId, StreamRecord};
-use crate::stream;
-use crate::worker::Worker;
+use crate::seam::{Peer, Phase, Reason, Side, Snapshot, StreamId, StreamRecord};
 use eyesplice_proto::stream as legs;
 use eyesplice_sys::ring::{self, Fd};
 use eyesplice_sys::socket::{self, Address};
@@ -34,13 +35,14 @@ pub(crate) struct Candidate {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) downstream: Box<Leg>,
     pub(crate) record: Box<StreamRecord>,
+    pub(crate) role: Role,
     pub(crate) place: Place,
 }
 
 /// Admits a connection that needs no handshake.
 pub(crate) fn arrived(worker: &Rc<Worker>, arrival: Arrival) {
     let Arrival {
-        listener,
+        listener: Listener { name, role },
         accepted,
         place,
         ..
@@ -67,12 +69,13 @@ pub(crate) fn arrived(worker: &Rc<Worker>, arrival: Arrival) {
         }
     };
     let cx = worker.context(Instant::now());
-    let record = StreamRecord::begun(&cx, listener, peer, snapshot.generation);
+    let record = StreamRecord::begun(&cx, name, peer, snapshot.generation);
     let candidate = Candidate {
         cx,
         snapshot,
         downstream: Box::new(Leg::new(fd, legs::Side::Downstream)),
         record: Box::new(record),
+        role,
         place,
     };
     admit(worker, candidate);
@@ -102,16 +105,6 @@ pub(crate) fn admit(worker: &Rc<Worker>, candidate: Candidate) {
     }
 }
 
-/// Why a UNIX peer may not use a listener, if it may not.
-pub(crate) fn unwelcome(snapshot: &Snapshot, name: &ListenerName, peer: &Peer) -> Option<String> {
-    let Peer::Unix { uid, .. } = peer else {
-        return None;
-    };
-    let allowed = snapshot.allowed_uids.get(name)?;
-    (!allowed.is_empty() && !allowed.contains(uid))
-        .then(|| format!("uid {uid} may not use listener {name}; see listeners.unix.allowedUIDs"))
-}
-
 /// Why a connection is over a limit, if it is: what its CONNECT is answered.
 fn limited(worker: &Worker, candidate: &Candidate, key: PeerKey) -> Option<Failure> {
     let Candidate {
@@ -121,7 +114,7 @@ fn limited(worker: &Worker, candidate: &Candidate, key: PeerKey) -> Option<Failu
         let failure = Failure::new(reason, Side::Local, Phase::Request);
         Some(failure.status(status).detail(words))
     };
-    if let Some(words) = unwelcome(snapshot, &record.listener, &record.peer) {
+    if let Some(words) = snapshot.unwelcome(&record.listener, &record.peer) {
         return refusal(403, Reason::Denied, words);
     }
     let (limits, desk) = (&snapshot.admission, worker.desk());
@@ -154,6 +147,7 @@ fn spawn(worker: &Rc<Worker>, candidate: Candidate, key: PeerKey) {
         snapshot,
         downstream,
         record,
+        role,
         place,
     } = candidate;
     worker.streams().set(worker.streams().get() + 1);
@@ -162,7 +156,7 @@ fn spawn(worker: &Rc<Worker>, candidate: Candidate, key: PeerKey) {
     let guard = Live::new(worker, &cx, Counted::Stream(key), place);
     drop(ring::spawn(async move {
         let _guard = guard;
-        stream::run(cx, snapshot, downstream, record).await;
+        stream::run(cx, snapshot, downstream, record, role).await;
     }));
 }
 
@@ -173,6 +167,7 @@ fn refuse(worker: &Rc<Worker>, candidate: Candidate, refusal: Failure) {
         downstream,
         record,
         place,
+        ..
     } = candidate;
     worker.refusing().set(worker.refusing().get() + 1);
     let guard = Live::new(worker, &cx, Counted::Refusal, place);

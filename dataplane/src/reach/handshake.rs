@@ -2,6 +2,7 @@
 
 use crate::context::StreamContext;
 use crate::failure::LegError;
+use crate::ktls::Carrier;
 use crate::leg::Leg;
 use crate::seam::DownstreamTls;
 use eyesplice_proto::tls::Session;
@@ -37,12 +38,12 @@ pub(crate) async fn run(
         ),
     };
     // Only the session next to the socket can move into the kernel.
-    let kernel = leg.is_bare() && cx.desk().ktls.prepare(cx, leg.fd())?;
+    let kernel = leg.is_bare() && cx.desk().ktls.prepare(cx.counters(), leg.fd())?;
     leg.push(session);
     let result = leg.handshake(cx.pools(), deadline, kernel).await;
     let resumed = leg.with_top(|top| top.is_resumed()).unwrap_or(false);
     let result = match result {
-        Ok(()) if kernel => cx.desk().ktls.take_over(cx, leg),
+        Ok(()) if kernel => take_over(cx, leg),
         other => other,
     };
     match &result {
@@ -55,6 +56,18 @@ pub(crate) async fn run(
         Err(_) => cx.counters().handshake_failures.inc(),
     }
     result
+}
+
+/// Moves the only session of a leg into the kernel, if that takes it.
+fn take_over(cx: &StreamContext, leg: &Leg) -> Result<(), LegError> {
+    let Some(session) = leg.pop() else {
+        return Ok(());
+    };
+    match cx.desk().ktls.take_over(cx.counters(), leg.fd(), session)? {
+        Carrier::User(session) => leg.push(session),
+        Carrier::Kernel(session) => leg.set_kernel(session),
+    }
+    Ok(())
 }
 
 /// Names the peer of the topmost session.

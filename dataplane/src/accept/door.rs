@@ -7,16 +7,17 @@
 //! silent connections would fill the kernel's queue, where nobody can tell who is known and send the
 //! oldest away.
 
-use crate::admission::{self, Candidate};
+use crate::accept::admission::{self, Candidate};
+use crate::accept::gate::{Asked, Limit, Notice, Turn};
+use crate::accept::placement::{Arrival, Place};
+use crate::accept::strangers::{Crowd, Entry, Seat, Source};
+use crate::accept::worker::Worker;
+use crate::config::Listener;
 use crate::context::StreamContext;
 use crate::failure::{Failure, LegError};
-use crate::gate::{Asked, Limit, Notice, Turn};
-use crate::handshake::{self, TlsParty};
 use crate::leg::Leg;
-use crate::placement::{Arrival, Place};
+use crate::reach::handshake::{self, TlsParty};
 use crate::seam::{ListenerName, Peer, Phase, Reason, Side, Snapshot, StreamRecord};
-use crate::strangers::{Crowd, Entry, Seat, Source};
-use crate::worker::Worker;
 use eyesplice_proto::stream as legs;
 use eyesplice_proto::tls::{FirstRecord, RECORD_HEADER, first_record};
 use eyesplice_sys::ring::{self, Fd, Interest};
@@ -72,7 +73,7 @@ impl Lobby {
 /// A connection in the lobby; leaves it when dropped.
 struct Guest {
     worker: Rc<Worker>,
-    listener: ListenerName,
+    listener: Listener,
     address: SocketAddr,
     source: Source,
     since: Instant,
@@ -84,7 +85,7 @@ impl Guest {
     /// Takes a place, if need be of the oldest; none where all have more right to one.
     fn enter(
         worker: &Rc<Worker>,
-        listener: ListenerName,
+        listener: Listener,
         address: SocketAddr,
         since: Instant,
     ) -> Option<Self> {
@@ -109,7 +110,7 @@ impl Guest {
                 drop(crowd);
                 worker.counters().unauthenticated_evicted.inc();
                 let failure = evicted(worker);
-                told(worker, &listener, (address, since), &failure);
+                told(worker, &listener.name, (address, since), &failure);
                 return None;
             }
         };
@@ -138,7 +139,7 @@ impl Guest {
     /// Counts its end.
     fn told(&self, failure: &Failure) {
         let from = (self.address, self.since);
-        told(&self.worker, &self.listener, from, failure);
+        told(&self.worker, &self.listener.name, from, failure);
     }
 }
 
@@ -164,12 +165,7 @@ fn evicted(worker: &Worker) -> Failure {
 }
 
 /// Takes in a connection that was accepted on a listener with TLS.
-pub(crate) fn knock(
-    worker: &Rc<Worker>,
-    listener: ListenerName,
-    accepted: Accepted,
-    from: SocketAddr,
-) {
+pub(crate) fn knock(worker: &Rc<Worker>, listener: Listener, accepted: Accepted, from: SocketAddr) {
     let Some(guest) = Guest::enter(worker, listener, from, Instant::now()) else {
         return cut(&Fd::from(accepted.fd));
     };
@@ -193,7 +189,7 @@ pub(crate) fn knock(
         };
         let worker = Rc::clone(&guest.worker);
         let accepted = Accepted { fd, peer };
-        let (listener, since) = (Arc::clone(&guest.listener), guest.since);
+        let (listener, since) = (guest.listener.clone(), guest.since);
         if let Some(arrival) = worker.place(listener, accepted, since) {
             guest.waiting.begun.set(true);
             let shaken = shake_hands(guest, Fd::from(arrival.accepted.fd), arrival.place);
@@ -334,14 +330,15 @@ async fn shake_hands(guest: Guest, fd: Fd, place: Place) {
         address: guest.address,
         identity: handshake::identity(&cx, &downstream),
     };
-    let listener = Arc::clone(&guest.listener);
+    let Listener { name, role } = guest.listener.clone();
     drop(guest);
-    let record = StreamRecord::begun(&cx, listener, peer, snapshot.generation);
+    let record = StreamRecord::begun(&cx, name, peer, snapshot.generation);
     let candidate = Candidate {
         cx,
         snapshot,
         downstream,
         record: Box::new(record),
+        role,
         place,
     };
     admission::admit(&worker, candidate);
@@ -360,7 +357,7 @@ async fn secured(
         }
         failure
     };
-    let Some(tls) = snapshot.listener_tls.get(&guest.listener) else {
+    let Some(tls) = snapshot.listener_tls.get(&guest.listener.name) else {
         // A listener never loses its TLS.
         return Err(Failure::new(Reason::Internal, Side::Local, Phase::Accept));
     };

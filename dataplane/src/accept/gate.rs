@@ -4,9 +4,9 @@
 //! It is shared, so that a source is known on whichever worker its next connection arrives. The lock is
 //! held for a few look-ups; a worker takes it for each ClientHello, never for a byte of a stream.
 
+use crate::accept::strangers::{Bucket, Budgets, Known, Pace, Rate, Source, Unsaid};
 use crate::limits::{KNOWN, KNOWN_FOR, SOURCES, STRANGERS_SHARE, TURN_WAIT};
 use crate::seam::{AdmissionLimits, Reason};
-use crate::strangers::{Bucket, Budgets, Known, Pace, Rate, Source, Unsaid};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -3,28 +3,51 @@
 //! The API server dials services behind webhooks and aggregated APIs by address, and verifies their name.
 //! That name comes with the ClientHello, behind the 200: what fails from there on is told by an alert.
 
-use super::{handshake_failure, secure as secure_upstream, settled, watched};
+use super::handshake::{self, TlsParty};
+use super::secure::{handshake_failure, secure as secure_upstream};
+use super::verdict::{settled, watched};
 use crate::context::StreamContext;
-use crate::failure::{Failure, LegError};
-use crate::handshake::{self, TlsParty};
-use crate::leg::{Leg, Next};
+use crate::failure::{Failure, LegError, words};
+use crate::heads::{NoHead, Patience, Why, first_byte, read_head};
+use crate::leg::Leg;
 use crate::seam::{ByName, Phase, Reason, Side, StreamRecord};
+use eyesplice_proto::parse::{Parsed, Progress};
 use eyesplice_proto::tls::{Hello, HelloReader, fatal_alert};
-use eyesplice_sys::ring;
 use rustls::AlertDescription;
 use std::time::{Duration, Instant};
 
+/// Both legs of the stream.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends<'a> {
+    pub(crate) downstream: &'a Leg,
+    pub(crate) upstream: &'a Leg,
+}
+
+/// How long each step may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// The ClientHello, and each handshake.
+    pub(crate) handshake: Duration,
+    /// Control's choice.
+    pub(crate) decision: Duration,
+}
+
 /// Reads the name, verifies the upstream by it, and then speaks to the downstream.
-pub(super) async fn secure(
+pub(crate) async fn secure(
     cx: &StreamContext,
     record: &mut StreamRecord,
-    (downstream, upstream): (&Leg, &Leg),
+    ends: Ends<'_>,
     by_name: &dyn ByName,
-    (limit, admit): (Duration, Duration),
+    limits: Limits,
 ) -> Result<(), Failure> {
+    let Ends {
+        downstream,
+        upstream,
+    } = ends;
+    let limit = limits.handshake;
     let name = read_name(cx, downstream, Instant::now() + limit).await?;
     let reached = watched(cx, downstream, async {
-        let ends = settled(by_name.choose(name.as_deref()), admit).await?;
+        let ends = settled(by_name.choose(name.as_deref()), limits.decision).await?;
         secure_upstream(cx, record, upstream, &ends.upstream, limit).await?;
         Ok(ends)
     })
@@ -57,42 +80,43 @@ async fn read_name(
     deadline: Instant,
 ) -> Result<Option<String>, Failure> {
     let at = |error: LegError| error.at(Side::Downstream, Phase::DownstreamHandshake);
+    let patience = Patience {
+        until: Some(deadline),
+        once_begun: None,
+    };
     let mut reader = HelloReader::default();
-    // No longer than a ClientHello that rustls takes, and one read.
-    let mut hello = Vec::new();
-    loop {
-        let (found, next) = {
-            let mut buffer = cx.pools().buffer();
-            let step = downstream.read(cx.pools(), &mut buffer).map_err(at)?;
-            let piece = buffer.get(..step.payload).unwrap_or_default();
-            hello.extend_from_slice(piece);
-            (reader.read(piece), step.next)
-        };
-        match found {
-            Ok(Some(Hello { server_name })) => {
-                downstream.unread(&hello);
-                return Ok(server_name);
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tell(cx, downstream, &error.alert).await;
-                let failure = Failure::new(
-                    Reason::HandshakeFailed,
-                    Side::Downstream,
-                    Phase::DownstreamHandshake,
-                );
-                return Err(failure.detail(super::words(&error)));
-            }
+    let mut seen = 0;
+    // No longer than a ClientHello that rustls takes, and one read. All of it stays with the leg.
+    let parse = |hello: &[u8], _: &mut Progress| {
+        let piece = hello.get(seen..).unwrap_or_default();
+        seen = hello.len();
+        reader.read(piece).map(|found| match found {
+            Some(Hello { server_name }) => Parsed::Complete {
+                head: server_name,
+                consumed: 0,
+            },
+            None => Parsed::Incomplete,
+        })
+    };
+    let idle = async || first_byte(downstream, patience.until).await;
+    match read_head(cx, downstream, patience, parse, idle).await {
+        Ok(name) => Ok(name),
+        Err(NoHead {
+            why: Why::Malformed(error),
+            ..
+        }) => {
+            tell(cx, downstream, &error.alert).await;
+            let failure = Failure::new(
+                Reason::HandshakeFailed,
+                Side::Downstream,
+                Phase::DownstreamHandshake,
+            );
+            Err(failure.detail(words(&error)))
         }
-        match next {
-            Next::End => return Err(at(LegError::Truncated)),
-            Next::Read => {}
-            Next::Wait => {
-                ring::until(downstream.readable(), Some(deadline))
-                    .await
-                    .map_err(|error| at(error.into()))?;
-            }
-        }
+        Err(NoHead { why, .. }) => Err(at(match why {
+            Why::Read(error) | Why::Wait(error) | Why::Stopped(error) => error,
+            Why::Ended | Why::Malformed(_) => LegError::Truncated,
+        })),
     }
 }
 

@@ -5,8 +5,8 @@
 //! hides it for ever; a UNIX peer shows it (POLLHUP), but not to who waits for bytes of the other leg.
 //! One timer for each stream in this state finds both; no other stream pays for it.
 
+use crate::carry::ending::Met;
 use crate::context::StreamContext;
-use crate::ending::Met;
 use crate::failure::Failure;
 use crate::leg::Leg;
 use crate::limits::{HALF_CLOSED_LOOK_MAX, HALF_CLOSED_LOOK_MIN, HALF_CLOSED_LOOKS};

@@ -4,8 +4,8 @@
 //! spreading over SO_REUSEPORT sockets goes by a hash of the addresses, which says nothing of streams
 //! that last for days.
 
+use crate::config::Listener;
 use crate::limits::ARRIVALS;
-use crate::seam::ListenerName;
 use eyesplice_sys::socket::Accepted;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +26,7 @@ struct Seat {
 /// A connection on its way to the worker that will carry it: at once over UNIX, over TCP when its
 /// ClientHello is there and it may shake hands.
 pub(crate) struct Arrival {
-    pub(crate) listener: ListenerName,
+    pub(crate) listener: Listener,
     pub(crate) accepted: Accepted,
     pub(crate) since: Instant,
     pub(crate) place: Place,
@@ -56,7 +56,7 @@ impl Placement {
     pub(crate) fn place(
         self: &Arc<Self>,
         own: usize,
-        listener: ListenerName,
+        listener: Listener,
         accepted: Accepted,
         since: Instant,
     ) -> Option<Arrival> {
@@ -118,8 +118,16 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Role;
     use eyesplice_sys::socket::Address;
     use std::os::unix::net::UnixStream;
+
+    fn listener() -> Listener {
+        Listener {
+            name: "l".into(),
+            role: Role::Egress,
+        }
+    }
 
     fn accepted() -> Accepted {
         Accepted {
@@ -137,12 +145,12 @@ mod tests {
     fn connections_go_to_who_carries_the_fewest_and_stay_where_all_are_equal() {
         let (placement, mut receivers) = Placement::new(3);
         let kept = placement
-            .place(1, "l".into(), accepted(), Instant::now())
+            .place(1, listener(), accepted(), Instant::now())
             .unwrap();
         assert_eq!(counts(&placement), [0, 1, 0]);
         for _ in 0..5 {
             // In its own turn it keeps one.
-            if let Some(own) = placement.place(1, "l".into(), accepted(), Instant::now()) {
+            if let Some(own) = placement.place(1, listener(), accepted(), Instant::now()) {
                 std::mem::forget(own);
             }
         }
@@ -157,7 +165,7 @@ mod tests {
         let (placement, mut receivers) = Placement::new(2);
         receivers[1].close();
         for n in 1..=3 {
-            let kept = placement.place(0, "l".into(), accepted(), Instant::now());
+            let kept = placement.place(0, listener(), accepted(), Instant::now());
             std::mem::forget(kept.unwrap());
             assert_eq!(counts(&placement), [n, 0]);
         }
@@ -167,7 +175,7 @@ mod tests {
     fn queue_of_a_worker_is_bounded() {
         let (placement, mut receivers) = Placement::new(2);
         let kept: Vec<_> = (0..3 * ARRIVALS)
-            .filter_map(|_| placement.place(0, "l".into(), accepted(), Instant::now()))
+            .filter_map(|_| placement.place(0, listener(), accepted(), Instant::now()))
             .collect();
         assert_eq!(kept.len(), 2 * ARRIVALS);
         drop(kept);

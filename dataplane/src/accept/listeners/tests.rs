@@ -1,7 +1,7 @@
 //! One owner for each address and path, also while another one goes.
 
 use super::*;
-use crate::engine::{COALESCE, KtlsPolicy, ListenerConfig};
+use crate::config::{COALESCE, KtlsPolicy, ListenerConfig, Role};
 use std::cell::Cell;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ fn config(bind: Bind) -> EngineConfig {
         room: crate::descriptors::Room::UNLIMITED,
         workers: 2,
         listeners: vec![ListenerConfig {
+            role: Role::Egress,
             name: "one".into(),
             bind,
         }],

@@ -3,7 +3,6 @@
 use crate::context::StreamContext;
 use crate::failure::{Failure, exhausted};
 use crate::limits::ATTEMPT_DELAY;
-use crate::liveness::Liveness;
 use crate::seam::{Phase, Reason, Side};
 use eyesplice_sys::ring::{self, Fd, Op};
 use eyesplice_sys::socket;
@@ -33,13 +32,12 @@ pub(crate) async fn dial(
     cx: &StreamContext,
     addresses: &[SocketAddr],
     timeout: Duration,
-    liveness: Liveness,
 ) -> Result<Dialled, Failure> {
     cx.counters().dials.inc();
     let result = race(addresses, timeout).await;
     match result {
         Ok(dialled) => {
-            liveness.apply(&dialled.fd);
+            cx.desk().liveness.apply(&dialled.fd);
             Ok(dialled)
         }
         Err(failure) => {
