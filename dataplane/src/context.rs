@@ -2,7 +2,7 @@
 
 use crate::counters::WorkerCounters;
 use crate::desk::Desk;
-use crate::failure::Failure;
+use crate::end::End;
 use crate::liveness::{Loss, Mortal};
 use crate::pool::Pools;
 use crate::seam::{Phase, Reason, Side as Culprit, StreamBytes, StreamId, StreamLimits};
@@ -183,16 +183,16 @@ impl StreamContext {
     pub(crate) async fn until_aborted<T>(
         &self,
         phase: Phase,
-        work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
-    ) -> Result<T, Failure> {
+        work: Pin<&mut impl Future<Output = Result<T, End>>>,
+    ) -> Result<T, End> {
         tokio::select! {
             biased;
             result = work => result,
             reason = self.aborted() => Err(self.lost().map_or_else(
-                || Failure::new(reason, Culprit::Local, phase),
+                || End::new(reason, Culprit::Local, phase),
                 |loss| loss.at(phase),
             )),
-            () = self.idle() => Err(Failure::new(Reason::Idle, Culprit::Local, phase)),
+            () = self.idle() => Err(End::new(Reason::Idle, Culprit::Local, phase)),
         }
     }
 

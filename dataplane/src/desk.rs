@@ -1,7 +1,7 @@
 //! What a worker's streams share: control, its configuration and records, pools, counters, limits.
 
 use crate::counters::WorkerCounters;
-use crate::failure::Failure;
+use crate::end::End;
 use crate::ktls::Ktls;
 use crate::liveness::{Liveness, Sweep};
 use crate::pool::Pools;
@@ -74,11 +74,11 @@ impl Desk {
     }
 
     /// Fails where control can keep no record of what is about to begin.
-    pub(crate) fn recordable(&self, kind: RecordKind, phase: Phase) -> Result<(), Failure> {
+    pub(crate) fn recordable(&self, kind: RecordKind, phase: Phase) -> Result<(), End> {
         let Some(words) = self.control.unrecorded(kind) else {
             return Ok(());
         };
-        let failure = Failure::new(Reason::Unaudited, Side::Local, phase);
+        let failure = End::new(Reason::Unaudited, Side::Local, phase);
         Err(failure.status(503).detail(words))
     }
 
@@ -87,14 +87,14 @@ impl Desk {
         &self,
         limits: &AdmissionLimits,
         phase: Phase,
-    ) -> Result<Pending<'_>, Failure> {
+    ) -> Result<Pending<'_>, End> {
         if self.pending.get() >= self.share(limits.max_pending) {
             self.counters.limited.inc();
             let words = format!(
                 "gateway is at its limit of {} pending dials; retry, or raise limits.maxPendingDials",
                 limits.max_pending
             );
-            let failure = Failure::new(Reason::Limit, Side::Local, phase);
+            let failure = End::new(Reason::Limit, Side::Local, phase);
             return Err(failure.status(503).detail(words));
         }
         self.pending.set(self.pending.get() + 1);

@@ -2,7 +2,7 @@
 //! what follows it.
 
 use crate::context::StreamContext;
-use crate::failure::LegError;
+use crate::end::LegError;
 use crate::leg::{Leg, Next};
 use eyesplice_proto::parse::{Parsed, Progress};
 use eyesplice_sys::ring;

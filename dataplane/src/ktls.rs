@@ -2,7 +2,7 @@
 
 use crate::config::KtlsPolicy;
 use crate::counters::WorkerCounters;
-use crate::failure::LegError;
+use crate::end::LegError;
 use eyesplice_proto::tls::{
     CONTROLS_IN_A_ROW, Handover, PostHandshake, RECORD_PAYLOAD, RecordFault, Session, TlsError,
 };

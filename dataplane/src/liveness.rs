@@ -5,7 +5,7 @@
 //! outstanding: an idle leg is left to keepalive, which the kernel does not do while there are any.
 
 use crate::counters::WorkerCounters;
-use crate::failure::Failure;
+use crate::end::End;
 use crate::limits::{
     ASK_MAX, ASK_MIN, ASKS, GRACE_MIN, GRACE_SHARE, KEEPALIVE_COUNT_MAX, KEEPALIVE_INTERVAL,
     SWEEP_MAX, SWEEP_MIN, SWEEPS,
@@ -71,12 +71,12 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    pub(crate) fn at(self, phase: Phase) -> Failure {
+    pub(crate) fn at(self, phase: Phase) -> End {
         let peer = match self.side {
             Side::Downstream => "client",
             _ => "target",
         };
-        Failure::new(Reason::PeerLost, self.side, phase).detail(format!(
+        End::new(Reason::PeerLost, self.side, phase).detail(format!(
             "{peer} has not acknowledged {} bytes and said nothing for {:.1} s \
              (timeouts.tcpUserTimeout); is its machine up, and the way to it?",
             self.bytes,

@@ -12,7 +12,7 @@ pub(crate) use secure::handshake_failure;
 pub(crate) use verdict::{ask, watched};
 
 use crate::context::StreamContext;
-use crate::failure::Failure;
+use crate::end::End;
 use crate::leg::Leg;
 use crate::seam::{Connect, Inside, Mode, StreamMode, StreamRecord, Terminate};
 use dial::{Dialled, dial};
@@ -27,7 +27,7 @@ pub(crate) async fn connect(
     record: &mut StreamRecord,
     mut plan: Box<Connect>,
     admit_timeout: Duration,
-) -> Result<(Leg, Box<Connect>), Failure> {
+) -> Result<(Leg, Box<Connect>), End> {
     let terminate = |inside: &Inside| match inside {
         Inside::Kubelet(_) => StreamMode::TerminateKubelet,
         Inside::Opaque => StreamMode::TerminateOpaque,

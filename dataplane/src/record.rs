@@ -1,7 +1,7 @@
 //! The record of a stream while it lives: what its begin is known by, and what its end adds.
 
 use crate::context::StreamContext;
-use crate::failure::Failure;
+use crate::end::End;
 use crate::seam::{
     ListenerName, Peer, Phase, Reason, RecordKind, Side, StreamBytes, StreamMode, StreamRecord,
     VerificationResult,
@@ -59,7 +59,7 @@ impl StreamRecord {
     }
 
     /// The record of the stream itself; an exchange fills in its own part.
-    pub(crate) fn ended(&self, cx: &StreamContext, failure: &Failure) -> Self {
+    pub(crate) fn ended(&self, cx: &StreamContext, failure: &End) -> Self {
         Self {
             exchange: 0,
             duration: cx.started().elapsed(),

@@ -417,5 +417,4 @@ fn header_line(
 }
 
 #[cfg(test)]
-#[path = "parse_tests.rs"]
 mod tests;

@@ -9,7 +9,7 @@ use crate::accept::stream;
 use crate::accept::worker::Worker;
 use crate::config::{Listener, Role};
 use crate::context::StreamContext;
-use crate::failure::Failure;
+use crate::end::End;
 use crate::leg::Leg;
 use crate::seam::{Peer, Phase, Reason, Side, Snapshot, StreamId, StreamRecord};
 use eyesplice_proto::stream as legs;
@@ -106,12 +106,12 @@ pub(crate) fn admit(worker: &Rc<Worker>, candidate: Candidate) {
 }
 
 /// Why a connection is over a limit, if it is: what its CONNECT is answered.
-fn limited(worker: &Worker, candidate: &Candidate, key: PeerKey) -> Option<Failure> {
+fn limited(worker: &Worker, candidate: &Candidate, key: PeerKey) -> Option<End> {
     let Candidate {
         snapshot, record, ..
     } = candidate;
     let refusal = |status: u16, reason: Reason, words: String| {
-        let failure = Failure::new(reason, Side::Local, Phase::Request);
+        let failure = End::new(reason, Side::Local, Phase::Request);
         Some(failure.status(status).detail(words))
     };
     if let Some(words) = snapshot.unwelcome(&record.listener, &record.peer) {
@@ -160,7 +160,7 @@ fn spawn(worker: &Rc<Worker>, candidate: Candidate, key: PeerKey) {
     }));
 }
 
-fn refuse(worker: &Rc<Worker>, candidate: Candidate, refusal: Failure) {
+fn refuse(worker: &Rc<Worker>, candidate: Candidate, refusal: End) {
     let Candidate {
         cx,
         snapshot,

@@ -14,7 +14,7 @@ use crate::accept::strangers::{Crowd, Entry, Seat, Source};
 use crate::accept::worker::Worker;
 use crate::config::Listener;
 use crate::context::StreamContext;
-use crate::failure::{Failure, LegError};
+use crate::end::{End, LegError};
 use crate::leg::Leg;
 use crate::reach::handshake::{self, TlsParty};
 use crate::seam::{ListenerName, Peer, Phase, Reason, Side, Snapshot, StreamRecord};
@@ -127,17 +127,17 @@ impl Guest {
         })
     }
 
-    async fn evicted(&self) -> Failure {
+    async fn evicted(&self) -> End {
         self.waiting.evicted.notified().await;
         if self.worker.lobby().closing.get() {
-            return Failure::new(Reason::Drained, Side::Local, Phase::Accept);
+            return End::new(Reason::Drained, Side::Local, Phase::Accept);
         }
         self.worker.counters().unauthenticated_evicted.inc();
         evicted(&self.worker)
     }
 
     /// Counts its end.
-    fn told(&self, failure: &Failure) {
+    fn told(&self, failure: &End) {
         let from = (self.address, self.since);
         told(&self.worker, &self.listener.name, from, failure);
     }
@@ -153,12 +153,12 @@ impl Drop for Guest {
     }
 }
 
-fn evicted(worker: &Worker) -> Failure {
+fn evicted(worker: &Worker) -> End {
     let limits = &worker.desk().snapshot().admission;
     let limit = limits
         .max_unauthenticated
         .min(worker.room().unauthenticated);
-    Failure::new(Reason::Limit, Side::Local, Phase::Accept).detail(format!(
+    End::new(Reason::Limit, Side::Local, Phase::Accept).detail(format!(
         "closed to make room for others, as the oldest: nobody has authenticated on it, and at most \
          {limit} such connections are kept; see limits.maxUnauthenticated"
     ))
@@ -217,7 +217,7 @@ pub(crate) fn arrived(worker: &Rc<Worker>, arrival: Arrival, from: SocketAddr) {
 }
 
 /// Waits for a whole ClientHello, and then for the turn of its handshake.
-async fn may_begin(guest: &Guest, fd: &Fd) -> Result<(), Failure> {
+async fn may_begin(guest: &Guest, fd: &Fd) -> Result<(), End> {
     let limit = guest.worker.desk().snapshot().admission.handshake_timeout;
     let costly = client_hello(fd, guest.since + limit)
         .await
@@ -270,7 +270,7 @@ fn readable(fd: &Fd, from: usize) -> Result<(), LegError> {
 }
 
 /// Waits for the turn of a handshake.
-async fn turn(guest: &Guest) -> Result<(), Failure> {
+async fn turn(guest: &Guest) -> Result<(), End> {
     let worker = &guest.worker;
     let limits = &worker.desk().snapshot().admission;
     let mut asked = Asked::First;
@@ -299,11 +299,10 @@ async fn turn(guest: &Guest) -> Result<(), Failure> {
     }
 }
 
-fn limited(guest: &Guest, limit: Limit) -> Failure {
+fn limited(guest: &Guest, limit: Limit) -> End {
     guest.worker.counters().handshakes_limited.inc();
     let limits = &guest.worker.desk().snapshot().admission;
-    Failure::new(Reason::Limit, Side::Local, Phase::Accept)
-        .detail(limit.words(guest.source, limits))
+    End::new(Reason::Limit, Side::Local, Phase::Accept).detail(limit.words(guest.source, limits))
 }
 
 /// Shakes hands, and makes a stream of a connection whose client has proved who it is.
@@ -349,7 +348,7 @@ async fn secured(
     snapshot: &Snapshot,
     downstream: &Leg,
     guest: &Guest,
-) -> Result<(), Failure> {
+) -> Result<(), End> {
     let failed = |error: LegError| {
         let mut failure = error.at(Side::Downstream, Phase::Accept);
         if failure.reason == Reason::Protocol {
@@ -359,7 +358,7 @@ async fn secured(
     };
     let Some(tls) = snapshot.listener_tls.get(&guest.listener.name) else {
         // A listener never loses its TLS.
-        return Err(Failure::new(Reason::Internal, Side::Local, Phase::Accept));
+        return Err(End::new(Reason::Internal, Side::Local, Phase::Accept));
     };
     let party = TlsParty::Server(tls.clone());
     let limit = snapshot.admission.handshake_timeout;
@@ -375,7 +374,7 @@ fn told(
     worker: &Worker,
     listener: &ListenerName,
     (address, since): (SocketAddr, Instant),
-    failure: &Failure,
+    failure: &End,
 ) {
     worker.counters().unauthenticated_ended.inc();
     let notice = Notice::Unauthenticated(failure.reason);

@@ -5,7 +5,7 @@
 
 use crate::carry::ending::{Ending, Legs};
 use crate::context::StreamContext;
-use crate::failure::{Failure, LegError, words};
+use crate::end::{End, LegError, words};
 use crate::heads::{NoHead, Patience, Why, first_byte, read_head};
 use crate::leg::Leg;
 use crate::reach::handshake::{self, TlsParty};
@@ -41,7 +41,7 @@ pub(crate) async fn establish(
     snapshot: &Snapshot,
     downstream: &Leg,
     record: &mut StreamRecord,
-) -> Result<Established, Failure> {
+) -> Result<Established, End> {
     let limits = &snapshot.admission;
     let deadline = Instant::now() + limits.head_timeout;
     let target = read_connect(cx, downstream, deadline).await?;
@@ -71,7 +71,7 @@ pub(crate) async fn establish(
             named::secure(cx, record, ends, &*by_name, limits)
                 .await
                 // It has had its answer.
-                .map_err(|failure| Failure {
+                .map_err(|failure| End {
                     status: None,
                     ..failure
                 })?;
@@ -79,7 +79,7 @@ pub(crate) async fn establish(
         }
         // `reach` has made the one above of it.
         Mode::TerminateVerified(_) => {
-            return Err(Failure::new(Reason::Internal, Side::Local, Phase::Relay));
+            return Err(End::new(Reason::Internal, Side::Local, Phase::Relay));
         }
         Mode::Terminate(terminate) => {
             let party = TlsParty::Server(terminate.downstream.clone());
@@ -107,7 +107,7 @@ pub(crate) async fn refuse_politely(
     snapshot: Arc<Snapshot>,
     downstream: Box<Leg>,
     mut record: Box<StreamRecord>,
-    refusal: Failure,
+    refusal: End,
 ) -> StreamRecord {
     let deadline = Instant::now() + snapshot.admission.handshake_timeout;
     cx.refuse();
@@ -131,9 +131,9 @@ async fn read_connect(
     cx: &StreamContext,
     downstream: &Leg,
     deadline: Instant,
-) -> Result<Authority, Failure> {
+) -> Result<Authority, End> {
     let at = |error: LegError| error.at(Side::Downstream, Phase::Request);
-    let ended = |reason| Failure::new(reason, Side::Downstream, Phase::Request);
+    let ended = |reason| End::new(reason, Side::Downstream, Phase::Request);
     let patience = Patience {
         until: Some(deadline),
         once_begun: None,
@@ -153,8 +153,8 @@ async fn read_connect(
         })
 }
 
-fn bad_connect(error: &ConnectError) -> Failure {
-    Failure::new(Reason::Protocol, Side::Downstream, Phase::Request)
+fn bad_connect(error: &ConnectError) -> End {
+    End::new(Reason::Protocol, Side::Downstream, Phase::Request)
         .status(error.status())
         .detail(words(error))
 }
@@ -164,7 +164,7 @@ pub(crate) async fn answer(
     cx: &StreamContext,
     downstream: &Leg,
     record: &mut StreamRecord,
-    failure: Failure,
+    failure: End,
 ) -> Ending {
     let Some(status) = failure.status else {
         return Ending::failed(cx, failure);

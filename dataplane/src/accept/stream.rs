@@ -6,7 +6,7 @@ use crate::carry::exchange::{self, Exchange, Made, Served, Terms};
 use crate::carry::relay;
 use crate::config::Role;
 use crate::context::StreamContext;
-use crate::failure::Failure;
+use crate::end::End;
 use crate::leg::Leg;
 use crate::seam::{Phase, Reason, Snapshot, StreamBytes, StreamRecord};
 use eyesplice_proto::stream::{Event, Legs as Tls};
@@ -98,7 +98,7 @@ async fn set_up(
     downstream: &Leg,
     record: &mut StreamRecord,
     role: Role,
-) -> Result<SetUp, Failure> {
+) -> Result<SetUp, End> {
     Ok(match role {
         Role::Egress => match egress::establish(cx, snapshot, downstream, record).await {
             Ok(established) => SetUp::Established(established),
@@ -139,7 +139,7 @@ fn last_record(
     record: &StreamRecord,
     cx: &StreamContext,
     exchange: Option<&Exchange>,
-    failure: &Failure,
+    failure: &End,
 ) -> Option<StreamRecord> {
     if let Some(exchange) = exchange {
         return Some(exchange.record(record, cx, failure));

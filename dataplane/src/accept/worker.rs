@@ -9,7 +9,7 @@ use crate::context::StreamContext;
 use crate::counters::WorkerCounters;
 use crate::descriptors::Room;
 use crate::desk::Desk;
-use crate::failure::exhausted;
+use crate::end::exhausted;
 use crate::ktls::Ktls;
 use crate::limits::{ACCEPT_BATCH, ACCEPT_PAUSE, LAST_RECORDS};
 use crate::liveness::{Liveness, Sweep};

@@ -3,7 +3,7 @@
 use crate::carry::waits::{kept, linger, seen, sent, settled};
 use crate::context::StreamContext;
 use crate::desk::InGauge;
-use crate::failure::{Failure, LegError};
+use crate::end::{End, LegError};
 use crate::leg::Leg;
 use crate::limits::LINGER;
 use crate::seam::{self, Phase, Reason};
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 /// For what a stream ends, as far as it is known, and what is to be done about it.
 pub(crate) struct Ending {
-    cause: Option<Failure>,
+    cause: Option<End>,
     todo: Actions,
 }
 
@@ -24,26 +24,26 @@ pub(crate) struct Legs<'a> {
 }
 
 /// What the engine met, and in its words.
-pub(crate) type Met = (Event, Option<Failure>);
+pub(crate) type Met = (Event, Option<End>);
 
 impl Ending {
     /// Of a set-up or an exchange that failed without an answer.
-    pub(crate) fn failed(cx: &StreamContext, failure: Failure) -> Self {
+    pub(crate) fn failed(cx: &StreamContext, failure: End) -> Self {
         Self::begin(cx, (Event::Failed(cause(&failure)), Some(failure)))
     }
 
     /// Of one that failed, and whose client was sent an answer that says why.
-    pub(crate) fn told(cx: &StreamContext, failure: Failure) -> Self {
+    pub(crate) fn told(cx: &StreamContext, failure: End) -> Self {
         Self::begin(cx, (Event::Told(cause(&failure)), Some(failure)))
     }
 
     /// Of a set-up that failed with an alert instead of an answer.
-    pub(crate) fn alerted(cx: &StreamContext, failure: Failure) -> Self {
+    pub(crate) fn alerted(cx: &StreamContext, failure: End) -> Self {
         Self::begin(cx, (Event::Alerted(cause(&failure)), Some(failure)))
     }
 
     /// Of a stream that was ended from outside.
-    pub(crate) fn interrupted(cx: &StreamContext, failure: Failure) -> Self {
+    pub(crate) fn interrupted(cx: &StreamContext, failure: End) -> Self {
         Self::begin(cx, interruption(failure))
     }
 
@@ -85,12 +85,7 @@ impl Ending {
 
     /// Carries it out until both legs are closed; returns how the stream ended. `phase` is the one that
     /// an abort meanwhile falls into.
-    pub(crate) async fn run(
-        mut self,
-        cx: &StreamContext,
-        mut legs: Legs<'_>,
-        phase: Phase,
-    ) -> Failure {
+    pub(crate) async fn run(mut self, cx: &StreamContext, mut legs: Legs<'_>, phase: Phase) -> End {
         loop {
             for action in &self.todo {
                 legs.execute(cx, *action);
@@ -102,7 +97,7 @@ impl Ending {
             self.on(cx, met);
         }
         self.cause
-            .unwrap_or_else(|| Failure::new(Reason::Internal, seam::Side::Local, phase))
+            .unwrap_or_else(|| End::new(Reason::Internal, seam::Side::Local, phase))
     }
 }
 
@@ -209,7 +204,7 @@ fn shut(leg: &Leg, result: Result<(), LegError>) -> Event {
 }
 
 /// What a write to a leg met; `None` if that was not of its making.
-pub(crate) fn wrote(failure: &Failure) -> Option<Event> {
+pub(crate) fn wrote(failure: &End) -> Option<Event> {
     let side = leg_of(failure.side)?;
     Some(match failure.closed {
         true => Event::Closed(side),
@@ -218,7 +213,7 @@ pub(crate) fn wrote(failure: &Failure) -> Option<Event> {
 }
 
 /// What a direction met that carries what `from` sends.
-pub(crate) fn met(from: Side, failure: &Failure) -> Event {
+pub(crate) fn met(from: Side, failure: &End) -> Event {
     match leg_of(failure.side) {
         Some(side) if side == from => Event::Cut(side, cut(failure.reason)),
         Some(_) => wrote(failure).unwrap_or(Event::Exhausted),
@@ -226,7 +221,7 @@ pub(crate) fn met(from: Side, failure: &Failure) -> Event {
     }
 }
 
-fn interruption(failure: Failure) -> Met {
+fn interruption(failure: End) -> Met {
     let event = match (leg_of(failure.side), failure.reason) {
         (Some(side), _) => Event::Lost(side),
         (None, Reason::Idle) => Event::Idle,
@@ -235,7 +230,7 @@ fn interruption(failure: Failure) -> Met {
     (event, Some(failure))
 }
 
-fn cause(failure: &Failure) -> Cause {
+fn cause(failure: &End) -> Cause {
     match leg_of(failure.side) {
         Some(side) => Cause::Cut(side, cut(failure.reason)),
         None => Cause::Local,
@@ -259,19 +254,19 @@ fn leg_of(side: seam::Side) -> Option<Side> {
     }
 }
 
-fn completed(side: Side) -> Failure {
-    Failure::new(Reason::Completed, side.into(), Phase::Relay)
+fn completed(side: Side) -> End {
+    End::new(Reason::Completed, side.into(), Phase::Relay)
 }
 
 /// Gives a cut its own reason that the client will take for an end.
-fn unseen(failure: Failure) -> Failure {
-    let Failure { reason, detail, .. } = &failure;
+fn unseen(failure: End) -> End {
+    let End { reason, detail, .. } = &failure;
     let why = detail.as_deref().unwrap_or("without close_notify");
     let words = format!(
         "{reason} ({why}), and the client takes it for an end: a UNIX socket without TLS knows no \
          cut; use a TCP listener with mutual TLS for such targets"
     );
-    Failure {
+    End {
         reason: Reason::CutUnseen,
         ..failure
     }

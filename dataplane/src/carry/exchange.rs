@@ -10,7 +10,7 @@ use crate::carry::relay::{Way, pump};
 use crate::carry::renew;
 use crate::carry::waits::delivered;
 use crate::context::StreamContext;
-use crate::failure::{Failure, LegError, words};
+use crate::end::{End, LegError, words};
 use crate::heads::{NoHead, Patience, Why, first_byte, read_head};
 use crate::leg::{Leg, Next};
 use crate::limits::LINGER;
@@ -60,7 +60,7 @@ impl Exchange {
         &self,
         stream: &StreamRecord,
         cx: &StreamContext,
-        failure: &Failure,
+        failure: &End,
     ) -> StreamRecord {
         let mut record = stream.ended(cx, failure);
         record.exchange = self.number;
@@ -79,7 +79,7 @@ impl Exchange {
     }
 
     fn start_record(&self, stream: &StreamRecord, cx: &StreamContext) -> StreamRecord {
-        let open = Failure::new(Reason::Completed, Side::Local, Phase::Exchange);
+        let open = End::new(Reason::Completed, Side::Local, Phase::Exchange);
         let mut record = self.record(stream, cx, &open);
         record.kind = RecordKind::Start;
         record.duration = Duration::ZERO;
@@ -101,7 +101,7 @@ enum Then {
 struct Asked {
     head: RequestHead,
     /// Why the kubelet will not answer it.
-    broken: Option<Failure>,
+    broken: Option<End>,
 }
 
 /// A connection between an API server and a kubelet.
@@ -193,7 +193,7 @@ pub(crate) async fn serve(
             let work = pin!(talk.exchange(record, &mut exchange, asked));
             cx.until_aborted(Phase::Exchange, work).await
         };
-        let done = Failure::new(Reason::Completed, Side::Upstream, Phase::Exchange);
+        let done = End::new(Reason::Completed, Side::Upstream, Phase::Exchange);
         match result {
             Ok(Then::Switch) => return Served::Upgraded(exchange),
             Ok(Then::Next) => cx.desk().emit(exchange.record(record, cx, &done)),
@@ -210,7 +210,7 @@ pub(crate) async fn serve(
 }
 
 /// Gives what ended an exchange from outside the words of HTTP.
-fn late(failure: Failure) -> Failure {
+fn late(failure: End) -> End {
     match (failure.reason, failure.side) {
         (Reason::Idle, _) => failure
             .status(504)
@@ -237,8 +237,8 @@ impl Conversation<'_> {
     ///
     /// A kubelet may refuse our certificate only after our side of the handshake is over: before the
     /// first request its failure is kept for the answer to that request, which tells the client why.
-    async fn next_request(&self, first: bool) -> Result<Option<Asked>, Failure> {
-        let mut broken: Option<Failure> = None;
+    async fn next_request(&self, first: bool) -> Result<Option<Asked>, End> {
+        let mut broken: Option<End> = None;
         if self.made.upstream.has_unread() {
             return Err(talks_out_of_turn());
         }
@@ -265,9 +265,7 @@ impl Conversation<'_> {
                 failure
             }
             Why::Wait(error) => failed(error, Side::Downstream).status(408),
-            Why::Ended if begun => {
-                Failure::new(Reason::Truncated, Side::Downstream, Phase::Exchange)
-            }
+            Why::Ended if begun => End::new(Reason::Truncated, Side::Downstream, Phase::Exchange),
             Why::Ended => return broken.map_or(Ok(None), Err),
             Why::Malformed(error) => self.hostile(error.status(), words(&error)),
             Why::Stopped(None) => return Ok(None),
@@ -280,8 +278,8 @@ impl Conversation<'_> {
     async fn between_requests(
         &self,
         first: bool,
-        broken: &mut Option<Failure>,
-    ) -> Result<(), Option<Failure>> {
+        broken: &mut Option<End>,
+    ) -> Result<(), Option<End>> {
         // What came before the drain is served, and whoever has just connected will ask.
         if !first && (self.cx.is_draining() || !self.is_current()) {
             return Err(None);
@@ -308,7 +306,7 @@ impl Conversation<'_> {
 
     /// Looks at an upstream that became readable between two requests: session tickets are fine, an
     /// end closes the connection, anything else is a kubelet that talks out of turn.
-    fn upstream_left(&self) -> Result<bool, Failure> {
+    fn upstream_left(&self) -> Result<bool, End> {
         let upstream = &self.made.upstream;
         let mut buffer = self.cx.pools().buffer();
         let step = upstream
@@ -321,8 +319,8 @@ impl Conversation<'_> {
         }
     }
 
-    fn hostile(&self, status: u16, detail: String) -> Failure {
-        Failure::new(Reason::Protocol, Side::Downstream, Phase::Exchange)
+    fn hostile(&self, status: u16, detail: String) -> End {
+        End::new(Reason::Protocol, Side::Downstream, Phase::Exchange)
             .status(status)
             .detail(detail)
     }
@@ -333,7 +331,7 @@ impl Conversation<'_> {
         record: &StreamRecord,
         exchange: &mut Exchange,
         Asked { mut head, broken }: Asked,
-    ) -> Result<Then, Failure> {
+    ) -> Result<Then, End> {
         let framing = request_framing(&head).map_err(|error| self.hostile(400, words(&error)))?;
         let route = route(&head.target).map_err(|error| self.hostile(400, words(&error)))?;
         let asked = upgrade::asked(&head, framing)
@@ -406,9 +404,9 @@ impl Conversation<'_> {
     /// and closes; the answer is still to be read, and its end tells more than the write that failed.
     async fn answered(
         &self,
-        failure: Failure,
-        reply: Pin<&mut impl Future<Output = Result<Then, Failure>>>,
-    ) -> Result<Then, Failure> {
+        failure: End,
+        reply: Pin<&mut impl Future<Output = Result<Then, End>>>,
+    ) -> Result<Then, End> {
         if !self.hears(&failure, legs::Side::Upstream) {
             return Err(failure);
         }
@@ -425,7 +423,7 @@ impl Conversation<'_> {
     }
 
     /// After a reply that the client took no more of: what it had sent before still goes out.
-    async fn sent<T>(&self, failure: Failure, feed: Pin<&mut impl Future<Output = T>>) -> Failure {
+    async fn sent<T>(&self, failure: End, feed: Pin<&mut impl Future<Output = T>>) -> End {
         if self.hears(&failure, legs::Side::Downstream) {
             let rest = delivered(self.cx, legs::Side::Downstream, feed);
             let rest = Box::pin(rest).await;
@@ -435,18 +433,18 @@ impl Conversation<'_> {
     }
 
     /// Reports a write to a leg that failed; whether what that leg has sent is still to be delivered.
-    fn hears(&self, failure: &Failure, to: legs::Side) -> bool {
+    fn hears(&self, failure: &End, to: legs::Side) -> bool {
         failure.side == to.into()
             && wrote(failure)
                 .is_some_and(|event| self.cx.on(event).contains(&legs::Action::Deliver(to)))
     }
 
-    fn authorise(&self, record: &StreamRecord, action: Action) -> Result<(), Failure> {
+    fn authorise(&self, record: &StreamRecord, action: Action) -> Result<(), End> {
         authorise(&self.made.terms.policy, record, action)
     }
 
     /// Sends the request's body, then watches for the downstream to leave. Never ends well.
-    async fn feed(&self, framing: Framing, done: &Cell<bool>) -> Result<Infallible, Failure> {
+    async fn feed(&self, framing: Framing, done: &Cell<bool>) -> Result<Infallible, End> {
         if !framing.is_empty() {
             let mut body = BodyDecoder::new(framing);
             pump(
@@ -463,7 +461,7 @@ impl Conversation<'_> {
         let gone = self.downstream.hangup().await;
         gone.map_err(|error| failed(error.into(), Side::Downstream))?;
         Err(
-            Failure::new(Reason::Cancelled, Side::Downstream, Phase::Exchange)
+            End::new(Reason::Cancelled, Side::Downstream, Phase::Exchange)
                 .detail("client closed the connection before the reply was complete"),
         )
     }
@@ -492,7 +490,7 @@ impl Conversation<'_> {
         method: &Method,
         asked: Option<&Upgrade>,
         keep_alive: Option<&Cell<bool>>,
-    ) -> Result<Then, Failure> {
+    ) -> Result<Then, End> {
         let deadline = asked.map(|_| Instant::now() + self.made.terms.head_timeout);
         for _ in 0..=INTERIM_REPLIES {
             let mut head = self.reply_head(exchange, deadline).await?;
@@ -523,13 +521,13 @@ impl Conversation<'_> {
                     } else {
                         Reason::Protocol
                     };
-                    return Err(Failure::new(reason, Side::Upstream, Phase::Exchange)
+                    return Err(End::new(reason, Side::Upstream, Phase::Exchange)
                         .status(502)
                         .detail(words(&why)));
                 }
             };
             hop::rewrite_response(&mut head, framing, after).map_err(|error| {
-                Failure::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
+                End::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
                     .status(502)
                     .detail(words(&error))
             })?;
@@ -556,18 +554,16 @@ impl Conversation<'_> {
             }
             return Ok(then);
         }
-        Err(
-            Failure::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
-                .status(502)
-                .detail("kubelet sends interim replies without end"),
-        )
+        Err(End::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
+            .status(502)
+            .detail("kubelet sends interim replies without end"))
     }
 
     async fn reply_head(
         &self,
         exchange: &Exchange,
         deadline: Option<Instant>,
-    ) -> Result<ResponseHead, Failure> {
+    ) -> Result<ResponseHead, End> {
         let patience = Patience {
             until: deadline,
             once_begun: Some(self.made.terms.head_timeout),
@@ -585,27 +581,25 @@ impl Conversation<'_> {
         // repeats such a request by itself if it sees the same: a close without an answer.
         let status = (begun || exchange.number == 1).then_some(502);
         Err(match why {
-            Why::Read(error) => Failure {
+            Why::Read(error) => End {
                 status,
                 ..failed(error, Side::Upstream)
             },
             Why::Ended => {
-                let failure = Failure::new(Reason::Truncated, Side::Upstream, Phase::Exchange)
+                let failure = End::new(Reason::Truncated, Side::Upstream, Phase::Exchange)
                     .detail("kubelet closed the connection without a complete reply");
-                Failure { status, ..failure }
+                End { status, ..failure }
             }
-            Why::Malformed(error) => {
-                Failure::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
-                    .status(502)
-                    .detail(words(&error))
-            }
+            Why::Malformed(error) => End::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
+                .status(502)
+                .detail(words(&error)),
             Why::Wait(error) | Why::Stopped(error) => self.no_reply(error, begun),
         })
     }
 
     /// A kubelet may take its time to begin a reply, unless it is to an upgrade: a command may run for
     /// long before it says anything. A reply that has begun costs memory until its head is complete.
-    fn no_reply(&self, error: LegError, begun: bool) -> Failure {
+    fn no_reply(&self, error: LegError, begun: bool) -> End {
         let timed_out = matches!(error, LegError::TimedOut);
         let failure = failed(error, Side::Upstream);
         if !timed_out {
@@ -622,7 +616,7 @@ impl Conversation<'_> {
     }
 
     /// Ends the connection for what an exchange failed for, with an answer if it can have one.
-    async fn fail(&self, mut exchange: Box<Exchange>, failure: Failure, upgrade: bool) -> Served {
+    async fn fail(&self, mut exchange: Box<Exchange>, failure: End, upgrade: bool) -> Served {
         let ending = match failure.status {
             Some(status) if exchange.status.is_none() => {
                 exchange.status = Some(status);
@@ -634,7 +628,7 @@ impl Conversation<'_> {
     }
 
     /// Answers a request that does not reach the kubelet, or whose reply does not reach the client.
-    async fn refuse(&self, failure: Failure, status: u16, upgrade: bool) -> Ending {
+    async fn refuse(&self, failure: End, status: u16, upgrade: bool) -> Ending {
         let detail = failure.detail.as_deref().unwrap_or("request refused");
         let Body { media_type, text } = refusal::body(status, detail, upgrade);
         let mut head = ResponseHead::new(status, "");
@@ -663,7 +657,7 @@ impl Conversation<'_> {
 
 /// The end of a connection whose last exchange is over.
 fn over(cx: &StreamContext, event: Event) -> Ending {
-    let completed = Failure::new(Reason::Completed, Side::Downstream, Phase::Exchange);
+    let completed = End::new(Reason::Completed, Side::Downstream, Phase::Exchange);
     Ending::begin(cx, (event, Some(completed)))
 }
 
@@ -672,24 +666,24 @@ pub(crate) fn authorise(
     policy: &ActionPolicy,
     record: &StreamRecord,
     action: Action,
-) -> Result<(), Failure> {
+) -> Result<(), End> {
     let Some(rule) = policy.denies(action) else {
         return Ok(());
     };
     let node = record.node.as_deref().unwrap_or("this node");
-    Err(Failure::new(Reason::Denied, Side::Local, Phase::Exchange)
+    Err(End::new(Reason::Denied, Side::Local, Phase::Exchange)
         .status(403)
         .detail(format!(
             "{action} on {node} is denied by the gateway's rule {rule} (kubelet.actions)"
         )))
 }
 
-fn talks_out_of_turn() -> Failure {
-    Failure::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
+fn talks_out_of_turn() -> End {
+    End::new(Reason::Protocol, Side::Upstream, Phase::Exchange)
         .detail("kubelet sent bytes that no request asked for")
 }
 
-fn failed(error: LegError, side: Side) -> Failure {
+fn failed(error: LegError, side: Side) -> End {
     error.at(side, Phase::Exchange)
 }
 

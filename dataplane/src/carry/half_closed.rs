@@ -7,7 +7,7 @@
 
 use crate::carry::ending::Met;
 use crate::context::StreamContext;
-use crate::failure::Failure;
+use crate::end::End;
 use crate::leg::Leg;
 use crate::limits::{HALF_CLOSED_LOOK_MAX, HALF_CLOSED_LOOK_MIN, HALF_CLOSED_LOOKS};
 use crate::seam::{Phase, Reason, Side};
@@ -48,12 +48,12 @@ fn pause(limit: Option<Duration>) -> Duration {
     })
 }
 
-fn silent(ended: legs::Side, limit: Duration) -> Failure {
+fn silent(ended: legs::Side, limit: Duration) -> End {
     let (ended, open) = match ended {
         legs::Side::Downstream => ("client", "target"),
         legs::Side::Upstream => ("target", "client"),
     };
-    Failure::new(Reason::HalfClosed, Side::Local, Phase::Relay).detail(format!(
+    End::new(Reason::HalfClosed, Side::Local, Phase::Relay).detail(format!(
         "{ended} had ended its side, and {open} sent nothing for {:.1} s (timeouts.halfClosed)",
         limit.as_secs_f64()
     ))

@@ -10,7 +10,7 @@ use crate::carry::half_closed;
 use crate::carry::waits::delivered;
 use crate::context::StreamContext;
 use crate::counters::WorkerCounters;
-use crate::failure::{Failure, LegError};
+use crate::end::{End, LegError};
 use crate::leg::{Leg, Next};
 use crate::limits::{
     BULKY_READ, BULKY_READS, CHUNK, LINGER, SMALL_SPLICE, SMALL_SPLICES, TURN_BUDGET, WATCHED_READS,
@@ -142,10 +142,7 @@ pub(crate) struct Way<'a> {
 }
 
 /// Moves payload from one leg to the other until the sender ends, or until `body` is complete.
-pub(crate) async fn pump(
-    way: Way<'_>,
-    mut body: Option<&mut BodyDecoder>,
-) -> Result<Pumped, Failure> {
+pub(crate) async fn pump(way: Way<'_>, mut body: Option<&mut BodyDecoder>) -> Result<Pumped, End> {
     let Way {
         cx,
         from,
@@ -189,7 +186,7 @@ pub(crate) async fn pump(
             if let Some(body) = body.as_deref_mut() {
                 let read = buffer.get(..payload).unwrap_or_default();
                 let taken = body.take(read).map_err(|error| {
-                    Failure::new(Reason::Protocol, from_side, phase).detail(error.to_string())
+                    End::new(Reason::Protocol, from_side, phase).detail(error.to_string())
                 })?;
                 from.unread(read.get(taken.bytes..).unwrap_or_default());
                 payload = taken.bytes;
@@ -224,7 +221,7 @@ pub(crate) async fn pump(
             Next::End => {
                 if let Some(body) = body {
                     body.peer_ended().map_err(|_| {
-                        Failure::new(Reason::Truncated, from_side, phase)
+                        End::new(Reason::Truncated, from_side, phase)
                             .detail("ended in the middle of a body")
                     })?;
                 }
@@ -324,7 +321,7 @@ enum Spliced {
     Copy,
 }
 
-async fn spliced(way: Way<'_>, sender: &mut Sender, first: LentPipe) -> Result<Spliced, Failure> {
+async fn spliced(way: Way<'_>, sender: &mut Sender, first: LentPipe) -> Result<Spliced, End> {
     let Way {
         cx,
         from,
@@ -434,7 +431,7 @@ enum Sender {
 
 impl Sender {
     /// Waits until `from` has been gone for so long that nobody will take what it left.
-    async fn gone(&mut self, from: &Leg, phase: Phase) -> Failure {
+    async fn gone(&mut self, from: &Leg, phase: Phase) -> End {
         loop {
             match self {
                 Self::Unwatched => *self = Self::Watched(from.hangup()),
@@ -450,7 +447,7 @@ impl Sender {
             }
         }
         Box::pin(sleep(LINGER)).await;
-        Failure::new(Reason::Reset, side(from.side()), phase)
+        End::new(Reason::Reset, side(from.side()), phase)
             .detail("closed, and the other side does not take what it had sent before")
     }
 }
@@ -464,7 +461,7 @@ async fn unless_gone<T>(
     sender: &mut Sender,
     phase: Phase,
     write: Pin<&mut impl Future<Output = T>>,
-) -> Result<T, Failure> {
+) -> Result<T, End> {
     tokio::select! {
         biased;
         result = write => Ok(result),

@@ -7,7 +7,7 @@
 
 use crate::carry::exchange::{Made, Terms, authorise};
 use crate::context::StreamContext;
-use crate::failure::Failure;
+use crate::end::End;
 use crate::leg::Leg;
 use crate::reach::{self, ask, watched};
 use crate::seam::{Inside, Mode, Phase, Reason, Side, StreamRecord};
@@ -24,9 +24,9 @@ pub(crate) async fn renew(
     downstream: &Leg,
     record: &mut StreamRecord,
     head: &RequestHead,
-) -> Result<Made, Failure> {
+) -> Result<Made, End> {
     let work = watched(cx, downstream, judged(cx, downstream, record, head));
-    let result = work.await.map_err(|failure| Failure {
+    let result = work.await.map_err(|failure| End {
         phase: Phase::Exchange,
         ..failure
     });
@@ -38,7 +38,7 @@ async fn judged(
     downstream: &Leg,
     record: &mut StreamRecord,
     head: &RequestHead,
-) -> Result<Made, Failure> {
+) -> Result<Made, End> {
     let snapshot = cx.desk().snapshot();
     if let Some(why) = snapshot.unwelcome(&record.listener, &record.peer) {
         return Err(refused(403, why));
@@ -92,7 +92,7 @@ async fn judged(
 fn client(
     chain: Option<Vec<CertificateDer<'static>>>,
     clients: Option<&dyn ClientCertVerifier>,
-) -> Result<(), Failure> {
+) -> Result<(), End> {
     let Some(clients) = clients else {
         return Ok(());
     };
@@ -110,14 +110,14 @@ fn client(
 }
 
 /// The bytes of the client can only go on as they are.
-fn reconnect(record: &StreamRecord) -> Failure {
+fn reconnect(record: &StreamRecord) -> End {
     let rule = record.rule.as_deref().unwrap_or_default();
     let words = format!("rule {rule} carries this target in another way now; connect again");
     refused(503, words)
 }
 
-fn refused(status: u16, why: String) -> Failure {
-    Failure::new(Reason::Denied, Side::Local, Phase::Exchange)
+fn refused(status: u16, why: String) -> End {
+    End::new(Reason::Denied, Side::Local, Phase::Exchange)
         .status(status)
         .detail(why)
 }

@@ -1,7 +1,7 @@
 //! Dials a target: all its addresses in order, staggered, first connection wins (RFC 8305).
 
 use crate::context::StreamContext;
-use crate::failure::{Failure, exhausted};
+use crate::end::{End, exhausted};
 use crate::limits::ATTEMPT_DELAY;
 use crate::seam::{Phase, Reason, Side};
 use eyesplice_sys::ring::{self, Fd, Op};
@@ -32,7 +32,7 @@ pub(crate) async fn dial(
     cx: &StreamContext,
     addresses: &[SocketAddr],
     timeout: Duration,
-) -> Result<Dialled, Failure> {
+) -> Result<Dialled, End> {
     cx.counters().dials.inc();
     let result = race(addresses, timeout).await;
     match result {
@@ -50,7 +50,7 @@ pub(crate) async fn dial(
     }
 }
 
-async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, Failure> {
+async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, End> {
     let start = Instant::now();
     let mut end = pin!(sleep_until((start + timeout).into()));
     let mut stagger = pin!(sleep_until(start.into()));
@@ -112,24 +112,24 @@ async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, Fa
     .await
 }
 
-fn timed_out(addresses: &[SocketAddr], timeout: Duration) -> Failure {
+fn timed_out(addresses: &[SocketAddr], timeout: Duration) -> End {
     let target = first(addresses);
-    Failure::new(Reason::Timeout, Side::Upstream, Phase::Dial).status(504).detail(format!(
+    End::new(Reason::Timeout, Side::Upstream, Phase::Dial).status(504).detail(format!(
         "{target} did not answer within {} ms; check routes, firewalls and NetworkPolicies between \
          this gateway and the target",
         timeout.as_millis()
     ))
 }
 
-fn failed(addresses: &[SocketAddr], last: Option<(SocketAddr, io::Error)>) -> Failure {
-    let failure = Failure::new(Reason::DialFailed, Side::Upstream, Phase::Dial);
+fn failed(addresses: &[SocketAddr], last: Option<(SocketAddr, io::Error)>) -> End {
+    let failure = End::new(Reason::DialFailed, Side::Upstream, Phase::Dial);
     let Some((address, error)) = last else {
         return failure
             .status(503)
             .detail(format!("no address to dial for {}", first(addresses)));
     };
     if exhausted(&error) {
-        return Failure::new(Reason::Exhausted, Side::Local, Phase::Dial)
+        return End::new(Reason::Exhausted, Side::Local, Phase::Dial)
             .status(503)
             .detail(format!(
                 "gateway is out of resources: {error}; raise LimitNOFILE or add gateways"
@@ -144,7 +144,7 @@ fn failed(addresses: &[SocketAddr], last: Option<(SocketAddr, io::Error)>) -> Fa
                 "no route from this gateway to {address}; check routes and the node's state"
             ))
         }
-        io::ErrorKind::TimedOut => Failure::new(Reason::Timeout, Side::Upstream, Phase::Dial)
+        io::ErrorKind::TimedOut => End::new(Reason::Timeout, Side::Upstream, Phase::Dial)
             .status(504)
             .detail(format!(
                 "{address} did not answer; check firewalls and the node's state"

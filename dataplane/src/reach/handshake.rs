@@ -1,7 +1,7 @@
 //! Runs a TLS handshake on a leg, and hands the session to the kernel where that is wanted.
 
 use crate::context::StreamContext;
-use crate::failure::LegError;
+use crate::end::LegError;
 use crate::ktls::Carrier;
 use crate::leg::Leg;
 use crate::seam::DownstreamTls;

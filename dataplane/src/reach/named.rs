@@ -7,7 +7,7 @@ use super::handshake::{self, TlsParty};
 use super::secure::{handshake_failure, secure as secure_upstream};
 use super::verdict::{settled, watched};
 use crate::context::StreamContext;
-use crate::failure::{Failure, LegError, words};
+use crate::end::{End, LegError, words};
 use crate::heads::{NoHead, Patience, Why, first_byte, read_head};
 use crate::leg::Leg;
 use crate::seam::{ByName, Phase, Reason, Side, StreamRecord};
@@ -39,7 +39,7 @@ pub(crate) async fn secure(
     ends: Ends<'_>,
     by_name: &dyn ByName,
     limits: Limits,
-) -> Result<(), Failure> {
+) -> Result<(), End> {
     let Ends {
         downstream,
         upstream,
@@ -78,7 +78,7 @@ async fn read_name(
     cx: &StreamContext,
     downstream: &Leg,
     deadline: Instant,
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<String>, End> {
     let at = |error: LegError| error.at(Side::Downstream, Phase::DownstreamHandshake);
     let patience = Patience {
         until: Some(deadline),
@@ -106,7 +106,7 @@ async fn read_name(
             ..
         }) => {
             tell(cx, downstream, &error.alert).await;
-            let failure = Failure::new(
+            let failure = End::new(
                 Reason::HandshakeFailed,
                 Side::Downstream,
                 Phase::DownstreamHandshake,

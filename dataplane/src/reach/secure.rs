@@ -2,7 +2,7 @@
 
 use super::handshake::{self, TlsParty};
 use crate::context::StreamContext;
-use crate::failure::{Failure, LegError};
+use crate::end::{End, LegError};
 use crate::leg::Leg;
 use crate::seam::{
     PeerVerification, Phase, Reason, Side, StreamRecord, UpstreamTls, VerificationResult,
@@ -17,7 +17,7 @@ pub(super) async fn secure(
     upstream: &Leg,
     tls: &UpstreamTls,
     limit: Duration,
-) -> Result<(), Failure> {
+) -> Result<(), End> {
     let party = TlsParty::Client(Arc::clone(&tls.config), tls.server_name.clone());
     let result = handshake::run(cx, upstream, party, limit).await;
     let mut refused = None;
@@ -51,13 +51,13 @@ pub(super) async fn secure(
     match (result, refused) {
         (_, Some(message)) => {
             Err(
-                Failure::new(Reason::Unverified, Side::Upstream, Phase::UpstreamHandshake)
+                End::new(Reason::Unverified, Side::Upstream, Phase::UpstreamHandshake)
                     .status(502)
                     .detail(message),
             )
         }
         (Ok(()), None) => Ok(()),
-        (Err(LegError::TimedOut), None) => Err(Failure::new(
+        (Err(LegError::TimedOut), None) => Err(End::new(
             Reason::Timeout,
             Side::Upstream,
             Phase::UpstreamHandshake,
@@ -94,7 +94,7 @@ fn target(record: &StreamRecord) -> String {
 }
 
 /// A TLS failure during a handshake: what the peer did to us, not what it is.
-pub(crate) fn handshake_failure(error: LegError, side: Side) -> Failure {
+pub(crate) fn handshake_failure(error: LegError, side: Side) -> End {
     let phase = match side {
         Side::Upstream => Phase::UpstreamHandshake,
         _ => Phase::DownstreamHandshake,

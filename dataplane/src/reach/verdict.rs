@@ -1,7 +1,7 @@
 //! Asks control about a stream: for its verdict, and for what the verdict left open.
 
 use crate::context::StreamContext;
-use crate::failure::Failure;
+use crate::end::End;
 use crate::leg::Leg;
 use crate::seam::{
     Connect, Phase, Reason, RecordKind, Refusal, Side, StreamRecord, StreamRequest, Verdict,
@@ -19,7 +19,7 @@ pub(crate) async fn ask(
     record: &mut StreamRecord,
     target: Authority,
     limit: Duration,
-) -> Result<Box<Connect>, Failure> {
+) -> Result<Box<Connect>, End> {
     cx.desk().recordable(RecordKind::End, Phase::Verdict)?;
     let request = StreamRequest {
         id: cx.id(),
@@ -46,11 +46,11 @@ pub(crate) async fn ask(
 pub(super) async fn settled<T>(
     answer: oneshot::Receiver<Result<T, Refusal>>,
     limit: Duration,
-) -> Result<T, Failure> {
+) -> Result<T, End> {
     decided(answer, limit).await?.map_err(refused)
 }
 
-async fn decided<T>(answer: oneshot::Receiver<T>, limit: Duration) -> Result<T, Failure> {
+async fn decided<T>(answer: oneshot::Receiver<T>, limit: Duration) -> Result<T, End> {
     let (status, reason, words) = match timeout(limit, answer).await {
         Ok(Ok(decision)) => return Ok(decision),
         Ok(Err(_)) => (
@@ -67,20 +67,20 @@ async fn decided<T>(answer: oneshot::Receiver<T>, limit: Duration) -> Result<T, 
     Err(local(status, reason).detail(words))
 }
 
-fn refused(refusal: Refusal) -> Failure {
+fn refused(refusal: Refusal) -> End {
     local(refusal.status, refusal.reason).detail(refusal.words)
 }
 
-fn local(status: u16, reason: Reason) -> Failure {
-    Failure::new(reason, Side::Local, Phase::Verdict).status(status)
+fn local(status: u16, reason: Reason) -> End {
+    End::new(reason, Side::Local, Phase::Verdict).status(status)
 }
 
 /// Runs `work`, and stops it when the downstream leaves meanwhile.
 pub(crate) async fn watched<T>(
     cx: &StreamContext,
     downstream: &Leg,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
+    work: impl Future<Output = Result<T, End>>,
+) -> Result<T, End> {
     let mut work = pin!(work);
     let gone = downstream.hangup();
     tokio::select! {
@@ -88,7 +88,7 @@ pub(crate) async fn watched<T>(
         result = &mut work => result,
         _ = gone => {
             cx.counters().dial_cancels.inc();
-            Err(Failure::new(Reason::Cancelled, Side::Downstream, Phase::Dial))
+            Err(End::new(Reason::Cancelled, Side::Downstream, Phase::Dial))
         }
     }
 }

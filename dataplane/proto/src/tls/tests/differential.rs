@@ -1,7 +1,7 @@
 //! Our records against rustls' own: the same wire bytes, fed to a session of each, must give the same
 //! payload, the same end, and an error at the same place.
 
-use super::*;
+use super::super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rustls::crypto::ring::cipher_suite;

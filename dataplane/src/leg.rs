@@ -10,7 +10,7 @@ mod peer;
 mod read;
 mod write;
 
-use crate::failure::LegError;
+use crate::end::LegError;
 use crate::ktls::KernelTls;
 use crate::limits::{SETTLED, UNIX_SEND};
 use crate::liveness::Pulse;

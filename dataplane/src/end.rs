@@ -1,4 +1,4 @@
-//! Why a stream could not go on: reason, side and phase, with the words for the log.
+//! How a stream ended: reason, side and phase, with the words for the log and for who waits for an answer.
 
 use crate::seam::{Phase, Reason, Side};
 use eyesplice_proto::tls::TlsError;
@@ -6,9 +6,9 @@ use rustls::AlertDescription;
 use std::io;
 use std::sync::Arc;
 
-/// The end of a stream that was not clean.
+/// How a stream ended, or what would not let it begin or go on.
 #[derive(Clone, Debug)]
-pub(crate) struct Failure {
+pub(crate) struct End {
     pub(crate) reason: Reason,
     pub(crate) side: Side,
     pub(crate) phase: Phase,
@@ -19,7 +19,7 @@ pub(crate) struct Failure {
     pub(crate) closed: bool,
 }
 
-impl Failure {
+impl End {
     pub(crate) fn new(reason: Reason, side: Side, phase: Phase) -> Self {
         Self {
             reason,
@@ -56,18 +56,16 @@ pub(crate) enum LegError {
 }
 
 impl LegError {
-    pub(crate) fn at(self, side: Side, phase: Phase) -> Failure {
+    pub(crate) fn at(self, side: Side, phase: Phase) -> End {
         match self {
             Self::Gone(error) if exhausted(&error) => {
-                Failure::new(Reason::Exhausted, Side::Local, phase).detail(error.to_string())
+                End::new(Reason::Exhausted, Side::Local, phase).detail(error.to_string())
             }
-            Self::Gone(error) if lost(&error) => Failure::new(Reason::PeerLost, side, phase)
-                .detail(format!(
-                    "{error}: it did not answer for timeouts.tcpUserTimeout"
-                )),
+            Self::Gone(error) if lost(&error) => End::new(Reason::PeerLost, side, phase).detail(
+                format!("{error}: it did not answer for timeouts.tcpUserTimeout"),
+            ),
             Self::Gone(error) => {
-                let mut failure =
-                    Failure::new(Reason::Reset, side, phase).detail(error.to_string());
+                let mut failure = End::new(Reason::Reset, side, phase).detail(error.to_string());
                 failure.closed = error.kind() == io::ErrorKind::BrokenPipe;
                 failure
             }
@@ -81,10 +79,10 @@ impl LegError {
                 } else {
                     Reason::Protocol
                 };
-                Failure::new(reason, side, phase).detail(words)
+                End::new(reason, side, phase).detail(words)
             }
-            Self::Truncated => Failure::new(Reason::Truncated, side, phase),
-            Self::TimedOut => Failure::new(Reason::Timeout, side, phase),
+            Self::Truncated => End::new(Reason::Truncated, side, phase),
+            Self::TimedOut => End::new(Reason::Timeout, side, phase),
         }
     }
 }

@@ -515,6 +515,3 @@ impl fmt::Debug for Handover {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod differential_tests;
