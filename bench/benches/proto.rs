@@ -3,14 +3,17 @@
 
 #[path = "steps/heads.rs"]
 mod heads;
+#[path = "steps/life.rs"]
+mod life;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use eyesplice_proto::connect::parse_connect;
 use eyesplice_proto::head::Target;
 use eyesplice_proto::parse::{HeadLimits, Parsed, Progress, parse_request};
 use eyesplice_proto::route::route;
-use eyesplice_proto::stream::{End, Event, Stream};
+use eyesplice_proto::stream::Stream;
 use heads::{CONNECT, EXEC, parsed, rewritten};
+use life::CLEAN;
 use std::hint::black_box;
 
 fn parsing(criterion: &mut Criterion) {
@@ -72,9 +75,10 @@ fn states(criterion: &mut Criterion) {
     criterion.bench_function("stream_state/open_to_finished", |bencher| {
         bencher.iter(|| {
             let mut stream = Stream::new();
-            let first = stream.on(black_box(Event::DownstreamEnd(End::Clean)));
-            let second = stream.on(black_box(Event::UpstreamEnd(End::Clean)));
-            (first, second, stream.outcome())
+            for event in CLEAN {
+                let _ = black_box(stream.on(black_box(event)));
+            }
+            stream.is_finished()
         });
     });
 }

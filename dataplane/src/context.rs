@@ -1,14 +1,16 @@
-//! What every part of one stream shares: its worker's pools and counters, its idle clock, its abort.
+//! What every part of one stream shares: its worker's desk, its idle clock, its abort.
 
 use crate::counters::WorkerCounters;
-use crate::liveness::Loss;
+use crate::desk::Desk;
+use crate::end::End;
+use crate::liveness::{Loss, Mortal};
 use crate::pool::Pools;
-use crate::seam::{Reason, StreamBytes, StreamId, StreamLimits};
-use eyesplice_proto::stream::Side;
+use crate::seam::{Phase, Reason, Side as Culprit, StreamBytes, StreamId, StreamLimits};
+use eyesplice_proto::stream::{Actions, Event, Side, Stream};
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
@@ -16,9 +18,10 @@ use tokio::time::sleep_until;
 /// The shared part of one stream; lives on one worker.
 pub(crate) struct StreamContext {
     id: StreamId,
-    pools: Rc<Pools>,
-    counters: Arc<WorkerCounters>,
-    coalesce: Duration,
+    desk: Rc<Desk>,
+    started: Instant,
+    /// Where its legs are.
+    life: Cell<Stream>,
     bytes_up: Cell<u64>,
     bytes_down: Cell<u64>,
     idle_timeout: Cell<Option<Duration>>,
@@ -33,17 +36,12 @@ pub(crate) struct StreamContext {
 }
 
 impl StreamContext {
-    pub(crate) fn new(
-        id: StreamId,
-        pools: Rc<Pools>,
-        counters: Arc<WorkerCounters>,
-        coalesce: Duration,
-    ) -> Rc<Self> {
+    pub(crate) fn new(id: StreamId, started: Instant, desk: Rc<Desk>) -> Rc<Self> {
         Rc::new(Self {
             id,
-            pools,
-            counters,
-            coalesce,
+            desk,
+            started,
+            life: Cell::new(Stream::new()),
             bytes_up: Cell::new(0),
             bytes_down: Cell::new(0),
             idle_timeout: Cell::new(None),
@@ -60,17 +58,39 @@ impl StreamContext {
         self.id
     }
 
+    /// When it began.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// What the streams of its worker share.
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
     pub(crate) fn pools(&self) -> &Rc<Pools> {
-        &self.pools
+        &self.desk.pools
     }
 
     pub(crate) fn counters(&self) -> &WorkerCounters {
-        &self.counters
+        &self.desk.counters
     }
 
-    /// How long reads of a steady one-way flow may be put off.
-    pub(crate) fn coalesce(&self) -> Duration {
-        self.coalesce
+    /// Refuses the connection: it will be no stream.
+    pub(crate) fn refuse(&self) {
+        self.life.set(Stream::refused());
+    }
+
+    /// Reports what the legs met, and returns what is to be done about it.
+    pub(crate) fn on(&self, event: Event) -> Actions {
+        let mut life = self.life.get();
+        let todo = life.on(event).unwrap_or_else(|illegal| {
+            tracing::error!(stream = %self.id, "{illegal}; this is a bug");
+            debug_assert!(false, "{illegal}");
+            Actions::new()
+        });
+        self.life.set(life);
+        todo
     }
 
     /// Puts the limits of an established stream in force.
@@ -89,15 +109,15 @@ impl StreamContext {
     pub(crate) fn moved(&self, from: Side, bytes: usize, spliced: bool) {
         let bytes = bytes as u64;
         let (own, all) = match from {
-            Side::Downstream => (&self.bytes_up, &self.counters.bytes_up),
-            Side::Upstream => (&self.bytes_down, &self.counters.bytes_down),
+            Side::Downstream => (&self.bytes_up, &self.desk.counters.bytes_up),
+            Side::Upstream => (&self.bytes_down, &self.desk.counters.bytes_down),
         };
         own.set(own.get() + bytes);
         all.add(bytes);
         let how = if spliced {
-            &self.counters.bytes_spliced
+            &self.desk.counters.bytes_spliced
         } else {
-            &self.counters.bytes_copied
+            &self.desk.counters.bytes_copied
         };
         how.add(bytes);
         self.touch();
@@ -148,12 +168,6 @@ impl StreamContext {
         self.wake();
     }
 
-    /// Ends the stream because one of its peers is dead.
-    pub(crate) fn lose(&self, loss: Loss) {
-        self.lost.set(Some(loss));
-        self.abort(Reason::PeerLost);
-    }
-
     /// The peer whose death ended the stream.
     pub(crate) fn lost(&self) -> Option<Loss> {
         self.lost.get()
@@ -162,6 +176,24 @@ impl StreamContext {
     /// Waits for [`StreamContext::abort`]; for the stream's own task.
     pub(crate) async fn aborted(&self) -> Reason {
         poll_fn(|task| self.told(task, || self.abort.get())).await
+    }
+
+    /// Runs `work` unless the stream is aborted or moves nothing for too long; whatever drops it then
+    /// cancels its operations.
+    pub(crate) async fn until_aborted<T>(
+        &self,
+        phase: Phase,
+        work: Pin<&mut impl Future<Output = Result<T, End>>>,
+    ) -> Result<T, End> {
+        tokio::select! {
+            biased;
+            result = work => result,
+            reason = self.aborted() => Err(self.lost().map_or_else(
+                || End::new(reason, Culprit::Local, phase),
+                |loss| loss.at(phase),
+            )),
+            () = self.idle() => Err(End::new(Reason::Idle, Culprit::Local, phase)),
+        }
     }
 
     /// Tells the stream that the process stops: what runs may go on, nothing new should begin.
@@ -205,5 +237,12 @@ impl StreamContext {
         if let Some(task) = self.task.take() {
             task.wake();
         }
+    }
+}
+
+impl Mortal for StreamContext {
+    fn lose(&self, loss: Loss) {
+        self.lost.set(Some(loss));
+        self.abort(Reason::PeerLost);
     }
 }

@@ -1,90 +1,22 @@
 //! The engine's outside: start the workers, watch their counters, drain, stop.
 
-pub use crate::listeners::Listeners;
+pub use crate::accept::listeners::Listeners;
+pub use crate::config::{Bind, COALESCE, EngineConfig, KtlsPolicy, ListenerConfig, Role};
+pub use crate::error::StartError;
 
+use crate::accept::gate::Gate;
+use crate::accept::placement::Placement;
+use crate::accept::worker::{Command, WorkerParts};
 use crate::counters::{CounterTotals, WorkerCounters};
-use crate::descriptors::Room;
-use crate::gate::Gate;
 use crate::ktls::{Ktls, supported_ciphers};
 use crate::liveness::Liveness;
-use crate::placement::Placement;
 use crate::rings::Crew;
 use crate::seam::{Control, ListenerName, SnapshotCell, StreamRecord};
-use crate::worker::{Command, WorkerParts};
-use eyesplice_sys::probe::RingShortage;
 use eyesplice_sys::socket::SocketFile;
-use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
-
-/// Where the engine listens.
-#[derive(Clone, Debug)]
-pub struct ListenerConfig {
-    /// Label in logs and metrics; key into the snapshot's TLS.
-    pub name: ListenerName,
-    /// The address.
-    pub bind: Bind,
-}
-
-/// A listening address.
-#[derive(Clone, Debug)]
-pub enum Bind {
-    /// TCP with mutual TLS, one SO_REUSEPORT socket per worker.
-    Tcp(SocketAddr),
-    /// A UNIX socket shared by all workers.
-    Unix {
-        /// File system path; a stale socket there is replaced.
-        path: PathBuf,
-        /// Permission bits.
-        mode: u32,
-        /// Owner, if it is not to be the process's own.
-        uid: Option<u32>,
-        /// Group, if it is not to be the process's own.
-        gid: Option<u32>,
-    },
-}
-
-/// The usual [`EngineConfig::coalesce`]: nobody who reads a log notices it.
-pub const COALESCE: Duration = Duration::from_millis(20);
-
-/// When TLS of a leg moves into the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KtlsPolicy {
-    /// Never.
-    #[default]
-    Off,
-    /// Where the probe found the negotiated cipher; user space otherwise, counted.
-    Auto,
-    /// Always; a leg that cannot is an error.
-    Require,
-}
-
-/// How the engine is built; fixed for the life of the process.
-#[derive(Clone, Debug)]
-pub struct EngineConfig {
-    /// Worker threads, at least 1.
-    pub workers: usize,
-    /// Where to listen.
-    pub listeners: Vec<ListenerConfig>,
-    /// Kernel TLS.
-    pub ktls: KtlsPolicy,
-    /// Pipes of 1 MiB that one worker may hold.
-    pub max_pipes_per_worker: usize,
-    /// What the limit of open files has room for, whatever the limits say.
-    pub room: Room,
-    /// How long small reads of a steady one-way flow, a followed log, may be put off so that one
-    /// read takes several; zero: never. No read is put off for more than a quarter of the time that
-    /// its flow has lasted.
-    pub coalesce: Duration,
-    /// TCP keepalive on both legs: idle time before the first probe.
-    pub keepalive_idle: Duration,
-    /// A TCP peer of either leg that owes an answer, be it with its window shut, and says nothing for so
-    /// long is dead. One that answers is not, however long it takes no byte.
-    pub user_timeout: Duration,
-}
 
 /// A running engine.
 pub struct Engine {
@@ -93,48 +25,6 @@ pub struct Engine {
     tcp_addresses: Vec<(ListenerName, SocketAddr)>,
     /// Removes the socket files when the engine ends.
     _socket_files: Vec<SocketFile>,
-}
-
-/// Why the engine did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A listener could not be bound.
-    #[error("listener {name} cannot listen on {address}")]
-    Bind {
-        /// The listener.
-        name: ListenerName,
-        /// Its address.
-        address: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// Another process listens there.
-    #[error(
-        "listener {name} cannot listen on {address}: another process does; stop it, or configure \
-         another address (`ss -ltnp` names it)"
-    )]
-    InUse {
-        /// The listener.
-        name: ListenerName,
-        /// Its address.
-        address: SocketAddr,
-    },
-    /// The limit of locked memory has room for no ring.
-    #[error("no worker can create its io_uring: {shortage}")]
-    Memory {
-        /// The limit, and what to do.
-        shortage: RingShortage,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// A worker could not make its ring.
-    #[error("worker {worker} cannot create its io_uring; run `eyesplice probe` for the remedy")]
-    Ring {
-        /// Index of the worker.
-        worker: usize,
-        /// What the kernel said.
-        source: io::Error,
-    },
 }
 
 impl Engine {

@@ -1,9 +1,8 @@
 //! When and how a leg's TLS moves into the kernel, and how control records are read there.
 
-use crate::context::StreamContext;
-use crate::engine::KtlsPolicy;
-use crate::failure::LegError;
-use crate::leg::Leg;
+use crate::config::KtlsPolicy;
+use crate::counters::WorkerCounters;
+use crate::end::LegError;
 use eyesplice_proto::tls::{
     CONTROLS_IN_A_ROW, Handover, PostHandshake, RECORD_PAYLOAD, RecordFault, Session, TlsError,
 };
@@ -27,6 +26,14 @@ const RECORDS_PER_KEY: u64 = 1 << 24;
 /// Level of the alerts that end a connection (RFC 8446 section 6).
 const FATAL: u8 = 2;
 
+/// What carries a session after its handshake.
+pub(crate) enum Carrier {
+    /// We do.
+    User(Session),
+    /// The kernel does.
+    Kernel(KernelTls),
+}
+
 /// What a worker knows of kernel TLS.
 #[derive(Clone, Debug)]
 pub(crate) struct Ktls {
@@ -43,40 +50,40 @@ impl Ktls {
     /// does on a UNIX socket under every policy: kernel TLS is a part of TCP.
     ///
     /// Done before the handshake: after the peer's FIN the kernel refuses.
-    pub(crate) fn prepare(&self, cx: &StreamContext, fd: &Fd) -> Result<bool, LegError> {
+    pub(crate) fn prepare(&self, counters: &WorkerCounters, fd: &Fd) -> Result<bool, LegError> {
         if self.policy == KtlsPolicy::Off
             || matches!(socket::local_address(fd.as_fd()), Ok(Address::Unix))
         {
             return Ok(false);
         }
         if self.policy == KtlsPolicy::Auto && self.supported.is_empty() {
-            cx.counters().ktls_declined.inc();
+            counters.ktls_declined.inc();
             return Ok(false);
         }
         match ktls::set_ulp(fd.as_fd()) {
             Ok(()) => Ok(true),
             Err(error) if self.policy == KtlsPolicy::Require => Err(LegError::Gone(error.source)),
             Err(_) => {
-                cx.counters().ktls_declined.inc();
+                counters.ktls_declined.inc();
                 Ok(false)
             }
         }
     }
 
-    /// Moves the only session of `leg` into the kernel, or leaves it where it is if the policy
-    /// allows that.
-    pub(crate) fn take_over(&self, cx: &StreamContext, leg: &Leg) -> Result<(), LegError> {
-        let Some(session) = leg.pop() else {
-            return Ok(());
-        };
+    /// Moves the session of a socket into the kernel, or gives it back if the policy allows that.
+    pub(crate) fn take_over(
+        &self,
+        counters: &WorkerCounters,
+        fd: &Fd,
+        session: Session,
+    ) -> Result<Carrier, LegError> {
         if !self.can_take(&session) {
-            cx.counters().ktls_declined.inc();
-            leg.push(session);
+            counters.ktls_declined.inc();
             return match self.policy {
                 KtlsPolicy::Require => Err(LegError::Gone(io::Error::other(
                     "kernel TLS is required, and this kernel does not speak the negotiated cipher",
                 ))),
-                _ => Ok(()),
+                _ => Ok(Carrier::User(session)),
             };
         }
         let Handover {
@@ -91,13 +98,15 @@ impl Ktls {
         };
         let transmit = keys(version, secrets.tx.0, &secrets.tx.1)?;
         let receive = keys(version, secrets.rx.0, &secrets.rx.1)?;
-        let socket = leg.fd().as_fd();
+        let socket = fd.as_fd();
         ktls::install_tx(socket, &transmit)
             .and_then(|()| ktls::install_rx(socket, &receive))
             .map_err(|error| LegError::Gone(error.source))?;
-        leg.set_kernel(KernelTls::new(is_server, peer_certificates));
-        cx.counters().ktls_legs.inc();
-        Ok(())
+        counters.ktls_legs.inc();
+        Ok(Carrier::Kernel(KernelTls::new(
+            is_server,
+            peer_certificates,
+        )))
     }
 
     fn can_take(&self, session: &Session) -> bool {

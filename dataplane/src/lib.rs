@@ -6,35 +6,26 @@
 //! [`seam::StreamRecord`].
 #![forbid(unsafe_code)]
 
-mod admission;
-mod coalesce;
+mod accept;
+mod carry;
+mod config;
 mod context;
 pub mod counters;
 pub mod descriptors;
-mod dial;
-mod door;
-mod egress;
-mod ending;
+mod desk;
+mod end;
 pub mod engine;
-mod exchange;
-mod failure;
-mod gate;
-mod half_closed;
-mod handshake;
+mod error;
+mod heads;
 mod ktls;
 mod leg;
 mod limits;
-mod listeners;
 mod liveness;
-mod parting;
-mod placement;
 mod pool;
+mod reach;
+mod record;
 mod records;
-mod refusal;
-mod relay;
-mod renew;
 mod rings;
 pub mod seam;
-pub mod strangers;
-mod stream;
-mod worker;
+
+pub use accept::strangers;

@@ -4,10 +4,8 @@
 //! worker looks by itself, with one timer for all of its streams, and only at legs that have bytes
 //! outstanding: an idle leg is left to keepalive, which the kernel does not do while there are any.
 
-use crate::context::StreamContext;
 use crate::counters::WorkerCounters;
-use crate::failure::Failure;
-use crate::leg::Leg;
+use crate::end::End;
 use crate::limits::{
     ASK_MAX, ASK_MIN, ASKS, GRACE_MIN, GRACE_SHARE, KEEPALIVE_COUNT_MAX, KEEPALIVE_INTERVAL,
     SWEEP_MAX, SWEEP_MIN, SWEEPS,
@@ -73,18 +71,24 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    pub(crate) fn at(self, phase: Phase) -> Failure {
+    pub(crate) fn at(self, phase: Phase) -> End {
         let peer = match self.side {
             Side::Downstream => "client",
             _ => "target",
         };
-        Failure::new(Reason::PeerLost, self.side, phase).detail(format!(
+        End::new(Reason::PeerLost, self.side, phase).detail(format!(
             "{peer} has not acknowledged {} bytes and said nothing for {:.1} s \
              (timeouts.tcpUserTimeout); is its machine up, and the way to it?",
             self.bytes,
             self.silence.as_secs_f64()
         ))
     }
+}
+
+/// A stream, as far as the death of its peers concerns it.
+pub(crate) trait Mortal {
+    /// Ends it because one of its peers is dead.
+    fn lose(&self, loss: Loss);
 }
 
 /// A worker's look at all peers that owe an acknowledgement.
@@ -107,21 +111,22 @@ impl Sweep {
         })
     }
 
-    /// Begins to watch the peer of a leg; one on a UNIX socket is there for as long as its process.
-    pub(crate) fn watch(self: &Rc<Self>, cx: &Rc<StreamContext>, leg: &Leg) {
-        if socket::progress(leg.fd().as_fd()).is_err() {
-            return;
-        }
-        leg.set_pulse(Rc::new(Pulse {
-            fd: leg.fd().clone(),
-            side: leg.side().into(),
-            cx: Rc::clone(cx),
+    /// Watches the peer of a leg, unless it is on a UNIX socket: it is there for as long as its process.
+    pub(crate) fn pulse(
+        self: &Rc<Self>,
+        stream: Rc<dyn Mortal>,
+        fd: &Fd,
+        side: Side,
+    ) -> Option<Rc<Pulse>> {
+        socket::progress(fd.as_fd()).ok()?;
+        Some(Rc::new(Pulse {
+            fd: fd.clone(),
+            side,
+            stream,
             sweep: Rc::clone(self),
             since: Cell::new(None),
             asked: Cell::new(None),
-        }));
-        // What was sent before: the end of a handshake, the answer to the CONNECT.
-        leg.sent();
+        }))
     }
 
     /// Looks at the legs that owe, again and again; sleeps for as long as none does.
@@ -156,7 +161,7 @@ impl Sweep {
                 }
                 Look::Lost(loss) => {
                     self.counters.peers_lost.inc();
-                    pulse.cx.lose(loss);
+                    pulse.stream.lose(loss);
                     false
                 }
             }
@@ -169,7 +174,7 @@ impl Sweep {
 pub(crate) struct Pulse {
     fd: Fd,
     side: Side,
-    cx: Rc<StreamContext>,
+    stream: Rc<dyn Mortal>,
     sweep: Rc<Sweep>,
     /// When bytes were sent after all had been acknowledged.
     since: Cell<Option<Instant>>,

@@ -1,7 +1,7 @@
 //! Starts the workers' threads, each with its ring, as many as there is locked memory for.
 
-use crate::engine::StartError;
-use crate::worker::{Command, Worker, WorkerParts};
+use crate::accept::worker::{Command, Worker, WorkerParts};
+use crate::error::StartError;
 use eyesplice_sys::probe::RingShortage;
 use eyesplice_sys::ring::{self, RingConfig};
 use std::io;

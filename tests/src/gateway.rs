@@ -9,7 +9,7 @@ use crate::variant::{Transport, Variant, ktls_policy};
 use crate::wait::{PATIENCE, eventually};
 use eyesplice_dataplane::counters::CounterTotals;
 use eyesplice_dataplane::descriptors::Room;
-use eyesplice_dataplane::engine::{Bind, COALESCE, Engine, EngineConfig, ListenerConfig};
+use eyesplice_dataplane::engine::{Bind, COALESCE, Engine, EngineConfig, ListenerConfig, Role};
 use eyesplice_dataplane::seam::{
     ActionPolicy, AdmissionLimits, Control, DownstreamTls, Phase, Reason, RecordKind, Side,
     Snapshot, SnapshotCell, StreamLimits, StreamRecord,
@@ -319,6 +319,7 @@ impl Running {
         directory: TempDir,
     ) -> Self {
         let unix = |name: &str| ListenerConfig {
+            role: Role::Egress,
             name: name.into(),
             bind: Bind::Unix {
                 path: directory.path().join(SOCKET),
@@ -328,6 +329,7 @@ impl Running {
             },
         };
         let tcp = ListenerConfig {
+            role: Role::Egress,
             name: LISTENER.into(),
             bind: Bind::Tcp((plan.listen, 0).into()),
         };

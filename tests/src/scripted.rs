@@ -6,8 +6,8 @@ use eyesplice::leaf::{Authority, ClientAuth, DEFAULT_CAPACITY, LeafIssuer, LeafO
 use eyesplice::tickets::{self, Tickets};
 use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{
-    ActionPolicy, ByName, Connect, Control, Inside, Mode, RecordKind, Refusal, StreamLimits,
-    StreamRequest, Terminate, UpstreamTls, Verdict,
+    ActionPolicy, ByName, Connect, Control, Inside, Mode, Reason, RecordKind, Refusal,
+    StreamLimits, StreamRequest, Terminate, UpstreamTls, Verdict,
 };
 use eyesplice_identity::certificate;
 use eyesplice_identity::inventory::Inventory;
@@ -124,7 +124,11 @@ impl Scripted {
             Answer::Refuse(status, reason) => {
                 return Verdict::Refuse(Refusal {
                     status,
-                    reason: reason.into(),
+                    reason: match status {
+                        504 => Reason::Timeout,
+                        _ => Reason::Denied,
+                    },
+                    words: reason.into(),
                     rule: Some("test".into()),
                 });
             }
@@ -200,7 +204,8 @@ impl ByName for Names {
         let ends = self.0.lock().unwrap().remove(&name.map(str::to_owned));
         let ends = ends.ok_or_else(|| Refusal {
             status: 403,
-            reason: format!("{name:?} may not be asked for"),
+            reason: Reason::Denied,
+            words: format!("{name:?} may not be asked for"),
             rule: Some("test".into()),
         });
         let _ = answer.send(ends);

@@ -3,6 +3,7 @@
 pub(crate) mod control;
 pub(crate) mod engine;
 mod heads;
+mod life;
 mod pair;
 mod step;
 

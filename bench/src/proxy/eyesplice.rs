@@ -5,11 +5,11 @@ use crate::identity::Identity;
 use eyesplice_dataplane::counters::CounterTotals;
 use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{
-    Bind, COALESCE, Engine, EngineConfig, KtlsPolicy, ListenerConfig,
+    Bind, COALESCE, Engine, EngineConfig, KtlsPolicy, ListenerConfig, Role,
 };
 use eyesplice_dataplane::seam::{
-    ActionPolicy, AdmissionLimits, Connect, Control, Inside, Mode, Refusal, Snapshot, SnapshotCell,
-    StreamLimits, StreamRecord, StreamRequest, Terminate, UpstreamTls, Verdict,
+    ActionPolicy, AdmissionLimits, Connect, Control, Inside, Mode, Reason, Refusal, Snapshot,
+    SnapshotCell, StreamLimits, StreamRecord, StreamRequest, Terminate, UpstreamTls, Verdict,
 };
 use eyesplice_proto::authority::Host;
 use rustls::pki_types::CertificateDer;
@@ -124,6 +124,7 @@ fn config(socket: &Path, pipes: usize) -> EngineConfig {
     EngineConfig {
         workers: 1,
         listeners: vec![ListenerConfig {
+            role: Role::Egress,
             name: "bench".into(),
             bind: Bind::Unix {
                 path: socket.to_path_buf(),
@@ -182,7 +183,8 @@ impl Scripted {
         let Host::Ip(ip) = request.target.host else {
             return Verdict::Refuse(Refusal {
                 status: 503,
-                reason: "a bench dials addresses".into(),
+                reason: Reason::Denied,
+                words: "a bench dials addresses".into(),
                 rule: None,
             });
         };

@@ -6,7 +6,7 @@ use super::refusal;
 use crate::config::{Rule, RuleAction, Upstream};
 use crate::leaf::{ClientAuth, LeafStore};
 use eyesplice_dataplane::seam::{
-    ByName, DownstreamTls, Inside, LeafByPeer, PeerVerification, Refusal, Terminate,
+    ByName, DownstreamTls, Inside, LeafByPeer, PeerVerification, Reason, Refusal, Terminate,
     VerificationSlot,
 };
 use eyesplice_identity::inventory::check_node_name;
@@ -153,7 +153,8 @@ fn allowed(
 fn gone() -> Refusal {
     Refusal {
         status: 503,
-        reason: "eyesplice lost the rule of its own verdict; see its log".to_owned(),
+        reason: Reason::Denied,
+        words: "eyesplice lost the rule of its own verdict; see its log".to_owned(),
         rule: None,
     }
 }

@@ -4,7 +4,7 @@
 use crate::config::Rule;
 use crate::leaf::LeafError;
 use crate::policy::{Cause, Denied};
-use eyesplice_dataplane::seam::Refusal;
+use eyesplice_dataplane::seam::{Reason, Refusal};
 use eyesplice_identity::certificate::printable;
 use eyesplice_identity::verify::UpstreamError;
 use eyesplice_process::resolve::ResolveError;
@@ -16,10 +16,11 @@ use std::sync::Arc;
 /// Longest name of a client's choice in a message.
 const MAX_NAME: usize = 72;
 
-fn refuse(status: u16, reason: String, rule: Option<&Arc<str>>) -> Refusal {
+fn refuse(status: u16, words: String, rule: Option<&Arc<str>>) -> Refusal {
     Refusal {
         status,
-        reason,
+        reason: Reason::Denied,
+        words,
         rule: rule.cloned(),
     }
 }
@@ -32,16 +33,18 @@ pub(super) fn no_rule(asked: &Authority) -> Refusal {
 
 /// The name has no address.
 pub(super) fn unresolved(error: &ResolveError) -> Refusal {
-    let status = if matches!(error, ResolveError::Timeout { .. }) {
-        504
-    } else {
-        503
+    let (status, reason) = match error {
+        ResolveError::Timeout { .. } => (504, Reason::Timeout),
+        _ => (503, Reason::Denied),
     };
     let source = error
         .source()
         .map(|source| format!(" ({source})"))
         .unwrap_or_default();
-    refuse(status, format!("{error}{source}"), None)
+    Refusal {
+        reason,
+        ..refuse(status, format!("{error}{source}"), None)
+    }
 }
 
 /// Every address is denied; the first tells.

@@ -2,7 +2,7 @@
 
 use super::model::{Config, Listener, Transport};
 use eyesplice_dataplane::descriptors::{Demand, Room};
-use eyesplice_dataplane::engine::{Bind, EngineConfig, ListenerConfig};
+use eyesplice_dataplane::engine::{Bind, EngineConfig, ListenerConfig, Role};
 use eyesplice_dataplane::seam::{AdmissionLimits, StreamLimits};
 
 impl Config {
@@ -20,6 +20,7 @@ impl Config {
                 .listeners
                 .iter()
                 .map(|listener| ListenerConfig {
+                    role: Role::Egress,
                     name: listener.name.clone(),
                     bind: bind(&listener.transport),
                 })

@@ -208,5 +208,4 @@ impl fmt::Debug for DnsName {
 }
 
 #[cfg(test)]
-#[path = "authority_tests.rs"]
 mod tests;

@@ -327,5 +327,4 @@ fn line_feed(byte: u8, next: State) -> Result<State, BodyError> {
 }
 
 #[cfg(test)]
-#[path = "body_tests.rs"]
 mod tests;

@@ -94,5 +94,4 @@ pub fn write_refusal(status: u16, reason: &str, out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-#[path = "connect_tests.rs"]
 mod tests;

@@ -146,5 +146,4 @@ fn parse_length(digits: &[u8]) -> Result<u64, FramingError> {
 }
 
 #[cfg(test)]
-#[path = "framing_tests.rs"]
 mod tests;

@@ -17,7 +17,7 @@ use crate::limits;
 use crate::parse::{self, HeadLimits, Parsed, Progress};
 use crate::route::{self, Action};
 use crate::serialize;
-use crate::stream::{self, Cut, End, Event, Side, Stream};
+use crate::stream::{self as legs, Cause, Cut, Event, Legs, Side, Stream};
 use crate::tls::PostHandshake;
 use crate::upgrade::{self, Reply, Upgrade};
 
@@ -515,42 +515,77 @@ pub fn tls_messages(data: &[u8]) {
     }
 }
 
-/// A series of ends: each byte is one event.
+/// A life of two legs: each byte is one event, legal or not.
 pub fn stream(data: &[u8]) {
-    let mut stream = Stream::new();
-    let mut finished = 0;
-    let mut shut: Vec<Side> = Vec::new();
-    let mut aborted: Vec<Side> = Vec::new();
+    let mut stream = match data.first() {
+        Some(0) => Stream::refused(),
+        _ => Stream::new(),
+    };
+    let mut ended: Vec<Side> = Vec::new();
+    let mut closed: Vec<Side> = Vec::new();
     for byte in data {
-        let end = match byte / 2 % 3 {
-            0 => End::Clean,
-            1 => End::Cut(Cut::Reset),
-            _ => End::Cut(Cut::Truncated),
-        };
-        let event = if byte % 2 == 0 {
-            Event::DownstreamEnd(end)
-        } else {
-            Event::UpstreamEnd(end)
-        };
         let before = stream;
-        let Ok(actions) = stream.on(event) else {
+        let Ok(actions) = stream.on(event(*byte)) else {
             assert_eq!(stream, before);
             continue;
         };
-        assert_eq!(finished, 0, "moved after it was finished");
+        assert!(!before.is_finished(), "moved after it was finished");
         for action in actions {
             match action {
-                stream::Action::ShutWrite(side) => {
-                    assert!(!shut.contains(&side) && !aborted.contains(&side));
-                    shut.push(side);
+                legs::Action::ShutWrite(side) | legs::Action::Leave(side) => {
+                    assert!(!ended.contains(&side) && !closed.contains(&side));
+                    ended.push(side);
                 }
-                stream::Action::Abort(side) => {
-                    assert!(!aborted.contains(&side));
-                    aborted.push(side);
+                legs::Action::Cut(side) => assert!(!closed.contains(&side)),
+                legs::Action::Close(side) => {
+                    assert!(!closed.contains(&side), "closed once");
+                    closed.push(side);
                 }
-                stream::Action::Finished => finished += 1,
+                _ => {}
             }
         }
     }
-    assert_eq!(stream.outcome().is_some(), finished == 1);
+    assert_eq!(stream.is_finished(), closed.contains(&Side::Downstream));
+}
+
+fn event(byte: u8) -> Event {
+    let side = match byte & 1 {
+        0 => Side::Downstream,
+        _ => Side::Upstream,
+    };
+    let cut = match byte >> 1 & 3 {
+        0 => Cut::Reset,
+        1 => Cut::GivenUp,
+        2 => Cut::Truncated,
+        _ => Cut::Broken,
+    };
+    let tls = Legs {
+        downstream: byte & 2 != 0,
+        upstream: byte & 4 != 0,
+    };
+    match byte >> 3 {
+        0 => Event::Exchange(tls),
+        1 | 2 => Event::Relay(tls),
+        3 | 4 => Event::Ended(side),
+        5 | 6 => Event::Shut(side),
+        7 | 8 => Event::Cut(side, cut),
+        9 | 10 => Event::Unwritable(side, cut),
+        11 => Event::Closed(side),
+        12 => Event::Abandoned(side),
+        13 => Event::Silent,
+        14 => Event::Idle,
+        15 => Event::Aborted,
+        16 => Event::Lost(side),
+        17 => Event::Exhausted,
+        18 => Event::Stalled,
+        19 => Event::Unseen,
+        20 => Event::Failed(Cause::Cut(side, cut)),
+        21 => Event::Failed(Cause::Local),
+        22 => Event::Told(Cause::Cut(side, cut)),
+        23 => Event::Told(Cause::Local),
+        24 => Event::Served,
+        25 => Event::Unfinished,
+        26 => Event::Alerted(Cause::Cut(side, cut)),
+        _ => Event::Done,
+    }
 }

@@ -209,5 +209,4 @@ fn write_upgrade(headers: &mut Headers, upgrade: &Upgrade) {
 }
 
 #[cfg(test)]
-#[path = "hop_tests.rs"]
 mod tests;

@@ -418,5 +418,4 @@ fn header_line(
 }
 
 #[cfg(test)]
-#[path = "parse_tests.rs"]
 mod tests;

@@ -331,5 +331,4 @@ fn decode(segment: &str) -> Result<String, RouteError> {
 }
 
 #[cfg(test)]
-#[path = "route_tests.rs"]
 mod tests;

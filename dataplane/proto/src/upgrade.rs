@@ -264,5 +264,4 @@ impl fmt::Debug for Accept {
 }
 
 #[cfg(test)]
-#[path = "upgrade_tests.rs"]
 mod tests;

@@ -1,7 +1,7 @@
 //! Runs the handshake of a leg's topmost session.
 
 use super::{Leg, Next, ReadStep};
-use crate::failure::LegError;
+use crate::end::LegError;
 use crate::pool::{Buffer, Pools};
 use eyesplice_proto::tls::{RECORD_HEADER, RECORD_MAX};
 use eyesplice_sys::{ring, socket};

@@ -5,7 +5,7 @@
 //! then the last read says 0, as after a FIN.
 
 use super::Leg;
-use crate::failure::{LegError, exhausted};
+use crate::end::{LegError, exhausted};
 use eyesplice_sys::socket::{self, Address};
 use std::io;
 use std::os::fd::AsFd;

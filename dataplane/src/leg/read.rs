@@ -1,7 +1,7 @@
 //! Takes payload from a leg: through no, one or two TLS sessions, or one in the kernel.
 
 use super::{Leg, Next, ReadStep};
-use crate::failure::LegError;
+use crate::end::LegError;
 use crate::ktls::FromKernel;
 use crate::limits::{CHUNK, CIPHERTEXT, DISCARDS};
 use crate::pool::{Buffer, Pools};

@@ -1,7 +1,7 @@
 //! Puts payload on a leg: sealed by every session, in order, and ended cleanly.
 
 use super::{Leg, Wire};
-use crate::failure::LegError;
+use crate::end::LegError;
 use crate::limits::{CHUNK, OWED};
 use crate::pool::{Buffer, Pools};
 use eyesplice_proto::tls::{Layout, Session, TlsError};

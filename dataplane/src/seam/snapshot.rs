@@ -1,6 +1,6 @@
 //! What control publishes to the workers: one immutable, numbered value behind an atomic swap.
 
-use super::ListenerName;
+use super::{ListenerName, Peer};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
@@ -20,6 +20,19 @@ pub struct Snapshot {
     pub allowed_uids: HashMap<ListenerName, Arc<[u32]>>,
     /// Limits before a verdict exists.
     pub admission: AdmissionLimits,
+}
+
+impl Snapshot {
+    /// Why a UNIX peer may not use a listener, if it may not.
+    pub(crate) fn unwelcome(&self, listener: &ListenerName, peer: &Peer) -> Option<String> {
+        let Peer::Unix { uid, .. } = peer else {
+            return None;
+        };
+        let allowed = self.allowed_uids.get(listener)?;
+        (!allowed.is_empty() && !allowed.contains(uid)).then(|| {
+            format!("uid {uid} may not use listener {listener}; see listeners.unix.allowedUIDs")
+        })
+    }
 }
 
 /// A TLS server towards the downstream: of a TCP listener, or of a leaf.

@@ -1,7 +1,7 @@
 //! Control's answer to a [`StreamRequest`](super::StreamRequest): plain data that says all the
 //! engine needs to carry the stream.
 
-use super::DownstreamTls;
+use super::{DownstreamTls, Reason};
 use eyesplice_proto::route::Action;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -25,8 +25,10 @@ pub enum Verdict {
 pub struct Refusal {
     /// 403 policy, 502 refused or unverified, 503 no route or no capacity, 504 deadline.
     pub status: u16,
+    /// Why: policy, or a deadline.
+    pub reason: Reason,
     /// One line for the kubectl user: what failed, on what, what to do. Sent as reason phrase.
-    pub reason: String,
+    pub words: String,
     /// The rule that refused, if one did.
     pub rule: Option<Arc<str>>,
 }

@@ -4,10 +4,10 @@
 use eyesplice_dataplane::counters::CounterTotals;
 use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{
-    Bind, COALESCE, Engine, EngineConfig, KtlsPolicy, ListenerConfig,
+    Bind, COALESCE, Engine, EngineConfig, KtlsPolicy, ListenerConfig, Role,
 };
 use eyesplice_dataplane::seam::{
-    AdmissionLimits, Connect, Control, Mode, RecordKind, Refusal, Snapshot, SnapshotCell,
+    AdmissionLimits, Connect, Control, Mode, Reason, RecordKind, Refusal, Snapshot, SnapshotCell,
     StreamLimits, StreamRecord, StreamRequest, Verdict,
 };
 use eyesplice_proto::authority::Host;
@@ -50,7 +50,11 @@ impl Control for Scripted {
             Answer::Splice => splice_to(&request, self.limits),
             Answer::Refuse(status, reason) => Verdict::Refuse(Refusal {
                 status: *status,
-                reason: (*reason).into(),
+                reason: match *status {
+                    504 => Reason::Timeout,
+                    _ => Reason::Denied,
+                },
+                words: (*reason).into(),
                 rule: None,
             }),
             Answer::Silence => {
@@ -140,6 +144,7 @@ impl Gateway {
         let config = EngineConfig {
             workers: 1,
             listeners: vec![ListenerConfig {
+                role: Role::Egress,
                 name: "uds".into(),
                 bind: Bind::Unix {
                     path: directory.join("egress.sock"),

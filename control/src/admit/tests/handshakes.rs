@@ -250,7 +250,7 @@ async fn both_ends_are_for_the_name_that_is_asked_for_if_the_rule_has_it() {
         let refused = by_name.choose(Some(asked)).await.unwrap().unwrap_err();
         assert_eq!(refused.status, 403, "{asked}");
         assert!(
-            refused.reason.contains("upstream.serverNames of rule web"),
+            refused.words.contains("upstream.serverNames of rule web"),
             "{refused:?}"
         );
     }

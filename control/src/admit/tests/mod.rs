@@ -148,7 +148,7 @@ async fn admit_own_listeners_are_denied_where_they_are_in_fact() {
     let refused = async |target: &str| {
         let refusal = refusal(&gatekeeper, target).await;
         assert!(
-            refusal.reason.contains("a listener of eyesplice itself"),
+            refusal.words.contains("a listener of eyesplice itself"),
             "{refusal:?}"
         );
     };
@@ -322,12 +322,12 @@ async fn admit_refusals_say_what_to_do() {
             "{refusal:?}"
         );
         assert!(
-            refusal.reason.starts_with(reason),
+            refusal.words.starts_with(reason),
             "{reason}\n{}",
-            refusal.reason
+            refusal.words
         );
         assert!(
-            refusal.reason.len() <= 400 && refusal.reason.bytes().all(|b| (32..127).contains(&b))
+            refusal.words.len() <= 400 && refusal.words.bytes().all(|b| (32..127).contains(&b))
         );
     }
 }

@@ -1,3 +1,4 @@
+mod differential;
 mod hostile;
 
 use super::*;

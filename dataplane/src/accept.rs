@@ -1,0 +1,14 @@
+//! What a connection wants: it is accepted, its client proves who it is, it is admitted as a stream and
+//! taken to its end.
+//!
+//! First of three rooms: `accept` uses `carry` and `reach`; nothing but the engine uses it.
+
+pub(crate) mod admission;
+pub(crate) mod door;
+pub(crate) mod egress;
+pub(crate) mod gate;
+pub(crate) mod listeners;
+pub(crate) mod placement;
+pub mod strangers;
+pub(crate) mod stream;
+pub(crate) mod worker;

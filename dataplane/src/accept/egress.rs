@@ -1,0 +1,185 @@
+//! The egress listener: one CONNECT, one verdict, one dial, and what carries the stream from there.
+//!
+//! The upstream is dialled and verified *before* the CONNECT is answered, because the status line of
+//! that answer is the only thing that reaches the kubectl user.
+
+use crate::carry::ending::{Ending, Legs};
+use crate::context::StreamContext;
+use crate::end::{End, LegError};
+use crate::heads::{NoHead, Patience, Why, first_byte, read_head};
+use crate::leg::Leg;
+use crate::reach::handshake::{self, TlsParty};
+use crate::reach::named::{self, Ends};
+use crate::reach::{self, ask, watched};
+use crate::seam::{ActionPolicy, Inside, Mode, Phase, Reason, Side, Snapshot, StreamRecord};
+use eyesplice_proto::authority::Authority;
+use eyesplice_proto::causes::chain;
+use eyesplice_proto::connect::{self, ConnectError};
+use eyesplice_proto::parse::{HeadLimits, Progress};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A stream whose upstream leg is up.
+pub(crate) struct Established {
+    pub(crate) upstream: Box<Leg>,
+    pub(crate) carry: Carry,
+    pub(crate) head_timeout: Duration,
+}
+
+/// What runs on an established stream.
+pub(crate) enum Carry {
+    /// Opaque bytes.
+    Relay,
+    /// The kubelet's HTTP API.
+    Kubelet(Arc<ActionPolicy>),
+}
+
+/// Takes an accepted leg to an established stream, or to the answer that says why not.
+pub(crate) async fn establish(
+    cx: &StreamContext,
+    snapshot: &Snapshot,
+    downstream: &Leg,
+    record: &mut StreamRecord,
+) -> Result<Established, End> {
+    let limits = &snapshot.admission;
+    let deadline = Instant::now() + limits.head_timeout;
+    let target = read_connect(cx, downstream, deadline).await?;
+    record.target = Some(target.clone());
+    let (upstream, plan) = watched(cx, downstream, async {
+        let _pending = cx.desk().pending(limits, Phase::Verdict)?;
+        let verdict = ask(cx, record, target, limits.admit_timeout).await?;
+        reach::connect(cx, record, verdict, limits.admit_timeout).await
+    })
+    .await?;
+    downstream
+        .write(cx.pools(), connect::ESTABLISHED)
+        .await
+        .map_err(|error| error.at(Side::Downstream, Phase::Request))?;
+    record.status = Some(200);
+    let carry = match plan.mode {
+        Mode::Splice | Mode::Originate(_) => Carry::Relay,
+        Mode::TerminateNamed(by_name) => {
+            let ends = Ends {
+                downstream,
+                upstream: &upstream,
+            };
+            let limits = named::Limits {
+                handshake: plan.limits.handshake_timeout,
+                decision: limits.admit_timeout,
+            };
+            named::secure(cx, record, ends, &*by_name, limits)
+                .await
+                // It has had its answer.
+                .map_err(|failure| End {
+                    status: None,
+                    ..failure
+                })?;
+            Carry::Relay
+        }
+        // `reach` has made the one above of it.
+        Mode::TerminateVerified(_) => {
+            return Err(End::new(Reason::Internal, Side::Local, Phase::Relay));
+        }
+        Mode::Terminate(terminate) => {
+            let party = TlsParty::Server(terminate.downstream.clone());
+            handshake::run(cx, downstream, party, plan.limits.handshake_timeout)
+                .await
+                .map_err(|error| reach::handshake_failure(error, Side::Downstream))?;
+            record.client = handshake::identity(cx, downstream);
+            match terminate.inside {
+                Inside::Opaque => Carry::Relay,
+                Inside::Kubelet(policy) => Carry::Kubelet(policy),
+            }
+        }
+    };
+    cx.set_limits(&plan.limits);
+    Ok(Established {
+        upstream: Box::new(upstream),
+        carry,
+        head_timeout: plan.limits.head_timeout,
+    })
+}
+
+/// Lets a peer that is refused read why: takes its CONNECT, answers, closes. Returns the record of it.
+pub(crate) async fn refuse_politely(
+    cx: Rc<StreamContext>,
+    snapshot: Arc<Snapshot>,
+    downstream: Box<Leg>,
+    mut record: Box<StreamRecord>,
+    refusal: End,
+) -> StreamRecord {
+    let deadline = Instant::now() + snapshot.admission.handshake_timeout;
+    cx.refuse();
+    let asked = async {
+        record.target = Some(read_connect(&cx, &downstream, deadline).await?);
+        Ok(answer(&cx, &downstream, &mut record, refusal).await)
+    };
+    let ending = cx
+        .until_aborted(Phase::Request, pin!(asked))
+        .await
+        .unwrap_or_else(|failure| Ending::failed(&cx, failure));
+    let legs = Legs {
+        downstream: Some(downstream),
+        upstream: None,
+    };
+    let failure = ending.run(&cx, legs, Phase::Request).await;
+    record.ended(&cx, &failure)
+}
+
+async fn read_connect(
+    cx: &StreamContext,
+    downstream: &Leg,
+    deadline: Instant,
+) -> Result<Authority, End> {
+    let at = |error: LegError| error.at(Side::Downstream, Phase::Request);
+    let ended = |reason| End::new(reason, Side::Downstream, Phase::Request);
+    let patience = Patience {
+        until: Some(deadline),
+        once_begun: None,
+    };
+    let parse = |head: &[u8], progress: &mut Progress| {
+        connect::parse_connect(head, progress, &HeadLimits::CONNECT)
+    };
+    let idle = async || first_byte(downstream, patience.until).await;
+    read_head(cx, downstream, patience, parse, idle)
+        .await
+        .map_err(|NoHead { begun, why }| match why {
+            Why::Read(error) => at(error),
+            Why::Wait(error) | Why::Stopped(error) => at(error).status(408),
+            Why::Ended if begun => ended(Reason::Truncated),
+            Why::Ended => ended(Reason::Cancelled),
+            Why::Malformed(error) => bad_connect(&error),
+        })
+}
+
+fn bad_connect(error: &ConnectError) -> End {
+    End::new(Reason::Protocol, Side::Downstream, Phase::Request)
+        .status(error.status())
+        .detail(chain(error))
+}
+
+/// Tells the downstream why its CONNECT failed, if it can still be told.
+pub(crate) async fn answer(
+    cx: &StreamContext,
+    downstream: &Leg,
+    record: &mut StreamRecord,
+    failure: End,
+) -> Ending {
+    let Some(status) = failure.status else {
+        return Ending::failed(cx, failure);
+    };
+    let mut head = Vec::new();
+    let reason = failure
+        .detail
+        .as_deref()
+        .unwrap_or("gateway error; see its log");
+    connect::write_refusal(status, reason, &mut head);
+    record.status = Some(status);
+    match downstream.write(cx.pools(), &head).await {
+        Ok(()) => Ending::told(cx, failure),
+        // It did not get through, and the failure stands as it is.
+        Err(_) => Ending::failed(cx, failure),
+    }
+}

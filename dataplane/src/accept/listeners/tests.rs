@@ -1,0 +1,87 @@
+//! One owner for each address and path, also while another one goes.
+
+use super::*;
+use crate::config::{COALESCE, KtlsPolicy, ListenerConfig, Role};
+use std::cell::Cell;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+fn config(bind: Bind) -> EngineConfig {
+    EngineConfig {
+        room: crate::descriptors::Room::UNLIMITED,
+        workers: 2,
+        listeners: vec![ListenerConfig {
+            role: Role::Egress,
+            name: "one".into(),
+            bind,
+        }],
+        ktls: KtlsPolicy::Off,
+        max_pipes_per_worker: 1,
+        coalesce: COALESCE,
+        keepalive_idle: Duration::from_secs(30),
+        user_timeout: Duration::from_secs(60),
+    }
+}
+
+fn unix(path: PathBuf) -> EngineConfig {
+    config(Bind::Unix {
+        path,
+        mode: 0o600,
+        uid: None,
+        gid: None,
+    })
+}
+
+#[test]
+fn address_that_another_gateway_has_is_refused() {
+    let first = Listeners::bind(&config(Bind::Tcp("127.0.0.1:0".parse().unwrap()))).unwrap();
+    let address = first.tcp_addresses().next().unwrap();
+    assert_ne!(address.port(), 0);
+    let error = Listeners::bind(&config(Bind::Tcp(address))).unwrap_err();
+    assert!(matches!(error, StartError::InUse { .. }), "{error}");
+    let words = format!("listener one cannot listen on {address}: another process does");
+    assert!(error.to_string().starts_with(&words), "{error}");
+    drop(first);
+    Listeners::bind(&config(Bind::Tcp(address))).unwrap();
+}
+
+#[test]
+fn path_of_a_process_that_is_going_is_taken_when_it_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let dying = UnixListener::bind(&path).unwrap();
+    let start = std::thread::spawn(move || Listeners::bind(&unix(path)));
+    // The first look met it alive.
+    dying.accept().unwrap();
+    drop(dying);
+    start.join().unwrap().unwrap();
+}
+
+#[test]
+fn path_that_another_gateway_has_is_refused_and_names_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let _first = Listeners::bind(&unix(path.clone())).unwrap();
+    let error = Listeners::bind(&unix(path)).unwrap_err();
+    let StartError::Bind { source, .. } = &error else {
+        panic!("{error}");
+    };
+    let pid = format!("pid {}", std::process::id());
+    assert!(source.to_string().contains(&pid), "{source}");
+}
+
+#[test]
+fn patience_is_for_what_is_in_use_alone() {
+    let looks = Cell::new(0);
+    let attempt = |fails: u32, in_use: bool| {
+        looks.set(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            if looks.get() > fails { Ok(()) } else { Err(()) }
+        };
+        (patiently(look, |()| in_use), looks.get())
+    };
+    assert_eq!(attempt(3, true), (Ok(()), 4));
+    assert_eq!(attempt(1, false), (Err(()), 1));
+}
