@@ -1,6 +1,6 @@
 //! Resolves the name of a target, once: what is checked is what is dialled (hazard F5).
 
-use eyesplice_proto::authority::{Authority, Host};
+use eyesplice_proto::target::{Host, Target};
 use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
@@ -104,7 +104,7 @@ impl Resolver {
     /// [`ResolveError`], with the remedy.
     pub async fn resolve(
         &self,
-        target: &Authority,
+        target: &Target,
         deadline: Duration,
     ) -> Result<Vec<IpAddr>, ResolveError> {
         let name = match &target.host {
@@ -197,7 +197,7 @@ mod tests {
         }
     }
 
-    fn target(text: &str) -> Authority {
+    fn target(text: &str) -> Target {
         text.parse().unwrap()
     }
 

@@ -27,7 +27,6 @@ const RECORDS_PER_KEY: u64 = 1 << 24;
 const FATAL: u8 = 2;
 
 /// What carries a session after its handshake.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(crate) enum Carrier {
     /// We do.
     User(Session),

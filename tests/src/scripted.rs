@@ -15,7 +15,7 @@ use eyesplice_dataplane::seam::{
     ActionPolicy, ByName, Connect, Control, Inside, Mode, Reason, RecordKind, Refusal,
     StreamLimits, StreamRequest, Terminate, UpstreamTls, Verdict,
 };
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;

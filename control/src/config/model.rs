@@ -5,7 +5,7 @@ use crate::pins::SpkiHash;
 use crate::token::review::Endpoint;
 use eyesplice_dataplane::engine::{COALESCE, KtlsPolicy};
 use eyesplice_dataplane::seam::{ActionPolicy, ListenerName};
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::SocketAddr;

@@ -5,7 +5,7 @@ use super::model::{PortRange, ServerNames};
 use super::report::Problem;
 use super::tree::{Node, Value};
 use crate::pins::SpkiHash;
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;

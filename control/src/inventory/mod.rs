@@ -25,7 +25,7 @@ pub use names::{HostAddress, MAX_DNS_NAME, MAX_NODE_NAME, NameError, check_node_
 pub use node_list::{NodeListError, NodeListProblem};
 pub(crate) use render::render;
 
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use node_list::{Located, Problems, Shape};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;

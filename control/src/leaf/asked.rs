@@ -19,7 +19,7 @@ use crate::pem::Role;
 use crate::pki::{Expected, unfit};
 use crate::tickets::Tickets;
 use eyesplice_dataplane::seam::DownstreamTls;
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;

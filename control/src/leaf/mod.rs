@@ -22,7 +22,7 @@ use crate::pki::{BACKDATE, alternative_names, random_serial};
 use crate::tickets::Tickets;
 use cache::{Cache, Leaf};
 use eyesplice_dataplane::seam::DownstreamTls;
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,

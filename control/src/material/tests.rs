@@ -2,7 +2,7 @@ use super::*;
 use crate::config::{Config, check};
 use crate::leaf::ClientAuth;
 use crate::pki::{self, InitOptions};
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;

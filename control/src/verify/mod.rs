@@ -15,7 +15,7 @@ pub use failure::{Cause, Failure, MAX_MESSAGE};
 pub use trust::{KubeletTrust, Mode, TargetTrust, Trust, TrustError};
 
 use eyesplice_dataplane::seam::{UpstreamTls, VerificationSlot};
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::sync::Arc;

@@ -26,11 +26,10 @@ pub(crate) async fn renew(
     head: &RequestHead,
 ) -> Result<Made, End> {
     let work = watched(cx, downstream, judged(cx, downstream, record, head));
-    let result = work.await.map_err(|failure| End {
+    work.await.map_err(|failure| End {
         phase: Phase::Exchange,
         ..failure
-    });
-    result
+    })
 }
 
 async fn judged(

@@ -72,7 +72,12 @@ fn reachable() -> Vec<Stream> {
 }
 
 /// What a transition may depend on beside the state, in words.
-const FACTS: [(&str, fn(&Stream) -> bool); 4] = [
+type Fact = (&'static str, fn(&Stream) -> bool);
+
+/// What an event leads to, under each of the conditions that it depends on.
+type Row = Vec<(String, String)>;
+
+const FACTS: [Fact; 4] = [
     ("downstream shut", |stream| stream.shut.downstream),
     ("upstream shut", |stream| stream.shut.upstream),
     ("TLS downstream", |stream| stream.tls.downstream),
@@ -105,7 +110,7 @@ fn outcome(stream: &Stream, event: Event) -> String {
 }
 
 /// Says what an event leads to in a state, by the facts that it depends on.
-fn row(streams: &[Stream], event: Event) -> Vec<(String, String)> {
+fn row(streams: &[Stream], event: Event) -> Row {
     let found: Vec<String> = streams.iter().map(|it| outcome(it, event)).collect();
     // The fewest facts that decide.
     let mut sets: Vec<u32> = (0..1 << FACTS.len()).collect();
@@ -162,7 +167,7 @@ fn listed() -> String {
     for (state, streams) in states {
         let _ = writeln!(text, "{state:?}");
         // Events that lead to the same stand in one line.
-        let mut rows: Vec<(Vec<String>, Vec<(String, String)>)> = Vec::new();
+        let mut rows: Vec<(Vec<String>, Row)> = Vec::new();
         for event in events() {
             let row = row(&streams, event);
             match rows.iter_mut().find(|(_, known)| *known == row) {
