@@ -8,7 +8,7 @@ mod life;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use eyesplice_proto::connect::parse_connect;
-use eyesplice_proto::head::Target;
+use eyesplice_proto::head::RequestTarget;
 use eyesplice_proto::parse::{HeadLimits, Parsed, Progress, parse_request};
 use eyesplice_proto::route::route;
 use eyesplice_proto::stream::Stream;
@@ -65,7 +65,7 @@ fn routes(criterion: &mut Criterion) {
         ("metrics", "/metrics/cadvisor"),
         ("refused_dots", "/exec/../metrics"),
     ] {
-        let target = Target::new(target).expect("a target");
+        let target = RequestTarget::new(target).expect("a target");
         group.bench_function(name, |bencher| bencher.iter(|| route(black_box(&target))));
     }
     group.finish();

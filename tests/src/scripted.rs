@@ -17,7 +17,7 @@ use eyesplice_identity::verify::{
     Expected, KubeletTrust, Mode as Verification, Trust, UpstreamSpec, client_verifier,
     upstream_tls,
 };
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;

@@ -151,7 +151,7 @@ fn kubelet(site: &Path) -> Step {
         mode: Mode::Enforce,
     })
     .expect("a trust");
-    let host = format!("{NODE_IP}:10250").parse::<eyesplice_proto::authority::Authority>();
+    let host = format!("{NODE_IP}:10250").parse::<eyesplice_proto::target::Target>();
     let host = host.expect("an address").host;
     let expected = Expected::kubelet(host, 10250, Some(NODE.into()));
     let pem = fs::read(site.join(format!("kubelet-{NODE}.crt"))).expect("a certificate");

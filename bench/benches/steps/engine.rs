@@ -5,7 +5,7 @@ use super::heads::{CONNECT, EXEC, parsed, rewritten};
 use super::life::CLEAN;
 use super::pair::{Pair, ends};
 use eyesplice_proto::connect::parse_connect;
-use eyesplice_proto::head::Target;
+use eyesplice_proto::head::RequestTarget;
 use eyesplice_proto::parse::{HeadLimits, Progress};
 use eyesplice_proto::route::route;
 use eyesplice_proto::stream::Stream;
@@ -44,7 +44,7 @@ pub(crate) fn steps(rounds: usize) -> Vec<Step> {
 fn heads() -> Vec<Step> {
     let head = parsed(EXEC);
     let target = "/exec/default/web-5d4b8c9f7-x2x7k/main?command=sh&input=1";
-    let target = Target::new(target).expect("a target");
+    let target = RequestTarget::new(target).expect("a target");
     vec![
         Step::new("head/parse_exec", || {
             black_box(parsed(black_box(EXEC)));

@@ -11,7 +11,7 @@ use eyesplice_dataplane::seam::{
     ActionPolicy, AdmissionLimits, Connect, Control, Inside, Mode, Reason, Refusal, Snapshot,
     SnapshotCell, StreamLimits, StreamRecord, StreamRequest, Terminate, UpstreamTls, Verdict,
 };
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ServerConfig};
 use std::collections::HashMap;

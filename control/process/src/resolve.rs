@@ -1,7 +1,7 @@
 //! Resolves the name of a target, once: what is checked is what is dialled (docs/wire.md, "Names
 //! that resolve twice").
 
-use eyesplice_proto::authority::{Authority, Host};
+use eyesplice_proto::target::{Host, Target};
 use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
@@ -105,7 +105,7 @@ impl Resolver {
     /// [`ResolveError`], with the remedy.
     pub async fn resolve(
         &self,
-        target: &Authority,
+        target: &Target,
         deadline: Duration,
     ) -> Result<Vec<IpAddr>, ResolveError> {
         let name = match &target.host {
@@ -198,7 +198,7 @@ mod tests {
         }
     }
 
-    fn target(text: &str) -> Authority {
+    fn target(text: &str) -> Target {
         text.parse().unwrap()
     }
 

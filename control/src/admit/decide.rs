@@ -14,7 +14,7 @@ use eyesplice_dataplane::seam::{
 };
 use eyesplice_identity::verify::{Expected, UpstreamSpec, upstream_tls};
 use eyesplice_process::resolve::Resolver;
-use eyesplice_proto::authority::{Authority, Host};
+use eyesplice_proto::target::{Host, Target};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -118,7 +118,7 @@ async fn mode(
     source: &LeafSource<'_>,
     index: usize,
     rule: &Rule,
-    asked: &Authority,
+    asked: &Target,
     node: Option<Arc<str>>,
 ) -> Result<Mode, Refusal> {
     let state = source.state;
@@ -169,7 +169,7 @@ async fn mode(
 fn kubelet_tls(
     kubelet: &KubeletMaterial,
     rule: &Rule,
-    asked: &Authority,
+    asked: &Target,
     node: Option<Arc<str>>,
 ) -> Result<UpstreamTls, Refusal> {
     let spec = UpstreamSpec {
@@ -185,7 +185,7 @@ pub(super) fn target_tls(
     state: &State,
     index: usize,
     rule: &Rule,
-    asked: &Authority,
+    asked: &Target,
     upstream: &Upstream,
     name: Option<&Host>,
 ) -> Result<UpstreamTls, Refusal> {
@@ -214,7 +214,7 @@ pub(super) struct LeafSource<'a> {
 
 impl LeafSource<'_> {
     /// What the stream needs when a handshake has told more. Runs in control's runtime.
-    fn deferred(&self, index: usize, asked: &Authority) -> Deferred {
+    fn deferred(&self, index: usize, asked: &Target) -> Deferred {
         Deferred {
             state: Arc::clone(self.state),
             leaves: Arc::clone(self.leaves),

@@ -10,7 +10,7 @@ use eyesplice_dataplane::seam::{
     VerificationSlot,
 };
 use eyesplice_identity::inventory::check_node_name;
-use eyesplice_proto::authority::{Authority, Host};
+use eyesplice_proto::target::{Host, Target};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) struct Deferred {
     pub(super) leaves: Arc<LeafStore>,
     /// The rule's place.
     pub(super) index: usize,
-    pub(super) asked: Authority,
+    pub(super) asked: Target,
     /// Where decisions run.
     pub(super) runtime: Handle,
 }

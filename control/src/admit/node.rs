@@ -1,7 +1,7 @@
 //! Says which node a stream goes to, so that one stream never has two.
 
 use eyesplice_identity::inventory::Inventory;
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use std::net::IpAddr;
 use std::sync::Arc;
 

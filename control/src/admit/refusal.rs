@@ -8,7 +8,7 @@ use eyesplice_dataplane::seam::{Reason, Refusal};
 use eyesplice_identity::certificate::printable;
 use eyesplice_identity::verify::UpstreamError;
 use eyesplice_process::resolve::ResolveError;
-use eyesplice_proto::authority::{Authority, Host};
+use eyesplice_proto::target::{Host, Target};
 use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ fn refuse(status: u16, words: String, rule: Option<&Arc<str>>) -> Refusal {
 }
 
 /// No rule can allow the target, whatever its address is.
-pub(super) fn no_rule(asked: &Authority) -> Refusal {
+pub(super) fn no_rule(asked: &Target) -> Refusal {
     let reason = format!("no rule allows {asked}; add one under egress.rules of eyesplice");
     refuse(403, reason, None)
 }
@@ -48,11 +48,11 @@ pub(super) fn unresolved(error: &ResolveError) -> Refusal {
 }
 
 /// Every address is denied; the first tells.
-pub(super) fn denied(asked: &Authority, denied: Option<Denied>) -> Refusal {
+pub(super) fn denied(asked: &Target, denied: Option<Denied>) -> Refusal {
     let Some(Denied { address, cause }) = denied else {
         return refuse(503, format!("{asked} has no address"), None);
     };
-    let target = Target { asked, address };
+    let target = Dialled { asked, address };
     match cause {
         Cause::Builtin(denial) => {
             let remedy = if denial.can_be_exempted() {
@@ -120,12 +120,12 @@ pub(super) fn internal(rule: &Rule, what: &str) -> Refusal {
 }
 
 /// What was asked for, with the address where that is another thing.
-struct Target<'a> {
-    asked: &'a Authority,
+struct Dialled<'a> {
+    asked: &'a Target,
     address: IpAddr,
 }
 
-impl std::fmt::Display for Target<'_> {
+impl std::fmt::Display for Dialled<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.asked.host {
             Host::Ip(_) => write!(f, "{}", self.asked),

@@ -6,7 +6,7 @@ use eyesplice_identity::inventory::HostAddress;
 use eyesplice_identity::pins::SpkiHash;
 use eyesplice_identity::token::review::Endpoint;
 use eyesplice_process::admin::AdminSettings;
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::SocketAddr;

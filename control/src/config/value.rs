@@ -3,7 +3,7 @@
 use super::model::{PortRange, ServerNames};
 use eyesplice_identity::document::value::text;
 use eyesplice_identity::document::{Node, Problem, Value};
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 
 /// A name that clients may ask for, or with a dot before it all names below it.
 pub(super) fn server_names(node: &Node) -> Result<ServerNames, Problem> {

@@ -2,7 +2,7 @@
 
 use super::ClientAuth;
 use eyesplice_dataplane::seam::DownstreamTls;
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;

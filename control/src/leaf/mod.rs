@@ -22,7 +22,7 @@ use eyesplice_identity::inventory::HostAddress;
 use eyesplice_identity::pem::Role;
 use eyesplice_identity::pki::{BACKDATE, alternative_names, random_serial};
 use eyesplice_identity::x509::{NODE_GROUP, NODE_PREFIX};
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,

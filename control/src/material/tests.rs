@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::leaf::ClientAuth;
 use eyesplice_identity::pki;
 use eyesplice_identity::pki::InitOptions;
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;

@@ -9,7 +9,7 @@ mod builtin;
 pub use builtin::{BuiltinDenial, builtin_denial, embedded_v4};
 
 use crate::config::{Config, Egress, Rule, RuleAction, Transport, is_below};
-use eyesplice_proto::authority::{Authority, Host};
+use eyesplice_proto::target::{Host, Target};
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -102,7 +102,7 @@ impl Policy {
 
     /// Tells whether any address could make this target allowed, before its name is resolved: a
     /// name that no rule can allow never reaches a name server.
-    pub fn may_allow(&self, asked: &Authority) -> bool {
+    pub fn may_allow(&self, asked: &Target) -> bool {
         self.rules
             .iter()
             .any(|rule| !matches!(rule.action, RuleAction::Deny) && matches_asked(rule, asked))
@@ -118,7 +118,7 @@ impl Policy {
     /// Why the first address is denied, if none is allowed; `None` if there was no address.
     pub fn select(
         &self,
-        asked: &Authority,
+        asked: &Target,
         addresses: &[IpAddr],
         is_local: &dyn Fn(IpAddr) -> bool,
     ) -> Result<Selection<'_>, Option<Denied>> {
@@ -148,7 +148,7 @@ impl Policy {
 
     fn judge(
         &self,
-        asked: &Authority,
+        asked: &Target,
         address: IpAddr,
         is_local: &dyn Fn(IpAddr) -> bool,
     ) -> Result<usize, Cause> {
@@ -182,7 +182,7 @@ impl Policy {
     }
 }
 
-fn matches_asked(rule: &Rule, asked: &Authority) -> bool {
+fn matches_asked(rule: &Rule, asked: &Target) -> bool {
     let port = rule.ports.is_empty() || rule.ports.iter().any(|range| range.contains(asked.port));
     port && (rule.dns_suffixes.is_empty()
         || match &asked.host {

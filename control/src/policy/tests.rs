@@ -177,7 +177,7 @@ fn select_own_listeners_are_never_reached() {
         ("[::ffff:10.0.0.1]:8131", own),
     ];
     for (asked, want) in table {
-        let asked: Authority = asked.parse().unwrap();
+        let asked: Target = asked.parse().unwrap();
         let Host::Ip(address) = asked.host else {
             panic!("an address")
         };

@@ -7,12 +7,12 @@
 
 use thiserror::Error;
 
-use crate::authority::{Authority, AuthorityError};
 use crate::framing;
 use crate::head::{Method, RequestHead, ResponseHead};
 use crate::headers::{HeaderName, HeaderValue};
 use crate::parse::{self, HeadError, HeadLimits, Parsed, Progress};
 use crate::serialize;
+use crate::target::{Target, TargetError};
 
 /// The reply to a CONNECT that succeeded. Nothing may ride in the same write.
 pub const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
@@ -30,7 +30,7 @@ pub enum ConnectError {
     NotConnect,
     /// Its target is not acceptable.
     #[error("CONNECT target is not acceptable")]
-    Target(#[source] AuthorityError),
+    Target(#[source] TargetError),
     /// It announces a body.
     #[error("CONNECT announces a body")]
     Body,
@@ -57,7 +57,7 @@ pub fn parse_connect(
     buf: &[u8],
     progress: &mut Progress,
     limits: &HeadLimits,
-) -> Result<Parsed<Authority>, ConnectError> {
+) -> Result<Parsed<Target>, ConnectError> {
     let parsed = parse::parse_request(buf, progress, limits).map_err(ConnectError::Head)?;
     parsed.try_map(|head| connect_target(&head))
 }
@@ -66,7 +66,7 @@ pub fn parse_connect(
 ///
 /// # Errors
 /// `ConnectError`: never `Head`.
-pub fn connect_target(head: &RequestHead) -> Result<Authority, ConnectError> {
+pub fn connect_target(head: &RequestHead) -> Result<Target, ConnectError> {
     if head.method != Method::Connect {
         return Err(ConnectError::NotConnect);
     }

@@ -6,18 +6,18 @@
 
 pub mod seeded;
 
-use crate::authority::{Authority, Host};
 use crate::body::{BodyDecoder, BodyError, Taken};
 use crate::chars::hex;
 use crate::connect;
 use crate::framing::{self, Framing};
-use crate::head::{Method, RequestHead, ResponseHead, Target};
+use crate::head::{Method, RequestHead, RequestTarget, ResponseHead};
 use crate::hop::{self, After};
 use crate::limits;
 use crate::parse::{self, HeadLimits, Parsed, Progress};
 use crate::route::{self, Action};
 use crate::serialize;
 use crate::stream::{self as legs, Cause, Cut, Event, Legs, Side, Stream};
+use crate::target::{Host, Target};
 use crate::tls::PostHandshake;
 use crate::upgrade::{self, Reply, Upgrade};
 
@@ -395,7 +395,7 @@ pub fn authority(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         return;
     };
-    let Ok(authority) = text.parse::<Authority>() else {
+    let Ok(authority) = text.parse::<Target>() else {
         return;
     };
     assert_ne!(authority.port, 0);
@@ -419,7 +419,7 @@ pub fn authority(data: &[u8]) {
 
 /// A request target to a kubelet, against the most lenient router that we can think of.
 pub fn route(data: &[u8]) {
-    let Ok(target) = Target::new(data.to_vec()) else {
+    let Ok(target) = RequestTarget::new(data.to_vec()) else {
         return;
     };
     let Ok(routed) = route::route(&target) else {

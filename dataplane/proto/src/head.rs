@@ -105,9 +105,9 @@ pub enum BadTarget {
 /// Holds a request target. `Debug` and `Display` leave out the query (an exec's command is in it)
 /// and everything that could carry user information.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Target(Bytes);
+pub struct RequestTarget(Bytes);
 
-impl Target {
+impl RequestTarget {
     /// Makes a target: the characters of RFC 3986 before the query, visible ASCII without `#` in it.
     ///
     /// # Errors
@@ -158,7 +158,7 @@ impl Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path();
         if !path.starts_with('/') && path.contains('@') {
@@ -173,7 +173,7 @@ impl fmt::Display for Target {
     }
 }
 
-impl fmt::Debug for Target {
+impl fmt::Debug for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -264,7 +264,7 @@ pub struct RequestHead {
     /// What to do.
     pub method: Method,
     /// With what.
-    pub target: Target,
+    pub target: RequestTarget,
     /// Always 1.1 when parsed.
     pub version: Version,
     /// The header lines.
@@ -304,12 +304,12 @@ mod tests {
 
     #[test]
     fn target_with_query_shows_none_of_it() {
-        let target = Target::new("/exec/ns/p/c?command=hunter2&input=1").unwrap();
+        let target = RequestTarget::new("/exec/ns/p/c?command=hunter2&input=1").unwrap();
         assert_eq!(target.path(), "/exec/ns/p/c");
         assert_eq!(target.query(), Some("command=hunter2&input=1"));
         assert_eq!(format!("{target}"), "/exec/ns/p/c?<redacted>");
         assert_eq!(format!("{target:?}"), "/exec/ns/p/c?<redacted>");
-        let target = Target::new("https://user:hunter2@host/").unwrap();
+        let target = RequestTarget::new("https://user:hunter2@host/").unwrap();
         assert_eq!(format!("{target:?}"), "<redacted>");
     }
 
@@ -336,7 +336,7 @@ mod tests {
             (b"*", Ok(())),
         ] {
             assert_eq!(
-                Target::new(target).map(|_| ()),
+                RequestTarget::new(target).map(|_| ()),
                 expected,
                 "{}",
                 target.escape_ascii()

@@ -6,7 +6,6 @@
 //! one connection, `serialize` writes them again. Bodies are: `body` checks raw bytes on their way.
 #![forbid(unsafe_code)]
 
-pub mod authority;
 pub mod body;
 pub mod causes;
 mod chars;
@@ -22,5 +21,6 @@ pub mod parse;
 pub mod route;
 pub mod serialize;
 pub mod stream;
+pub mod target;
 pub mod tls;
 pub mod upgrade;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::chars::{is_blank, is_token, is_value, trim};
-use crate::head::{BadTarget, Method, Reason, RequestHead, ResponseHead, Target, Version};
+use crate::head::{BadTarget, Method, Reason, RequestHead, RequestTarget, ResponseHead, Version};
 use crate::headers::{HeaderName, HeaderValue, Headers, Sole};
 use crate::limits;
 
@@ -124,7 +124,7 @@ pub enum HeadError {
     RequestLine,
     /// The target is not acceptable.
     #[error("request target is not acceptable")]
-    Target(#[source] BadTarget),
+    RequestTarget(#[source] BadTarget),
     /// The target is not a path; absolute URIs, which proxies get, could differ from Host.
     #[error("request target does not begin with a slash")]
     TargetForm,
@@ -305,7 +305,7 @@ fn split(head: &[u8]) -> (Bytes, Bytes) {
     (first, rest)
 }
 
-fn request_line(line: &Bytes) -> Result<(Method, Target, Version), HeadError> {
+fn request_line(line: &Bytes) -> Result<(Method, RequestTarget, Version), HeadError> {
     let mut parts = line.split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -313,7 +313,7 @@ fn request_line(line: &Bytes) -> Result<(Method, Target, Version), HeadError> {
         return Err(HeadError::RequestLine);
     };
     let method = Method::new(method).ok_or(HeadError::Method)?;
-    let target = Target::new(line.slice_ref(target)).map_err(HeadError::Target)?;
+    let target = RequestTarget::new(line.slice_ref(target)).map_err(HeadError::RequestTarget)?;
     if parse_version(version)? == Version::Http10 {
         return Err(HeadError::UnsupportedVersion);
     }

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::chars::hex;
-use crate::head::Target;
+use crate::head::RequestTarget;
 use crate::limits;
 
 /// Names what a request to a kubelet does. The names are part of policy files and metrics.
@@ -215,7 +215,7 @@ const RUNTIME: &str = "cri";
 ///
 /// # Errors
 /// `RouteError`: answer 400, do not dial.
-pub fn route(target: &Target) -> Result<Route, RouteError> {
+pub fn route(target: &RequestTarget) -> Result<Route, RouteError> {
     let path = target
         .path()
         .strip_prefix('/')

@@ -12,10 +12,10 @@ use crate::reach::handshake::{self, TlsParty};
 use crate::reach::named::{self, Ends};
 use crate::reach::{self, ask, watched};
 use crate::seam::{ActionPolicy, Inside, Mode, Phase, Reason, Side, Snapshot, StreamRecord};
-use eyesplice_proto::authority::Authority;
 use eyesplice_proto::causes::chain;
 use eyesplice_proto::connect::{self, ConnectError};
 use eyesplice_proto::parse::{HeadLimits, Progress};
+use eyesplice_proto::target::Target;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -132,7 +132,7 @@ async fn read_connect(
     cx: &StreamContext,
     downstream: &Leg,
     deadline: Instant,
-) -> Result<Authority, End> {
+) -> Result<Target, End> {
     let at = |error: LegError| error.at(Side::Downstream, Phase::Request);
     let ended = |reason| End::new(reason, Side::Downstream, Phase::Request);
     let patience = Patience {

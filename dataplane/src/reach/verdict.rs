@@ -6,7 +6,7 @@ use crate::leg::Leg;
 use crate::seam::{
     Connect, Phase, Reason, RecordKind, Refusal, Side, StreamRecord, StreamRequest, Verdict,
 };
-use eyesplice_proto::authority::Authority;
+use eyesplice_proto::target::Target;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 pub(crate) async fn ask(
     cx: &StreamContext,
     record: &mut StreamRecord,
-    target: Authority,
+    target: Target,
     limit: Duration,
 ) -> Result<Box<Connect>, End> {
     cx.desk().recordable(RecordKind::End, Phase::Verdict)?;

@@ -2,8 +2,8 @@
 //! its end.
 
 use super::{ListenerName, Peer, Phase, Reason, Side, StreamId};
-use eyesplice_proto::authority::Authority;
 use eyesplice_proto::route::Action;
+use eyesplice_proto::target::Target;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -106,7 +106,7 @@ pub struct StreamRecord {
     /// Identity inside of the tunnel: the API server's kubelet client certificate.
     pub client: Option<Arc<str>>,
     /// What the CONNECT named; absent if none was read.
-    pub target: Option<Authority>,
+    pub target: Option<Target>,
     /// What was dialled successfully.
     pub address: Option<SocketAddr>,
     /// The rule that decided.

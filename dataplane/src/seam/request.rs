@@ -1,6 +1,6 @@
 //! What a listener knows of a stream before anybody has decided on it.
 
-use eyesplice_proto::authority::Authority;
+use eyesplice_proto::target::Target;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ pub struct StreamRequest {
     /// Who asks.
     pub peer: Peer,
     /// What the CONNECT names, unresolved.
-    pub target: Authority,
+    pub target: Target,
     /// When it was accepted.
     pub received: SystemTime,
 }

@@ -10,7 +10,7 @@ use eyesplice_dataplane::seam::{
     AdmissionLimits, Connect, Control, Mode, Reason, RecordKind, Refusal, Snapshot, SnapshotCell,
     StreamLimits, StreamRecord, StreamRequest, Verdict,
 };
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
 use std::io::{Read, Write};

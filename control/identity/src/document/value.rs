@@ -4,7 +4,7 @@ use super::bounds;
 use super::report::Problem;
 use super::tree::{Node, Value};
 use crate::pins::SpkiHash;
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;

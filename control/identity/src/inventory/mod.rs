@@ -23,7 +23,7 @@ pub(crate) use names::certificate_name;
 pub use names::{HostAddress, MAX_DNS_NAME, MAX_NODE_NAME, NameError, check_node_name};
 pub use node_list::{NodeListError, NodeListProblem};
 
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use node_list::{Located, Problems, Shape};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;

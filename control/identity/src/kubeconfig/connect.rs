@@ -3,7 +3,7 @@
 use super::flaw::Flaw;
 use crate::verify::{Expected, TargetTrust, Trust, UpstreamSpec, upstream_tls};
 use eyesplice_dataplane::seam::PeerVerification;
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use hyper::Uri;
 use rustls::{ClientConnection, RootCertStore};
 use std::fmt;

@@ -1,6 +1,6 @@
 //! What a stream expects at its far end, and by which name.
 
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use rustls::pki_types::ServerName;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use super::expected::Expected;
 use super::trust::Trust;
 use crate::certificate::{CertificateFacts, FactsError, Weakness, instant, printable};
 use crate::pins::SpkiHash;
-use eyesplice_proto::authority::{Authority, Host};
+use eyesplice_proto::target::{Host, Target};
 use rustls::{CertificateError, Error as TlsError};
 use std::fmt;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ pub struct Failure {
     pub cause: Cause,
     noun: &'static str,
     node: Option<Arc<str>>,
-    address: Authority,
+    address: Target,
     accepted: Vec<Host>,
     presented: Option<CertificateFacts>,
 }
@@ -128,7 +128,7 @@ impl Failure {
             cause,
             noun: trust.noun(),
             node: expected.node.clone(),
-            address: Authority {
+            address: Target {
                 host: expected.host.clone(),
                 port: expected.port,
             },

@@ -18,7 +18,7 @@ pub use trust::{KubeletTrust, Mode, TargetTrust, Trust, TrustError};
 
 use expected::server_name;
 use eyesplice_dataplane::seam::{UpstreamTls, VerificationSlot};
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::sync::Arc;
 use verifier::StreamVerifier;

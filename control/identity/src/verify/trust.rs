@@ -2,7 +2,7 @@
 
 use crate::inventory::Inventory;
 use crate::pins::{Pins, SpkiHash};
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;

@@ -4,7 +4,7 @@ use crate::parse::parse_response;
 
 const GOOD: &[u8] = b"CONNECT 10.0.0.7:10250 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
 
-fn connect(buf: &[u8]) -> Result<Parsed<Authority>, ConnectError> {
+fn connect(buf: &[u8]) -> Result<Parsed<Target>, ConnectError> {
     parse_connect(buf, &mut Progress::default(), &HeadLimits::CONNECT)
 }
 
@@ -27,8 +27,8 @@ fn connect_every_prefix_is_incomplete_then_complete_with_early_bytes_left() {
 
 #[test]
 fn connect_hostile_requests_are_refused_by_cause() {
-    use AuthorityError as A;
     use ConnectError as C;
+    use TargetError as A;
     let with = |target: &str, line: &str| {
         format!("CONNECT {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n{line}\r\n").into_bytes()
     };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::head::{Reason, Target};
+use crate::head::{Reason, RequestTarget};
 
 fn headers(lines: &[(&'static str, &'static str)]) -> Headers {
     let mut headers = Headers::new();
@@ -15,7 +15,7 @@ fn headers(lines: &[(&'static str, &'static str)]) -> Headers {
 fn request(lines: &[(&'static str, &'static str)]) -> Result<Framing, FramingError> {
     request_framing(&RequestHead {
         method: Method::Post,
-        target: Target::new("/").unwrap(),
+        target: RequestTarget::new("/").unwrap(),
         version: Version::Http11,
         headers: headers(lines),
     })

@@ -1,5 +1,5 @@
 use super::*;
-use crate::head::{Method, Target};
+use crate::head::{Method, RequestTarget};
 use crate::serialize::{write_request, write_response};
 
 fn headers(lines: &[(&'static str, &'static str)]) -> Headers {
@@ -16,7 +16,7 @@ fn headers(lines: &[(&'static str, &'static str)]) -> Headers {
 fn request(lines: &[(&'static str, &'static str)]) -> RequestHead {
     RequestHead {
         method: Method::Post,
-        target: Target::new("/exec/ns/p/c").unwrap(),
+        target: RequestTarget::new("/exec/ns/p/c").unwrap(),
         version: Version::Http11,
         headers: headers(lines),
     }

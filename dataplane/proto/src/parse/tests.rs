@@ -140,15 +140,15 @@ fn request_hostile_heads_are_refused_by_cause() {
         (first("GET / HTTP/1.1\r"), E::Version),
         (
             first("GET /\r HTTP/1.1"),
-            E::Target(BadTarget::Character { offset: 1 }),
+            E::RequestTarget(BadTarget::Character { offset: 1 }),
         ),
         (
             first("GET /#a HTTP/1.1"),
-            E::Target(BadTarget::Character { offset: 1 }),
+            E::RequestTarget(BadTarget::Character { offset: 1 }),
         ),
         (
             first("GET /%0 HTTP/1.1"),
-            E::Target(BadTarget::Percent { offset: 1 }),
+            E::RequestTarget(BadTarget::Percent { offset: 1 }),
         ),
         (with(" folded: x"), E::Folded { line: 2 }),
         (with("X: a\r\n\tb"), E::Folded { line: 3 }),

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn routed(path: &str) -> Result<Route, RouteError> {
-    route(&Target::new(path.as_bytes().to_vec()).expect("a target"))
+    route(&RequestTarget::new(path.as_bytes().to_vec()).expect("a target"))
 }
 
 #[test]

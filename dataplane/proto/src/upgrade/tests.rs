@@ -1,5 +1,5 @@
 use super::*;
-use crate::head::{Reason, Target};
+use crate::head::{Reason, RequestTarget};
 use crate::headers::{HeaderName, HeaderValue};
 
 /// The example of RFC 6455 section 1.3.
@@ -20,7 +20,7 @@ fn headers(lines: &Lines) -> Headers {
 }
 
 fn ask(method: Method, lines: &Lines) -> Result<Option<Upgrade>, Refusal> {
-    let target = Target::new("/exec/ns/p/c").unwrap();
+    let target = RequestTarget::new("/exec/ns/p/c").unwrap();
     let head = RequestHead {
         method,
         target,

@@ -1,6 +1,6 @@
 //! The address of an API server.
 
-use eyesplice_proto::authority::Host;
+use eyesplice_proto::target::Host;
 use rustls::pki_types::ServerName;
 use std::fmt;
 use std::str::FromStr;

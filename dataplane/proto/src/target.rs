@@ -13,7 +13,7 @@ use crate::limits;
 
 /// Names an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Authority {
+pub struct Target {
     /// Where.
     pub host: Host,
     /// From 1.
@@ -36,7 +36,7 @@ pub struct DnsName(Box<str>);
 
 /// Why text is no authority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum AuthorityError {
+pub enum TargetError {
     /// There is no port.
     #[error("authority has no port")]
     NoPort,
@@ -60,28 +60,28 @@ pub enum AuthorityError {
     BadName,
 }
 
-impl FromStr for Authority {
-    type Err = AuthorityError;
+impl FromStr for Target {
+    type Err = TargetError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.contains('@') {
-            return Err(AuthorityError::UserInfo);
+            return Err(TargetError::UserInfo);
         }
         if let Some(rest) = text.strip_prefix('[') {
-            let (address, port) = rest.split_once(']').ok_or(AuthorityError::BadIpv6)?;
+            let (address, port) = rest.split_once(']').ok_or(TargetError::BadIpv6)?;
             let port = match port.strip_prefix(':') {
                 Some(port) => parse_port(port)?,
-                None if port.is_empty() => return Err(AuthorityError::NoPort),
-                None => return Err(AuthorityError::BadIpv6),
+                None if port.is_empty() => return Err(TargetError::NoPort),
+                None => return Err(TargetError::BadIpv6),
             };
             return Ok(Self {
                 host: Host::Ip(parse_ipv6(address)?),
                 port,
             });
         }
-        let (host, port) = text.split_once(':').ok_or(AuthorityError::NoPort)?;
+        let (host, port) = text.split_once(':').ok_or(TargetError::NoPort)?;
         if port.contains(':') {
-            return Err(AuthorityError::BadIpv6);
+            return Err(TargetError::BadIpv6);
         }
         Ok(Self {
             port: parse_port(port)?,
@@ -91,16 +91,16 @@ impl FromStr for Authority {
 }
 
 impl FromStr for Host {
-    type Err = AuthorityError;
+    type Err = TargetError;
 
     /// Parses a host alone: an IPv6 address with or without brackets.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(address) = text.strip_prefix('[') {
-            let address = address.strip_suffix(']').ok_or(AuthorityError::BadIpv6)?;
+            let address = address.strip_suffix(']').ok_or(TargetError::BadIpv6)?;
             return parse_ipv6(address).map(Self::Ip);
         }
         if text.contains('@') {
-            return Err(AuthorityError::UserInfo);
+            return Err(TargetError::UserInfo);
         }
         if text.contains(':') {
             parse_ipv6(text).map(Self::Ip)
@@ -118,39 +118,39 @@ impl DnsName {
     }
 }
 
-fn parse_port(digits: &str) -> Result<u16, AuthorityError> {
+fn parse_port(digits: &str) -> Result<u16, TargetError> {
     let plain = !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
     if digits.is_empty() {
-        return Err(AuthorityError::NoPort);
+        return Err(TargetError::NoPort);
     }
     if plain {
-        digits.parse().map_err(|_| AuthorityError::BadPort)
+        digits.parse().map_err(|_| TargetError::BadPort)
     } else {
-        Err(AuthorityError::BadPort)
+        Err(TargetError::BadPort)
     }
 }
 
-fn parse_ipv6(address: &str) -> Result<IpAddr, AuthorityError> {
+fn parse_ipv6(address: &str) -> Result<IpAddr, TargetError> {
     if address.contains('%') {
-        return Err(AuthorityError::Zone);
+        return Err(TargetError::Zone);
     }
-    let address: Ipv6Addr = address.parse().map_err(|_| AuthorityError::BadIpv6)?;
+    let address: Ipv6Addr = address.parse().map_err(|_| TargetError::BadIpv6)?;
     Ok(address
         .to_ipv4_mapped()
         .map_or(IpAddr::V6(address), IpAddr::V4))
 }
 
 /// Parses what has no brackets: an IPv4 address or a name.
-fn parse_name(host: &str) -> Result<Host, AuthorityError> {
+fn parse_name(host: &str) -> Result<Host, TargetError> {
     if let Ok(address) = host.parse::<Ipv4Addr>() {
         return Ok(Host::Ip(address.into()));
     }
     let name = host.strip_suffix('.').unwrap_or(host);
     if name.is_empty() || name.len() > limits::NAME_BYTES || !name.split('.').all(is_label) {
-        return Err(AuthorityError::BadName);
+        return Err(TargetError::BadName);
     }
     if name.rsplit('.').next().is_some_and(is_number) {
-        return Err(AuthorityError::OddIpv4);
+        return Err(TargetError::OddIpv4);
     }
     Ok(Host::Name(DnsName(
         name.to_ascii_lowercase().into_boxed_str(),
@@ -177,7 +177,7 @@ fn is_number(label: &str) -> bool {
     }
 }
 
-impl fmt::Display for Authority {
+impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
             Host::Ip(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn parse(text: &str) -> Result<Authority, AuthorityError> {
+fn parse(text: &str) -> Result<Target, TargetError> {
     text.parse()
 }
 
@@ -37,19 +37,16 @@ fn authority_good_spellings_come_out_in_one() {
         parse(&format!("{longest}.:1")).is_ok(),
         "the final dot does not count"
     );
-    assert_eq!(
-        parse(&format!("{longest}c:1")),
-        Err(AuthorityError::BadName)
-    );
+    assert_eq!(parse(&format!("{longest}c:1")), Err(TargetError::BadName));
     assert_eq!(
         parse(&format!("{}:1", "a".repeat(64))),
-        Err(AuthorityError::BadName)
+        Err(TargetError::BadName)
     );
 }
 
 #[test]
 fn authority_hostile_spellings_are_refused_by_cause() {
-    use AuthorityError as E;
+    use TargetError as E;
     for (text, expected) in [
         ("", E::NoPort),
         ("node", E::NoPort),
