@@ -14,7 +14,7 @@ pub use credential::{Credential, Role};
 pub use error::{Fault, PemError};
 pub use read::PrivateKey;
 pub(crate) use read::{certificates, certificates_of, key_of, read, text};
-pub(crate) use write::{encode, encode_key};
+pub(crate) use write::{encode, encode_key, encode_request};
 
 use crate::identity::CertificateFacts;
 use std::fmt;

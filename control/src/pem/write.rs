@@ -16,6 +16,13 @@ pub(crate) fn encode(certificates: &[CertificateDer<'_>]) -> String {
     text
 }
 
+/// Encodes a certificate request.
+pub(crate) fn encode_request(request: &[u8]) -> String {
+    let mut text = String::new();
+    block("CERTIFICATE REQUEST", &BASE64.encode(request), &mut text);
+    text
+}
+
 /// Encodes a PKCS#8 key.
 pub(crate) fn encode_key(pkcs8: &[u8]) -> Zeroizing<String> {
     let body = Zeroizing::new(BASE64.encode(pkcs8));

@@ -4,8 +4,10 @@
 //! lacks. `spec` says what a tree shall hold, read from `PKIConfig` (`document`, written by `render`) or flags
 //! (`options`); `profile` is the table of certificates that follows from it. `maker` makes them in
 //! memory and checks each by `judge` before `files` writes them, all or none. `tree` opens a
-//! directory for the later commands, `inspect` lists what is in it, `rotation` replaces a CA.
+//! directory for the later commands, `inspect` lists what is in it, `rotation` replaces a CA. Where a
+//! CA's key is elsewhere, `request` asks for what it shall sign, and `accept` takes it.
 
+mod accept;
 mod authority;
 mod cross;
 mod dependents;
@@ -28,6 +30,7 @@ mod plan;
 mod profile;
 mod reload;
 mod render;
+mod request;
 mod rotation;
 mod serial;
 mod spec;
@@ -36,6 +39,7 @@ mod table;
 pub(crate) mod testing;
 mod tree;
 
+pub use accept::{Accepted, Refusal};
 pub use authority::{Authority, AuthorityError};
 pub use files::FileError;
 pub(crate) use from_request::{IssueForError, Wanted, issue_for};
@@ -47,6 +51,7 @@ pub use maker::RenewedKey;
 pub use options::{InitOptions, OptionProblem};
 pub use plan::Conflict;
 pub use reload::{Reload, notice};
+pub use request::PendingRequest;
 pub use rotation::{Rotated, Stage, Step};
 pub(crate) use serial::random_serial;
 pub use spec::{
@@ -60,7 +65,6 @@ use crate::config::{ConfigErrors, Finding};
 use crate::identity::FactsError;
 use crate::pem::PemError;
 use disk::{Disk, Lock, Os};
-use files::Change;
 use maker::Maker;
 use plan::Plan;
 use std::fmt;
@@ -112,6 +116,34 @@ pub enum PkiError {
         /// Where it is kept.
         file: PathBuf,
     },
+    /// A CA whose key is elsewhere.
+    #[error(
+        "the key of the CA {name} is not here, so it signs and is rotated where its key is: put both \
+         CAs into {name}.crt, have all renewed by the new one, accept, and drop the old one"
+    )]
+    ExternalAuthority {
+        /// The name.
+        name: String,
+    },
+    /// A CA's certificate, whose key is elsewhere, is no CA's that may sign.
+    #[error("cannot take over the CA {name}")]
+    TakeOver {
+        /// The name.
+        name: String,
+        /// Why.
+        source: Box<AuthorityError>,
+    },
+    /// The certificate is not there yet.
+    #[error("{name} awaits its certificate; have {request} signed, then pki accept")]
+    Awaited {
+        /// The name.
+        name: String,
+        /// The request.
+        request: String,
+    },
+    /// Certificates that were signed elsewhere do not do.
+    #[error("nothing was accepted:{}", Lines(.0))]
+    NotAccepted(Vec<Refusal>),
     /// Nothing to undo.
     #[error("no rotation of {name} is under way, so there is nothing to undo")]
     NoRotation {
@@ -233,6 +265,14 @@ impl fmt::Display for Joined<'_> {
     }
 }
 
+struct Lines<'a>(&'a [Refusal]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|line| write!(f, "\n  {line}"))
+    }
+}
+
 /// What a new tree is made from.
 #[derive(Clone, Debug)]
 pub enum Source {
@@ -255,6 +295,8 @@ pub struct InitReport {
     pub leaves_expire: SystemTime,
     /// What is allowed, and probably not meant.
     pub warnings: Vec<Finding>,
+    /// What CAs whose keys are elsewhere are to sign.
+    pub pending: Vec<PendingRequest>,
 }
 
 /// Writes a new PKI into `dir`; all of it or nothing.
@@ -287,10 +329,7 @@ fn init_on(
     }
     maker.make_service_account_key()?;
     maker.make_documents();
-    let change = Change {
-        files: maker.into_files(),
-        remove: Vec::new(),
-    };
+    let change = maker.into_change();
     disk.create_dir(dir).map_err(|source| FileError::Io {
         step: "create the directory",
         path: dir.to_owned(),
@@ -306,6 +345,7 @@ fn init_on(
         authorities_expire: (now + lifetimes.authorities).into(),
         leaves_expire: (now + lifetimes.certificates).into(),
         warnings,
+        pending: plan.requested().map(PendingRequest::of).collect(),
     })
 }
 
