@@ -217,7 +217,7 @@ fn pending(dir: &Path, requests: &[PendingRequest]) -> String {
             authorities.push(&request.authority);
         }
     }
-    let mut text = format!("{} await a signature:\n", counted(requests.len()));
+    let mut text = format!("{} a signature:\n", counted(requests.len()));
     for authority in authorities {
         let own = requests.iter().filter(|own| own.authority == authority);
         let own: Vec<&str> = own.map(|own| own.file.as_str()).collect();
@@ -230,12 +230,39 @@ fn pending(dir: &Path, requests: &[PendingRequest]) -> String {
 
 fn counted(requests: usize) -> String {
     match requests {
-        1 => "1 request".to_owned(),
-        several => format!("{several} requests"),
+        1 => "1 request awaits".to_owned(),
+        several => format!("{several} requests await"),
     }
 }
 
 fn list(dir: &Path, files: &[String]) -> String {
     let line = |file: &String| format!("{}\n", dir.join(file).display());
     files.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pending_lists_requests_by_ca_and_the_next_command() {
+        let request = |authority: &str, file: &str| PendingRequest {
+            authority: authority.to_owned(),
+            file: file.to_owned(),
+        };
+        let requests = [
+            request("ca", "admin.csr"),
+            request("etcd/ca", "etcd/peer.csr"),
+            request("ca", "scheduler.csr"),
+        ];
+        assert_eq!(
+            pending(Path::new("/pki"), &requests),
+            "3 requests await a signature:\n  by the CA ca: admin.csr scheduler.csr\n  by the CA \
+             etcd/ca: etcd/peer.csr\nthen: eyesplice pki accept /pki FILE...\n"
+        );
+        assert!(
+            pending(Path::new("/pki"), &requests[..1]).starts_with("1 request awaits a signature")
+        );
+        assert_eq!(pending(Path::new("/pki"), &[]), "");
+    }
 }
