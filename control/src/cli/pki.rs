@@ -1,14 +1,15 @@
 //! `eyesplice pki`: runs one command on a tree, and says what came of it.
 
 use super::pki_args::{
-    PkiCommand, PkiFormat, PkiInitArgs, PkiIssueArgs, PkiRenewArgs, PkiRotateArgs, PkiShowArgs,
+    PkiAcceptArgs, PkiCommand, PkiFormat, PkiInitArgs, PkiIssueArgs, PkiRenewArgs, PkiRotateArgs,
+    PkiShowArgs,
 };
 use super::{complain, pki_table, print};
 use eyesplice_identity::certificate::rfc3339;
 use eyesplice_identity::kubeconfig::Severity;
 use eyesplice_identity::pki::{
-    InitOptions, InitReport, PkiError, Reload, RenewedKey, Selection, ServiceCidr, Source, Step,
-    Tree, Written, init, notice,
+    InitOptions, InitReport, PendingRequest, PkiError, Reload, RenewedKey, Selection, ServiceCidr,
+    Source, Step, Tree, Written, init, notice,
 };
 use eyesplice_process::Exit;
 use eyesplice_proto::causes::chain;
@@ -22,6 +23,7 @@ pub(super) fn run(command: PkiCommand) -> Exit {
         PkiCommand::Verify(args) => inspect(&args, true),
         PkiCommand::Issue(args) => issue(&args),
         PkiCommand::Renew(args) => renew(args),
+        PkiCommand::Accept(args) => accept(&args),
         PkiCommand::RotateCa(args) => rotate(&args),
     };
     result.unwrap_or_else(|error| {
@@ -66,8 +68,14 @@ fn init_summary(report: &InitReport) -> String {
     let authorities = rfc3339(report.authorities_expire);
     let leaves = rfc3339(report.leaves_expire);
     let files = list(&report.dir, &report.files);
+    let pending = pending(&report.dir, &report.pending);
+    let made = if report.pending.is_empty() {
+        format!("CAs expire {authorities}, all else {leaves}")
+    } else {
+        format!("CAs that were made expire {authorities}, what they signed {leaves}")
+    };
     format!(
-        "{files}{} files written; CAs expire {authorities}, all else {leaves}\n\
+        "{files}{} files written; {made}\n{pending}\
          kubectl --kubeconfig super-admin.kubeconfig apply -f pki-rbac.yaml (it comes with eyesplice) lets\n\
          admin administer, and the API server and the gateway use kubelets\n",
         report.files.len()
@@ -120,6 +128,15 @@ fn renew(args: PkiRenewArgs) -> Result<Exit, PkiError> {
         &written,
         "no certificate is due; nothing was renewed\n",
     ))
+}
+
+fn accept(args: &PkiAcceptArgs) -> Result<Exit, PkiError> {
+    let tree = Tree::open(&args.dir, args.config.as_deref())?;
+    let accepted = tree.accept(&args.files)?;
+    for warning in &accepted.warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    Ok(summary(&args.dir, &accepted.written, ""))
 }
 
 fn rotate(args: &PkiRotateArgs) -> Result<Exit, PkiError> {
@@ -175,18 +192,80 @@ fn stage(tree: &Tree, name: &str) -> Result<Exit, PkiError> {
 }
 
 fn summary(dir: &Path, written: &Written, nothing: &str) -> Exit {
+    let pending = pending(dir, &written.pending);
     if written.files.is_empty() {
-        return print(nothing);
+        return print(&format!("{nothing}{pending}"));
     }
+    let files = list(dir, &written.files);
     let count = written.files.len();
+    // A key and a request change nothing for anybody yet.
+    let used = |file: &String| file.ends_with(".crt") || file.ends_with(".kubeconfig");
+    if !written.files.iter().any(used) {
+        return print(&format!("{files}{count} files written\n{pending}"));
+    }
     print(&format!(
-        "{}{count} files written; restart or reload what uses them\n{}",
-        list(dir, &written.files),
+        "{files}{count} files written; restart or reload what uses them\n{}{pending}",
         notice(&written.files).unwrap_or_default()
     ))
+}
+
+/// What is to be signed by whom, and the command that comes next.
+fn pending(dir: &Path, requests: &[PendingRequest]) -> String {
+    if requests.is_empty() {
+        return String::new();
+    }
+    let mut authorities: Vec<&str> = Vec::new();
+    for request in requests {
+        if !authorities.contains(&request.authority.as_str()) {
+            authorities.push(&request.authority);
+        }
+    }
+    let mut text = format!("{} a signature:\n", counted(requests.len()));
+    for authority in authorities {
+        let own = requests.iter().filter(|own| own.authority == authority);
+        let own: Vec<&str> = own.map(|own| own.file.as_str()).collect();
+        text.push_str(&format!("  by the CA {authority}: {}\n", own.join(" ")));
+    }
+    let dir = dir.display();
+    text.push_str(&format!("then: eyesplice pki accept {dir} FILE...\n"));
+    text
+}
+
+fn counted(requests: usize) -> String {
+    match requests {
+        1 => "1 request awaits".to_owned(),
+        several => format!("{several} requests await"),
+    }
 }
 
 fn list(dir: &Path, files: &[String]) -> String {
     let line = |file: &String| format!("{}\n", dir.join(file).display());
     files.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pending_lists_requests_by_ca_and_the_next_command() {
+        let request = |authority: &str, file: &str| PendingRequest {
+            authority: authority.to_owned(),
+            file: file.to_owned(),
+        };
+        let requests = [
+            request("ca", "admin.csr"),
+            request("etcd/ca", "etcd/peer.csr"),
+            request("ca", "scheduler.csr"),
+        ];
+        assert_eq!(
+            pending(Path::new("/pki"), &requests),
+            "3 requests await a signature:\n  by the CA ca: admin.csr scheduler.csr\n  by the CA \
+             etcd/ca: etcd/peer.csr\nthen: eyesplice pki accept /pki FILE...\n"
+        );
+        assert!(
+            pending(Path::new("/pki"), &requests[..1]).starts_with("1 request awaits a signature")
+        );
+        assert_eq!(pending(Path::new("/pki"), &[]), "");
+    }
 }

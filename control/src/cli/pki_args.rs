@@ -23,6 +23,9 @@ pub enum PkiCommand {
     /// Sign certificates again, with their subjects and names
     #[command(after_help = RENEW_EXAMPLES)]
     Renew(PkiRenewArgs),
+    /// Take certificates that a CA elsewhere signed for the requests of the directory
+    #[command(after_help = ACCEPT_EXAMPLES)]
+    Accept(PkiAcceptArgs),
     /// Replace a CA in stages, each of which can be undone until the last
     #[command(after_help = ROTATE_EXAMPLES)]
     RotateCa(PkiRotateArgs),
@@ -81,7 +84,8 @@ const INIT_EXAMPLES: &str = "\
 Keys have mode 0600. By default they are ECDSA P-256, CAs are valid for 10 years, all else for 1
 year. If a file exists, nothing is written unless --force is given. The document that all of it
 follows from is written to DIR/pki.yaml, where the other pki commands look for it; docs/pki.md
-describes its fields.
+describes its fields. Where the document has a CA without keyFile, what it shall sign is written as
+requests (NAME.csr), and no kubeconfig yet: have them signed, then `pki accept`.
 
 Examples:
   eyesplice pki init /etc/kubernetes/pki --config pki.yaml
@@ -172,7 +176,8 @@ pub enum PkiFormat {
 }
 
 const ISSUE_EXAMPLES: &str = "\
-Without NAME, --node and --user: every certificate of the document that has no file yet.
+Without NAME, --node and --user: every certificate of the document that has no file yet, but for those
+whose request awaits a signature. Under a CA whose key is elsewhere it writes keys and requests.
 
 Examples:
   eyesplice pki issue /etc/kubernetes/pki
@@ -203,9 +208,33 @@ pub struct PkiIssueArgs {
     pub force: bool,
 }
 
+const ACCEPT_EXAMPLES: &str = "\
+Finds by its key what each certificate is for, checks it against that role and the CA, and writes
+NAME.crt and the kubeconfig in place of NAME.csr. A FILE may have several certificates, and the CAs
+between them and the CA of the directory. If one certificate does not do, none is accepted.
+
+Examples:
+  eyesplice pki accept /etc/kubernetes/pki signed/*.crt
+  eyesplice pki accept /etc/kubernetes/pki all.pem";
+
+/// Arguments of `pki accept`.
+#[derive(Debug, Args)]
+pub struct PkiAcceptArgs {
+    /// Directory that `pki init` filled
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Signed certificates, PEM
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// The document that says what DIR shall hold [default: DIR/pki.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
 const RENEW_EXAMPLES: &str = "\
 Keeps subject and names, adds names that the role has gained, and writes the kubeconfigs that embed
-what was renewed. CAs are not renewed but rotated.
+what was renewed. CAs are not renewed but rotated. Under a CA whose key is elsewhere the key is kept, and
+a request (NAME.csr) written for it; the certificate stays in use until `pki accept` has the next one.
 API servers of Kubernetes 1.36 close all live streams to kubelets when apiserver-kubelet-client
 changes, with or without a gateway in between: give them its files in a quiet hour.
 

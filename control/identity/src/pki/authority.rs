@@ -89,21 +89,8 @@ impl Authority {
         chain: Vec<CertificateDer<'static>>,
         key: &PrivateKey,
     ) -> Result<Self, AuthorityError> {
-        let certificate = chain.first().ok_or(AuthorityError::NoCertificate)?;
-        let facts = CertificateFacts::read(certificate).map_err(AuthorityError::Unreadable)?;
+        let (certificate, facts) = may_sign(&chain)?;
         let subject = || facts.subject.clone();
-        if !facts.authority {
-            return Err(AuthorityError::NoAuthority(subject()));
-        }
-        // It is trusted for what others made of it, by whatever it is signed.
-        if let Some(weakness) = facts.weak_key.clone() {
-            let subject = subject();
-            return Err(AuthorityError::Weak { subject, weakness });
-        }
-        // RFC 5280, section 4.2.1.3: without the extension, every usage is allowed.
-        if !facts.usage.sign_certificates {
-            return Err(AuthorityError::NoCertSign(subject()));
-        }
         let key = SigningKey::new(key).map_err(|_| AuthorityError::UnsupportedKey(subject()))?;
         if key.spki() != facts.spki {
             return Err(AuthorityError::KeyMismatch(subject()));
@@ -182,6 +169,28 @@ impl Authority {
     }
 }
 
+/// Checks that the first of a chain is a CA that may sign; for that, nobody needs its key.
+pub(super) fn may_sign<'a>(
+    chain: &'a [CertificateDer<'static>],
+) -> Result<(&'a CertificateDer<'static>, CertificateFacts), AuthorityError> {
+    let certificate = chain.first().ok_or(AuthorityError::NoCertificate)?;
+    let facts = CertificateFacts::read(certificate).map_err(AuthorityError::Unreadable)?;
+    let subject = || facts.subject.clone();
+    if !facts.authority {
+        return Err(AuthorityError::NoAuthority(subject()));
+    }
+    // It is trusted for what others made of it, by whatever it is signed.
+    if let Some(weakness) = facts.weak_key.clone() {
+        let subject = subject();
+        return Err(AuthorityError::Weak { subject, weakness });
+    }
+    // RFC 5280, section 4.2.1.3: without the extension, every usage is allowed.
+    if !facts.usage.sign_certificates {
+        return Err(AuthorityError::NoCertSign(subject()));
+    }
+    Ok((certificate, facts))
+}
+
 /// What of a CA's chain is sent behind its leaves: first what leads to the root, then its
 /// certificates by the CA before it, for those who know that one only. In this order because openssl
 /// follows the first issuer that fits and no other; who knows a CA that is no root is Go or ours, and
@@ -201,7 +210,7 @@ fn sent(chain: &[CertificateDer<'static>]) -> Vec<CertificateDer<'static>> {
 
 /// Says whether a certificate is signed by its own key. One that only repeats its own name as issuer
 /// may be a CA's by the CA before it.
-fn is_self_signed(der: &CertificateDer<'_>) -> bool {
+pub(super) fn is_self_signed(der: &CertificateDer<'_>) -> bool {
     X509Certificate::from_der(der)
         .is_ok_and(|(_, certificate)| certificate.verify_signature(None).is_ok())
 }

@@ -3,8 +3,8 @@
 use super::key::KeyAlgorithm;
 use super::plan::conflicts;
 use super::spec::{
-    Authorities, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN, DEFAULT_SERVICE_IP, Layout, Lifetimes,
-    NodeSpec, Pair, ServerUrl, Spec, UserSpec, default_member,
+    Authorities, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN, DEFAULT_SERVICE_IP, Existing, Layout,
+    Lifetimes, NodeSpec, Pair, ServerUrl, Spec, UserSpec, default_member,
 };
 use crate::document;
 use crate::document::{ConfigErrors, Finding, Node, Problem, Report, Section, value};
@@ -226,8 +226,8 @@ fn read_authorities(root: &mut Section<'_>, base: &Path, report: &mut Report) ->
     let mut existing = Vec::new();
     for mut each in section.sections("existing", AUTHORITIES, report) {
         let name = each.required("name", "ca", value::text, report);
-        if let (Some(name), Some(pair)) = (name, read_pair(each, base, report)) {
-            existing.push((name, pair));
+        if let (Some(name), Some(files)) = (name, read_existing(each, base, report)) {
+            existing.push((name, files));
         }
     }
     section.finish(report);
@@ -236,6 +236,18 @@ fn read_authorities(root: &mut Section<'_>, base: &Path, report: &mut Report) ->
         parent,
         existing,
     }
+}
+
+/// Without `keyFile`, the key is elsewhere.
+fn read_existing(mut section: Section<'_>, base: &Path, report: &mut Report) -> Option<Existing> {
+    if section.has("keyFile") {
+        return read_pair(section, base, report).map(Existing::Signs);
+    }
+    section.ignore("keyFile");
+    let file = |node: &Node| value::path(node, base);
+    let certificate = section.required("certFile", "ca.crt", file, report);
+    section.finish(report);
+    certificate.map(Existing::External)
 }
 
 fn read_pair(mut section: Section<'_>, base: &Path, report: &mut Report) -> Option<Pair> {

@@ -1,5 +1,6 @@
 //! Why a tree was not made, read or changed.
 
+use super::accept::Refusal;
 use super::authority::AuthorityError;
 use super::files::FileError;
 use super::judge::Flaw;
@@ -52,6 +53,34 @@ pub enum PkiError {
         /// Where it is kept.
         file: PathBuf,
     },
+    /// A CA whose key is elsewhere.
+    #[error(
+        "the key of the CA {name} is not here, so it signs and is rotated where its key is: put both \
+         CAs into {name}.crt, have all renewed by the new one, accept, and drop the old one"
+    )]
+    ExternalAuthority {
+        /// The name.
+        name: String,
+    },
+    /// A CA's certificate, whose key is elsewhere, is no CA's that may sign.
+    #[error("cannot take over the CA {name}")]
+    TakeOver {
+        /// The name.
+        name: String,
+        /// Why.
+        source: Box<AuthorityError>,
+    },
+    /// The certificate is not there yet.
+    #[error("{name} awaits its certificate; have {request} signed, then pki accept")]
+    Awaited {
+        /// The name.
+        name: String,
+        /// The request.
+        request: String,
+    },
+    /// Certificates that were signed elsewhere do not do.
+    #[error("nothing was accepted:{}", Lines(.0))]
+    NotAccepted(Vec<Refusal>),
     /// Nothing to undo.
     #[error("no rotation of {name} is under way, so there is nothing to undo")]
     NoRotation {
@@ -143,6 +172,14 @@ pub enum PkiError {
     /// The files could not be written.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+struct Lines<'a>(&'a [Refusal]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|line| write!(f, "\n  {line}"))
+    }
 }
 
 struct Joined<'a>(&'a [OptionProblem]);

@@ -5,6 +5,8 @@ use super::key::SigningKey;
 use super::kubeadm;
 use super::plan::{SERVICE_ACCOUNT_KEY, SERVICE_ACCOUNT_PUBLIC};
 use super::profile::{Profile, Usage};
+use super::request;
+use super::spec::Existing;
 use super::stage::Stage;
 use super::tree::Tree;
 use crate::certificate::CertificateFacts;
@@ -122,10 +124,46 @@ impl Tree {
         {
             row.flaws.push(Flaw::Rotation(stage));
         }
+        if self.plan.is_requested(profile) {
+            row.flaws.extend(self.request(profile));
+            if !self.has_certificate(profile) {
+                return row;
+            }
+        }
         if let Err(error) = self.judge(profile, &file, now, &mut row) {
             row.flaws.push(Flaw::File(error));
         }
         row
+    }
+
+    /// What is to be said of the request for a certificate that is signed elsewhere.
+    fn request(&self, profile: &Profile) -> Option<Flaw> {
+        let name = profile.name.clone();
+        let request = profile.request_file();
+        let has_certificate = self.has_certificate(profile);
+        if !self.waits(profile) {
+            return (!has_certificate).then_some(Flaw::Unrequested { request });
+        }
+        match self.fits(profile) {
+            Err(error) => Some(Flaw::File(error)),
+            Ok(false) => Some(Flaw::ForeignRequest { name, request }),
+            Ok(true) if has_certificate => Some(Flaw::RenewalAwaited { request }),
+            Ok(true) => Some(Flaw::Awaited { request }),
+        }
+    }
+
+    /// Whether a request is for the key beside it.
+    fn fits(&self, profile: &Profile) -> Result<bool, PemError> {
+        let key = self.own_key(&self.file(&profile.name, profile.key_file()))?;
+        let request = self.file(&profile.name, profile.request_file());
+        Ok(request::public_key(&request)? == key.spki())
+    }
+
+    pub(super) fn own_key(&self, file: &FileRef) -> Result<SigningKey, PemError> {
+        SigningKey::new(&PrivateKey::load(file)?).map_err(|_| PemError {
+            file: file.clone(),
+            fault: Fault::UnsupportedKey,
+        })
     }
 
     fn judge(
@@ -196,9 +234,10 @@ impl Tree {
     /// What signed a CA that does not sign itself.
     fn above(&self, profile: &Profile) -> Option<FileRef> {
         let authorities = &self.plan.spec.authorities;
-        let existing = self.plan.existing(&profile.name);
-        let pair = existing.or(authorities.parent.as_ref())?;
-        Some(FileRef::new(&profile.name, &pair.certificate))
+        let existing = self.plan.existing(&profile.name).map(Existing::certificate);
+        let parent = authorities.parent.as_ref();
+        let file = existing.or(parent.map(|pair| pair.certificate.as_path()))?;
+        Some(FileRef::new(&profile.name, file))
     }
 
     fn key(
@@ -209,7 +248,9 @@ impl Tree {
         row: &mut Row,
     ) -> Result<(), PemError> {
         let file = match self.plan.existing(&profile.name) {
-            Some(pair) => FileRef::new(&profile.name, &pair.key),
+            Some(Existing::Signs(pair)) => FileRef::new(&profile.name, &pair.key),
+            // That it is not here is what the document says.
+            Some(Existing::External(_)) => return Ok(()),
             None => self.file(&profile.name, profile.key_file()),
         };
         let key = match PrivateKey::load(&file) {
@@ -236,6 +277,11 @@ impl Tree {
     fn kubeconfig(&self, profile: &Profile, now: SystemTime) -> Option<Row> {
         let name = profile.kubeconfig_file()?;
         let path = self.dir.join(&name);
+        // It is made with the certificate, which has a row of its own.
+        let is_made = !self.plan.is_requested(profile) || self.has_certificate(profile);
+        if !is_made && !path.exists() {
+            return None;
+        }
         let mut row = Row {
             file: name,
             kind: Kind::Kubeconfig,
@@ -286,10 +332,7 @@ impl Tree {
 
     fn service_account_keys(&self, key: &FileRef) -> Result<(Vec<u8>, Vec<u8>), PemError> {
         let public = self.file("sa", SERVICE_ACCOUNT_PUBLIC);
-        let private = SigningKey::new(&PrivateKey::load(key)?).map_err(|_| PemError {
-            file: key.clone(),
-            fault: Fault::UnsupportedKey,
-        })?;
+        let private = self.own_key(key)?;
         let text = pem::text(&public)?;
         let parsed = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes());
         let parsed = parsed.map_err(|_| PemError {

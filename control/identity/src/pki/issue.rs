@@ -24,9 +24,9 @@ pub const BACKDATE: Duration = Duration::minutes(5);
 
 /// What shall be signed.
 pub(super) struct Request {
-    params: CertificateParams,
+    pub(super) params: CertificateParams,
     /// DER; what `params` has is replaced by it.
-    subject: Vec<u8>,
+    pub(super) subject: Vec<u8>,
 }
 
 /// Signs a request for `key` by `authority`, or by the key itself if there is none. Gives the

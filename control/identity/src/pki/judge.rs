@@ -32,6 +32,28 @@ pub enum Flaw {
     },
     /// The CA's key is not here; its certificates are renewed elsewhere.
     NoAuthorityKey,
+    /// There is no certificate yet: a CA whose key is elsewhere is to sign the request.
+    Awaited {
+        /// The request's file.
+        request: String,
+    },
+    /// A CA whose key is elsewhere is to sign the next certificate.
+    RenewalAwaited {
+        /// The request's file.
+        request: String,
+    },
+    /// There is no certificate, and no request for one.
+    Unrequested {
+        /// The request's file, which is not there.
+        request: String,
+    },
+    /// The request is for another key than that of the role.
+    ForeignRequest {
+        /// The role.
+        name: String,
+        /// The request's file.
+        request: String,
+    },
     /// It is somebody else's.
     Subject {
         /// Whose it is.
@@ -91,6 +113,7 @@ impl Flaw {
     pub fn severity(&self) -> Severity {
         match self {
             Self::NoAuthorityKey
+            | Self::RenewalAwaited { .. }
             | Self::UnwantedUsage(_)
             | Self::ForeignName(_)
             | Self::Rotation(_)
@@ -117,6 +140,30 @@ impl fmt::Display for Flaw {
             }
             Self::NoAuthorityKey => {
                 f.write_str("the CA's key is not here; issue and renew where it is kept")
+            }
+            Self::Awaited { request } => {
+                write!(
+                    f,
+                    "awaits its certificate; have {request} signed by its CA, then pki accept"
+                )
+            }
+            Self::RenewalAwaited { request } => {
+                write!(
+                    f,
+                    "is to be replaced; have {request} signed by its CA, then pki accept"
+                )
+            }
+            Self::Unrequested { request } => {
+                write!(
+                    f,
+                    "is not there, and no request for it; pki issue writes {request}"
+                )
+            }
+            Self::ForeignRequest { name, request } => {
+                write!(
+                    f,
+                    "has {request} for another key than {name}.key; pki renew {name} writes it again"
+                )
             }
             Self::Subject { found, expected } => {
                 write!(f, "is for {found}, its role is {expected}; issue it anew")
@@ -159,7 +206,9 @@ impl fmt::Display for Flaw {
                     "covers {name}, which its role does not have; issue it anew without it"
                 )
             }
-            Self::Chain { cause, authority } => chain_text(cause, authority, f),
+            Self::Chain { cause, authority } => {
+                write!(f, "{}; issue it anew", ChainText { cause, authority })
+            }
             Self::Validity(NoteKind::Expired(end)) => {
                 write!(f, "expired {}; renew it", instant((*end).into()))
             }
@@ -191,28 +240,38 @@ impl fmt::Display for Flaw {
     }
 }
 
-fn chain_text(cause: &Cause, authority: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match cause {
-        Cause::SelfSigned => write!(f, "is signed by itself, not by {authority}"),
-        Cause::UnknownIssuer => write!(f, "is not signed by a CA of {authority}"),
-        Cause::IssuerSignature => {
-            write!(
-                f,
-                "is signed by another key than that of the CA in {authority}"
-            )
+/// Why no path leads to a CA.
+pub(super) struct ChainText<'a> {
+    pub(super) cause: &'a Cause,
+    pub(super) authority: &'a str,
+}
+
+impl fmt::Display for ChainText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cause, authority } = self;
+        match cause {
+            Cause::SelfSigned => write!(f, "is signed by itself, not by {authority}"),
+            Cause::UnknownIssuer => write!(f, "is not signed by a CA of {authority}"),
+            Cause::IssuerSignature => {
+                write!(
+                    f,
+                    "is signed by another key than that of the CA in {authority}"
+                )
+            }
+            Cause::IssuerExpired => write!(f, "is signed by a CA in {authority} that has expired"),
+            Cause::IssuerNotYetValid => {
+                write!(f, "is signed by a CA in {authority} that is not valid yet")
+            }
+            Cause::WeakSignature => f.write_str("is signed by an algorithm that is not trusted"),
+            Cause::NameConstraint => {
+                write!(f, "has names that the CA in {authority} may not sign for")
+            }
+            Cause::Unusable(error) => {
+                write!(f, "cannot be verified against {authority} ({error:?})")
+            }
+            other => write!(f, "fails against {authority} ({})", other.as_str()),
         }
-        Cause::IssuerExpired => write!(f, "is signed by a CA in {authority} that has expired"),
-        Cause::IssuerNotYetValid => {
-            write!(f, "is signed by a CA in {authority} that is not valid yet")
-        }
-        Cause::WeakSignature => f.write_str("is signed by an algorithm that is not trusted"),
-        Cause::NameConstraint => {
-            write!(f, "has names that the CA in {authority} may not sign for")
-        }
-        Cause::Unusable(error) => write!(f, "cannot be verified against {authority} ({error:?})"),
-        other => write!(f, "fails against {authority} ({})", other.as_str()),
-    }?;
-    f.write_str("; issue it anew")
+    }
 }
 
 /// What is judged, and against what.
@@ -367,10 +426,10 @@ impl Judged<'_> {
         if own.subject().as_raw() == own.issuer().as_raw() {
             return own.verify_signature(None).is_ok();
         }
-        let mut parents = self
-            .authorities
-            .iter()
-            .chain(self.chain.iter().skip(1))
+        // The file that a CA was taken from has the CA itself, too, and it cannot be its own parent.
+        let others = self.authorities.iter().chain(self.chain.iter().skip(1));
+        let mut parents = others
+            .filter(|der| Some(*der) != self.chain.first())
             .peekable();
         parents.peek().is_none()
             || parents.any(|der| {

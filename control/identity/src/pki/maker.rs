@@ -1,16 +1,16 @@
 //! Makes keys, certificates and kubeconfigs in memory, each checked before anybody writes it.
 
-use super::authority::Authority;
+use super::authority::{self, Authority};
 use super::cross;
 use super::error::PkiError;
-use super::files::File;
+use super::files::{Change, File};
 use super::inventory;
 use super::issue::{self, Request};
 use super::judge::Judged;
 use super::key::{self, SigningKey};
 use super::plan::{INVENTORY_FILE, Plan, SERVICE_ACCOUNT_KEY, SERVICE_ACCOUNT_PUBLIC, SPEC_FILE};
 use super::profile::{CLUSTER_CA, Profile, Usage};
-use super::spec::Pair;
+use super::spec::{Existing, Pair};
 use crate::certificate::CertificateFacts;
 use crate::kubeconfig::Severity;
 use crate::kubeconfig::{Credential, Kubeconfig, Source};
@@ -33,14 +33,16 @@ pub enum RenewedKey {
 
 /// Makes files for one plan at one time; nothing is written.
 pub(super) struct Maker<'a> {
-    plan: &'a Plan,
-    dir: PathBuf,
+    pub(super) plan: &'a Plan,
+    pub(super) dir: PathBuf,
     now: OffsetDateTime,
     authorities: HashMap<String, Arc<Authority>>,
     /// What verifiers trust, where it is not what stands in the tree.
     bundles: HashMap<String, Vec<CertificateDer<'static>>>,
     made: HashMap<String, Made>,
-    files: Vec<File>,
+    pub(super) files: Vec<File>,
+    /// What the new files take the place of.
+    pub(super) remove: Vec<String>,
 }
 
 /// A certificate as its file will have it.
@@ -60,6 +62,7 @@ impl<'a> Maker<'a> {
             bundles: HashMap::new(),
             made: HashMap::new(),
             files: Vec::new(),
+            remove: Vec::new(),
         }
     }
 
@@ -86,10 +89,21 @@ impl<'a> Maker<'a> {
         self.files
     }
 
-    /// Makes a certificate with a new key, and its kubeconfig.
+    /// Everything that was made, and what goes for it.
+    pub(super) fn into_change(self) -> Change {
+        Change {
+            files: self.files,
+            remove: self.remove,
+        }
+    }
+
+    /// Makes a certificate with a new key, and its kubeconfig; a request, if its CA is external.
     pub(super) fn make(&mut self, profile: &Profile) -> Result<(), PkiError> {
-        if let Some(pair) = self.plan.existing(&profile.name) {
-            return self.adopt(profile, pair);
+        match self.plan.existing(&profile.name) {
+            Some(Existing::Signs(pair)) => return self.adopt(profile, pair),
+            Some(Existing::External(file)) => return self.adopt_certificate(profile, file),
+            None if self.plan.is_requested(profile) => return self.request_by_new_key(profile),
+            None => {}
         }
         let failed = |source| PkiError::Issue {
             name: profile.name.clone(),
@@ -102,8 +116,12 @@ impl<'a> Maker<'a> {
         self.finish(profile, request, &new.key, secret)
     }
 
-    /// Signs anew what stands in a certificate of the tree.
+    /// Signs anew what stands in a certificate of the tree. If its CA is external, makes the request
+    /// for that, by the key that is there.
     pub(super) fn renew(&mut self, profile: &Profile, key: RenewedKey) -> Result<(), PkiError> {
+        if self.plan.is_requested(profile) {
+            return self.request_by_kept_key(profile);
+        }
         let failed = |source| PkiError::Issue {
             name: profile.name.clone(),
             source,
@@ -208,6 +226,35 @@ impl<'a> Maker<'a> {
         Ok(())
     }
 
+    /// Takes over the certificate of a CA whose key is elsewhere.
+    fn adopt_certificate(&mut self, profile: &Profile, file: &Path) -> Result<(), PkiError> {
+        let chain = external_chain(profile, file)?;
+        let bundle = vec![chain[0].clone()];
+        self.check(profile, &bundle)?;
+        self.trust(&profile.name, bundle);
+        self.remove.push(profile.chain_file());
+        Ok(())
+    }
+
+    /// Puts a certificate that was signed elsewhere, with what is sent behind it, into its place, and
+    /// into the kubeconfig.
+    pub(super) fn install(
+        &mut self,
+        profile: &Profile,
+        chain: &[CertificateDer<'static>],
+    ) -> Result<(), PkiError> {
+        let text = pem::encode(chain);
+        self.files
+            .push(File::public(profile.certificate_file(), text.clone()));
+        let made = Made {
+            chain: text,
+            key: pem::text(&self.file(profile, profile.key_file()))?,
+        };
+        self.made.insert(profile.name.clone(), made);
+        self.remove.push(profile.request_file());
+        self.make_kubeconfig(profile)
+    }
+
     fn finish(
         &mut self,
         profile: &Profile,
@@ -250,11 +297,7 @@ impl<'a> Maker<'a> {
         key: &PrivateKey,
         authority: Option<Arc<Authority>>,
     ) -> Result<Vec<CertificateDer<'static>>, PkiError> {
-        let file = FileRef::new(&profile.name, self.dir.join(profile.key_file()));
-        let key = SigningKey::new(key).map_err(|_| pem::PemError {
-            file,
-            fault: pem::Fault::UnsupportedKey,
-        })?;
+        let key = self.signing_key(profile, key)?;
         let lifetimes = &self.plan.spec.lifetimes;
         let (authority, lifetime) = match (profile.usage, authority) {
             (Usage::Authority, _) => (self.parent(profile)?, lifetimes.authorities),
@@ -268,6 +311,18 @@ impl<'a> Maker<'a> {
             lifetime,
             self.now,
         )
+    }
+
+    pub(super) fn signing_key(
+        &self,
+        profile: &Profile,
+        key: &PrivateKey,
+    ) -> Result<SigningKey, PkiError> {
+        let unsupported = |_| pem::PemError {
+            file: self.file(profile, profile.key_file()),
+            fault: pem::Fault::UnsupportedKey,
+        };
+        Ok(SigningKey::new(key).map_err(unsupported)?)
     }
 
     /// Refuses to publish what its role would refuse.
@@ -309,7 +364,12 @@ impl<'a> Maker<'a> {
         };
         let profile = self.plan.profile(name).ok_or_else(unknown)?;
         let authority = match self.plan.existing(name) {
-            Some(pair) => load_pair(profile, pair)?,
+            Some(Existing::Signs(pair)) => load_pair(profile, pair)?,
+            Some(Existing::External(_)) => {
+                return Err(PkiError::ExternalAuthority {
+                    name: name.to_owned(),
+                });
+            }
             None => {
                 let certificate = self.file(profile, profile.certificate_file());
                 let key = self.file(profile, profile.key_file());
@@ -372,7 +432,7 @@ impl<'a> Maker<'a> {
         Ok(pem::certificates(&FileRef::new(name, path))?)
     }
 
-    fn file(&self, profile: &Profile, name: String) -> FileRef {
+    pub(super) fn file(&self, profile: &Profile, name: String) -> FileRef {
         FileRef::new(&profile.name, self.dir.join(name))
     }
 }
@@ -382,6 +442,22 @@ fn load_pair(profile: &Profile, pair: &Pair) -> Result<Authority, PkiError> {
     let certificate = FileRef::new(field("certFile"), &pair.certificate);
     let key = FileRef::new(field("keyFile"), &pair.key);
     Authority::load(&certificate, &key).map_err(|source| refused(profile, source))
+}
+
+/// The certificate of a CA whose key is elsewhere, with what its file has besides.
+pub(super) fn external_chain(
+    profile: &Profile,
+    file: &Path,
+) -> Result<Vec<CertificateDer<'static>>, PkiError> {
+    let field = format!("authorities, {}: certFile", profile.name);
+    let chain = pem::certificates(&FileRef::new(field, file));
+    let refused = |source| PkiError::TakeOver {
+        name: profile.name.clone(),
+        source: Box::new(source),
+    };
+    let chain = chain.map_err(|error| refused(error.into()))?;
+    authority::may_sign(&chain).map_err(refused)?;
+    Ok(chain)
 }
 
 fn refused(profile: &Profile, source: super::AuthorityError) -> PkiError {

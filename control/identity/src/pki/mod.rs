@@ -4,8 +4,10 @@
 //! lacks. `spec` says what a tree shall hold, read from `PKIConfig` (`document`, written by `render`) or flags
 //! (`options`); `profile` is the table of certificates that follows from it. `maker` makes them in
 //! memory and checks each by `judge` before `files` writes them, all or none. `tree` opens a
-//! directory for the later commands, `inspect` lists what is in it, `rotation` replaces a CA.
+//! directory for the later commands, `inspect` lists what is in it, `rotation` replaces a CA. Where a
+//! CA's key is elsewhere, `request` asks for what it shall sign, and `accept` takes it.
 
+mod accept;
 mod authority;
 mod cross;
 mod dependents;
@@ -31,6 +33,7 @@ mod plan;
 mod profile;
 mod reload;
 mod render;
+mod request;
 mod rotation;
 mod serial;
 mod spec;
@@ -40,6 +43,7 @@ mod table;
 pub mod testing;
 mod tree;
 
+pub use accept::{Accepted, Refusal};
 pub use authority::{Authority, AuthorityError};
 pub use error::PkiError;
 pub use files::FileError;
@@ -56,6 +60,7 @@ pub use maker::RenewedKey;
 pub use options::{InitOptions, OptionProblem};
 pub use plan::Conflict;
 pub use reload::{Reload, notice};
+pub use request::PendingRequest;
 pub use rotation::{Rotated, Step};
 pub use serial::random_serial;
 pub use spec::{
@@ -68,7 +73,6 @@ pub use tree::{Selection, Tree, Written};
 
 use crate::document::Finding;
 use disk::{Disk, Lock, Os};
-use files::Change;
 use maker::Maker;
 use plan::Plan;
 use std::path::{Path, PathBuf};
@@ -112,6 +116,8 @@ pub struct InitReport {
     pub leaves_expire: SystemTime,
     /// What is allowed, and probably not meant.
     pub warnings: Vec<Finding>,
+    /// What CAs whose keys are elsewhere are to sign.
+    pub pending: Vec<PendingRequest>,
 }
 
 /// Writes a new PKI into `dir`; all of it or nothing.
@@ -144,10 +150,7 @@ fn init_on(
     }
     maker.make_service_account_key()?;
     maker.make_documents();
-    let change = Change {
-        files: maker.into_files(),
-        remove: Vec::new(),
-    };
+    let change = maker.into_change();
     disk.create_dir(dir).map_err(|source| FileError::Io {
         step: "create the directory",
         path: dir.to_owned(),
@@ -163,6 +166,7 @@ fn init_on(
         authorities_expire: (now + lifetimes.authorities).into(),
         leaves_expire: (now + lifetimes.certificates).into(),
         warnings,
+        pending: plan.requested().map(PendingRequest::of).collect(),
     })
 }
 

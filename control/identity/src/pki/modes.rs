@@ -22,9 +22,12 @@ impl Tree {
         let rotated = rotated.flat_map(|profile| rotation::files(&profile.name));
         let existing = self.plan.spec.authorities.existing.iter();
         let parent = self.plan.spec.authorities.parent.iter();
-        let pairs = existing.map(|(_, pair)| pair).chain(parent);
-        let elsewhere = pairs.flat_map(|pair| [&pair.certificate, &pair.key]);
-        let elsewhere = elsewhere.map(|path| path.display().to_string());
+        let existing = existing.map(|(_, files)| (files.certificate(), files.key()));
+        let parent = parent.map(|pair| (pair.certificate.as_path(), Some(pair.key.as_path())));
+        let elsewhere = existing
+            .chain(parent)
+            .flat_map(|(certificate, key)| [certificate].into_iter().chain(key))
+            .map(|path| path.display().to_string());
         let files: BTreeSet<String> = own.chain(rotated).chain(elsewhere).collect();
         let mut directories = BTreeSet::from([PathBuf::new()]);
         for file in files.iter().filter(|file| !file.ends_with(".kubeconfig")) {

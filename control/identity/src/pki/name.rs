@@ -2,7 +2,7 @@
 //!
 //! The certificate library keeps one value of each attribute, but a Kubernetes user of two groups
 //! has two organizations, and an issuer's name must be repeated exactly as the CA has it. So the
-//! library makes the certificate, and here its two names are put in and it is signed anew.
+//! library makes the certificate (or request), and here its names are put in and it is signed again.
 
 use crate::certificate::der::{BIT_STRING, OBJECT_IDENTIFIER, SEQUENCE, SET, UTF8_STRING, tlv};
 use rcgen::SigningKey;
@@ -17,6 +17,8 @@ const COMMON_NAME: u8 = 0x03;
 /// Where the names stand in a TBSCertificate of version 3 (RFC 5280, section 4.1).
 const ISSUER: usize = 3;
 const SUBJECT: usize = 5;
+/// Where the name stands in a CertificationRequestInfo (RFC 2986, section 4.1).
+const REQUESTED_SUBJECT: usize = 1;
 
 /// Encodes organizations and a common name, in this order.
 pub(super) fn encode(organizations: &[String], common_name: &str) -> Vec<u8> {
@@ -52,26 +54,44 @@ pub(super) fn rename(
     subject: Option<&[u8]>,
     key: &impl SigningKey,
 ) -> Result<CertificateDer<'static>, rcgen::Error> {
+    replace(certificate, [(ISSUER, issuer), (SUBJECT, subject)], key).map(Into::into)
+}
+
+/// Gives a certificate request (DER) another name, if it is another one, and signs it by its key.
+pub(super) fn rename_request(
+    request: &[u8],
+    subject: &[u8],
+    key: &impl SigningKey,
+) -> Result<Vec<u8>, rcgen::Error> {
+    replace(request, [(REQUESTED_SUBJECT, Some(subject))], key)
+}
+
+/// Replaces elements of what is signed, by their places, and signs it if that changed anything.
+/// Certificates and requests both are a sequence of what is signed, the algorithm and the signature.
+fn replace<const N: usize>(
+    der: &[u8],
+    names: [(usize, Option<&[u8]>); N],
+    key: &impl SigningKey,
+) -> Result<Vec<u8>, rcgen::Error> {
     let broken = || rcgen::Error::CouldNotParseCertificate;
-    let parts = elements(certificate).ok_or_else(broken)?;
-    let &[tbs, algorithm, _] = parts.as_slice() else {
+    let parts = elements(der).ok_or_else(broken)?;
+    let &[signed, algorithm, _] = parts.as_slice() else {
         return Err(broken());
     };
-    let mut fields = elements(tbs).ok_or_else(broken)?;
-    if fields.len() <= SUBJECT {
-        return Err(broken());
-    }
+    let mut fields = elements(signed).ok_or_else(broken)?;
     let before = fields.clone();
-    fields[ISSUER] = issuer.unwrap_or(fields[ISSUER]);
-    fields[SUBJECT] = subject.unwrap_or(fields[SUBJECT]);
-    if fields == before {
-        return Ok(certificate.clone().into_owned());
+    for (place, name) in names {
+        let field = fields.get_mut(place).ok_or_else(broken)?;
+        *field = name.unwrap_or(*field);
     }
-    let tbs = tlv(SEQUENCE, &fields.concat());
+    if fields == before {
+        return Ok(der.to_vec());
+    }
+    let signed = tlv(SEQUENCE, &fields.concat());
     // The first byte of a BIT STRING counts its unused bits.
-    let signature = [vec![0], key.sign(&tbs)?].concat();
-    let signed = [tbs, algorithm.to_vec(), tlv(BIT_STRING, &signature)].concat();
-    Ok(tlv(SEQUENCE, &signed).into())
+    let signature = [vec![0], key.sign(&signed)?].concat();
+    let whole = [signed, algorithm.to_vec(), tlv(BIT_STRING, &signature)].concat();
+    Ok(tlv(SEQUENCE, &whole))
 }
 
 /// Splits what stands inside of one element into its elements.

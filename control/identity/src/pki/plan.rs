@@ -1,7 +1,7 @@
 //! Every file that follows from a specification.
 
 use super::profile::{Profile, Usage, profiles};
-use super::spec::{NodeSpec, Spec};
+use super::spec::{Existing, NodeSpec, Spec};
 use crate::inventory::HostAddress;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -35,14 +35,29 @@ impl Plan {
         self.profiles.iter().find(|profile| profile.name == name)
     }
 
-    /// The pair of a CA that exists outside of the tree.
-    pub(super) fn existing(&self, name: &str) -> Option<&super::spec::Pair> {
+    /// The files of a CA that exists outside of the tree.
+    pub(super) fn existing(&self, name: &str) -> Option<&Existing> {
         let existing = &self.spec.authorities.existing;
         let found = existing.iter().find(|(authority, _)| authority == name);
-        found.map(|(_, pair)| pair)
+        found.map(|(_, files)| files)
     }
 
-    /// Every file that `pki init` writes.
+    /// Says whether a certificate is signed where nobody here has the key.
+    pub(super) fn is_requested(&self, profile: &Profile) -> bool {
+        profile.usage != Usage::Authority
+            && matches!(
+                self.existing(profile.authority()),
+                Some(Existing::External(_))
+            )
+    }
+
+    /// What is signed where nobody here has the key.
+    pub(super) fn requested(&self) -> impl Iterator<Item = &Profile> {
+        let profiles = self.profiles.iter();
+        profiles.filter(|profile| self.is_requested(profile))
+    }
+
+    /// Every file that the tree has at one time or another.
     pub(super) fn file_names(&self) -> Vec<String> {
         let mut names = Vec::new();
         for profile in &self.profiles {
@@ -52,6 +67,9 @@ impl Plan {
             }
             if self.existing(&profile.name).is_none() {
                 names.push(profile.key_file());
+            }
+            if self.is_requested(profile) {
+                names.push(profile.request_file());
             }
             names.extend(profile.kubeconfig_file());
         }

@@ -82,6 +82,11 @@ impl Profile {
         format!("{}.key", self.name)
     }
 
+    /// For a CA that signs elsewhere.
+    pub(super) fn request_file(&self) -> String {
+        format!("{}.csr", self.name)
+    }
+
     pub(super) fn kubeconfig_file(&self) -> Option<String> {
         let name = self.kubeconfig.as_ref()?;
         Some(format!("{name}.kubeconfig"))

@@ -1,7 +1,7 @@
 //! Writes a specification as the document that it would be read from.
 
 use super::document::KIND;
-use super::spec::{Layout, NodeSpec, Pair, Spec};
+use super::spec::{Existing, Layout, NodeSpec, Pair, Spec};
 use crate::document::{API_VERSION, value};
 use crate::inventory::HostAddress;
 use serde_json::{Value as Json, json};
@@ -36,9 +36,11 @@ pub(super) fn render(spec: &Spec) -> String {
     }
     if !authorities.existing.is_empty() {
         let named = authorities.existing.iter().map(|(name, files)| {
-            let mut entry = json!({"name": name});
-            entry["certFile"] = pair(files)["certFile"].take();
-            entry["keyFile"] = pair(files)["keyFile"].take();
+            let mut entry = match files {
+                Existing::Signs(files) => pair(files),
+                Existing::External(certificate) => json!({"certFile": certificate}),
+            };
+            entry["name"] = name.as_str().into();
             entry
         });
         sources["existing"] = Json::Array(named.collect());

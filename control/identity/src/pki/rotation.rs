@@ -20,6 +20,7 @@ use super::files::{Change, File};
 use super::maker::{Maker, RenewedKey};
 use super::profile::{CLUSTER_CA, Profile, Usage};
 use super::reload::{self, Reload};
+use super::spec::Existing;
 use super::stage::Stage;
 use super::tree::{Tree, Written, now};
 use crate::certificate::{CertificateFacts, instant};
@@ -173,9 +174,12 @@ impl Tree {
         })?;
         match self.plan.existing(&authority.name) {
             None => Ok(authority),
-            Some(pair) => Err(PkiError::ForeignAuthority {
+            Some(Existing::Signs(pair)) => Err(PkiError::ForeignAuthority {
                 name: authority.name.clone(),
                 file: pair.certificate.clone(),
+            }),
+            Some(Existing::External(_)) => Err(PkiError::ExternalAuthority {
+                name: authority.name.clone(),
             }),
         }
     }

@@ -6,7 +6,7 @@ use crate::inventory::{HostAddress, NameError, check_node_name};
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use time::Duration;
 
@@ -58,7 +58,7 @@ pub(crate) struct Authorities {
     /// Signs the CAs that are made, which are roots without it.
     pub(crate) parent: Option<Pair>,
     /// CAs that exist already, by name.
-    pub(crate) existing: Vec<(String, Pair)>,
+    pub(crate) existing: Vec<(String, Existing)>,
 }
 
 /// How many CAs there are.
@@ -81,6 +81,33 @@ impl Layout {
 pub(crate) struct Pair {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
+}
+
+/// A CA that exists already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// Its key can be read, and signs.
+    Signs(Pair),
+    /// Its key is elsewhere: of the CA there is only the certificate's file, and what it shall sign
+    /// is written as requests.
+    External(PathBuf),
+}
+
+impl Existing {
+    pub(super) fn certificate(&self) -> &Path {
+        match self {
+            Self::Signs(pair) => &pair.certificate,
+            Self::External(certificate) => certificate,
+        }
+    }
+
+    /// Absent if the key is elsewhere.
+    pub(super) fn key(&self) -> Option<&Path> {
+        match self {
+            Self::Signs(pair) => Some(&pair.key),
+            Self::External(_) => None,
+        }
+    }
 }
 
 /// How long certificates are valid.

@@ -8,6 +8,7 @@ use super::kubeadm;
 use super::maker::{Maker, RenewedKey};
 use super::plan::{Plan, SPEC_FILE, conflicts};
 use super::profile::{CLUSTER_CA, Profile, Usage};
+use super::request::{self, PendingRequest};
 use super::spec::{NodeSpec, UserSpec};
 use crate::certificate::CertificateFacts;
 use crate::pem::{self, FileRef};
@@ -57,6 +58,8 @@ pub(crate) struct Client {
 pub struct Written {
     /// File names in the tree, in the order of making.
     pub files: Vec<String>,
+    /// All requests that wait for a CA whose key is elsewhere.
+    pub pending: Vec<PendingRequest>,
 }
 
 impl Tree {
@@ -102,7 +105,7 @@ impl Tree {
     }
 
     /// Makes certificates that are not there yet, among them those of `nodes` and `users`, which
-    /// become part of the tree's document.
+    /// become part of the tree's document. What waits for a CA whose key is elsewhere is left alone.
     ///
     /// # Errors
     /// A name is unknown or its files exist, a CA cannot sign, or writing fails; nothing is changed.
@@ -130,30 +133,41 @@ impl Tree {
             .iter()
             .filter(|profile| !old.contains(profile));
         selected.extend(added.cloned());
-        let missing = |profile: &&Profile| !self.dir.join(profile.certificate_file()).exists();
+        let missing = |profile: &&Profile| !self.has_certificate(profile) && !self.waits(profile);
         if names.is_empty() && nodes.is_empty() && users.is_empty() {
             selected = self.plan.profiles.iter().filter(missing).cloned().collect();
         }
         let mut file_names = Vec::new();
-        for profile in &selected {
+        // A request that was lost is made for the key that is there.
+        let (kept, made): (Vec<Profile>, Vec<Profile>) = selected
+            .into_iter()
+            .partition(|profile| !force && self.lacks_request(profile));
+        for profile in &made {
             file_names.push(profile.certificate_file());
             file_names.push(profile.key_file());
+            if self.plan.is_requested(profile) {
+                file_names.push(profile.request_file());
+            }
             if profile.usage == Usage::Authority {
                 file_names.push(profile.chain_file());
             }
         }
         files::refuse_existing(&self.dir, &file_names, force)?;
         let mut maker = Maker::new(&self.plan, &self.dir, now());
-        for profile in &selected {
+        for profile in &made {
             maker.make(profile)?;
+        }
+        for profile in &kept {
+            maker.request_by_kept_key(profile)?;
         }
         if !nodes.is_empty() || !users.is_empty() {
             maker.make_documents();
         }
-        self.write(maker.into_files())
+        self.apply(&maker.into_change())
     }
 
-    /// Signs certificates anew, with their subjects and names, and writes their kubeconfigs.
+    /// Signs certificates anew, with their subjects and names, and writes their kubeconfigs. Where
+    /// the CA's key is elsewhere, writes a request for the key that is there, whatever `key` says.
     ///
     /// # Errors
     /// A name is unknown or a CA's, a file is missing, a CA cannot sign, or writing fails; nothing
@@ -178,7 +192,29 @@ impl Tree {
             }
             maker.renew(profile, key)?;
         }
-        self.write(maker.into_files())
+        self.apply(&maker.into_change())
+    }
+
+    /// All requests that wait for a CA whose key is elsewhere.
+    pub fn pending(&self) -> Vec<PendingRequest> {
+        request::pending(&self.plan, &self.dir)
+    }
+
+    /// Says whether a certificate has a request that a CA elsewhere is to sign.
+    pub(super) fn waits(&self, profile: &Profile) -> bool {
+        self.plan.is_requested(profile) && self.dir.join(profile.request_file()).exists()
+    }
+
+    pub(super) fn has_certificate(&self, profile: &Profile) -> bool {
+        self.dir.join(profile.certificate_file()).exists()
+    }
+
+    /// Says whether there is a key to ask a CA elsewhere for, and nothing else.
+    fn lacks_request(&self, profile: &Profile) -> bool {
+        self.plan.is_requested(profile)
+            && self.dir.join(profile.key_file()).exists()
+            && !self.has_certificate(profile)
+            && !self.waits(profile)
     }
 
     /// The URL of the API server.
@@ -194,17 +230,29 @@ impl Tree {
     /// A client's files; absent if the name is another role's.
     pub(crate) fn client(&self, name: &str) -> Result<Option<Client>, PkiError> {
         let found = self.selected(&[name.to_owned()])?.into_iter().next();
-        let client = found
-            .filter(|profile| profile.usage.client())
-            .map(|profile| Client {
-                user: profile.common_name.clone(),
-                certificate: self.dir.join(profile.certificate_file()),
-                key: self.dir.join(profile.key_file()),
+        let found = found.filter(|profile| profile.usage.client());
+        if let Some(profile) = &found
+            && self.waits(profile)
+            && !self.has_certificate(profile)
+        {
+            return Err(PkiError::Awaited {
+                name: profile.name.clone(),
+                request: profile.request_file(),
             });
+        }
+        let client = found.map(|profile| Client {
+            user: profile.common_name.clone(),
+            certificate: self.dir.join(profile.certificate_file()),
+            key: self.dir.join(profile.key_file()),
+        });
         Ok(client)
     }
 
+    /// What waits for its certificate is asked for already.
     fn is_due(&self, profile: &Profile) -> Result<bool, PkiError> {
+        if self.waits(profile) {
+            return Ok(false);
+        }
         let file = FileRef::new(&profile.name, self.dir.join(profile.certificate_file()));
         let chain = pem::certificates(&file)?;
         let facts = CertificateFacts::read(&chain[0]).map_err(|problem| PkiError::Unreadable {
@@ -226,14 +274,6 @@ impl Tree {
         names.iter().map(find).collect()
     }
 
-    pub(super) fn write(&self, files: Vec<files::File>) -> Result<Written, PkiError> {
-        let change = Change {
-            files,
-            remove: Vec::new(),
-        };
-        self.apply(&change)
-    }
-
     pub(super) fn apply(&self, change: &Change) -> Result<Written, PkiError> {
         if !change.files.is_empty() || !change.remove.is_empty() {
             files::apply(self.disk.as_ref(), &self.dir, change)?;
@@ -241,6 +281,7 @@ impl Tree {
         let names = change.files.iter().map(|file| file.name.clone());
         Ok(Written {
             files: names.collect(),
+            pending: self.pending(),
         })
     }
 

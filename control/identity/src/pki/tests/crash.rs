@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Every file of the tree with its text.
-fn snapshot(dir: &Path) -> BTreeMap<PathBuf, String> {
+pub(super) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, String> {
     fn walk(dir: &Path, files: &mut BTreeMap<PathBuf, String>) {
         for entry in fs::read_dir(dir).into_iter().flatten() {
             let path = entry.unwrap().path();
@@ -23,7 +23,7 @@ fn snapshot(dir: &Path) -> BTreeMap<PathBuf, String> {
 }
 
 /// Some hundred steps; the first, the last and every few between are enough for the order of ours.
-fn steps() -> impl Iterator<Item = usize> {
+pub(super) fn steps() -> impl Iterator<Item = usize> {
     (0..8).chain((8..).step_by(7))
 }
 

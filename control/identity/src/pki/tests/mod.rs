@@ -4,6 +4,7 @@ mod authorities;
 mod crash;
 mod crossing;
 mod documents;
+mod external;
 mod kubeadm;
 mod manifests;
 mod renewal;
