@@ -37,8 +37,7 @@ mod store;
 mod validation;
 
 pub use approve::{BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal};
-pub use checks::ProbeSettings;
-pub use cluster::{ClusterReport, Timing, check_cluster};
+pub use cluster::{ClusterReport, check_cluster};
 pub use material::{AuthorityMaterial, AuthorityMaterialErrors};
 pub use process::{AuthorityError, Host, Options, Prepared, Running};
 #[cfg(feature = "bench")]

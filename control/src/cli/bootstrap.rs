@@ -1,7 +1,7 @@
 //! `eyesplice bootstrap`: gets a node's certificate once, keeps it, or says what is in the way.
 
 use super::args::BootstrapArgs;
-use super::{complain, print, start_log};
+use super::say::{complain, print, start_log};
 use crate::bootstrap::{self, Finding, Options};
 use eyesplice_identity::certificate::instant;
 use eyesplice_process::{Exit, exposure};

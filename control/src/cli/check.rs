@@ -1,6 +1,6 @@
 //! `eyesplice check`: prints what is wrong with a configuration, or what it comes to.
 
-use super::{complain, print};
+use super::say::{complain, print};
 use crate::check;
 use eyesplice_authority::config::{Form, form};
 use eyesplice_process::Exit;

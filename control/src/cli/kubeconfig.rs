@@ -1,7 +1,7 @@
 //! `eyesplice kubeconfig`: writes one, or says what is wrong with one.
 
 use super::kubeconfig_args::{KubeconfigCheckArgs, KubeconfigCommand, KubeconfigCreateArgs};
-use super::{complain, print};
+use super::say::{complain, print};
 use eyesplice_identity::kubeconfig::{CheckOptions, Severity, check_all, connect};
 use eyesplice_identity::pki::kubeconfig::{Request, create, write};
 use eyesplice_process::Exit;

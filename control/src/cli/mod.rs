@@ -9,6 +9,7 @@ mod kubeconfig_args;
 mod pki;
 mod pki_args;
 mod pki_table;
+mod say;
 mod token;
 mod token_args;
 mod version;
@@ -21,12 +22,11 @@ use crate::probe_report;
 use args::{AuthorityArgs, ProbeFormat};
 use clap::Parser;
 use eyesplice_authority::AuthorityError;
-use eyesplice_process::log;
-use eyesplice_process::log::{Format, Log, LogError};
 use eyesplice_proto::causes::chain;
 use eyesplice_sys::limits;
 use eyesplice_sys::probe::probe;
 use eyesplice_sys::signal::{Harmless, ignore};
+use say::{complain, print, printed, start_log};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -122,26 +122,6 @@ fn run_authority(args: AuthorityArgs) -> Exit {
     }
 }
 
-/// Begins to log, as the command line or the environment says; for a process that stays, which no stray signal and no
-/// panic's own report must end.
-fn start_log(format: Option<Format>, level: Option<String>) -> Result<Log, Exit> {
-    for signal in [Harmless::User1, Harmless::User2] {
-        // Without it, such a signal ends the process, as it does any other.
-        let _ = ignore(signal);
-    }
-    let level = level.or_else(|| std::env::var(log::LEVEL_VARIABLE).ok());
-    let level = level.as_deref().unwrap_or(log::DEFAULT_LEVEL);
-    let log = log::init(format, level).map_err(|error| {
-        complain(&chain(&error));
-        match error {
-            LogError::Start(_) => Exit::Failure,
-            LogError::Level { .. } | LogError::Twice(_) => Exit::Usage,
-        }
-    })?;
-    log::log_panics();
-    Ok(log)
-}
-
 fn run_probe(format: ProbeFormat) -> Exit {
     // As the gateway does; where it may not, it runs under the limit that the probe shows.
     let _ = limits::raise_locked_memory();
@@ -154,31 +134,4 @@ fn run_probe(format: ProbeFormat) -> Exit {
         Ok(()) => printed,
         Err(unusable) => Exit::of_probe(&unusable),
     }
-}
-
-/// Prints to standard output. A command whose result did not get there has failed, whoever closed it.
-fn print(text: &str) -> Exit {
-    let mut stdout = io::stdout().lock();
-    // What is left in the buffer at the end of the process would fail unseen.
-    printed(
-        stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush()),
-    )
-}
-
-fn printed(result: io::Result<()>) -> Exit {
-    match result {
-        Ok(()) => Exit::Success,
-        Err(error) => {
-            complain(&format!("cannot write to standard output: {error}"));
-            Exit::Failure
-        }
-    }
-}
-
-/// Prints an error for the person at the terminal.
-fn complain(message: &str) {
-    // A closed standard error leaves nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "eyesplice: {message}");
 }

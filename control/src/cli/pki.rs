@@ -4,7 +4,8 @@ use super::pki_args::{
     PkiAcceptArgs, PkiCommand, PkiFormat, PkiInitArgs, PkiIssueArgs, PkiRenewArgs, PkiRotateArgs,
     PkiShowArgs,
 };
-use super::{complain, pki_table, print};
+use super::pki_table;
+use super::say::{complain, print};
 use eyesplice_identity::certificate::rfc3339;
 use eyesplice_identity::kubeconfig::Severity;
 use eyesplice_identity::pki::{

@@ -1,11 +1,12 @@
 //! `eyesplice token`: runs one command on tokens, and says what came of it.
 
 mod bootstrap;
+mod form;
 mod serviceaccount;
 mod static_file;
 
+use super::say::{complain, print};
 use super::token_args::{ReviewArgs, TokenCommand, TokenFormat};
-use super::{complain, print};
 use eyesplice_identity::authn::{
     AuthenticationConfig, Authenticator, AuthnError, SourceErrors, Sources,
 };
@@ -13,26 +14,9 @@ use eyesplice_identity::document::ConfigErrors;
 use eyesplice_identity::token::BearerToken;
 use eyesplice_process::Exit;
 use eyesplice_proto::causes::chain;
-use serde_json::{Value, json};
-use std::error::Error;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use form::{Failure, fields, pretty, read_token};
+use serde_json::json;
 use std::time::SystemTime;
-use zeroize::Zeroizing;
-
-/// Longest token that is read, with room for line ends: others are no tokens.
-const MAX_INPUT: u64 = 64 << 10;
-
-/// How a command that failed has failed; printed by [`run`].
-type Failure = Box<dyn Error>;
-
-/// A token that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read a token from {}", .path.display())]
-struct InputError {
-    path: PathBuf,
-    source: io::Error,
-}
 
 pub(super) fn run(command: TokenCommand) -> Exit {
     let result = match command {
@@ -103,56 +87,4 @@ fn review(args: &ReviewArgs) -> Result<Exit, Failure> {
             fields(&rows)
         }
     }))
-}
-
-/// Reads a token from a file, or from standard input.
-fn read_token(path: &Path) -> Result<Zeroizing<String>, InputError> {
-    let fail = |source| InputError {
-        path: path.to_owned(),
-        source,
-    };
-    let mut text = Zeroizing::new(String::with_capacity(8 << 10));
-    if path == Path::new("-") {
-        io::stdin().lock().take(MAX_INPUT).read_to_string(&mut text)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(MAX_INPUT).read_to_string(&mut text))
-    }
-    .map_err(fail)?;
-    Ok(text)
-}
-
-/// Writes fields one below the other; empty ones are left out.
-fn fields(rows: &[(&str, String)]) -> String {
-    let rows: Vec<_> = rows.iter().filter(|(_, value)| !value.is_empty()).collect();
-    let width = rows
-        .iter()
-        .map(|(name, _)| name.len() + 1)
-        .max()
-        .unwrap_or(0);
-    rows.iter()
-        .map(|(name, value)| format!("{:width$}  {value}\n", format!("{name}:")))
-        .collect()
-}
-
-/// Writes aligned columns.
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |row: &[String; N]| {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
-        let cells: Vec<String> = cells.collect();
-        format!("{}\n", cells.join("   ").trim_end())
-    };
-    rows.iter().map(line).collect()
-}
-
-fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
 }

@@ -8,11 +8,9 @@
 mod checker;
 mod gather;
 mod probe;
-mod settings;
 mod slots;
 
 pub(super) use checker::{Checker, Subject};
-pub use settings::ProbeSettings;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -18,35 +18,13 @@ pub(super) use elector::{Elector, Leases};
 pub(super) use leadership::Leadership;
 
 use crate::apiserver::{CallError, call};
+use crate::config::Timing;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use std::time::Duration;
 
 /// The Lease's resource in messages.
 const RESOURCE: &str = "leases.coordination.k8s.io";
-
-/// The rhythm of an election.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// How long a Lease holds that is not renewed.
-    pub lease: Duration,
-    /// How long the holder acts after a renewal that succeeded.
-    pub renew: Duration,
-    /// Between two tries.
-    pub retry: Duration,
-}
-
-impl Default for Timing {
-    /// client-go's defaults, which every component of Kubernetes has.
-    fn default() -> Self {
-        Self {
-            lease: Duration::from_secs(15),
-            renew: Duration::from_secs(10),
-            retry: Duration::from_secs(2),
-        }
-    }
-}
 
 /// The Lease on the API server.
 #[derive(Clone)]

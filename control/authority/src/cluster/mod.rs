@@ -20,7 +20,6 @@ mod standing;
 mod watched;
 mod worker;
 
-pub use lease::Timing;
 pub(super) use process::supervise;
 pub use report::{ClusterReport, check_cluster};
 

@@ -1,7 +1,8 @@
 //! What an authority approves without a person: `approval` of an `AuthorityConfig`.
 
 use super::bounds;
-use crate::{BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal, ProbeSettings};
+use super::probe::ProbeSettings;
+use crate::{BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal};
 use eyesplice_identity::document::{Node, Problem, Report, Section, value};
 use eyesplice_identity::inventory::HostAddress;
 use ipnet::IpNet;

@@ -5,7 +5,7 @@
 use super::approval::{ApprovalSettings, read_approval};
 use super::bounds;
 use super::served::{KIND, SignerSettings, read_signers};
-use crate::Timing;
+use super::timing::Timing;
 use eyesplice_identity::document;
 use eyesplice_identity::document::{ConfigErrors, Finding, Node, Problem, Report, Section, value};
 use eyesplice_process::admin::AdminSettings;

@@ -3,13 +3,18 @@
 mod approval;
 mod bounds;
 mod cluster;
+mod probe;
 mod served;
+mod timing;
 
 pub use approval::ApprovalSettings;
 pub use cluster::{ClusterConfig, ElectionSettings, LoadedCluster};
+pub use probe::ProbeSettings;
 pub use served::{
     Authentication, AuthorityConfig, AuthorityLimits, ClusterInfo, LoadedAuthority, SignerSettings,
 };
+
+pub use timing::Timing;
 
 use eyesplice_identity::document;
 use eyesplice_identity::document::{Value, parse_text};

@@ -406,7 +406,8 @@ fn read_limits(root: &mut Section<'_>, report: &mut Report) -> AuthorityLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BootstrapNodes, DnsUse, NamePattern, OnRefusal, ProbeSettings};
+    use crate::config::ProbeSettings;
+    use crate::{BootstrapNodes, DnsUse, NamePattern, OnRefusal};
 
     const GOOD: &str = "\
 apiVersion: eyesplice.dev/v1alpha1

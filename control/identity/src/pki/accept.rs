@@ -5,13 +5,13 @@ use super::error::PkiError;
 use super::judge::{ChainText, Flaw, Judged};
 use super::maker::{Maker, external_chain};
 use super::profile::Profile;
+use super::refusal::{Place, Refusal};
 use super::spec::Existing;
 use super::tree::{Tree, Written, now};
 use crate::certificate::CertificateFacts;
 use crate::kubeconfig::Severity;
 use crate::pem::{self, Fault, FileRef, NoteKind, PemError};
 use rustls::pki_types::CertificateDer;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
@@ -27,43 +27,6 @@ pub struct Accepted {
     pub written: Written,
     /// What is allowed, and probably not meant.
     pub warnings: Vec<String>,
-}
-
-/// Why a certificate that was given is not accepted, and what to ask its CA for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Where the certificate stands.
-    given: Option<Place>,
-    /// What is wrong.
-    problem: String,
-}
-
-/// One certificate of one file, by subject.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
-    file: PathBuf,
-    number: usize,
-    subject: String,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            number,
-            subject,
-        } = self;
-        write!(f, "{}, certificate {number} ({subject})", file.display())
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.given {
-            Some(place) => write!(f, "{place} {}", self.problem),
-            None => f.write_str(&self.problem),
-        }
-    }
 }
 
 /// A certificate that was given.

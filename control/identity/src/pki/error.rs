@@ -1,10 +1,10 @@
 //! Why a tree was not made, read or changed.
 
-use super::accept::Refusal;
 use super::authority::AuthorityError;
 use super::files::FileError;
 use super::judge::Flaw;
 use super::options::OptionProblem;
+use super::refusal::Refusal;
 use super::stage::Stage;
 use crate::certificate::FactsError;
 use crate::document::ConfigErrors;

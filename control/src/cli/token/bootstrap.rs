@@ -2,12 +2,12 @@
 
 mod place;
 
-use super::{Failure, columns, fields, pretty, read_token};
+use super::form::{Failure, columns, fields, pretty, read_token};
+use crate::cli::say::{complain, print};
 use crate::cli::token_args::{
     BootstrapCommand, CreateArgs, DeleteArgs, DescribeArgs, ExpireArgs, ListArgs, TokenFormat,
     Usage,
 };
-use crate::cli::{complain, print};
 use eyesplice_identity::certificate::instant;
 use eyesplice_identity::token::bootstrap::{
     BootstrapToken, Bound, Expiry, Record, Usages, secret_name,

@@ -1,11 +1,11 @@
 //! `eyesplice token serviceaccount`.
 
-use super::{Failure, fields, pretty, read_token};
+use super::form::{Failure, fields, pretty, read_token};
+use crate::cli::say::{complain, print};
 use crate::cli::token_args::{
     BoundKind, JwksArgs, KeyArgs, MintArgs, MintFormat, RotateKeyArgs, RotateStage,
     ServiceaccountCommand, TokenFormat, VerifyArgs,
 };
-use crate::cli::{complain, print};
 use eyesplice_identity::certificate::instant;
 use eyesplice_identity::pem::FileRef;
 use eyesplice_identity::token::jwt::{

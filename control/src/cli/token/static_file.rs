@@ -1,8 +1,8 @@
 //! `eyesplice token static`.
 
-use super::{Failure, pretty};
+use super::form::{Failure, pretty};
+use crate::cli::say::{complain, print};
 use crate::cli::token_args::{StaticCheckArgs, StaticCommand, StaticGenerateArgs, TokenFormat};
-use crate::cli::{complain, print};
 use eyesplice_identity::token::static_tokens::{Entry, StaticTokens, append, generate};
 use eyesplice_process::Exit;
 use eyesplice_proto::causes::chain;

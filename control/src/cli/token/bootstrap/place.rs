@@ -1,6 +1,6 @@
 //! Where the command line's bootstrap tokens are: a directory, or a cluster.
 
-use super::super::Failure;
+use crate::cli::token::form::Failure;
 use crate::cli::token_args::DirArgs;
 use eyesplice_authority::apiserver::{Place, Secrets, SecretsError};
 use eyesplice_identity::token::bootstrap::{Expiry, Record, Store, StoreError, TokenId};
