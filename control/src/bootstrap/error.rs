@@ -1,5 +1,6 @@
 //! Why a node did not get its certificate, by the part that failed.
 
+use eyesplice_identity::certificate::Weakness;
 use eyesplice_identity::file::FileFault;
 use eyesplice_identity::inventory::NameError;
 use eyesplice_identity::pem::PemError;
@@ -50,6 +51,14 @@ pub enum BootstrapError {
         place: String,
         /// The pins that are there.
         found: String,
+    },
+    /// The CA with the pin has a key by which it proves nothing.
+    #[error("the CA of {place} that has the pin {weakness}")]
+    WeakCa {
+        /// The file or server.
+        place: String,
+        /// What is weak.
+        weakness: Weakness,
     },
     /// The server shows no CA.
     #[error("{server} has no cluster-info to find its CA by ({why}); give --ca-file")]
@@ -238,7 +247,7 @@ impl BootstrapError {
             Self::TokenFile(_) | Self::Token { .. } | Self::NoCredential { .. } => "token",
             Self::Unauthorized { .. } => "token or expiry",
             Self::Pin(_) | Self::NoTrust | Self::CaFile(_) | Self::WrongCa { .. } => "CA pin",
-            Self::NoClusterInfo { .. } | Self::Tls { .. } => "CA pin",
+            Self::WeakCa { .. } | Self::NoClusterInfo { .. } | Self::Tls { .. } => "CA pin",
             Self::Clock { .. } | Self::NotYet { .. } | Self::Over { .. } => "clock",
             Self::Network { .. } | Self::Http { .. } | Self::Timeout { .. } => "network",
             Self::Refused { .. } | Self::Denied { .. } | Self::Failed { .. } => "approval",

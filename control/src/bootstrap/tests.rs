@@ -4,6 +4,7 @@ use super::*;
 use eyesplice_authority::testing::{Served, Site};
 use eyesplice_identity::pem::{FileRef, Role};
 use eyesplice_identity::pki::testing::{Recipe, client};
+use eyesplice_identity::testing::openssl;
 use std::fs;
 use std::path::Path;
 use time::Duration as Span;
@@ -107,6 +108,28 @@ async fn pin_alone_finds_the_ca() {
     assert_eq!(
         ca.replace('\r', ""),
         site.server_ca.certificate.pem().replace('\r', "")
+    );
+}
+
+#[test]
+fn pinned_ca_with_a_weak_key_is_refused() {
+    if !openssl::present("pinned_ca_with_a_weak_key_is_refused") {
+        return;
+    }
+    let judged = |bits: &str| {
+        let key = openssl::key("RSA", &[bits]);
+        let ca = openssl::self_signed(&key, "/CN=ca", &[]);
+        let ca = rustls::pki_types::CertificateDer::from(ca);
+        let facts = CertificateFacts::read(&ca).unwrap();
+        let pin = eyesplice_identity::pins::SpkiHash::of(&facts.spki);
+        let none = std::sync::Arc::new(rustls::RootCertStore::empty());
+        trust::pinned(Some(pin), vec![ca], "https://api:6443", none).map(|_| ())
+    };
+    judged("rsa_keygen_bits:2048").unwrap();
+    let text = judged("rsa_keygen_bits:1024").unwrap_err().to_string();
+    assert!(
+        text.starts_with("the CA of https://api:6443 that has the pin has an RSA key of 1024 bits"),
+        "{text}"
     );
 }
 

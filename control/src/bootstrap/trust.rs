@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::error::BootstrapError;
 use super::plan::Plan;
+use eyesplice_identity::certificate::CertificateFacts;
 use eyesplice_identity::pem::{CaBundle, FileRef, PemError};
 use eyesplice_identity::pins::SpkiHash;
 use eyesplice_identity::{pem, yaml};
@@ -54,7 +55,7 @@ pub(super) async fn establish(plan: &Plan) -> Result<Trusted, BootstrapError> {
         roots,
         certificates,
     } = Trusted::load(&file)?;
-    pinned(plan, certificates, &path.display().to_string(), roots)
+    pinned(plan.pin, certificates, &path.display().to_string(), roots)
 }
 
 /// Asks the server for its CA without knowing it. Nothing of ours is shown, and nothing of the
@@ -89,24 +90,24 @@ async fn discover(plan: &Plan) -> Result<Trusted, BootstrapError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let found = found.map_err(|_| missing("its CA is no PEM".to_owned()))?;
     let place = client.server();
-    pinned(plan, found, &place, Arc::new(RootCertStore::empty()))
+    pinned(plan.pin, found, &place, Arc::new(RootCertStore::empty()))
 }
 
-/// Keeps what has the pinned key; without a pin, everything.
-fn pinned(
-    plan: &Plan,
+/// Keeps what has the pinned key, if that is strong enough; without a pin, everything.
+pub(super) fn pinned(
+    pin: Option<SpkiHash>,
     certificates: Vec<CertificateDer<'static>>,
     place: &str,
     all: Arc<RootCertStore>,
 ) -> Result<Trusted, BootstrapError> {
-    let Some(pin) = plan.pin else {
+    let Some(pin) = pin else {
         return Ok(Trusted {
             roots: all,
             certificates,
         });
     };
     let hash = |der: &CertificateDer<'_>| {
-        let facts = eyesplice_identity::certificate::CertificateFacts::read(der).ok()?;
+        let facts = CertificateFacts::read(der).ok()?;
         Some(SpkiHash::of(&facts.spki))
     };
     let found: Vec<String> = certificates
@@ -117,6 +118,15 @@ fn pinned(
     let mut roots = RootCertStore::empty();
     let mut kept = Vec::new();
     for certificate in certificates {
+        if hash(&certificate) == Some(pin)
+            && let Ok(facts) = CertificateFacts::read(&certificate)
+            && let Some(weakness) = facts.weak_key
+        {
+            return Err(BootstrapError::WeakCa {
+                place: place.to_owned(),
+                weakness,
+            });
+        }
         if hash(&certificate) == Some(pin) && roots.add(certificate.clone()).is_ok() {
             kept.push(certificate);
         }
