@@ -11,9 +11,8 @@ use eyesplice_proto::connect::parse_connect;
 use eyesplice_proto::head::RequestTarget;
 use eyesplice_proto::parse::{HeadLimits, Parsed, Progress, parse_request};
 use eyesplice_proto::route::route;
-use eyesplice_proto::stream::Stream;
 use heads::{CONNECT, EXEC, parsed, rewritten};
-use life::CLEAN;
+use life::lived;
 use std::hint::black_box;
 
 fn parsing(criterion: &mut Criterion) {
@@ -73,13 +72,7 @@ fn routes(criterion: &mut Criterion) {
 
 fn states(criterion: &mut Criterion) {
     criterion.bench_function("stream_state/open_to_finished", |bencher| {
-        bencher.iter(|| {
-            let mut stream = Stream::new();
-            for event in CLEAN {
-                let _ = black_box(stream.on(black_box(event)));
-            }
-            stream.is_finished()
-        });
+        bencher.iter(|| lived().is_finished());
     });
 }
 
