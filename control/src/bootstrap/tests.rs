@@ -5,6 +5,8 @@ use eyesplice_authority::testing::{Served, Site};
 use eyesplice_identity::pem::{FileRef, Role};
 use eyesplice_identity::pki::testing::{Recipe, client};
 use eyesplice_identity::testing::openssl;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::fs;
 use std::path::Path;
 use time::Duration as Span;
@@ -119,7 +121,7 @@ fn pinned_ca_with_a_weak_key_is_refused() {
     let judged = |bits: &str| {
         let key = openssl::key("RSA", &[bits]);
         let ca = openssl::self_signed(&key, "/CN=ca", &[]);
-        let ca = rustls::pki_types::CertificateDer::from(ca);
+        let ca = CertificateDer::from_pem_slice(&ca).unwrap();
         let facts = CertificateFacts::read(&ca).unwrap();
         let pin = eyesplice_identity::pins::SpkiHash::of(&facts.spki);
         let none = std::sync::Arc::new(rustls::RootCertStore::empty());
