@@ -6,14 +6,13 @@ use super::plan::Plan;
 use eyesplice_identity::certificate::CertificateFacts;
 use eyesplice_identity::pem::{CaBundle, FileRef, PemError};
 use eyesplice_identity::pins::SpkiHash;
+use eyesplice_identity::verify::AnyServer;
 use eyesplice_identity::{pem, yaml};
 use hyper::Method;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -67,7 +66,7 @@ async fn discover(plan: &Plan) -> Result<Trusted, BootstrapError> {
     let tls = builder
         .map_err(BootstrapError::Setup)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_custom_certificate_verifier(Arc::new(AnyServer::new(&provider)))
         .with_no_client_auth();
     let client = Client::anonymous(plan.endpoint.clone(), tls);
     let answer = client.ask(Method::GET, CLUSTER_INFO, None).await?;
@@ -141,45 +140,4 @@ pub(super) fn pinned(
         roots: Arc::new(roots),
         certificates: kept,
     })
-}
-
-/// Takes any server, for the one question whose answer is checked by a pin.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

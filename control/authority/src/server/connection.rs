@@ -4,6 +4,7 @@ use super::call::{Call, Server, stopped};
 use super::route;
 use crate::limits;
 use crate::material::AuthorityMaterial;
+use eyesplice_identity::verify::judged_later;
 use eyesplice_process::guests::{Bounds, Guest, Guests, Trouble, While};
 use eyesplice_process::linger::lingering;
 use hyper::Request;
@@ -11,14 +12,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
-use rustls::client::danger::HandshakeSignatureValid;
+use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{Acceptor, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -193,7 +193,7 @@ async fn requests(server: Arc<Server>, connection: Connection, guest: &Arc<Guest
 
 fn tls_config(material: &AuthorityMaterial) -> Result<ServerConfig, rustls::Error> {
     let clients: Arc<dyn ClientCertVerifier> = match &material.clients {
-        Some(verifier) => Arc::new(Asking(Arc::clone(verifier))),
+        Some(verifier) => judged_later(Arc::clone(verifier)),
         None => WebPkiClientVerifier::no_client_auth(),
     };
     let certified = Arc::clone(&material.server.certified);
@@ -207,54 +207,4 @@ fn tls_config(material: &AuthorityMaterial) -> Result<ServerConfig, rustls::Erro
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
-}
-
-/// Asks for a client certificate and checks that the client has its key; whether the chain is good
-/// is decided after the handshake.
-#[derive(Debug)]
-struct Asking(Arc<dyn ClientCertVerifier>);
-
-impl ClientCertVerifier for Asking {
-    fn offer_client_auth(&self) -> bool {
-        true
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
 }

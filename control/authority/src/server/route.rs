@@ -18,7 +18,7 @@ use eyesplice_identity::authn::{AuthnError, review};
 use eyesplice_identity::user::UserInfo;
 use eyesplice_proto::causes::chain;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -217,7 +217,7 @@ fn rebuilt(method: Method, uri: Uri, headers: HeaderMap, body: Incoming) -> Requ
 }
 
 async fn authenticate(call: &Call, headers: &HeaderMap) -> Result<UserInfo, ApiError> {
-    let authorization = headers.get(AUTHORIZATION);
+    let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let peer_chain = call.chain.as_deref();
     let who = call
         .server

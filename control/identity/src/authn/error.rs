@@ -5,7 +5,6 @@
 
 use super::certificate::CertificateRefusal;
 use crate::token::{BearerError, Cause, bootstrap, serviceaccount};
-use hyper::StatusCode;
 use std::error::Error;
 use std::fmt;
 
@@ -80,10 +79,10 @@ impl AuthnError {
     }
 
     /// The answer's status: 401, or 503 where a retry may succeed.
-    pub fn status(&self) -> StatusCode {
+    pub fn status(&self) -> u16 {
         match self {
-            Self::Missing | Self::Refused { .. } => StatusCode::UNAUTHORIZED,
-            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Missing | Self::Refused { .. } => 401,
+            Self::Unavailable { .. } => 503,
         }
     }
 

@@ -1,6 +1,5 @@
 //! Reads a bearer token from an Authorization header.
 
-use hyper::header::HeaderValue;
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -53,8 +52,14 @@ impl BearerToken {
     ///
     /// # Errors
     /// As [`new`](Self::new), and any other scheme.
-    pub fn from_header(value: &HeaderValue) -> Result<Self, BearerError> {
-        let text = value.to_str().map_err(|_| BearerError::Alphabet)?.trim();
+    pub fn from_header(value: &[u8]) -> Result<Self, BearerError> {
+        let visible = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
+        if !value.iter().all(visible) {
+            return Err(BearerError::Alphabet);
+        }
+        let text = str::from_utf8(value)
+            .map_err(|_| BearerError::Alphabet)?
+            .trim();
         let (scheme, token) = text.split_once(' ').ok_or(BearerError::Scheme)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(BearerError::Scheme);
@@ -79,8 +84,7 @@ mod tests {
     use super::*;
 
     fn read(value: &[u8]) -> Result<String, BearerError> {
-        let header = HeaderValue::from_bytes(value).unwrap();
-        BearerToken::from_header(&header).map(|token| token.expose().to_owned())
+        BearerToken::from_header(value).map(|token| token.expose().to_owned())
     }
 
     #[test]

@@ -29,25 +29,43 @@ pub fn client_verifier(
     if allowed_names.is_empty() {
         return Ok(inner);
     }
-    Ok(Arc::new(NamedClients {
+    Ok(Arc::new(Clients {
         inner,
-        allowed: allowed_names.into(),
+        rule: Rule::Named(allowed_names.into()),
     }))
 }
 
-#[derive(Debug)]
-struct NamedClients {
-    inner: Arc<dyn ClientCertVerifier>,
-    allowed: Arc<[String]>,
+/// Asks for a client certificate and checks that the client has its key; whether the chain is good
+/// is for `inner`, after the handshake.
+pub fn judged_later(inner: Arc<dyn ClientCertVerifier>) -> Arc<dyn ClientCertVerifier> {
+    Arc::new(Clients {
+        inner,
+        rule: Rule::Later,
+    })
 }
 
-impl ClientCertVerifier for NamedClients {
+/// What is asked of a client's certificate beside what `inner` asks.
+#[derive(Debug)]
+struct Clients {
+    inner: Arc<dyn ClientCertVerifier>,
+    rule: Rule,
+}
+
+#[derive(Debug)]
+enum Rule {
+    /// That its common name is one of these.
+    Named(Arc<[String]>),
+    /// Nothing yet, and not even that there is one.
+    Later,
+}
+
+impl ClientCertVerifier for Clients {
     fn offer_client_auth(&self) -> bool {
-        self.inner.offer_client_auth()
+        matches!(self.rule, Rule::Later) || self.inner.offer_client_auth()
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.inner.client_auth_mandatory()
+        !matches!(self.rule, Rule::Later) && self.inner.client_auth_mandatory()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -60,13 +78,16 @@ impl ClientCertVerifier for NamedClients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        let Rule::Named(allowed) = &self.rule else {
+            return Ok(ClientCertVerified::assertion());
+        };
         let verified = self
             .inner
             .verify_client_cert(end_entity, intermediates, now)?;
         let facts = CertificateFacts::read(end_entity)
             .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         match facts.subject.common_name {
-            Some(name) if self.allowed.contains(&name) => Ok(verified),
+            Some(name) if allowed.contains(&name) => Ok(verified),
             _ => Err(CertificateError::ApplicationVerificationFailure.into()),
         }
     }

@@ -3,6 +3,7 @@
 //! [`Trust`] is what a configuration generation trusts; [`upstream_tls`] binds it to one stream's
 //! target. What is checked, and in which order it is told, stands in `check`.
 
+mod any_server;
 pub mod chain;
 mod check;
 mod client;
@@ -11,7 +12,8 @@ mod failure;
 mod trust;
 mod verifier;
 
-pub use client::client_verifier;
+pub use any_server::AnyServer;
+pub use client::{client_verifier, judged_later};
 pub use expected::Expected;
 pub use failure::{Cause, Failure, MAX_MESSAGE};
 pub use trust::{KubeletTrust, Mode, TargetTrust, Trust, TrustError};

@@ -8,13 +8,12 @@
 use super::super::approve::Answer;
 use eyesplice_identity::certificate::{CertificateFacts, printable};
 use eyesplice_identity::pem::Role;
+use eyesplice_identity::verify::AnyServer;
 use eyesplice_identity::verify::chain::chain;
 use eyesplice_proto::causes::chain as causes;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{AlertDescription, ClientConfig, Error};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,7 +49,7 @@ pub(super) async fn probe(
 async fn handshake(address: SocketAddr) -> io::Result<Vec<CertificateDer<'static>>> {
     let tcp = TcpStream::connect(address).await?;
     let provider = Arc::new(default_provider());
-    let verifier = Anybody(provider.signature_verification_algorithms);
+    let verifier = AnyServer::new(&provider);
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
@@ -125,46 +124,6 @@ fn within(now: UnixTime, facts: &CertificateFacts) -> UnixTime {
     let (first, last) = (seconds(facts.not_before), seconds(facts.not_after));
     let at = now.as_secs().min(last).max(first);
     UnixTime::since_unix_epoch(Duration::from_secs(at))
-}
-
-/// Lets every certificate through, so that it can be judged afterwards; never a handshake that its key
-/// did not sign.
-#[derive(Debug)]
-struct Anybody(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use crate::token::BearerToken;
 use crate::token::serviceaccount::Discovery;
 use crate::user::UserInfo;
 use arc_swap::ArcSwap;
-use hyper::header::HeaderValue;
 use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -34,7 +33,8 @@ impl Authenticator {
     /// Says who makes a request.
     ///
     /// `peer_chain` is the client's chain as rustls verified it for client authentication, `None`
-    /// if it sent none; `authorization` is the request's header of that name.
+    /// if it sent none; `authorization` is the value of the request's header of
+    /// that name.
     ///
     /// # Errors
     /// There is no credential, none is accepted, or one could not be checked and no other is
@@ -42,7 +42,7 @@ impl Authenticator {
     pub async fn authenticate(
         &self,
         peer_chain: Option<&[CertificateDer<'_>]>,
-        authorization: Option<&HeaderValue>,
+        authorization: Option<&[u8]>,
         now: SystemTime,
     ) -> Result<UserInfo, AuthnError> {
         let certificate = peer_chain.map(|chain| certificate::user_of(chain, now));

@@ -76,13 +76,13 @@ fn certificate_that_names_nobody_or_is_not_valid_now_is_refused() {
 #[test]
 fn certificate_wins_over_a_token_and_a_bad_one_leaves_the_token_to_decide() {
     let authenticator = Authenticator::new(Sources::default());
-    let bearer = HeaderValue::from_static("Bearer nobody-knows-it");
+    let bearer: &[u8] = b"Bearer nobody-knows-it";
     let good = chain(client("jane"));
-    let user = block_on(authenticator.authenticate(Some(&good), Some(&bearer), now())).unwrap();
+    let user = block_on(authenticator.authenticate(Some(&good), Some(bearer), now())).unwrap();
     assert_eq!(user.username, "jane");
     let expired = chain(client("jane").valid(Duration::hours(-2), Duration::hours(-1)));
     let error =
-        block_on(authenticator.authenticate(Some(&expired), Some(&bearer), now())).unwrap_err();
+        block_on(authenticator.authenticate(Some(&expired), Some(bearer), now())).unwrap_err();
     assert!(
         error
             .to_string()
@@ -97,7 +97,7 @@ fn request_without_any_credential_is_refused() {
     let error = block_on(authenticator.authenticate(None, None, now())).unwrap_err();
     assert!(matches!(error, AuthnError::Missing));
     assert_eq!(
-        (error.status().as_u16(), error.public_message()),
+        (error.status(), error.public_message()),
         (401, "Unauthorized")
     );
     assert!(error.to_string().contains("anonymous requests are refused"));
@@ -107,8 +107,8 @@ fn request_without_any_credential_is_refused() {
 fn header_that_is_no_bearer_token_is_refused_without_quoting_it() {
     let authenticator = Authenticator::new(Sources::default());
     for value in ["Basic c2VjcmV0", "Bearer", "Bearer \"c2VjcmV0 c2VjcmV0\""] {
-        let header = HeaderValue::from_static(value);
-        let error = block_on(authenticator.authenticate(None, Some(&header), now())).unwrap_err();
+        let header = Some(value.as_bytes());
+        let error = block_on(authenticator.authenticate(None, header, now())).unwrap_err();
         assert_eq!(error.status(), 401);
         assert!(!error.to_string().contains("c2VjcmV0"), "{error}");
     }
