@@ -2,7 +2,7 @@
 //! checked; and who a request or a peer is by them.
 //!
 //! From below: [`document`] reads a file of ours with its places, [`certificate`] says what a certificate
-//! is, [`pem`] and [`x509`] read files and requests, [`verify`] judges a peer, [`token`], [`kubeconfig`] and
+//! is, [`pem`] and [`x509`] read files and requests, [`verify`] judges a peer, [`https`] asks a server, [`token`], [`kubeconfig`] and
 //! [`pki`] know what a cluster holds, and [`authn`] turns a credential into a [`user`].
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ pub mod authn;
 pub mod certificate;
 pub mod document;
 pub mod file;
+pub mod https;
 pub mod inventory;
 pub mod kubeconfig;
 pub mod pem;

@@ -2,15 +2,10 @@
 
 use super::error::BootstrapError;
 use super::trust::Trusted;
+use eyesplice_identity::https::{Endpoint, HttpsClient, HttpsError, Question};
 use eyesplice_identity::pem;
 use eyesplice_identity::token::bootstrap::BootstrapToken;
-use eyesplice_identity::token::review::Endpoint;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderValue};
-use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
+use hyper::Method;
 use rustls::crypto::ring::default_provider;
 use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, ClientConfig, Error as TlsError};
@@ -18,10 +13,7 @@ use serde_json::Value;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use zeroize::Zeroizing;
 
 /// One question, from dial to answer.
 const ONE: Duration = Duration::from_secs(10);
@@ -31,8 +23,7 @@ const ANSWER: usize = 4 << 20;
 
 /// A server, whom it must be, and who we are.
 pub(crate) struct Client {
-    endpoint: Endpoint,
-    tls: Arc<ClientConfig>,
+    https: HttpsClient,
     token: Option<BootstrapToken>,
 }
 
@@ -80,17 +71,15 @@ impl Client {
         Self::new(endpoint, tls, None)
     }
 
-    fn new(endpoint: Endpoint, mut tls: ClientConfig, token: Option<BootstrapToken>) -> Self {
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    fn new(endpoint: Endpoint, tls: ClientConfig, token: Option<BootstrapToken>) -> Self {
         Self {
-            endpoint,
-            tls: Arc::new(tls),
+            https: HttpsClient::new(endpoint, tls),
             token,
         }
     }
 
     pub(super) fn server(&self) -> String {
-        self.endpoint.to_string()
+        self.https.server()
     }
 
     /// What proves who we are.
@@ -124,65 +113,33 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answer, BootstrapError> {
-        let address = (self.endpoint.host.as_str(), self.endpoint.port);
-        let stream = TcpStream::connect(address).await;
-        let stream = stream.map_err(|source| BootstrapError::Network {
-            server: self.server(),
-            source,
-        })?;
-        let name = self.endpoint.server_name.clone();
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
-        let stream = connector.connect(name, stream).await;
-        let stream = stream.map_err(|source| self.tls_error(source))?;
-        let http = |source| BootstrapError::Http {
-            server: self.server(),
-            source,
+        let token = self.token.as_ref().map(BootstrapToken::expose);
+        let question = Question {
+            method,
+            path,
+            body: body.map(Value::to_string).unwrap_or_default().into_bytes(),
+            bearer: token.as_ref().map(|token| token.as_str()),
+            limit: ANSWER,
         };
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-        let connection = tokio::spawn(connection);
-        let answer = async {
-            let request = self.request(method, path, body)?;
-            let response = sender.send_request(request).await.map_err(http)?;
-            let (head, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER).collect().await;
-            let body = body.map_err(|_| BootstrapError::Answer(self.server()))?;
-            let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
-            Ok(Answer {
-                code: head.status.as_u16(),
-                body: serde_json::from_slice(&body.to_bytes()).unwrap_or_default(),
-                date: date.map(str::to_owned),
-            })
-        };
-        let answer = answer.await;
-        connection.abort();
-        answer
+        let reply = self.https.ask(question).await;
+        let reply = reply.map_err(|error| self.failed(error))?;
+        let broken = || BootstrapError::Answer(self.server());
+        let body = reply.body.ok_or_else(broken)?;
+        Ok(Answer {
+            code: reply.status.as_u16(),
+            body: serde_json::from_slice(&body).unwrap_or_default(),
+            date: reply.date,
+        })
     }
 
-    fn request(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Request<Full<Bytes>>, BootstrapError> {
-        let json = HeaderValue::from_static("application/json");
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, self.server())
-            .header(ACCEPT, &json)
-            .header(CONTENT_TYPE, json)
-            .body(Full::new(Bytes::from(body)));
-        let mut request = request.map_err(|_| BootstrapError::Answer(self.server()))?;
-        if let Some(token) = &self.token {
-            let header = Zeroizing::new(format!("Bearer {}", *token.expose()));
-            if let Ok(mut header) = HeaderValue::from_str(&header) {
-                header.set_sensitive(true);
-                request.headers_mut().insert(AUTHORIZATION, header);
-            }
+    fn failed(&self, error: HttpsError) -> BootstrapError {
+        let server = self.server();
+        match error {
+            HttpsError::Question(_) => BootstrapError::Answer(server),
+            HttpsError::Connect(source) => BootstrapError::Network { server, source },
+            HttpsError::Tls(source) => self.tls_error(source),
+            HttpsError::Http(source) => BootstrapError::Http { server, source },
         }
-        Ok(request)
     }
 
     /// Tells a clock that is wrong from a server that is.

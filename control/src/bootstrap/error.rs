@@ -2,11 +2,11 @@
 
 use eyesplice_identity::certificate::Weakness;
 use eyesplice_identity::file::FileFault;
+use eyesplice_identity::https::EndpointError;
 use eyesplice_identity::inventory::NameError;
 use eyesplice_identity::pem::PemError;
 use eyesplice_identity::pki::Flaw;
 use eyesplice_identity::token::bootstrap::FormatError;
-use eyesplice_identity::token::review::EndpointError;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -3,8 +3,8 @@
 use super::bounds;
 use super::model::Identity;
 use eyesplice_identity::document::{At, Node, Problem, Report, Section, value};
+use eyesplice_identity::https::Endpoint;
 use eyesplice_identity::inventory::check_node_name;
-use eyesplice_identity::token::review::Endpoint;
 use std::path::{Path, PathBuf};
 
 /// Reads the section. It comes first: other sections name files in its directory.

@@ -2,9 +2,9 @@
 
 use eyesplice_dataplane::engine::{COALESCE, KtlsPolicy};
 use eyesplice_dataplane::seam::{ActionPolicy, ListenerName};
+use eyesplice_identity::https::Endpoint;
 use eyesplice_identity::inventory::HostAddress;
 use eyesplice_identity::pins::SpkiHash;
-use eyesplice_identity::token::review::Endpoint;
 use eyesplice_process::admin::AdminSettings;
 use eyesplice_proto::target::Host;
 use ipnet::IpNet;

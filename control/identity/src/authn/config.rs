@@ -2,7 +2,7 @@
 
 use super::settings::{ServiceAccountSettings, Settings};
 use crate::document::{self, ConfigErrors, Finding, Node, Problem, Report, Section, bounds, value};
-use crate::token::review::Endpoint;
+use crate::https::Endpoint;
 use crate::token::review::{ReviewCredential, TokenReviewSettings};
 use crate::token::serviceaccount::DEFAULT_LEEWAY;
 use std::path::{Path, PathBuf};

@@ -2,29 +2,23 @@
 
 use super::cache::{Answer, CAPACITY, Cache};
 use super::types::{API_VERSION, KIND, PATH, ReviewSpec, ReviewStatus, TokenReview};
-use super::{Endpoint, ReviewError, ReviewSetupError};
+use super::{ReviewError, ReviewSetupError};
+use crate::https::{HttpsClient, HttpsError, Question, Reply};
 use crate::pem::{CaBundle, Credential, FileRef, Role};
 use crate::token::BearerToken;
 use crate::token::digest::Digester;
 use crate::token::file;
 use crate::token::review::{ReviewCredential, TokenReviewSettings};
 use crate::user::UserInfo;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, StatusCode};
 use rustls::ClientConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::sign::SingleCertAndKey;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 /// Questions that are asked at a time; each is a connection.
@@ -41,8 +35,7 @@ const _: () = assert!(MAX_ASKING < MAX_WAITING);
 /// Asks one API server, and remembers what it said.
 #[derive(Debug)]
 pub struct ReviewClient {
-    endpoint: Endpoint,
-    tls: Arc<ClientConfig>,
+    https: HttpsClient,
     token_file: Option<PathBuf>,
     timeout: Duration,
     asking: Semaphore,
@@ -65,7 +58,7 @@ impl ReviewClient {
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(bundle.roots);
-        let (mut tls, token_file) = match &settings.credential {
+        let (tls, token_file) = match &settings.credential {
             ReviewCredential::Token { file } => (builder.with_no_client_auth(), Some(file.clone())),
             ReviewCredential::Certificate {
                 cert_file,
@@ -78,10 +71,8 @@ impl ReviewClient {
                 (builder.with_client_cert_resolver(Arc::new(resolver)), None)
             }
         };
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
-            endpoint,
-            tls: Arc::new(tls),
+            https: HttpsClient::new(endpoint, tls),
             token_file,
             timeout: settings.timeout,
             asking: Semaphore::new(MAX_ASKING),
@@ -133,45 +124,6 @@ impl ReviewClient {
 
     /// Asks on a connection of its own: the cache spares most questions, and nothing is shared.
     async fn ask(&self, token: &BearerToken, audiences: &[String]) -> Result<Answer, ReviewError> {
-        let request = self.request(token, audiences).await?;
-        let address = (self.endpoint.host.as_str(), self.endpoint.port);
-        let stream = TcpStream::connect(address).await;
-        let stream = stream.map_err(|source| ReviewError::Connect {
-            server: self.server(),
-            source,
-        })?;
-        let name = self.endpoint.server_name.clone();
-        let stream = TlsConnector::from(Arc::clone(&self.tls))
-            .connect(name, stream)
-            .await;
-        let stream = stream.map_err(|source| ReviewError::Tls {
-            server: self.server(),
-            source,
-        })?;
-        let http = |source| ReviewError::Http {
-            server: self.server(),
-            source,
-        };
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(http)?;
-            self.read(response).await
-        };
-        // The connection is driven by this task alone, and ends with it.
-        tokio::pin!(exchange);
-        tokio::select! {
-            answer = &mut exchange => return self.judge(answer?, audiences),
-            ended = connection => ended.map_err(http)?,
-        }
-        self.judge(exchange.await?, audiences)
-    }
-
-    async fn request(
-        &self,
-        token: &BearerToken,
-        audiences: &[String],
-    ) -> Result<Request<Full<Bytes>>, ReviewError> {
         let review = TokenReview {
             api_version: API_VERSION.to_owned(),
             kind: KIND.to_owned(),
@@ -181,26 +133,37 @@ impl ReviewClient {
             },
             ..TokenReview::default()
         };
-        let broken = || ReviewError::Answer {
-            server: self.server(),
+        let body = serde_json::to_vec(&review).map_err(|_| self.broken())?;
+        let own = self.own_token().await?;
+        let question = Question {
+            method: Method::POST,
+            path: PATH,
+            body,
+            bearer: own.as_ref().map(BearerToken::expose),
+            limit: MAX_ANSWER,
         };
-        let body = serde_json::to_vec(&review).map_err(|_| broken())?;
-        let json = HeaderValue::from_static("application/json");
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(PATH)
-            .header(HOST, self.server())
-            .header(ACCEPT, &json)
-            .header(CONTENT_TYPE, json)
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|_| broken())?;
-        if let Some(own) = self.own_token().await? {
-            request.headers_mut().insert(AUTHORIZATION, own);
-        }
-        Ok(request)
+        let reply = self.https.ask(question).await;
+        let reply = reply.map_err(|error| self.failed(error))?;
+        self.judge(self.read(reply)?, audiences)
     }
 
-    async fn own_token(&self) -> Result<Option<HeaderValue>, ReviewError> {
+    fn failed(&self, error: HttpsError) -> ReviewError {
+        let server = self.server();
+        match error {
+            HttpsError::Question(_) => self.broken(),
+            HttpsError::Connect(source) => ReviewError::Connect { server, source },
+            HttpsError::Tls(source) => ReviewError::Tls { server, source },
+            HttpsError::Http(source) => ReviewError::Http { server, source },
+        }
+    }
+
+    fn broken(&self) -> ReviewError {
+        ReviewError::Answer {
+            server: self.server(),
+        }
+    }
+
+    async fn own_token(&self) -> Result<Option<BearerToken>, ReviewError> {
         let Some(path) = self.token_file.clone() else {
             return Ok(None);
         };
@@ -210,19 +173,11 @@ impl ReviewClient {
             Err(_) => Zeroizing::default(),
         };
         let token = BearerToken::new(text.trim()).map_err(ReviewError::BadToken)?;
-        let header = Zeroizing::new(format!("Bearer {}", token.expose()));
-        let header = HeaderValue::from_str(&header);
-        Ok(header.ok().map(|mut header| {
-            header.set_sensitive(true);
-            header
-        }))
+        Ok(Some(token))
     }
 
-    async fn read(
-        &self,
-        response: Response<hyper::body::Incoming>,
-    ) -> Result<ReviewStatus, ReviewError> {
-        let (server, status) = (self.server(), response.status());
+    fn read(&self, reply: Reply) -> Result<ReviewStatus, ReviewError> {
+        let (server, status) = (self.server(), reply.status);
         match status {
             StatusCode::CREATED | StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -230,20 +185,15 @@ impl ReviewClient {
             }
             _ => return Err(ReviewError::Status { server, status }),
         }
-        let body = Limited::new(response.into_body(), MAX_ANSWER)
-            .collect()
-            .await;
-        let bytes = body
-            .map_err(|_| ReviewError::Answer {
-                server: server.clone(),
-            })?
-            .to_bytes();
-        let review: Result<TokenReview, _> = serde_json::from_slice(&bytes);
+        let review = reply.body.as_deref().map(serde_json::from_slice);
         match review {
-            Ok(review) if review.kind == KIND && review.api_version == API_VERSION => {
-                review.status.ok_or(ReviewError::Answer { server })
-            }
-            _ => Err(ReviewError::Answer { server }),
+            Some(Ok(TokenReview {
+                kind,
+                api_version,
+                status: Some(status),
+                ..
+            })) if kind == KIND && api_version == API_VERSION => Ok(status),
+            _ => Err(self.broken()),
         }
     }
 
@@ -271,7 +221,7 @@ impl ReviewClient {
     }
 
     fn server(&self) -> String {
-        self.endpoint.to_string()
+        self.https.server()
     }
 
     /// Free places: to ask, and to wait.

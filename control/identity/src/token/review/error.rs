@@ -1,6 +1,6 @@
 //! Why another API server gave no answer about a token.
 
-use super::EndpointError;
+use crate::https::EndpointError;
 use crate::pem::PemError;
 use crate::token::BearerError;
 use crate::token::FileFault;

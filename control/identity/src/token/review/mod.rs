@@ -2,13 +2,11 @@
 
 mod cache;
 mod client;
-mod endpoint;
 mod error;
 mod settings;
 mod types;
 
 pub use client::ReviewClient;
-pub use endpoint::{Endpoint, EndpointError};
 pub use error::{ReviewError, ReviewSetupError};
 pub use settings::{ReviewCredential, TokenReviewSettings};
 pub(crate) use types::{API_VERSIONS, KIND};

@@ -1,0 +1,142 @@
+//! Asks an HTTPS server one thing at a time, each on a connection of its own.
+//!
+//! Who asks seldom gains nothing from a pool, and shares nothing between questions.
+
+mod endpoint;
+
+pub use endpoint::{Endpoint, EndpointError};
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
+
+/// A server, whom it must be, and the certificate that we present.
+#[derive(Clone, Debug)]
+pub struct HttpsClient {
+    endpoint: Endpoint,
+    tls: Arc<ClientConfig>,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The method.
+    pub method: Method,
+    /// The path, with its query.
+    pub path: &'a str,
+    /// JSON, or nothing.
+    pub body: Vec<u8>,
+    /// A bearer token.
+    pub bearer: Option<&'a str>,
+    /// The longest answer that is read, in bytes.
+    pub limit: usize,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The server's clock, as it says it.
+    pub date: Option<String>,
+    /// The body; none if it was cut, or longer than the limit.
+    pub body: Option<Bytes>,
+}
+
+/// Why nothing came back.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpsError {
+    /// The question cannot be put into HTTP.
+    #[error("a request to {0} cannot be made")]
+    Question(String),
+    /// The server cannot be reached.
+    #[error("cannot connect")]
+    Connect(#[source] io::Error),
+    /// The server is not whom it must be, or refuses us.
+    #[error("the TLS handshake failed")]
+    Tls(#[source] io::Error),
+    /// The connection broke, or what came is no HTTP.
+    #[error("the HTTP exchange failed")]
+    Http(#[source] hyper::Error),
+}
+
+impl HttpsClient {
+    /// Asks the server at `endpoint`, whose certificate `tls` judges.
+    pub fn new(endpoint: Endpoint, mut tls: ClientConfig) -> Self {
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self {
+            endpoint,
+            tls: Arc::new(tls),
+        }
+    }
+
+    /// Names the server.
+    pub fn server(&self) -> String {
+        self.endpoint.to_string()
+    }
+
+    /// Asks. There is no deadline here.
+    ///
+    /// # Errors
+    /// There is no connection, or no answer on it. A status is no error.
+    pub async fn ask(&self, question: Question<'_>) -> Result<Reply, HttpsError> {
+        let limit = question.limit;
+        let request = self.request(question)?;
+        let address = (self.endpoint.host.as_str(), self.endpoint.port);
+        let stream = TcpStream::connect(address).await;
+        let stream = stream.map_err(HttpsError::Connect)?;
+        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        let name = self.endpoint.server_name.clone();
+        let stream = connector.connect(name, stream).await;
+        let stream = stream.map_err(HttpsError::Tls)?;
+        let shaken = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = shaken.map_err(HttpsError::Http)?;
+        let exchange = async {
+            let sent = sender.send_request(request).await;
+            let (head, body) = sent.map_err(HttpsError::Http)?.into_parts();
+            let body = Limited::new(body, limit).collect().await;
+            let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
+            Ok(Reply {
+                status: head.status,
+                date: date.map(str::to_owned),
+                body: body.ok().map(http_body_util::Collected::to_bytes),
+            })
+        };
+        // The connection is driven by this task alone, and ends with it.
+        tokio::pin!(exchange);
+        tokio::select! {
+            reply = &mut exchange => return reply,
+            ended = connection => ended.map_err(HttpsError::Http)?,
+        }
+        exchange.await
+    }
+
+    fn request(&self, question: Question<'_>) -> Result<Request<Full<Bytes>>, HttpsError> {
+        let json = HeaderValue::from_static("application/json");
+        let request = Request::builder()
+            .method(question.method)
+            .uri(question.path)
+            .header(HOST, self.server())
+            .header(ACCEPT, &json)
+            .header(CONTENT_TYPE, json)
+            .body(Full::new(Bytes::from(question.body)));
+        let unfit = || HttpsError::Question(self.server());
+        let mut request = request.map_err(|_| unfit())?;
+        if let Some(token) = question.bearer {
+            let header = Zeroizing::new(format!("Bearer {token}"));
+            let mut header = HeaderValue::from_str(&header).map_err(|_| unfit())?;
+            header.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, header);
+        }
+        Ok(request)
+    }
+}
