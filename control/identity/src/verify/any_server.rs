@@ -9,7 +9,8 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 /// Takes any server's certificate; never a handshake that its key did not sign.
 ///
-/// What comes of such a connection is worth nothing until the certificate, or the answer, is judged.
+/// What comes of such a connection is worth nothing until the certificate, or the answer, is
+/// judged.
 #[derive(Debug)]
 pub struct AnyServer(WebPkiSupportedAlgorithms);
 
