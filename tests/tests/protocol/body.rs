@@ -405,7 +405,7 @@ fn log_of_small_records_arrives_whole(variant: Variant) {
         conn.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
             .unwrap();
         for number in 0..LINES {
-            // A record per line, as the kubelet writes logs (wire-facts G7).
+            // A record per line, as the kubelet writes logs (docs/wire.md, "Log records").
             let line = format!("line {number}\n");
             conn.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes())
                 .unwrap();

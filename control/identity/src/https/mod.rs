@@ -111,13 +111,16 @@ impl HttpsClient {
                 body: body.ok().map(http_body_util::Collected::to_bytes),
             })
         };
-        // The connection is driven by this task alone, and ends with it.
+        // The connection is driven by this task alone, and ends with it. However it ends, what came
+        // before counts; if that is no reply, its error says more than that of the request.
         tokio::pin!(exchange);
         tokio::select! {
-            reply = &mut exchange => return reply,
-            ended = connection => ended.map_err(HttpsError::Http)?,
+            reply = &mut exchange => reply,
+            ended = connection => match (exchange.await, ended) {
+                (Err(_), Err(error)) => Err(HttpsError::Http(error)),
+                (reply, _) => reply,
+            },
         }
-        exchange.await
     }
 
     fn request(&self, question: Question<'_>) -> Result<Request<Full<Bytes>>, HttpsError> {
@@ -138,5 +141,80 @@ impl HttpsClient {
             request.headers_mut().insert(AUTHORIZATION, header);
         }
         Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::testing::{authority, kubelet};
+    use rustls::sign::SingleCertAndKey;
+    use rustls::{RootCertStore, ServerConfig};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    const ROUNDS: usize = 40;
+
+    /// Answers each question with these bytes, and closes without a close_notify.
+    async fn abrupt(answer: &'static [u8]) -> HttpsClient {
+        let ca = authority("ca").self_signed();
+        let mut recipe = kubelet();
+        recipe.names = vec!["127.0.0.1"];
+        let pair = SingleCertAndKey::from(recipe.signed_by(&ca).certified());
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(pair));
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("https://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                stream.write_all(answer).await.unwrap();
+                stream.flush().await.unwrap();
+            }
+        });
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der()).unwrap();
+        let tls = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        HttpsClient::new(endpoint.parse().unwrap(), tls)
+    }
+
+    fn question() -> Question<'static> {
+        Question {
+            method: Method::GET,
+            path: "/",
+            body: Vec::new(),
+            bearer: None,
+            limit: 16,
+        }
+    }
+
+    #[tokio::test]
+    async fn whole_answer_counts_however_the_connection_ends_behind_it() {
+        let client = abrupt(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await;
+        for round in 0..ROUNDS {
+            let reply = client.ask(question()).await.unwrap();
+            assert_eq!(reply.body.as_deref(), Some(&b"{}"[..]), "{round}");
+        }
+    }
+
+    #[tokio::test]
+    async fn answer_that_is_cut_or_too_long_has_a_status_and_no_body() {
+        for answer in [
+            &b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"[..],
+            b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n01234567890123456",
+        ] {
+            let client = abrupt(answer).await;
+            let reply = client.ask(question()).await.unwrap();
+            assert_eq!((reply.status, reply.body), (StatusCode::OK, None));
+        }
+        let client = abrupt(b"HTTP/1.1 200").await;
+        let error = client.ask(question()).await.unwrap_err();
+        assert!(matches!(error, HttpsError::Http(_)), "{error:?}");
     }
 }
