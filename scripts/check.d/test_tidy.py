@@ -55,6 +55,8 @@ class Rules(unittest.TestCase):
         self.assertEqual(found("a.rs", good), {})
         bad = f'// {tidy.WIRE}, "Wire facts" and "None"\n'
         self.assertEqual(len(found("a.rs", bad)["links"]), 1)
+        gone = "// As it is (wire" "-facts G7), and hazard" " F18.\n"
+        self.assertEqual(len(found("a.rs", gone)["links"]), 2)
 
     def test_file_that_moves_keeps_what_it_is_allowed(self):
         allowed = tidy.Counter({("columns", "a/x.rs"): 3, ("columns", "a/b/mod.rs"): 2})
