@@ -5,10 +5,10 @@
 mod pair;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use eyesplice_proto::tls::{Session, sealed_bound};
+use eyesplice_proto::tls::provider;
+use eyesplice_proto::tls::{RecordLibrary, Session, sealed_bound};
 use eyesplice_sys::buffer::AlignedBuf;
 use pair::{Pair, ends};
-use rustls::crypto::ring::kx_group;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,14 +30,24 @@ fn sealed(client: &mut Session, piece: &[u8], pieces: usize) -> AlignedBuf {
     exact
 }
 
+/// Each size with each library, one after the other.
+fn cells() -> impl Iterator<Item = (RecordLibrary, usize)> {
+    let each = |size| {
+        RecordLibrary::BUILT
+            .iter()
+            .map(move |library| (*library, size))
+    };
+    SIZES.into_iter().flat_map(each)
+}
+
 fn seal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tls_seal");
-    let mut pair = Pair::new();
-    for size in SIZES {
+    for (library, size) in cells() {
+        let mut pair = Pair::of(library);
         let payload = AlignedBuf::new(size);
         let mut out = AlignedBuf::new(sealed_bound(size));
         group.throughput(Throughput::Bytes(size as u64));
-        group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
+        group.bench_function(BenchmarkId::new(library.as_str(), size), |bencher| {
             bencher.iter(|| pair.client.seal(&payload, &mut out));
         });
     }
@@ -46,11 +56,11 @@ fn seal(criterion: &mut Criterion) {
 
 fn open(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tls_open");
-    for size in SIZES {
-        let mut pair = Pair::new();
+    for (library, size) in cells() {
+        let mut pair = Pair::of(library);
         let payload = AlignedBuf::new(size);
         group.throughput(Throughput::Bytes(size as u64));
-        group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
+        group.bench_function(BenchmarkId::new(library.as_str(), size), |bencher| {
             // Records open once and in order: each is sealed for its use, outside of the clock.
             let Pair { client, server } = &mut pair;
             let mut wire = AlignedBuf::new(sealed_bound(size));
@@ -101,8 +111,8 @@ fn coalesce(criterion: &mut Criterion) {
 /// Both ends of a full handshake in which each shows a certificate (P-256), by key exchange.
 fn handshake(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tls_handshake");
-    for exchange in [kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1] {
-        let (client, server) = ends(exchange);
+    for exchange in &provider::shared().kx_groups {
+        let (client, server) = ends(exchange.name());
         group.bench_function(format!("{:?}", exchange.name()), |bencher| {
             bencher.iter(|| Pair::shaken(Arc::clone(&client), Arc::clone(&server)));
         });

@@ -1,10 +1,10 @@
 //! The command line of `eyesplice-load`.
 
 use crate::identity::{Identity, Suite};
+use crate::readme::{ReadmeOptions, readme};
 use crate::relay::{RelayOptions, relay};
-use crate::report::{ReadmeOptions, readme};
 use crate::run::{RunOptions, runtime};
-use crate::{Attempt, Result, contest, idle, origin, proxy, run, strangers};
+use crate::{Attempt, Result, contest, herd, idle, origin, proxy, run, strangers};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -37,6 +37,8 @@ enum Command {
     Idle(idle::Options),
     /// Measures new streams of an API server while strangers crowd the gateway's TCP listener
     Strangers(strangers::Options),
+    /// Simulates a herd of agents and their gateways: restarts, partitions, NATs
+    Herd(herd::Options),
     /// Writes the table of docs/performance.md from results
     Readme(ReadmeOptions),
     /// One of the bundled proxies; ends with standard input
@@ -71,6 +73,7 @@ pub fn run(cli: Cli) -> Result<()> {
             Identity::create(&directory, Suite::default()).map(drop)
         }
         Command::Idle(options) => idle::run(&options),
+        Command::Herd(options) => herd::run(&options),
         Command::Readme(options) => readme(&options),
         Command::Proxy(spec) => proxy::run(&spec),
         Command::Strangers(options) => strangers::run(&options),

@@ -3,7 +3,8 @@
 //! Both ends of both legs show a certificate, as on the way from an API server to a kubelet. Tickets
 //! and resumption are off, as in the gateway.
 
-use crate::route::{certificates, private_key};
+use crate::crypto::{self, Crypto};
+use crate::pem::{certificates, private_key};
 use crate::{Attempt, Result};
 use clap::{Args, ValueEnum};
 use rcgen::{
@@ -11,11 +12,10 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use rustls::client::Resumption;
-use rustls::crypto::ring::{cipher_suite, default_provider};
-use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, IpAddr, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{CipherSuite, ClientConfig, NamedGroup, RootCertStore, ServerConfig};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::net::Ipv4Addr;
@@ -67,7 +67,8 @@ impl Manners {
 pub struct Identity {
     directory: PathBuf,
     suite: Suite,
-    exchange: &'static dyn SupportedKxGroup,
+    crypto: Option<Crypto>,
+    exchange: NamedGroup,
 }
 
 impl Identity {
@@ -121,13 +122,19 @@ impl Identity {
         Self {
             directory: directory.to_path_buf(),
             suite,
-            exchange: ring::kx_group::X25519,
+            crypto: None,
+            exchange: NamedGroup::X25519,
         }
     }
 
     /// The same with another key exchange than X25519.
-    pub fn exchanging(self, exchange: &'static dyn SupportedKxGroup) -> Self {
+    pub fn exchanging(self, exchange: NamedGroup) -> Self {
         Self { exchange, ..self }
+    }
+
+    /// The same with other cryptography than the gateway's.
+    pub(crate) fn with(self, crypto: Option<Crypto>) -> Self {
+        Self { crypto, ..self }
     }
 
     /// A server that demands a client certificate of the CA.
@@ -215,20 +222,23 @@ impl Identity {
 
     /// The run's key exchange, and its cipher suite with that of TLS 1.2.
     pub(crate) fn provider(&self) -> CryptoProvider {
-        CryptoProvider {
-            cipher_suites: match self.suite {
-                Suite::Aes128 => vec![
-                    cipher_suite::TLS13_AES_128_GCM_SHA256,
-                    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-                ],
-                Suite::Aes256 => vec![
-                    cipher_suite::TLS13_AES_256_GCM_SHA384,
-                    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-                ],
-            },
-            kx_groups: vec![self.exchange],
-            ..default_provider()
-        }
+        let suites = match self.suite {
+            Suite::Aes128 => [
+                CipherSuite::TLS13_AES_128_GCM_SHA256,
+                CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            ],
+            Suite::Aes256 => [
+                CipherSuite::TLS13_AES_256_GCM_SHA384,
+                CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            ],
+        };
+        let mut provider = crypto::provider(self.crypto);
+        let wanted = |suite: &rustls::SupportedCipherSuite| suites.contains(&suite.suite());
+        provider.cipher_suites.retain(wanted);
+        provider
+            .kx_groups
+            .retain(|group| group.name() == self.exchange);
+        provider
     }
 
     pub(crate) fn roots(&self) -> Result<RootCertStore> {

@@ -11,6 +11,9 @@ use std::time::Instant;
 pub struct Machine {
     /// Model name of the first processor.
     pub cpu: String,
+    /// What of a processor decides which code runs AES: those of `VECTORS` that it has.
+    #[serde(default)]
+    pub features: Vec<String>,
     /// Processors online.
     pub cores: usize,
     /// Memory in MiB.
@@ -33,6 +36,7 @@ impl Machine {
     pub fn here() -> Self {
         Self {
             cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(unknown),
+            features: vectors(&field("/proc/cpuinfo", "flags").unwrap_or_default()),
             cores: read("/proc/stat")
                 .lines()
                 .filter(|line| is_core(line))
@@ -59,8 +63,20 @@ impl fmt::Display for Machine {
             "- machine: {} cores of {}, {} MiB, Linux {}, TCP congestion control {}",
             self.cores, self.cpu, self.memory_mib, self.kernel, self.congestion_control
         )?;
+        if !self.features.is_empty() {
+            writeln!(f, "- instructions for AES: {}", self.features.join(", "))?;
+        }
         writeln!(f, "- strategy: {}", self.strategy)
     }
+}
+
+/// Flags of /proc/cpuinfo, of x86-64: with the last three OpenSSL and AWS-LC seal twice as fast.
+const VECTORS: [&str; 5] = ["aes", "avx2", "avx512f", "vaes", "vpclmulqdq"];
+
+fn vectors(flags: &str) -> Vec<String> {
+    let has = |vector: &&str| flags.split(' ').any(|flag| flag == *vector);
+    let had = VECTORS.iter().filter(|vector| has(vector));
+    had.map(ToString::to_string).collect()
 }
 
 /// What the engine does on every kernel that it runs on; without io_uring it does not start.
@@ -206,6 +222,12 @@ mod tests {
         let here = Machine::here();
         assert!(here.cores > 0 && here.memory_mib > 0);
         assert_ne!(here.kernel, "unknown");
+    }
+
+    #[test]
+    fn only_whole_flags_count() {
+        assert_eq!(vectors("fpu aes avx avx512bw vaes"), ["aes", "vaes"]);
+        assert!(vectors("").is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What `eyesplice check FILE` does: everything that a start does before it listens.
 
-use crate::config::{Config, Rule, Transport};
+use crate::config::{Admission, AgentSpec, Config, Document, Rule, Transport, Via};
 use crate::material::{Material, MaterialError};
 use eyesplice_authority::AuthorityReport;
 use eyesplice_identity::document::{CheckErrors, ConfigErrors, Partly};
@@ -46,10 +46,9 @@ pub fn check(file: &Path, now: SystemTime) -> Result<CheckReport, CheckErrors> {
     if let Some(config) = value {
         let exposed = exposure::find(&config.files(), &config.secrets()).into_iter();
         errors.extend(exposed.map(|each| places.file_error("", each.to_string())));
-        let authority = config.authority.as_deref();
-        let authority = authority
-            .map(|file| eyesplice_authority::check(file, now))
-            .transpose();
+        let authority = config.authority.as_ref();
+        let authority = authority.map(|file| eyesplice_authority::check(&file.path, now));
+        let authority = authority.transpose();
         let authority = authority.map_err(|all: CheckErrors| others.extend(all.0));
         // Where the identity cannot be read, nothing says which files are still to come.
         let material = if places.has("identity") && config.identity.is_none() {
@@ -78,7 +77,7 @@ pub fn check(file: &Path, now: SystemTime) -> Result<CheckReport, CheckErrors> {
     // Of the file: before the first certificate there is no client for kubelets.
     let inventory = config.kubelet.as_ref();
     let inventory =
-        inventory.and_then(|kubelet| Inventory::load(kubelet.inventory_file.as_ref()?).ok());
+        inventory.and_then(|kubelet| Inventory::load(&kubelet.inventory_file.as_ref()?.path).ok());
     let streams = streams_here(&config);
     Ok(CheckReport {
         streams,
@@ -96,7 +95,9 @@ fn streams_here(config: &Config) -> Option<usize> {
     const HELD: usize = 32;
     let workers = config.engine_config(available_parallelism().map_or(1, NonZero::get));
     let limit = limits::open_files().ok()?.hard;
-    let room = config.room(workers.workers, limit, HELD).streams;
+    let sockets = config.sockets(workers.workers);
+    let parts = config.parts();
+    let room = parts.room(workers.workers, sockets, limit, HELD).streams;
     (room < config.limits.max_streams).then_some(room)
 }
 
@@ -111,22 +112,53 @@ impl fmt::Display for CheckReport {
         if let Some(streams) = self.streams {
             writeln!(
                 f,
-                "streams: {streams}, not {}: the limit of open files here has no room for more; raise \
+                "streams: {streams} instead of {}: the limit of open files here allows no more; raise \
                  LimitNOFILE, or lower limits.maxStreams",
                 self.config.limits.max_streams
             )?;
         }
-        writeln!(f, "rules, first match wins:")?;
+        if let Some(api_servers) = &self.config.apiservers {
+            writeln!(f, "API servers, {}:", api_servers.balance.as_str())?;
+            for endpoint in &api_servers.servers {
+                writeln!(f, "  {endpoint}")?;
+            }
+        }
+        if let Some(short_way) = &self.config.front.short_way {
+            let streams = match short_way.admission {
+                Admission::Trusted => "exec, attach, portForward and logs",
+                Admission::Pass => "logs alone",
+            };
+            writeln!(f, "past API servers: {streams}")?;
+        }
+        if !self.config.egress.rules.is_empty() {
+            writeln!(f, "rules, first match wins:")?;
+        }
         for rule in &self.config.egress.rules {
             writeln!(
                 f,
-                "  {}: {} {}",
+                "  {}: {}{} {}",
                 rule.name,
                 rule.action.as_str(),
+                match &rule.via {
+                    Via::Direct => String::new(),
+                    Via::Tunnel => " through agents".to_owned(),
+                    Via::Proxy(proxy) => format!(" through proxy {}", proxy.name),
+                },
                 Targets(rule)
             )?;
         }
-        writeln!(f, "  anything else: deny")?;
+        if !self.config.egress.rules.is_empty() {
+            writeln!(f, "  anything else: deny")?;
+        }
+        if let Some(tunnel) = &self.config.tunnel {
+            writeln!(f, "agents:")?;
+            for agent in &tunnel.agents {
+                writeln!(f, "  {}: {}", agent.name, Granted(agent))?;
+            }
+            if tunnel.node_agents {
+                writeln!(f, "  each node of the inventory: itself")?;
+            }
+        }
         if let Some(kubelet) = &self.config.kubelet {
             write!(
                 f,
@@ -142,14 +174,7 @@ impl fmt::Display for CheckReport {
             writeln!(f, "certificates:")?;
         }
         for certificate in &self.certificates {
-            let CertificateInfo {
-                field,
-                subject,
-                not_after,
-                ..
-            } = certificate;
-            let end = eyesplice_identity::certificate::instant((*not_after).into());
-            writeln!(f, "  {field}: {subject}, until {end}")?;
+            writeln!(f, "  {certificate}")?;
         }
         if let Some(authority) = &self.authority {
             write!(f, "authority in the same process: {authority}")?;
@@ -167,7 +192,48 @@ impl fmt::Display for Place<'_> {
                 write!(f, "unix {} mode {:04o}", unix.path.display(), unix.mode)
             }
             Transport::Tcp(tcp) => write!(f, "tcp {} with mutual TLS", tcp.address),
+            Transport::Tunnel(tcp) => write!(f, "tunnel {} for agents", tcp.address),
+            Transport::Front(front) => write!(
+                f,
+                "front {} for users with {}",
+                front.address,
+                if front.client_ca_file.is_some() {
+                    "tokens or certificates"
+                } else {
+                    "tokens"
+                }
+            ),
+            Transport::ApiServer(apiserver) => write!(
+                f,
+                "apiserver {} {}",
+                apiserver.address,
+                if apiserver.proxy_protocol {
+                    "spliced, with PROXY protocol"
+                } else {
+                    "spliced"
+                }
+            ),
         }
+    }
+}
+
+struct Granted<'a>(&'a AgentSpec);
+
+impl fmt::Display for Granted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(agent) = self;
+        let mut parts = Vec::new();
+        if !agent.nodes.is_empty() {
+            parts.push(format!("nodes {}", agent.nodes.join(", ")));
+        }
+        if !agent.cidrs.is_empty() {
+            let cidrs: Vec<String> = agent.cidrs.iter().map(ToString::to_string).collect();
+            parts.push(cidrs.join(", "));
+        }
+        if !agent.dns_suffixes.is_empty() {
+            parts.push(format!("names below {}", agent.dns_suffixes.join(", ")));
+        }
+        f.write_str(&parts.join("; "))
     }
 }
 

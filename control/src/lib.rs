@@ -6,19 +6,23 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod agent;
 pub mod audit;
 pub mod bootstrap;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod dial;
 mod enrol;
-#[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
+pub mod events;
+mod front;
 pub mod gateway;
+pub mod grants;
 pub mod leaf;
 pub mod material;
 #[cfg(feature = "bench")]
 pub mod measure;
 pub mod policy;
 pub mod probe_report;
+pub mod serve;
 pub mod tickets;

@@ -1,6 +1,8 @@
 //! Shows what the kernel and sandbox can do: as a table, as JSON, as metrics.
 
+use eyesplice_dataplane::cipher::{self, Choice, CryptoPolicy};
 use eyesplice_process::metrics::Row;
+use eyesplice_proto::tls::Group;
 use eyesplice_sys::probe::{Capability, Finding, Probe, Requirement, State};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -9,8 +11,42 @@ use std::fmt::Write;
 const PROFILE: &str =
     "  (seccomp-io_uring.json, shipped with eyesplice, is the entry for the profile)\n";
 
+/// What cryptography there is: of the build, and for this processor.
+pub struct Crypto {
+    /// What protects records under `engine.crypto: auto`, and why.
+    records: Choice,
+    /// The key exchange groups of the build, the preferred one first.
+    groups: Vec<&'static str>,
+}
+
+impl Crypto {
+    /// Looks, which takes about a millisecond.
+    pub fn here() -> Self {
+        Self {
+            records: cipher::choose(CryptoPolicy::Auto),
+            groups: Group::BUILT.iter().map(|group| group.as_str()).collect(),
+        }
+    }
+
+    fn post_quantum(&self) -> bool {
+        self.groups.contains(&Group::X25519MlKem768.as_str())
+    }
+
+    fn text(&self) -> String {
+        let Choice { library, why } = &self.records;
+        let groups = self.groups.join(", ");
+        let mut text = format!("\nrecords of TLS: {library}\n  {why}\nkey exchange: {groups}\n");
+        if !self.post_quantum() {
+            text.push_str(
+                "  no post-quantum group (X25519MLKEM768): this build leaves out aws-lc\n",
+            );
+        }
+        text
+    }
+}
+
 /// Renders aligned columns, and below them why something is missing and what to do.
-pub fn table(probe: &Probe) -> String {
+pub fn table(probe: &Probe, crypto: &Crypto) -> String {
     let names = probe
         .findings
         .iter()
@@ -32,10 +68,13 @@ pub fn table(probe: &Probe) -> String {
         line(name, requirement(finding), state);
     }
     text.push_str(&remedies(&probe.findings));
+    text.push_str(&crypto.text());
     text.push_str(match probe.usable() {
         Ok(()) => "\neyesplice runs on this kernel.\n",
-        Err(unusable) if unusable.limit => "\neyesplice cannot run here: a limit is too low.\n",
-        Err(_) => "\neyesplice cannot run on this kernel: something required is missing.\n",
+        Err(unusable) if unusable.limit => {
+            "\nio_uring cannot be used: a limit is too low. `engine.io: epoll` works.\n"
+        }
+        Err(_) => "\nio_uring cannot be used: something is missing. `engine.io: epoll` works.\n",
     });
     text
 }
@@ -75,12 +114,18 @@ fn shortened(names: &[String]) -> String {
 }
 
 /// Renders one JSON object, for scripts.
-pub fn json(probe: &Probe) -> String {
+pub fn json(probe: &Probe, crypto: &Crypto) -> String {
     let capabilities: Vec<Value> = probe.findings.iter().map(capability).collect();
     let report = json!({
         "kernel": probe.kernel,
         "usable": probe.usable().is_ok(),
         "capabilities": capabilities,
+        "crypto": {
+            "records": crypto.records.library.as_str(),
+            "why": crypto.records.why.to_string(),
+            "groups": crypto.groups,
+            "postQuantum": crypto.post_quantum(),
+        },
     });
     format!("{report:#}\n")
 }
@@ -124,6 +169,7 @@ fn requirement(finding: &Finding) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use eyesplice_proto::tls::RecordLibrary;
 
     fn finding(capability: Capability, requirement: Requirement, state: State) -> Finding {
         Finding {
@@ -155,6 +201,13 @@ mod tests {
         }
     }
 
+    fn crypto(groups: &[&'static str]) -> Crypto {
+        Crypto {
+            records: cipher::choose(CryptoPolicy::Fixed(RecordLibrary::Ring)),
+            groups: groups.to_vec(),
+        }
+    }
+
     #[test]
     fn table_tells_each_cause_once_with_its_remedy() {
         let expected = "\
@@ -176,14 +229,23 @@ pipes of 1 MiB:
   no pipe
   no remedy is known
 
-eyesplice cannot run on this kernel: something required is missing.
+records of TLS: ring
+  configured
+key exchange: X25519, CurveP256
+  no post-quantum group (X25519MLKEM768): this build leaves out aws-lc
+
+io_uring cannot be used: something is missing. `engine.io: epoll` works.
 ";
-        assert_eq!(table(&denied()), expected);
+        assert_eq!(
+            table(&denied(), &crypto(&["X25519", "CurveP256"])),
+            expected
+        );
     }
 
     #[test]
     fn json_has_every_capability() {
-        let value: Value = serde_json::from_str(&json(&denied())).unwrap();
+        let value: Value =
+            serde_json::from_str(&json(&denied(), &crypto(&["X25519MLKEM768"]))).unwrap();
         assert_eq!(value["usable"], false);
         let capabilities = value["capabilities"].as_array().unwrap();
         assert_eq!(capabilities.len(), 5);
@@ -192,6 +254,8 @@ eyesplice cannot run on this kernel: something required is missing.
         assert_eq!(capabilities[0]["remedy"], "allow it in the seccomp profile");
         assert_eq!(capabilities[3]["remedy"], Value::Null);
         assert_eq!(capabilities[4]["amount"], "1024, at most 4096");
+        assert_eq!(value["crypto"]["records"], "ring");
+        assert_eq!(value["crypto"]["postQuantum"], true);
     }
 
     #[test]

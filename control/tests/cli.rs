@@ -232,6 +232,101 @@ fn check_names_every_error_at_once() {
 }
 
 #[test]
+fn check_of_an_agent_says_what_it_dials() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = pki_init(dir.path(), &["--agent", "edge-1"]);
+    assert_eq!(status(&made), 0, "{}", stderr(&made));
+    let config = dir.path().join("agent.yaml");
+    let text = "apiVersion: eyesplice.dev/v1alpha1\nkind: AgentConfig\n\
+                identity: {certFile: agent-edge-1.crt, keyFile: agent-edge-1.key}\n\
+                gateways: {addresses: [\"gw.example:8133\"], caFile: egress-ca.crt}\n\
+                allow: {kubelet: {address: 127.0.0.1}, cidrs: [10.0.0.0/8], ports: [443]}\n";
+    std::fs::write(&config, text).unwrap();
+    let output = eyesplice(&["check", config.to_str().unwrap()]);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    for part in [
+        "agent: eyesplice:agent:edge-1\n",
+        "gateways: gw.example:8133; all of up to three are held, else two\n",
+        "  the kubelet at 127.0.0.1:10250\n  10.0.0.0/8, ports 443\n  nothing else\n",
+    ] {
+        assert!(
+            stdout(&output).contains(part),
+            "{part}: {}",
+            stdout(&output)
+        );
+    }
+    std::fs::write(
+        &config,
+        text.replace("keyFile: agent-edge-1", "keyFile: other"),
+    )
+    .unwrap();
+    let output = eyesplice(&["check", config.to_str().unwrap()]);
+    assert_eq!(status(&output), 1);
+    let place = "line 3, column 49: ";
+    assert!(stderr(&output).contains(place), "{}", stderr(&output));
+}
+
+#[test]
+fn tunnel_revoke_changes_the_list_that_the_gateway_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let list = path("deny.yaml");
+    let made = eyesplice(&["tunnel", "revoke", "edge-1", "--deny-file", &list]);
+    assert_eq!(status(&made), 0, "{}", stderr(&made));
+    let config = "apiVersion: eyesplice.dev/v1alpha1\nkind: GatewayConfig\n\
+                  listeners: [{name: uds, unix: {path: e.sock}}]\n\
+                  tunnel: {agents: [{name: edge-1, cidrs: [10.0.0.0/8]}], denyFile: deny.yaml}\n\
+                  egress: {rules: [{name: r, cidrs: [10.0.0.0/8], action: splice}]}\n";
+    std::fs::write(path("gateway.yaml"), config).unwrap();
+    let of = path("gateway.yaml");
+    let more = [
+        "tunnel",
+        "revoke",
+        "system:node:w1",
+        "--serial",
+        "0A:1b",
+        "--config",
+        &of,
+    ];
+    let output = eyesplice(&more);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert!(
+        stdout(&output).starts_with("system:node:w1, a1b in "),
+        "{}",
+        stdout(&output)
+    );
+    assert!(stdout(&eyesplice(&more)).contains("it is there already"));
+    let text = std::fs::read_to_string(&list).unwrap();
+    assert_eq!(
+        text,
+        "apiVersion: eyesplice.dev/v1alpha1\nkind: TunnelDenyList\nnames:\n- \"edge-1\"\n\
+         - \"system:node:w1\"\nserials:\n- \"a1b\"\n"
+    );
+    for (arguments, words) in [
+        (vec!["a b", "--deny-file", &list], "is no name of an agent"),
+        (
+            vec!["--serial", "xyz", "--deny-file", &list],
+            "is no serial number",
+        ),
+        (
+            vec!["x", "--deny-file", &of],
+            "write `kind: TunnelDenyList`",
+        ),
+    ] {
+        let output = eyesplice(&[&["tunnel", "revoke"], arguments.as_slice()].concat());
+        assert_eq!(status(&output), 1, "{arguments:?}");
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    }
+    let output = eyesplice(&["tunnel", "status", "--admin", "127.0.0.1:1"]);
+    assert_eq!(status(&output), 1);
+    assert!(
+        stderr(&output).contains("does the process run"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
 fn probe_prints_a_table_and_json() {
     let table = eyesplice(&["probe"]);
     assert!([0, 1, 69].contains(&status(&table)), "{}", stderr(&table));

@@ -6,7 +6,7 @@ mod child;
 
 use child::{EYESPLICE, PATIENCE, Running, get, kernel_can};
 use nix::sys::signal::Signal;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -21,6 +21,10 @@ struct Gateway {
 impl Gateway {
     /// Starts a gateway with a UNIX listener and an admin endpoint on a free port.
     fn start() -> Self {
+        Self::of(CONFIG)
+    }
+
+    fn of(text: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = dir.path().join("pki");
         let made = Command::new(EYESPLICE)
@@ -35,7 +39,7 @@ impl Gateway {
         let notifications = UnixDatagram::bind(&notify).unwrap();
         notifications.set_read_timeout(Some(PATIENCE)).unwrap();
         let config = dir.path().join("gateway.yaml");
-        std::fs::write(&config, CONFIG).unwrap();
+        std::fs::write(&config, text).unwrap();
         let running = Running::of(
             Command::new(EYESPLICE)
                 .args(["gateway", "--log-format", "json", "--log-level", "debug"])
@@ -155,12 +159,62 @@ fn gateway_starts_reloads_and_drains() {
     gateway.running.signal(Signal::SIGTERM);
     gateway.notified("STOPPING=1");
     assert!(gateway.running.wait().success());
-    assert!(
-        !gateway.path("egress.sock").exists(),
-        "the socket is removed"
+    let stale = UnixStream::connect(gateway.path("egress.sock")).unwrap_err();
+    assert_eq!(
+        stale.kind(),
+        ErrorKind::ConnectionRefused,
+        "the file stays for the service manager, which may have the socket; this one has not"
     );
     let audit = std::fs::read_to_string(gateway.path("audit.log")).unwrap();
     assert!(audit.contains(r#""reason":"denied""#), "{audit}");
+}
+
+const FRONT: &str = "\
+apiVersion: eyesplice.dev/v1alpha1
+kind: GatewayConfig
+listeners:
+- name: kubectl
+  front:
+    address: '127.0.0.1:0'
+    tlsCertFile: pki/apiserver.crt
+    tlsPrivateKeyFile: pki/apiserver.key
+    clientCAFile: pki/ca.crt
+- name: nodes
+  apiserver: {address: '127.0.0.1:0'}
+apiservers: {servers: ['https://127.0.0.1:1'], caFile: pki/ca.crt, healthInterval: 100ms}
+front:
+  frontProxyClientCertFile: pki/front-proxy-client.crt
+  frontProxyClientKeyFile: pki/front-proxy-client.key
+engine: {workers: 1}
+admin: {address: '127.0.0.1:0'}
+audit: {path: audit.log}
+";
+
+#[test]
+fn gateway_of_clients_alone_starts_and_looks_at_its_api_servers() {
+    if !kernel_can() {
+        return;
+    }
+    let mut gateway = Gateway::of(FRONT);
+    let admin = gateway.running.address("admin endpoint listens");
+    let front = gateway
+        .running
+        .event("listens for clients of the Kubernetes API");
+    assert_eq!(front["certificates"], true, "{front}");
+    assert!(!front["address"].as_str().unwrap().ends_with(":0"));
+    gateway.notified("READY=1");
+    let left = gateway
+        .running
+        .event("API server is left alone until it is well again; see apiservers");
+    assert_eq!(left["server"], "127.0.0.1:1", "{left}");
+    assert!(left["error"].as_str().unwrap().contains("cannot connect"));
+    let down = "eyesplice_apiserver_up{server=\"127.0.0.1:1\"} 0";
+    let end = Instant::now() + PATIENCE;
+    while !get(&admin, "/metrics").contains(down) {
+        assert!(Instant::now() < end, "no {down}");
+    }
+    gateway.running.signal(Signal::SIGTERM);
+    assert!(gateway.running.wait().success());
 }
 
 #[test]

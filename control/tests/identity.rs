@@ -247,7 +247,7 @@ fn gateway_lives_on_what_an_authority_gives_it() {
     // Without a token it waits, is not ready, and says why.
     let gateway = Running::start("gateway", dir, "gateway.yaml");
     let admin = gateway.address("admin endpoint listens");
-    let told = gateway.event("certificate is not there; it is tried again");
+    let told = gateway.event("there is no certificate yet; the request is tried again");
     assert_eq!(told["part"], "token", "{told}");
     let waits = "[-]certificates failed: identity: token: ";
     let ready = until(&admin, "/readyz", waits);
@@ -293,7 +293,7 @@ fn gateway_lives_on_what_an_authority_gives_it() {
     let before = std::fs::read(&serving).unwrap();
     std::fs::remove_file(&serving).unwrap();
     gateway.signal(Signal::SIGHUP);
-    gateway.event("certificate came from the authority");
+    gateway.event("certificate was issued by the authority");
     gateway.event("configuration reloaded; in force for new streams");
     assert_ne!(std::fs::read(&serving).unwrap(), before);
     echoes(&mut stream, 2);

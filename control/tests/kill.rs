@@ -8,6 +8,7 @@ mod child;
 
 use child::{PATIENCE, Running};
 use data_encoding::BASE64;
+use eyesplice_proto::tls::provider;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::pem::PemObject;
@@ -73,7 +74,7 @@ impl Client {
             .collect::<Result<_, _>>()
             .unwrap();
         let key = PrivateKeyDer::from_pem_slice(&data("client-key-data")).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = provider::shared();
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()

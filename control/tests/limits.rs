@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
 const CONFIG: &str = "\
@@ -23,14 +24,29 @@ listeners:
 egress:
   rules:
   - {name: pods, cidrs: [10.0.0.0/8], action: splice}
-engine: {workers: WORKERS}
+engine: {workers: WORKERS, io: IO}
 admin: {address: '127.0.0.1:0'}
 audit: {path: audit.log}
 ";
 
 fn write_config(dir: &Path, workers: usize) {
+    write_config_with(dir, workers, "io_uring");
+}
+
+fn write_config_with(dir: &Path, workers: usize, io: &str) {
     let config = CONFIG.replace("WORKERS", &workers.to_string());
-    std::fs::write(dir.join("gateway.yaml"), config).unwrap();
+    std::fs::write(dir.join("gateway.yaml"), config.replace("IO", io)).unwrap();
+}
+
+/// A directory of this user with a configuration.
+fn site_of(uid: Uid, workers: usize, io: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    write_config_with(dir.path(), workers, io);
+    for path in [dir.path(), &dir.path().join("gateway.yaml")] {
+        chown(path, Some(uid), Some(Gid::from_raw(uid.as_raw()))).unwrap();
+    }
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    dir
 }
 
 /// A program under other limits; `None`, said aloud, where this machine has no util-linux.
@@ -45,13 +61,18 @@ fn limited(limits: &[String]) -> Option<Command> {
     Some(command)
 }
 
+/// Users of one test process: locked memory is counted for each user, over all of its processes.
+const USERS: u32 = 16;
+
+static NEXT_USER: AtomicU32 = AtomicU32::new(0);
+
 /// The same as a user without capabilities, of whom nobody else is.
 fn ordinary(limits: &[String]) -> Option<(Command, Uid)> {
     let mut command = limited(limits)?;
     if !geteuid().is_root() {
         return Some((command, geteuid()));
     }
-    let uid = 1_000_000 + std::process::id();
+    let uid = 1_000_000 + std::process::id() * USERS + NEXT_USER.fetch_add(1, Relaxed) % USERS;
     if Command::new("setpriv").arg("--version").output().is_err() {
         eprintln!("SKIPPED: there is no setpriv(1) here");
         return None;
@@ -170,12 +191,43 @@ fn gateway_without_locked_memory_for_a_ring_names_the_limit_and_may_be_started_a
     ] {
         assert!(table.contains(part), "{part}: {table}");
     }
-    // It says so before it looks for its configuration.
-    let (command, _) = ordinary(&memory(64)).unwrap();
-    let gateway = run(command, &["gateway", "--config", "/nonexistent"]);
+    let (command, uid) = ordinary(&memory(64)).unwrap();
+    let dir = site_of(uid, 1, "io_uring");
+    let file = dir.path().join("gateway.yaml");
+    let gateway = run(command, &["gateway", "--config", file.to_str().unwrap()]);
     let log = String::from_utf8(gateway.stderr).unwrap();
     assert_eq!(gateway.status.code(), Some(1), "{log}");
-    assert!(log.contains("LimitMEMLOCK"), "{log}");
+    for part in ["LimitMEMLOCK", "`engine.io: epoll`"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+}
+
+#[test]
+fn gateway_without_locked_memory_for_a_ring_runs_with_epoll_if_it_may() {
+    if !kernel_can() {
+        return;
+    }
+    let Some((mut command, uid)) = ordinary(&memory(64)) else {
+        return;
+    };
+    let dir = site_of(uid, 2, "auto");
+    let mut running = Running::of(
+        command
+            .stdin(Stdio::null())
+            .args([EYESPLICE, "gateway", "--log-format", "json", "--config"])
+            .arg(dir.path().join("gateway.yaml")),
+    );
+    let runs = running.event("engine runs");
+    assert_eq!(runs["workers"], 2, "{runs}");
+    if runs["io"] == "io_uring" {
+        eprintln!("SKIPPED: rings do not count against RLIMIT_MEMLOCK on this kernel");
+    } else {
+        assert_eq!(runs["io"], "epoll", "{runs}");
+        let denied = runs["io_uring_denied"].as_str().unwrap();
+        assert!(denied.contains("LimitMEMLOCK"), "{runs}");
+    }
+    running.signal(Signal::SIGTERM);
+    assert!(running.wait().success());
 }
 
 #[test]
@@ -186,12 +238,7 @@ fn gateway_with_locked_memory_for_some_rings_runs_with_fewer_workers() {
     let Some((mut command, uid)) = ordinary(&memory(200)) else {
         return;
     };
-    let dir = tempfile::tempdir().unwrap();
-    write_config(dir.path(), 16);
-    for path in [dir.path(), &dir.path().join("gateway.yaml")] {
-        chown(path, Some(uid), Some(Gid::from_raw(uid.as_raw()))).unwrap();
-    }
-    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    let dir = site_of(uid, 16, "io_uring");
     let mut running = Running::of(
         command
             .stdin(Stdio::null())
@@ -212,26 +259,30 @@ fn gateway_with_locked_memory_for_some_rings_runs_with_fewer_workers() {
         assert!(Instant::now() < deadline, "not ready");
     }
     running.signal(Signal::SIGTERM);
-    let draining = running.event("draining; a second signal ends all streams at once");
+    let draining = running.event("draining; a second signal closes all streams at once");
     assert_eq!(draining["signal"], "SIGTERM", "{draining}");
     assert!(running.wait().success());
 }
 
 #[test]
-fn shipped_unit_has_memory_for_a_thousand_workers_twice_and_writes_no_core() {
-    let unit = include_str!("../dist/eyesplice-gateway.service");
-    let value = |name: &str| {
-        let prefix = format!("{name}=");
-        unit.lines()
-            .find_map(|line| line.strip_prefix(&prefix))
-            .unwrap_or_else(|| panic!("no {name}"))
-    };
-    let mib: u64 = value("LimitMEMLOCK")
-        .strip_suffix('M')
-        .unwrap()
-        .parse()
-        .unwrap();
-    let ring = eyesplice_sys::ring::RingConfig::default().locked_bytes();
-    assert!(mib << 20 >= 2 * 1024 * ring, "{mib} MiB");
-    assert_eq!(value("LimitCORE"), "0");
+fn shipped_units_have_memory_for_a_thousand_workers_twice_and_write_no_core() {
+    for unit in [
+        include_str!("../dist/eyesplice-gateway.service"),
+        include_str!("../dist/eyesplice-agent.service"),
+    ] {
+        let value = |name: &str| {
+            let prefix = format!("{name}=");
+            unit.lines()
+                .find_map(|line| line.strip_prefix(&prefix))
+                .unwrap_or_else(|| panic!("no {name}"))
+        };
+        let mib: u64 = value("LimitMEMLOCK")
+            .strip_suffix('M')
+            .unwrap()
+            .parse()
+            .unwrap();
+        let ring = eyesplice_sys::uring::UringConfig::default().locked_bytes();
+        assert!(mib << 20 >= 2 * 1024 * ring, "{mib} MiB");
+        assert_eq!(value("LimitCORE"), "0");
+    }
 }

@@ -1,5 +1,7 @@
 //! How the engine is built: where it listens, for what, and with what it works.
 
+use crate::backend::IoPolicy;
+use crate::cipher::CryptoPolicy;
 use crate::descriptors::Room;
 use crate::seam::ListenerName;
 use std::net::SocketAddr;
@@ -23,6 +25,14 @@ pub enum Role {
     /// API servers ask for targets by CONNECT.
     #[default]
     Egress,
+    /// Agents of tunnels connect here, over TCP.
+    Tunnel,
+    /// Clients of the Kubernetes API connect here, over TCP; a certificate is theirs to present.
+    Front,
+    /// Kubelets and pods connect here, over TCP, to be led to an API server; their TLS is not ours.
+    ApiServer,
+    /// No listener's: of the connections of an agent, on which a gateway asks for targets.
+    Agent,
 }
 
 /// A listener as the connections know it that it accepted.
@@ -72,8 +82,12 @@ pub struct EngineConfig {
     pub workers: usize,
     /// Where to listen.
     pub listeners: Vec<ListenerConfig>,
+    /// What waits for descriptors.
+    pub io: IoPolicy,
     /// Kernel TLS.
     pub ktls: KtlsPolicy,
+    /// What protects records in user space.
+    pub crypto: CryptoPolicy,
     /// Pipes of 1 MiB that one worker may hold.
     pub max_pipes_per_worker: usize,
     /// What the limit of open files has room for, whatever the limits say.

@@ -1,19 +1,23 @@
 //! What every part of one stream shares: its worker's desk, its idle clock, its abort.
 
+use crate::agents::{Carried, Via};
 use crate::counters::WorkerCounters;
 use crate::desk::Desk;
 use crate::end::End;
+use crate::leg::Leg;
 use crate::liveness::{Loss, Mortal};
 use crate::pool::Pools;
 use crate::seam::{Phase, Reason, Side as Culprit, StreamBytes, StreamId, StreamLimits};
 use eyesplice_proto::stream::{Actions, Event, Side, Stream};
+use eyesplice_sys::uring;
 use std::cell::{Cell, RefCell};
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
-use tokio::time::sleep_until;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, sleep_until};
 
 /// The shared part of one stream; lives on one worker.
 pub(crate) struct StreamContext {
@@ -31,8 +35,14 @@ pub(crate) struct StreamContext {
     /// The peer whose death aborts it.
     lost: Cell<Option<Loss>>,
     draining: Cell<bool>,
+    /// The agent that it runs through.
+    via: RefCell<Option<Box<Via>>>,
+    /// Counts it for the gateway that it came from, at an agent.
+    carried: RefCell<Option<Carried>>,
     /// Of the stream's task, which alone waits for an abort or a drain.
     task: RefCell<Option<Waker>>,
+    /// Ends it when its time has come.
+    alarm: RefCell<Option<JoinHandle<()>>>,
 }
 
 impl StreamContext {
@@ -50,7 +60,10 @@ impl StreamContext {
             abort: Cell::new(None),
             lost: Cell::new(None),
             draining: Cell::new(false),
+            via: RefCell::default(),
+            carried: RefCell::default(),
             task: RefCell::default(),
+            alarm: RefCell::default(),
         })
     }
 
@@ -76,6 +89,18 @@ impl StreamContext {
         &self.desk.counters
     }
 
+    /// The context of work for another stream than this one, under its number.
+    pub(crate) fn aside(&self) -> Rc<Self> {
+        Self::new(self.id, Instant::now(), Rc::clone(&self.desk))
+    }
+
+    /// Watches the peer of a leg from now on: its death ends the stream.
+    pub(crate) fn watch(self: &Rc<Self>, leg: &Leg) {
+        let stream = Rc::clone(self);
+        let pulse = self.desk.sweep.pulse(stream, leg.fd(), leg.side().into());
+        leg.set_pulse(pulse);
+    }
+
     /// Refuses the connection: it will be no stream.
     pub(crate) fn refuse(&self) {
         self.life.set(Stream::refused());
@@ -98,6 +123,12 @@ impl StreamContext {
         self.idle_timeout.set(limits.idle_timeout);
         self.half_closed_timeout.set(limits.half_closed_timeout);
         self.last_moved.set(Instant::now());
+    }
+
+    /// Puts the idle limit in force of what is to come; none: it may take as long as it likes.
+    pub(crate) fn set_idle(&self, limit: Option<Duration>) {
+        self.idle_timeout.set(limit);
+        self.touch();
     }
 
     /// How long the open direction of a half-closed stream may bring nothing.
@@ -149,9 +180,12 @@ impl StreamContext {
     /// Waits until the stream has moved nothing for its idle limit; for ever if it has none.
     pub(crate) async fn idle(&self) {
         loop {
-            let Some(limit) = self.idle_timeout.get() else {
-                return pending().await;
-            };
+            // Who sets a limit is polled along with this.
+            let limit = poll_fn(|_| match self.idle_timeout.get() {
+                Some(limit) => Poll::Ready(limit),
+                None => Poll::Pending,
+            })
+            .await;
             let deadline = self.last_moved.get() + limit;
             if deadline <= Instant::now() {
                 return;
@@ -166,6 +200,45 @@ impl StreamContext {
             self.abort.set(Some(reason));
         }
         self.wake();
+    }
+
+    /// Ends it at a time, whatever moves then; `None`: it has no such end any more.
+    pub(crate) fn end_at(self: &Rc<Self>, time: Option<SystemTime>) {
+        let alarm = time.map(|time| {
+            let left = time.duration_since(SystemTime::now()).unwrap_or_default();
+            let stream = Rc::downgrade(self);
+            uring::spawn(async move {
+                sleep(left).await;
+                if let Some(stream) = stream.upgrade() {
+                    stream.abort(Reason::Expired);
+                }
+            })
+        });
+        if let Some(before) = self.alarm.replace(alarm) {
+            before.abort();
+        }
+    }
+
+    /// It runs through this agent from now on, or through none.
+    pub(crate) fn set_via(&self, via: Option<Via>) {
+        *self.via.borrow_mut() = via.map(Box::new);
+    }
+
+    /// Counts it among the streams of its agent for as long as it runs through that.
+    pub(crate) fn keep_via(&self, carried: Carried) {
+        if let Some(via) = &mut *self.via.borrow_mut() {
+            via.carried = Some(carried);
+        }
+    }
+
+    /// Lets `look` see the agent that it runs through.
+    pub(crate) fn with_via<T>(&self, look: impl FnOnce(&Via) -> T) -> Option<T> {
+        self.via.borrow().as_deref().map(look)
+    }
+
+    /// Counts it among the streams of its gateway for as long as it lasts.
+    pub(crate) fn set_carried(&self, carried: Option<Carried>) {
+        *self.carried.borrow_mut() = carried;
     }
 
     /// The peer whose death ended the stream.
@@ -236,6 +309,14 @@ impl StreamContext {
     fn wake(&self) {
         if let Some(task) = self.task.take() {
             task.wake();
+        }
+    }
+}
+
+impl Drop for StreamContext {
+    fn drop(&mut self) {
+        if let Some(alarm) = self.alarm.take() {
+            alarm.abort();
         }
     }
 }

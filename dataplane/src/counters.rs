@@ -63,12 +63,36 @@ counters! {
     dial_failures,
     /// Dials cancelled because the downstream left.
     dial_cancels,
+    /// Gauge: spare connections that wait for a stream.
+    spares,
+    /// Spare connections made: dialled, verified, kept. Each is used or thrown away once.
+    spares_made,
+    /// Spare connections that served a stream.
+    spares_used,
+    /// Spare connections thrown away because another configuration came into force.
+    spares_dropped_reload,
+    /// Those that were too old, or whose certificate or ours had ended.
+    spares_dropped_expired,
+    /// Those that the peer ended or spoke on.
+    spares_dropped_closed,
+    /// Those whose place or descriptor was wanted for streams.
+    spares_dropped_limit,
+    /// Those of a worker that ended.
+    spares_dropped_drain,
     /// TLS handshakes finished as server.
     handshakes_server,
     /// TLS handshakes of those that resumed an earlier session.
     handshakes_resumed,
     /// TLS handshakes finished as client.
     handshakes_client,
+    /// TLS handshakes by X25519MLKEM768, either role.
+    exchanges_x25519mlkem768,
+    /// TLS handshakes by X25519, either role.
+    exchanges_x25519,
+    /// TLS handshakes by P-256, either role.
+    exchanges_p256,
+    /// TLS handshakes by P-384, either role.
+    exchanges_p384,
     /// TLS handshakes that failed, either role.
     handshake_failures,
     /// Payload bytes from downstream to upstream.
@@ -109,6 +133,33 @@ counters! {
     ops_in_flight,
     /// Times the machine ran out of descriptors, buffers or memory after accept.
     exhausted,
+    /// Gauge: agents that have a control connection to this gateway.
+    tunnel_agents,
+    /// Gauge: data connections of agents that wait for a stream at this gateway.
+    tunnel_parked,
+    /// Streams opened through an agent on a parked connection.
+    tunnel_opens_warm,
+    /// Streams opened through an agent on a connection that it was asked for.
+    tunnel_opens_cold,
+    /// Streams opened through another gateway, which has an agent for them.
+    tunnel_opens_chained,
+    /// Streams that could not be opened through any agent.
+    tunnel_opens_failed,
+    /// Tries of an open on one connection or agent that failed, so that the next one was tried.
+    tunnel_retries,
+    /// Connections of agents that were closed: protocol, limit, unknown id, not granted.
+    tunnel_refused,
+    /// Connections of agents and streams through them that ended because the agent may not any
+    /// more.
+    tunnel_revoked,
+    /// Gauge: gateways that this agent is registered with.
+    tunnel_gateways,
+    /// Gauge: data connections of this agent that wait for a stream.
+    tunnel_waiting,
+    /// Pauses of this agent before it dialled a gateway again.
+    tunnel_backoffs,
+    /// Opens that this agent refused because it had seen their ids.
+    tunnel_replayed,
     /// Records of streams that were given up because control was too far behind.
     records_lost,
 }

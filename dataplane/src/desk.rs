@@ -1,18 +1,22 @@
 //! What a worker's streams share: control, its configuration and records, pools, counters, limits.
 
+use crate::agents::Agents;
 use crate::counters::WorkerCounters;
 use crate::end::End;
 use crate::ktls::Ktls;
-use crate::liveness::{Liveness, Sweep};
+use crate::liveness::Sweep;
 use crate::pool::Pools;
 use crate::records::Records;
 use crate::seam::{
     AdmissionLimits, Control, Phase, Reason, RecordKind, Side, Snapshot, SnapshotCell, StreamRecord,
 };
+use crate::spares::Spares;
+use eyesplice_proto::tls::RecordLibrary;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// One worker's desk, at which its streams ask; never leaves its thread.
 pub(crate) struct Desk {
@@ -25,11 +29,21 @@ pub(crate) struct Desk {
     pub(crate) pools: Rc<Pools>,
     /// How long reads of a steady one-way flow may be put off.
     pub(crate) coalesce: Duration,
-    pub(crate) liveness: Liveness,
     pub(crate) sweep: Rc<Sweep>,
     pub(crate) ktls: Ktls,
+    /// What protects records in user space.
+    pub(crate) library: RecordLibrary,
     /// Dials that are pending.
     pub(crate) pending: Cell<usize>,
+    /// The process stops.
+    pub(crate) draining: Cell<bool>,
+    /// Something that a drain waits for is over.
+    pub(crate) emptied: Notify,
+    /// Streams of the process that its limit of open files has room for.
+    pub(crate) room: usize,
+    pub(crate) spares: Spares,
+    /// The other ends of tunnels, which all workers share.
+    pub(crate) agents: Arc<Agents>,
 }
 
 /// A place among the pending dials; given back when dropped.
@@ -37,8 +51,12 @@ pub(crate) struct Pending<'a>(&'a Desk);
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        self.0.pending.set(self.0.pending.get() - 1);
-        self.0.counters.streams_pending.dec();
+        let desk = self.0;
+        desk.pending.set(desk.pending.get() - 1);
+        desk.counters.streams_pending.dec();
+        if desk.draining.get() && desk.pending.get() == 0 {
+            desk.emptied.notify_one();
+        }
     }
 }
 
@@ -100,6 +118,36 @@ impl Desk {
         self.pending.set(self.pending.get() + 1);
         self.counters.streams_pending.inc();
         Ok(Pending(self))
+    }
+
+    /// Streams that this worker may carry.
+    pub(crate) fn most_streams(&self, limits: &AdmissionLimits) -> usize {
+        self.share(limits.max_streams.min(self.room))
+    }
+
+    /// Whether there is a place for one more spare connection, which counts as a stream. None is
+    /// begun while pending dials are at their limit.
+    pub(crate) fn has_room_for_a_spare(&self) -> bool {
+        let limits = &self.snapshot().admission;
+        self.spares.len() < self.places_for_spares(limits)
+            && self.pending.get() < self.share(limits.max_pending)
+    }
+
+    /// Throws away the spare connections whose places streams have taken.
+    pub(crate) fn shrink_spares(&self, limits: &AdmissionLimits) {
+        self.spares.shrink(self.places_for_spares(limits));
+    }
+
+    fn places_for_spares(&self, limits: &AdmissionLimits) -> usize {
+        let live = usize::try_from(self.counters.streams_live.value()).unwrap_or(usize::MAX);
+        self.most_streams(limits).saturating_sub(live)
+    }
+
+    /// How many connections of tunnels this worker may have beside its streams: each takes the
+    /// place of one.
+    pub(crate) fn places_for_links(&self, limits: &AdmissionLimits) -> usize {
+        self.places_for_spares(limits)
+            .saturating_sub(self.spares.len())
     }
 
     /// Counts an established stream.

@@ -5,7 +5,6 @@ use eyesplice_proto::causes::chain;
 use eyesplice_proto::tls::TlsError;
 pub(crate) use eyesplice_sys::errno::exhausted;
 use eyesplice_sys::errno::peer_lost;
-use rustls::AlertDescription;
 use std::io;
 use std::sync::Arc;
 
@@ -75,8 +74,9 @@ impl LegError {
             }
             Self::Tls(error) => {
                 let mut words = chain(&error);
-                if let Some(hint) = hint(&error) {
-                    words.push_str(hint);
+                if let Some(hint) = error.hint() {
+                    words.push_str("; ");
+                    words.push_str(&hint);
                 }
                 let reason = if error.is_certificate() {
                     Reason::Unverified
@@ -89,39 +89,6 @@ impl LegError {
             Self::TimedOut => End::new(Reason::Timeout, side, phase),
         }
     }
-}
-
-/// What is likely behind a handshake that the two ends cannot agree on.
-fn hint(error: &TlsError) -> Option<&'static str> {
-    use rustls::PeerIncompatible::{
-        NoCipherSuitesInCommon, NoKxGroupsInCommon, NoSignatureSchemesInCommon,
-        ServerDoesNotSupportTls12Or13, Tls12NotOffered,
-    };
-    let apart = match error {
-        TlsError::Rustls(rustls::Error::PeerIncompatible(why)) => {
-            matches!(
-                why,
-                NoCipherSuitesInCommon
-                    | NoKxGroupsInCommon
-                    | NoSignatureSchemesInCommon
-                    | ServerDoesNotSupportTls12Or13
-                    | Tls12NotOffered
-            )
-        }
-        _ => matches!(
-            error.peer_alert(),
-            Some(
-                AlertDescription::HandshakeFailure
-                    | AlertDescription::InsufficientSecurity
-                    | AlertDescription::ProtocolVersion
-            )
-        ),
-    };
-    apart.then_some(
-        "; it may allow only versions, ciphers or key exchange groups that the gateway does not have \
-         (TLS 1.2 and 1.3 with AES-GCM or ChaCha20-Poly1305, X25519, P-256 and P-384; not \
-         X25519MLKEM768)",
-    )
 }
 
 impl From<io::Error> for LegError {
@@ -143,23 +110,31 @@ impl From<TlsError> for LegError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustls::{Error, PeerIncompatible};
+    use eyesplice_proto::tls::{Group, Groups};
+    use rustls::{AlertDescription, Error, PeerIncompatible};
+
+    fn words(error: TlsError) -> Arc<str> {
+        let failure = LegError::Tls(error).at(Side::Upstream, Phase::UpstreamHandshake);
+        failure.detail.unwrap()
+    }
 
     #[test]
-    fn handshake_without_anything_in_common_says_what_we_have() {
-        let words = |error| {
-            let failure = LegError::Tls(TlsError::Rustls(error));
-            let failure = failure.at(Side::Upstream, Phase::UpstreamHandshake);
-            failure.detail.unwrap()
+    fn handshake_without_anything_in_common_says_what_each_side_has() {
+        let groups = Groups::only(&[Group::X25519, Group::P256]).unwrap();
+        let apart = |source, offered: Option<&str>| TlsError::Apart {
+            source,
+            groups,
+            offered: offered.map(Into::into),
         };
-        for error in [
-            Error::AlertReceived(AlertDescription::HandshakeFailure),
-            Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon),
-        ] {
-            let words = words(error);
-            assert!(words.contains("not X25519MLKEM768"), "{words}");
-        }
-        let words = words(Error::AlertReceived(AlertDescription::UnknownCA));
-        assert!(!words.contains("MLKEM"), "{words}");
+        let alert = Error::AlertReceived(AlertDescription::HandshakeFailure);
+        let refused = words(apart(alert, None));
+        assert!(refused.contains("groups X25519, CurveP256"), "{refused}");
+        let none = Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon);
+        let refused = words(apart(none, Some("X25519MLKEM768")));
+        let expected =
+            "it offers the key exchange groups X25519MLKEM768; allowed here are X25519, CurveP256";
+        assert!(refused.contains(expected), "{refused}");
+        let other = words(Error::AlertReceived(AlertDescription::UnknownCA).into());
+        assert!(!other.contains("groups"), "{other}");
     }
 }

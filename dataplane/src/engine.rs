@@ -4,14 +4,18 @@ pub use crate::accept::listeners::Listeners;
 pub use crate::config::{Bind, COALESCE, EngineConfig, KtlsPolicy, ListenerConfig, Role};
 pub use crate::error::StartError;
 
+use crate::accept::departure::Departure;
 use crate::accept::gate::Gate;
 use crate::accept::placement::Placement;
-use crate::accept::worker::{Command, WorkerParts};
+use crate::accept::run::{Command, WorkerParts};
+use crate::agents::Agents;
+use crate::backend::{self, IoChoice};
+use crate::cipher::{self, Choice};
 use crate::counters::{CounterTotals, WorkerCounters};
+use crate::crew::Crew;
 use crate::ktls::{Ktls, supported_ciphers};
 use crate::liveness::Liveness;
-use crate::rings::Crew;
-use crate::seam::{Control, ListenerName, SnapshotCell, StreamRecord};
+use crate::seam::{AgentStatus, Control, GatewayStatus, ListenerName, SnapshotCell, StreamRecord};
 use eyesplice_sys::socket::SocketFile;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,8 +27,11 @@ pub struct Engine {
     crew: Crew,
     counters: Vec<Arc<WorkerCounters>>,
     tcp_addresses: Vec<(ListenerName, SocketAddr)>,
-    /// Removes the socket files when the engine ends.
-    _socket_files: Vec<SocketFile>,
+    cipher: Choice,
+    io: IoChoice,
+    tunnels: Tunnels,
+    /// Removed when the engine ends, unless another process has the sockets.
+    socket_files: Vec<SocketFile>,
 }
 
 impl Engine {
@@ -60,7 +67,11 @@ impl Engine {
         let mut bound = listeners;
         bound.per_worker.resize_with(workers, Vec::new);
         let ktls = Ktls::new(config.ktls, supported_ciphers(config.ktls));
+        let cipher = cipher::choose(config.crypto);
+        let io = backend::choose(config.io);
         let (command, _) = watch::channel(Command::Run);
+        let gate = Arc::new(Gate::new());
+        let agents = Agents::new(Arc::clone(&gate) as _).map_err(|_| StartError::Random)?;
         let mut engine = Self {
             crew: Crew {
                 threads: Vec::new(),
@@ -69,10 +80,13 @@ impl Engine {
             },
             counters: Vec::new(),
             tcp_addresses: bound.tcp_addresses,
-            _socket_files: bound.socket_files,
+            cipher,
+            io,
+            tunnels: Tunnels(Arc::new(agents)),
+            socket_files: bound.socket_files,
         };
         // Whatever fails below drops these before the engine, which ends the threads that did start.
-        let starts = engine.crew.start(workers)?;
+        let starts = engine.crew.start(workers, engine.io.backend)?;
         // Listening sockets of workers that have no ring go to those that have.
         for (index, sockets) in bound
             .per_worker
@@ -83,9 +97,9 @@ impl Engine {
             bound.per_worker[index % starts.len()].extend(sockets);
         }
         let (placement, arrivals) = Placement::new(starts.len());
-        let gate = Arc::new(Gate::new());
         let workers = starts.len();
-        for (index, (start, arrivals)) in starts.into_iter().zip(arrivals).enumerate() {
+        let queues = arrivals.into_iter().zip(Departure::of(workers));
+        for (index, (start, (arrivals, leaver))) in starts.into_iter().zip(queues).enumerate() {
             let counters = Arc::new(WorkerCounters::default());
             engine.counters.push(Arc::clone(&counters));
             let parts = WorkerParts {
@@ -94,6 +108,8 @@ impl Engine {
                 listeners: std::mem::take(&mut bound.per_worker[index]),
                 placement: Arc::clone(&placement),
                 gate: Arc::clone(&gate),
+                leaver,
+                agents: Arc::clone(&engine.tunnels.0),
                 room: config.room,
                 arrivals,
                 control: Arc::clone(&control),
@@ -104,13 +120,11 @@ impl Engine {
                     .max_pipes_per_worker
                     .min(config.room.pipes_per_worker),
                 coalesce: config.coalesce,
-                liveness: Liveness {
-                    keepalive_idle: config.keepalive_idle,
-                    user_timeout: config.user_timeout,
-                },
+                liveness: Liveness::of(&config),
                 ktls: ktls.clone(),
+                library: cipher.library,
             };
-            start.with(parts).map_err(|source| StartError::Ring {
+            start.with(parts).map_err(|source| StartError::Uring {
                 worker: index,
                 source,
             })?;
@@ -123,6 +137,16 @@ impl Engine {
         self.tcp_addresses.clone()
     }
 
+    /// What protects records in user space, and why.
+    pub fn cipher(&self) -> Choice {
+        self.cipher
+    }
+
+    /// What waits for descriptors.
+    pub fn io(&self) -> &IoChoice {
+        &self.io
+    }
+
     /// Sums the workers' counters.
     pub fn totals(&self) -> CounterTotals {
         CounterTotals::sum(self.counters.iter().map(|counters| &**counters))
@@ -131,6 +155,21 @@ impl Engine {
     /// One worker's counters each, in order.
     pub fn workers(&self) -> &[Arc<WorkerCounters>] {
         &self.counters
+    }
+
+    /// A handle on the tunnels of this engine, which outlives it.
+    pub fn tunnels(&self) -> Tunnels {
+        self.tunnels.clone()
+    }
+
+    /// How the agents are that are connected to this gateway, by name.
+    pub fn agents(&self) -> Vec<AgentStatus> {
+        self.tunnels.agents()
+    }
+
+    /// How the gateways are that this agent holds, by name.
+    pub fn gateways(&self) -> Vec<GatewayStatus> {
+        self.tunnels.gateways()
     }
 
     /// Waits until a worker has ended that should not have: by a panic, or because its ring failed.
@@ -142,8 +181,39 @@ impl Engine {
     /// Stops accepting, and lets live streams run until they end or `deadline` has passed; then
     /// aborts the rest (reason `drained`). Returns the number that was aborted, when all workers
     /// have ended with zero operations in flight. Blocks; call it from a blocking thread.
-    pub fn drain(mut self, deadline: Duration) -> usize {
-        raise(&self.crew.command, Command::Drain);
+    pub fn drain(self, deadline: Duration) -> usize {
+        self.end_within(deadline, Command::Drain)
+    }
+
+    /// As [`Engine::drain`], when another process accepts from the same sockets: their files stay,
+    /// and all that was accepted is served, also what has not begun a handshake yet.
+    pub fn retire(mut self, deadline: Duration) -> usize {
+        self.leave_files();
+        self.end_within(deadline, Command::Retire)
+    }
+
+    /// As [`Engine::retire`], when another process will accept from the same sockets: agents, which
+    /// may have to come back for streams that are being opened, are accepted until all are open.
+    pub fn leave(mut self, deadline: Duration) -> usize {
+        self.leave_files();
+        self.end_within(deadline, Command::Leave)
+    }
+
+    fn leave_files(&mut self) {
+        for file in &mut self.socket_files {
+            file.leave();
+        }
+    }
+
+    /// The process before this one has let go of the sockets that this one has from it.
+    pub fn keep_sockets(&mut self) {
+        for file in &mut self.socket_files {
+            file.keep();
+        }
+    }
+
+    fn end_within(mut self, deadline: Duration, how: Command) -> usize {
+        raise(&self.crew.command, how);
         let until = Instant::now() + deadline;
         // `abort_handle` ends the wait through the workers, not through this thread.
         while Instant::now() < until && self.crew.threads.iter().any(|thread| !thread.is_finished())
@@ -186,6 +256,28 @@ impl std::fmt::Debug for Engine {
             .field("workers", &self.crew.threads.len())
             .field("tcp_addresses", &self.tcp_addresses)
             .finish_non_exhaustive()
+    }
+}
+
+/// Says how the tunnels of an engine are; usable from any thread.
+#[derive(Clone)]
+pub struct Tunnels(Arc<Agents>);
+
+impl Tunnels {
+    /// How the agents are that are connected to this gateway, by name.
+    pub fn agents(&self) -> Vec<AgentStatus> {
+        self.0.registry.status()
+    }
+
+    /// How the gateways are that this agent holds, by name.
+    pub fn gateways(&self) -> Vec<GatewayStatus> {
+        self.0.holding.status()
+    }
+}
+
+impl std::fmt::Debug for Tunnels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tunnels").finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Why the engine did not start.
 
 use crate::seam::ListenerName;
-use eyesplice_sys::probe::RingShortage;
+use eyesplice_sys::probe::UringShortage;
 use std::io;
 use std::net::SocketAddr;
 
@@ -33,16 +33,21 @@ pub enum StartError {
     #[error("no worker can create its io_uring: {shortage}")]
     Memory {
         /// The limit, and what to do.
-        shortage: RingShortage,
+        shortage: UringShortage,
         /// What the kernel said.
         source: io::Error,
     },
     /// A worker could not make its ring.
     #[error("worker {worker} cannot create its io_uring; run `eyesplice probe` for the remedy")]
-    Ring {
+    Uring {
         /// Index of the worker.
         worker: usize,
         /// What the kernel said.
         source: io::Error,
     },
+    /// The system gave no random bits.
+    #[error(
+        "the system's random source failed, and ids of tunnels must not be predictable; try again"
+    )]
+    Random,
 }

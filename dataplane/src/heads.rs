@@ -5,7 +5,7 @@ use crate::context::StreamContext;
 use crate::end::LegError;
 use crate::leg::{Leg, Next};
 use eyesplice_proto::parse::{Parsed, Progress};
-use eyesplice_sys::ring;
+use eyesplice_sys::uring;
 use std::time::{Duration, Instant};
 
 /// How long a head may take.
@@ -82,7 +82,7 @@ pub(crate) async fn read_head<H, E, S>(
             Next::Read => {}
             Next::End => return Err(no_head(begun, Why::Ended)),
             Next::Wait if begun => {
-                ring::until(leg.readable(), deadline)
+                uring::until(leg.readable(), deadline)
                     .await
                     .map_err(|error| no_head(true, Why::Wait(error.into())))?;
             }
@@ -99,6 +99,6 @@ fn no_head<E, S>(begun: bool, why: Why<E, S>) -> NoHead<E, S> {
 
 /// Waits for the first byte and for nothing else.
 pub(crate) async fn first_byte(leg: &Leg, until: Option<Instant>) -> Result<(), LegError> {
-    ring::until(leg.readable(), until).await?;
+    uring::until(leg.readable(), until).await?;
     Ok(())
 }

@@ -10,8 +10,8 @@ use eyesplice_sys::ktls::{
     self, Alert, Cipher, Keys, Record, RecordKind, RecordWait, Trouble, Version,
 };
 use eyesplice_sys::probe::{self, Capability, Direction};
-use eyesplice_sys::ring::Fd;
 use eyesplice_sys::socket::{self, Address};
+use eyesplice_sys::uring::Fd;
 use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, CipherSuite, ConnectionTrafficSecrets as Secrets, ProtocolVersion};
 use std::cell::{Cell, RefCell};
@@ -19,8 +19,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-/// Records that one AES-GCM key may protect (RFC 8446 section 5.5: 2^24.5). The kernel neither counts
-/// them nor can it change the key before Linux 6.14.
+/// Records that one AES-GCM key may protect (RFC 8446 section 5.5: 2^24.5). The kernel neither
+/// counts them nor can it change the key before Linux 6.14.
 const RECORDS_PER_KEY: u64 = 1 << 24;
 
 /// Level of the alerts that end a connection (RFC 8446 section 6).
@@ -142,17 +142,9 @@ pub(crate) fn supported_ciphers(policy: KtlsPolicy) -> Arc<[(Version, Cipher)]> 
                 })
             })
     };
-    [Version::Tls12, Version::Tls13]
+    Version::ALL
         .into_iter()
-        .flat_map(|version| {
-            [
-                Cipher::Aes128Gcm,
-                Cipher::Aes256Gcm,
-                Cipher::ChaCha20Poly1305,
-            ]
-            .into_iter()
-            .map(move |cipher| (version, cipher))
-        })
+        .flat_map(|version| Cipher::ALL.map(|cipher| (version, cipher)))
         .filter(|(version, cipher)| speaks(*version, *cipher))
         .collect()
 }
@@ -234,6 +226,14 @@ impl KernelTls {
         }
     }
 
+    /// Before a read or splice.
+    pub(crate) fn reading(&self, fd: &Fd) -> Result<(), LegError> {
+        self.wait
+            .borrow_mut()
+            .reading(fd.as_fd())
+            .map_err(LegError::Gone)
+    }
+
     /// After a read or splice said `WouldBlock`: whether to try once more rather than to wait. Part
     /// of a record would wake the waiter over and over otherwise.
     pub(crate) fn blocked(&self, fd: &Fd) -> Result<bool, LegError> {
@@ -246,11 +246,8 @@ impl KernelTls {
     }
 
     /// After a read or splice moved something.
-    pub(crate) fn progressed(&self, fd: &Fd) -> Result<(), LegError> {
-        self.wait
-            .borrow_mut()
-            .progressed(fd.as_fd())
-            .map_err(LegError::Gone)
+    pub(crate) fn progressed(&self) {
+        self.wait.borrow_mut().progressed();
     }
 
     /// Reads once; session tickets are passed over. The peer learns by an alert what it did wrong.
@@ -268,6 +265,7 @@ impl KernelTls {
 
     fn read_record(&self, fd: &Fd, room: &mut [u8]) -> Result<FromKernel, LegError> {
         loop {
+            self.reading(fd)?;
             match ktls::recv_record(fd.as_fd(), room) {
                 Ok(Record::Content {
                     kind: RecordKind::Data,
@@ -280,7 +278,7 @@ impl KernelTls {
                     ..
                 }) => {
                     self.controls.set(0);
-                    self.progressed(fd)?;
+                    self.progressed();
                     return Ok(FromKernel::Payload(len));
                 }
                 Ok(Record::Content {

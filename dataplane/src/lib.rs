@@ -7,16 +7,21 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod agents;
+pub mod backend;
 mod carry;
+pub mod cipher;
 mod config;
 mod context;
 pub mod counters;
+mod crew;
 pub mod descriptors;
 mod desk;
 mod end;
 pub mod engine;
 mod error;
 mod heads;
+
 mod ktls;
 mod leg;
 mod limits;
@@ -25,7 +30,10 @@ mod pool;
 mod reach;
 mod record;
 mod records;
-mod rings;
+pub mod routes;
 pub mod seam;
+mod source;
+mod spares;
+mod tunnel;
 
 pub use accept::strangers;

@@ -142,15 +142,21 @@ pub(crate) const POLITE_REFUSALS: usize = 64;
 /// shares what strangers have together.
 pub(crate) const SOURCES: usize = 4096;
 
-/// Sources that are known because somebody authenticated from there: API servers are few, and nobody
-/// else gets into this table.
-pub(crate) const KNOWN: usize = 4096;
+/// Sources that are known because somebody authenticated from there, and nobody else: API servers,
+/// which are few, and agents, of which a gateway takes 10,000 unless it is configured otherwise. One
+/// takes some 100 bytes.
+pub(crate) const KNOWN: usize = 65_536;
 
 /// How long a source stays known: over a night without a kubectl.
 pub(crate) const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// Sources that are not known get one in so many of all handshakes per second, together.
+/// Sources that are not known and do not authenticate get one in so many of all handshakes per
+/// second, together.
 pub(crate) const STRANGERS_SHARE: u32 = 4;
+
+/// How long a handshake that found the rate of all used up keeps pools of connections from growing:
+/// long enough that those that it turned away do not meet the next burst of them.
+pub(crate) const CROWDED_FOR: Duration = Duration::from_secs(2);
 
 /// How long a handshake may wait for its turn: a burst of an API server that is not known yet waits
 /// for its first handshake, which takes milliseconds.
@@ -158,6 +164,42 @@ pub(crate) const TURN_WAIT: Duration = Duration::from_secs(1);
 
 /// Delay between the connection attempts to a name's addresses (RFC 8305 section 5).
 pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// How long a client of a front listener that is known may wait with its next request, unless
+/// `timeouts.idle` says otherwise: client-go closes an idle connection itself after 90 s. One that
+/// is not known may leave what it is sent for so long.
+pub(crate) const FRONT_IDLE: Duration = Duration::from_secs(5 * 60);
+
+/// Spare connections of one worker: in a cluster of more nodes only those used last have one, and a
+/// worker's spares take a few MB at most.
+pub(crate) const SPARES: usize = 256;
+
+/// Reads that empty the socket of an unused connection: a kubelet sends one session ticket.
+pub(crate) const QUIET_READS: usize = 8;
+
+/// Orders that may wait for a control connection, each of some bytes: a burst of opens without a
+/// parked connection. One more, and the next agent is asked.
+pub(crate) const TUNNEL_ORDERS: usize = 256;
+
+/// Reads of frames in a row before the other tasks of a worker run.
+pub(crate) const TUNNEL_READS: u8 = 8;
+
+/// Ping periods without a word after which a control connection is dead: two answers may be lost.
+pub(crate) const TUNNEL_SILENCES: u32 = 3;
+
+/// How long a connection that is over waits for its peer to end it as well.
+pub(crate) const TUNNEL_FAREWELL: Duration = Duration::from_secs(2);
+
+/// How long an agent tries to reach a gateway, all its addresses together.
+pub(crate) const TUNNEL_DIAL: Duration = Duration::from_secs(10);
+
+/// How long an agent takes the requests of a gateway that it has told that it takes no more: they
+/// may be on their way.
+pub(crate) const TUNNEL_GRACE: Duration = Duration::from_secs(1);
+
+/// How long an agent holds a gateway that it should not any more, while the others are not there
+/// yet.
+pub(crate) const TUNNEL_OVERLAP: Duration = Duration::from_secs(10);
 
 /// Keepalive probes after the idle time, and between them.
 pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -199,6 +241,10 @@ pub(crate) const LAST_RECORDS: Duration = Duration::from_secs(5);
 
 /// Bytes of an error body that we write ourselves.
 pub(crate) const ERROR_BODY: usize = 1024;
+
+/// Records that each library seals and opens at the start, to be compared: 100 of both take half a
+/// millisecond to one.
+pub(crate) const CALIBRATION_ROUNDS: usize = 100;
 
 const _: () = assert!(
     PENDING_MAX + 2 * RECORD_MAX <= BUFFER,

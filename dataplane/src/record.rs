@@ -3,8 +3,8 @@
 use crate::context::StreamContext;
 use crate::end::End;
 use crate::seam::{
-    ListenerName, Peer, Phase, Reason, RecordKind, Side, StreamBytes, StreamMode, StreamRecord,
-    VerificationResult,
+    KeyExchange, ListenerName, Peer, Phase, Reason, RecordKind, Side, StreamBytes, StreamMode,
+    StreamRecord, VerificationResult,
 };
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -27,11 +27,14 @@ impl StreamRecord {
             client: None,
             target: None,
             address: None,
+            via: None,
             rule: None,
             node: None,
             generation,
             mode: StreamMode::None,
             verification: VerificationResult::NotApplicable,
+            key_exchange: KeyExchange::default(),
+            warm: false,
             exchange_labels: None,
             status: None,
             started: SystemTime::now() - cx.started().elapsed(),

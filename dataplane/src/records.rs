@@ -89,7 +89,7 @@ impl Records {
 mod tests {
     use super::*;
     use crate::seam::{
-        Peer, Phase, Reason, RecordKind, Side, StreamBytes, StreamId, StreamMode,
+        KeyExchange, Peer, Phase, Reason, RecordKind, Side, StreamBytes, StreamId, StreamMode,
         VerificationResult,
     };
     use std::time::SystemTime;
@@ -108,11 +108,14 @@ mod tests {
             client: None,
             target: None,
             address: None,
+            via: None,
             rule: None,
             node: None,
             generation: 1,
             mode: StreamMode::Splice,
             verification: VerificationResult::NotApplicable,
+            key_exchange: KeyExchange::default(),
+            warm: false,
             exchange_labels: None,
             status: None,
             started: SystemTime::UNIX_EPOCH,

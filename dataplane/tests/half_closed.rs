@@ -139,7 +139,8 @@ fn direction_whose_reader_stalls_is_not_silent() {
 
 #[test]
 fn request_that_a_target_has_not_read_yet_is_not_silent() {
-    let mut gateway = gateway(Some(SOON));
+    // Long enough for the target to answer on a busy machine, once it has read.
+    let mut gateway = gateway(Some(10 * SOON));
     let (mut client, mut target) = stream(&gateway);
     let sent = pattern(8 << 20);
     let question = sent.clone();
@@ -148,7 +149,7 @@ fn request_that_a_target_has_not_read_yet_is_not_silent() {
         client.shutdown(Shutdown::Write).unwrap();
         client
     });
-    for _ in 0..4 {
+    for _ in 0..2 {
         let (other, silent) = stream(&gateway);
         other.shutdown(Shutdown::Write).unwrap();
         assert_half_closed(&gateway.ended(), "client");

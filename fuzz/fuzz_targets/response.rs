@@ -1,4 +1,4 @@
 //! Gives libFuzzer's input to the body of the same name.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| eyesplice_proto::fuzzing::response(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| eyesplice_proto_fuzz::response(data));

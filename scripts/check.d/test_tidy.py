@@ -21,6 +21,13 @@ class Rules(unittest.TestCase):
         self.assertEqual(len(found("scripts/x", "#!/bin/sh\n" + "x" * 101 + "\n")["columns"]), 1)
         self.assertEqual(found("docs/a.md", "x" * 101 + "\n"), {})
 
+    def test_provider_is_chosen_in_one_place(self):
+        for text in ("ring::default_provider()", "rustls::ClientConfig::builder()"):
+            self.assertEqual(len(found("a.rs", text + "\n")["crypto"]), 1, text)
+            self.assertEqual(found(tidy.PROVIDER, text + "\n"), {}, text)
+        text = "ServerConfig::builder_with_provider(provider::shared())\n"
+        self.assertEqual(found("a.rs", text), {})
+
     def test_module_with_files_below_it_is_a_mod_file(self):
         texts = {"src/a.rs": "", "src/a/b.rs": "", "src/c/mod.rs": "", "src/c/d.rs": ""}
         self.assertEqual(set(tidy.look(texts)), {("module", "src/a.rs")})

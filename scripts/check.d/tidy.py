@@ -6,6 +6,7 @@ that moves takes its line along: one of the same name that is gone speaks for it
     columns  lines of code over 100 columns
     module   a module with files below it that is not NAME/mod.rs
     tests    tests in a file of their own that are not tests.rs, or below tests/
+    crypto   rustls configurations of another provider than the process has
     words    words that documents do not use (CONTRIBUTING.md says what to write)
     links    links to files or headings, scripts that documents name, and headings of docs/wire.md
              that comments cite, which are not there
@@ -31,6 +32,12 @@ WORDS = re.compile(
     r"\b(?:anew|told|held against|whoever|somebody|nobody|TLS ends|ends (?:the |its )?TLS)\b"
     r"|(?:^|[.:;]|\||-)\s+Who (?:is|has|can|cannot|connects|resumes|wants|shares|reads|asks)\b",
     re.IGNORECASE,
+)
+
+# Several providers are built in: what chooses none panics, and what chooses by itself differs.
+PROVIDER = "dataplane/proto/src/tls/provider.rs"
+OTHER = re.compile(
+    r"\b(?:ring|aws_lc_rs)::default_provider\b|\b(?:Client|Server)Config::builder\(\)"
 )
 
 WIRE = "docs/wire.md"
@@ -74,6 +81,14 @@ def columns(file, text, found):
     for number, line in enumerate(text.splitlines(), 1):
         if len(line) > COLUMNS:
             found.add("columns", file, f"line {number} has {len(line)} columns")
+
+
+def crypto(file, text, found):
+    """Configurations of another provider than the process has."""
+    if file.endswith(".rs") and file != PROVIDER:
+        for number, line in enumerate(text.splitlines(), 1):
+            if OTHER.search(line):
+                found.add("crypto", file, f"line {number}: {PROVIDER} chooses the provider")
 
 
 def names(files, found):
@@ -172,6 +187,7 @@ def look(texts):
     for file, text in texts.items():
         if is_code(file, text):
             columns(file, text, found)
+            crypto(file, text, found)
             citations(file, text, found, headings)
         if is_document(file):
             words(file, text, found)

@@ -3,7 +3,7 @@
 
 # Everything but `node`, whose end is the end of all in it.
 readonly HOST_DAEMONS=(etcd kube-apiserver kube-controller-manager gateway)
-readonly DAEMONS=("${HOST_DAEMONS[@]}" node containerd kubelet)
+readonly DAEMONS=("${HOST_DAEMONS[@]}" router node containerd kubelet agent)
 
 # How long the gateway may take to end by itself, in seconds. The others are killed at once: all
 # they could save is thrown away, and a graceful API server takes up to a minute.
@@ -35,7 +35,7 @@ any_alive() { ! gone "${DAEMONS[@]}"; }
 tear_down() {
   [[ -d $RUN ]] || return 0
   signal TERM gateway
-  signal KILL node etcd kube-apiserver kube-controller-manager
+  signal KILL node router etcd kube-apiserver kube-controller-manager
   poll "$GATEWAY_GRACE_S" gone gateway || { warn "the gateway did not end by itself"; signal KILL gateway; }
   poll 5 gone "${DAEMONS[@]}" || warn "processes still run: $(grep -H . "$RUN"/*.pid)"
   link_remove

@@ -45,6 +45,14 @@ cluster_pki() {
 
 # configure_gateway: writes the configuration for the mode, which the caller's own may replace.
 configure_gateway() {
+  if [[ $NAT == yes ]]; then
+    # The inventory says which addresses a node has, and only a gateway that terminates has one.
+    GRANT="cidrs: [$NODE_IP/32, $POD_CIDR]"
+    [[ $MODE == splice ]] || GRANT="nodes: [$NODE_NAME], cidrs: [$POD_CIDR]"
+    render tunnel-listener.yaml "$CONF/tunnel-listener.yaml"
+    render tunnel.yaml "$CONF/tunnel.yaml"
+    TUNNEL_LISTENER=$(<"$CONF/tunnel-listener.yaml") TUNNEL=$(<"$CONF/tunnel.yaml")
+  fi
   render "gateway-$MODE.yaml" "$CONF/gateway.yaml"
   GATEWAY_CONFIG=${GATEWAY_CONFIG:-$CONF/gateway.yaml}
 }

@@ -23,7 +23,12 @@ node_make() {
   disown "$holder"
   record_child node "$holder" || die "the node's namespaces could not be made; see $LOG/node.log"
   await node 5 test -e "$RUN/node.ready"
-  link_make "$(pid_of node)"
+  if [[ $NAT == yes ]]; then
+    router_make
+    nat_make "$(pid_of node)" "$(pid_of router)"
+  else
+    link_make "$(pid_of node)"
+  fi
 }
 
 # link_check_free: ends the command when another cluster, or anything else, has our addresses.
@@ -54,6 +59,72 @@ link_make() {
   "${inside[@]}" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
   ip route add "$POD_CIDR" via "$NODE_IP"
 }
+
+# router_make: makes the network namespace of the router that a node is behind.
+router_make() {
+  start router unshare --net sleep infinity
+  await router 5 router_apart
+}
+
+# router_apart: holds when the router has a network namespace of its own.
+router_apart() {
+  [[ $(readlink "/proc/$(pid_of router)/ns/net") != $(readlink "/proc/$$/ns/net") ]]
+}
+
+# nat_make NODE ROUTER: joins host, router and node. The host looks for the node and its pods on its
+# link to the router, and nobody answers; the router lets connections out under its own address,
+# lets none in, and forgets those that were silent for ten minutes, as many do.
+nat_make() {
+  local inside=(nsenter --target "$1" --net) between=(nsenter --target "$2" --net)
+  ip link add "$LINK" type veth peer name out netns "$2"
+  ip link set "$LINK" alias "cluster of $STATE"
+  ip addr add "$CONTROL_PLANE_IP/24" dev "$LINK"
+  ip link set "$LINK" up
+  # Without these the default route would lead to them, and somebody there may answer for them.
+  ip route add "$NAT_CIDR" dev "$LINK"
+  ip route add "$POD_CIDR" dev "$LINK"
+  "${between[@]}" ip link add in type veth peer name eth0 netns "$1"
+  "${between[@]}" ip addr add "$ROUTER_IP/24" dev out
+  "${between[@]}" ip addr add "$NAT_ROUTER_IP/24" dev in
+  "${between[@]}" ip link set out up
+  "${between[@]}" ip link set in up
+  "${between[@]}" nft -f - <<'RULES'
+table ip nat {
+  chain out { type nat hook postrouting priority 100; oifname "out" masquerade; }
+}
+table ip filter {
+  chain forward {
+    type filter hook forward priority 0; policy drop;
+    ct state established,related accept
+    iifname "in" accept
+  }
+  chain input { type filter hook input priority 0; policy drop; }
+}
+RULES
+  "${between[@]}" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward
+    echo 600 >/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established'
+  "${inside[@]}" ip link set lo up
+  "${inside[@]}" ip addr add "$NODE_IP/24" dev eth0
+  "${inside[@]}" ip link set eth0 up
+  # No default route, as above.
+  "${inside[@]}" ip route add "$LINK_CIDR" via "$NAT_ROUTER_IP"
+  "${inside[@]}" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+}
+
+# at_node COMMAND...: runs COMMAND where the node can be reached.
+at_node() { if [[ $NAT == yes ]]; then in_node "$@"; else "$@"; fi; }
+
+# start_agent: starts the agent of the tunnel on the node; in terminate mode as a container runtime
+# would, which denies io_uring.
+start_agent() {
+  local denied=()
+  [[ $MODE == splice ]] || denied=("$(command -v python3)" "$CLUSTER_D/without-io-uring.py")
+  render agent.yaml "$CONF/agent.yaml"
+  start_in_node agent "${denied[@]}" "$EYESPLICE" agent --config "$CONF/agent.yaml"
+}
+
+# agent_ok: holds when the agent is connected to the gateway.
+agent_ok() { in_node curl --silent --fail --max-time 2 "http://$AGENT_ADMIN_ADDRESS/readyz"; }
 
 # in_node COMMAND...: runs COMMAND inside of the node.
 in_node() {
@@ -116,7 +187,7 @@ start_kubelet() {
 }
 
 kubelet_ok() {
-  curl --silent --fail --max-time 2 --cacert "$PKI/kubelet-serving-ca.crt" \
+  at_node curl --silent --fail --max-time 2 --cacert "$PKI/kubelet-serving-ca.crt" \
     --cert "$PKI/apiserver-kubelet-client.crt" --key "$PKI/apiserver-kubelet-client.key" \
     "https://$NODE_IP:10250/healthz"
 }

@@ -2,7 +2,7 @@
 # `cluster restart`: ends one component and starts it again as it was, for tests of what survives it.
 
 cluster_restart() {
-  [[ $# -eq 1 ]] || die "restart takes one component: etcd, kube-apiserver, kube-controller-manager, kubelet or gateway"
+  [[ $# -eq 1 ]] || die "restart takes one component: etcd, kube-apiserver, kube-controller-manager, kubelet, agent or gateway"
   [[ $EUID -eq 0 ]] || die "restart ends what root started: run it as root"
   if ! load_settings || ! any_alive; then die "no cluster runs in $STATE; run 'cluster up'"; fi
   case $1 in
@@ -26,12 +26,17 @@ cluster_restart() {
       await kubelet "$NODE_WAIT_S" node_ok
       await kubelet "$PODS_WAIT_S" pods_ok
       await kubelet "$PODS_WAIT_S" kubelet_knows_pods ;;
+    agent)
+      [[ $NAT == yes ]] || die "only a node behind a NAT has an agent"
+      end TERM agent
+      start_agent
+      await agent "$WAIT_S" agent_ok ;;
     gateway)
       [[ $GATEWAY == start ]] || die "the gateway is not this script's: it was started with --no-gateway"
       end TERM gateway
       start_gateway
       await gateway "$WAIT_S" gateway_ok ;;
-    *) die "restart knows etcd, kube-apiserver, kube-controller-manager, kubelet and gateway, not '$1'" ;;
+    *) die "restart knows etcd, kube-apiserver, kube-controller-manager, kubelet, agent and gateway, not '$1'" ;;
   esac
   say "$1 runs again, pid $(pid_of "$1")"
 }
@@ -55,12 +60,12 @@ is_free() { [[ -z $(ss --no-header --listening --tcp --numeric src "$1") ]]; }
 # kubelet_knows_pods: holds when the kubelet has heard of its pods again. Until then it answers 404 to an
 # exec, while the API server still shows what it knew of them before.
 kubelet_knows_pods() {
-  curl --silent --fail --insecure --max-time 2 --cert "$PKI/apiserver-kubelet-client.crt" \
+  at_node curl --silent --fail --insecure --max-time 2 --cert "$PKI/apiserver-kubelet-client.crt" \
     --key "$PKI/apiserver-kubelet-client.key" "https://$NODE_IP:10250/pods" | grep -q '"name":"bb"'
 }
 
 # kubelet_answers: holds when the kubelet listens, whatever certificate it shows.
 kubelet_answers() {
-  [[ $(curl --silent --insecure --max-time 2 --output /dev/null --write-out '%{http_code}' \
+  [[ $(at_node curl --silent --insecure --max-time 2 --output /dev/null --write-out '%{http_code}' \
     "https://$NODE_IP:10250/healthz") == 401 ]]
 }

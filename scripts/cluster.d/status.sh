@@ -10,6 +10,7 @@ cluster_status() {
     return 1
   fi
   if [[ $GATEWAY == start ]]; then names+=(gateway); fi
+  if [[ $NAT == yes ]]; then names+=(router agent); fi
   for name in "${names[@]}"; do
     status_line "$name" "$(pid_of "$name" || true)" || bad=1
   done
@@ -39,6 +40,8 @@ healthy() {
     containerd) containerd_ok ;;
     kubelet) kubelet_ok ;;
     gateway) gateway_ok ;;
+    router) router_apart ;;
+    agent) agent_ok ;;
     pods) pods_ok ;;
   esac
 }
@@ -61,6 +64,8 @@ cluster_env() {
     [CONTROL_PLANE_IP]=$CONTROL_PLANE_IP
     [NODE_NAME]=$NODE_NAME
     [NODE_IP]=$NODE_IP
+    [NAT]=$NAT
+    [AGENT_ADMIN_URL]=http://$AGENT_ADMIN_ADDRESS
     [POD_CIDR]=$POD_CIDR
     [SERVICE_CIDR]=$SERVICE_CIDR
     [POD_IP]=$(kubectl_admin get pod bb -o 'jsonpath={.status.podIP}')

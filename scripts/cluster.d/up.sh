@@ -6,12 +6,13 @@
 readonly APISERVER_WAIT_S=60 NODE_WAIT_S=60 PODS_WAIT_S=90 WAIT_S=20
 
 cluster_up() {
-  EGRESS=none MODE=splice GATEWAY=start GATEWAY_CONFIG= KUBERNETES=
+  EGRESS=none MODE=splice NAT=no GATEWAY=start GATEWAY_CONFIG= KUBERNETES=
   up_options "$@"
   [[ $EUID -eq 0 ]] || die "up makes namespaces, cgroups and mounts: run it as root"
   need ip iproute2
   need nsenter util-linux
   need curl curl
+  [[ $NAT == no ]] || { need nft nftables && need python3 python3; }
   find_eyesplice
   check_release
   build_missing
@@ -31,6 +32,7 @@ up_options() {
   while [[ $# -gt 0 ]]; do
     case $1 in
       --no-gateway) GATEWAY=none ;;
+      --nat) NAT=yes ;;
       --egress | --mode | --eyesplice | --gateway-config | --kubernetes)
         [[ $# -ge 2 ]] || die "$1 needs a value"
         case $1 in
@@ -52,15 +54,17 @@ up_options() {
       die "--mode and --gateway-config are for a gateway, and --egress none has no gateway"
     GATEWAY=none
   fi
+  [[ $NAT == no || $EGRESS != none ]] || die "--nat needs a gateway, whose agent runs on the node"
+  place_node
 }
 
 # refuse_second_cluster: holds when the very cluster that is asked for is up already; ends the
 # command when another one, or a broken one, has this state directory.
 refuse_second_cluster() {
-  local wanted="$INDEX $EGRESS $MODE $GATEWAY $GATEWAY_CONFIG $KUBERNETES" running
+  local wanted="$INDEX $EGRESS $MODE $NAT $GATEWAY $GATEWAY_CONFIG $KUBERNETES" running
   any_alive || return 1
-  running=$(load_settings && printf '%s' "$(<"$STATE/index") $EGRESS $MODE $GATEWAY $GATEWAY_CONFIG $KUBERNETES") || true
-  [[ $EGRESS == none || -n $GATEWAY_CONFIG ]] || wanted="$INDEX $EGRESS $MODE $GATEWAY $CONF/gateway.yaml $KUBERNETES"
+  running=$(load_settings && printf '%s' "$(<"$STATE/index") $EGRESS $MODE $NAT $GATEWAY $GATEWAY_CONFIG $KUBERNETES") || true
+  [[ $EGRESS == none || -n $GATEWAY_CONFIG ]] || wanted="$INDEX $EGRESS $MODE $NAT $GATEWAY $CONF/gateway.yaml $KUBERNETES"
   if [[ $running == "$wanted" ]] && cluster_status >/dev/null; then
     load_settings
     say "it is up already"
@@ -90,6 +94,8 @@ up_start() {
   await kube-apiserver "$APISERVER_WAIT_S" apiserver_ok
   say "API server ready"
   if [[ $GATEWAY == start ]]; then await gateway "$WAIT_S" gateway_ok; fi
+  # It waits for its gateway, be that somebody else's to start.
+  if [[ $NAT == yes ]]; then start_agent; fi
 
   start_controller_manager
   render pods.yaml "$CONF/pods.yaml"
@@ -125,7 +131,7 @@ up_failed() {
 up_summary() {
   say "the cluster is up"
   printf '  %-12s %s\n' Kubernetes "$RELEASE" kubeconfig "$ADMIN_KUBECONFIG" 'API server' "$APISERVER_URL" \
-    node "$NODE_NAME $NODE_IP" egress "$EGRESS" state "$STATE"
+    node "$NODE_NAME $NODE_IP" egress "$EGRESS" NAT "$NAT" state "$STATE"
   if [[ $EGRESS == uds ]]; then printf '  %-12s %s\n' socket "$EGRESS_SOCKET"; fi
   if [[ $EGRESS == tcp ]]; then printf '  %-12s %s\n' proxy "$EGRESS_URL"; fi
   if [[ $GATEWAY == start ]]; then

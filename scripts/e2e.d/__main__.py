@@ -12,6 +12,7 @@ from pathlib import Path
 import authority
 import controller
 import enrolment
+import front
 import harness
 import kubeconfigs
 import legacy
@@ -22,10 +23,11 @@ from cluster import RELEASES, SCRIPTS, Cluster, Index, kubectls, log_text, minor
 from faults import Faults, crowd_checks, secrets_told
 from lane import EXEC_WEBSOCKET_SINCE, FORWARD_WEBSOCKET_SINCE, Lane, pod_name, release, speaks_websocket
 from legacy import LegacyLane
-from matrix import COMBINATIONS, Matrix
+from matrix import COMBINATIONS, FRONT_INTRO, TUNNEL, Matrix
 from report import Report
 from rotation import Rotation
 from tokens import Tokens
+from tunnel import Tunnel
 from wait import Interrupted, expect, same
 
 ROOT = SCRIPTS.parent
@@ -35,6 +37,12 @@ LANES = 3
 
 # The cluster whose CAs are replaced; over TCP an API server keeps the pair that it began with.
 ROTATION = ("rotation", "uds", "terminate")
+
+# The clusters whose node nothing can dial, one after the other.
+TUNNELS = [("tunnel", "uds", "splice"), ("tunnel", "uds", "terminate")]
+
+# The cluster whose gateway has a front.
+FRONT = ("front", "uds", "terminate")
 
 # Releases that began to speak something else. These, the oldest and the newest go through every gateway; each other
 # one goes through one of them, unless a run is of every kubectl everywhere.
@@ -46,6 +54,9 @@ HARNESS = [("uds", "splice"), ("tcp", "terminate")]
 # What goes through one exec each way: once per transport and mode by one kubectl, and by the others.
 LARGE = 100 << 20
 SMALL = 8 << 20
+
+# How long the README's setup may take, in seconds: a kubelet starts twice, an API server once.
+README_S = 400
 
 DESCRIPTION = """\
 Brings up real clusters behind the gateway, over a UNIX socket and over TCP with mTLS, in splice and in
@@ -103,12 +114,20 @@ def arguments():
     parser.add_argument("--controller", action="store_true", help="only the authority in a cluster, on one")
     parser.add_argument("--enrolment", action="store_true", help="only a gateway that is given certificates")
     parser.add_argument("--harness", action="store_true", help="only the load harness, on two clusters")
+    parser.add_argument("--readme", action="store_true", help="only the README's setup, on one")
+    parser.add_argument(
+        "--tunnel", action="store_true", help="only the clusters whose node is behind a NAT"
+    )
+    parser.add_argument(
+        "--front", action="store_true", help="only the cluster whose gateway has a front"
+    )
     parser.add_argument("--rotation", action="store_true", help="only the replacement of all CAs, on one cluster")
     parser.add_argument("--no-faults", action="store_true", help="leave out faults and live streams")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every check")
     options = parser.parse_args()
     # What is run on its cluster before the verbs, and nothing after it.
     options.alone = options.authority or options.controller or options.enrolment or options.harness
+    options.alone = options.alone or options.readme
     return options
 
 
@@ -119,15 +138,20 @@ class Run:
         self.options = options
         self.report = report
         self.matrix = Matrix()
+        if options.tunnel:
+            self.matrix = Matrix([way[1:] for way in TUNNELS], TUNNEL)
+        if options.front:
+            self.matrix = Matrix([("front", way) for way in front.WAYS], FRONT_INTRO)
         self.broken = False
         self.eyesplice = find_eyesplice(options.eyesplice)
-        self.known = kubectls()
+        # The README's steps use the cluster's own.
+        self.known = [] if options.readme else kubectls()
         chosen = self.known
         if options.kubectl:
             chosen = [(path, version_of(path)) for path in options.kubectl]
         elif options.quick:
             chosen = [self.newest(chosen)]
-        else:
+        elif not options.readme:
             self.name_missing()
         self.kubectls = chosen
         report.say(f"{self.eyesplice} with kubectl {', '.join(version for _, version in chosen)}")
@@ -147,7 +171,10 @@ class Run:
     def through(self, cluster):
         """Returns the kubectls that go through the gateway of a cluster."""
         options = self.options
-        if options.every or options.only or len(self.kubectls) <= len(COMBINATIONS):
+        if (cluster.nat and not options.tunnel) or (cluster.front and not options.front):
+            return list(dict.fromkeys([self.kubectls[0], self.newest(self.kubectls)]))
+        everywhere = options.every or options.only or options.tunnel or options.front
+        if everywhere or len(self.kubectls) <= len(COMBINATIONS):
             return self.kubectls
         turning = [self.kubectls[0], self.newest(self.kubectls)]
         turning += [each for each in self.kubectls if release(each[1]) in TURNING]
@@ -158,7 +185,7 @@ class Run:
 
     def combinations(self):
         """Returns the gateways to run through."""
-        if self.options.authority:
+        if self.options.authority or self.options.readme:
             return [("uds", "splice")]
         if self.options.controller:
             return [("uds", "terminate")]
@@ -175,6 +202,10 @@ class Run:
         options = self.options
         if options.rotation:
             return [[ROTATION]]
+        if options.tunnel:
+            return [[each] for each in TUNNELS]
+        if options.front:
+            return [[FRONT]]
         by_transport = {}
         for each in self.combinations():
             by_transport.setdefault(each[0], []).append(each)
@@ -182,27 +213,30 @@ class Run:
         if not (options.only or options.alone or options.no_faults):
             # It waits most of the time, so it disturbs nobody.
             tracks.append([ROTATION])
+            tracks.append([*TUNNELS, FRONT])
         return tracks
 
     def track(self, combinations):
         """Runs one cluster after the other."""
         for each in combinations:
-            run = self.run_rotation if each == ROTATION else self.run_cluster
             try:
-                run(*each[-2:])
+                if each == ROTATION:
+                    self.run_rotation(each[-2:])
+                else:
+                    self.run_cluster(self.cluster(each[-2:], each in TUNNELS, each == FRONT))
             except Interrupted:
                 return
             except Exception as error:  # A cluster that fails must not end the other one.
                 self.broken = True
                 self.report.check(f"{'/'.join(each)} cluster", lambda error=error: raise_again(error))
 
-    def cluster(self, transport, mode):
+    def cluster(self, way, nat=False, with_front=False):
         """Returns a cluster that is still to be brought up."""
-        return Cluster(Index(), self.eyesplice, transport, mode, self.options.kubernetes)
+        return Cluster(Index(), self.eyesplice, way, self.options.kubernetes, nat, with_front)
 
-    def run_rotation(self, transport, mode):
+    def run_rotation(self, way):
         """Replaces every CA of a cluster of its own."""
-        cluster = self.cluster(transport, mode)
+        cluster = self.cluster(way)
         cluster.name = "rotation"
         try:
             cluster.up()
@@ -212,39 +246,102 @@ class Run:
             cluster.down(keep=bool(self.report.failed))
         self.report.say(f"{cluster.name}: done")
 
-    def run_cluster(self, transport, mode):
+    def run_cluster(self, cluster):
         """Brings one cluster up, runs all of it, and takes it down."""
-        cluster = self.cluster(transport, mode)
+        way = (cluster.transport, cluster.mode)
+        beside = None
         try:
             cluster.up()
             self.report.say(f"{cluster.name}: the cluster is up")
             self.report.check(f"{cluster.name} PKI by eyesplice and openssl", cluster.verify_pki)
+            if self.options.readme:
+                self.readme(cluster)
+                return
+            if cluster.nat:
+                self.tunnel(cluster)
+                return
+            if cluster.front:
+                self.front(cluster)
+                return
             if not self.options.harness:
-                self.authorities(cluster)
-            if (transport, mode) in HARNESS and (self.options.harness or not self.options.alone):
+                beside = self.authorities(cluster)
+            if way in HARNESS and (self.options.harness or not self.options.alone):
                 harness.checks(cluster, self.report, self.newest(self.kubectls)[0])
             if self.options.alone:
                 return
             self.prepare(cluster)
             self.lanes(cluster)
+            if beside:
+                beside()
             self.report.check(f"{cluster.name} metrics", lambda: self.count(cluster))
             if not self.options.no_faults:
                 self.faults(cluster)
                 self.tokens(cluster)
             self.report.check(f"{cluster.name} audit and logs", lambda: self.look_back(cluster))
             self.report.check(f"{cluster.name} nothing is left", lambda: leaves_nothing(cluster))
+            if way == ("uds", "splice"):
+                cluster.restart("kube-apiserver")
+                self.readme(cluster)
         finally:
+            if beside:
+                beside()
             cluster.down(keep=bool(self.report.failed))
         self.report.say(f"{cluster.name}: done")
 
+    def tunnel(self, cluster):
+        """Runs the verbs through an agent, and what is particular to it."""
+        self.prepare(cluster)
+        self.lanes(cluster)
+        self.report.check(f"{cluster.name} metrics", lambda: self.count(cluster))
+        path, version = self.newest(self.kubectls)
+        Tunnel(cluster, Lane(cluster, path, version, "SPDY", None), self.report).run_all()
+        self.report.check(f"{cluster.name} nothing is left", lambda: leaves_nothing(cluster))
+
+    def front(self, cluster):
+        """Runs the verbs through a front, at first without the short way, and what is its own."""
+        self.prepare(cluster)
+        self.fronted(cluster, front.THROUGH)
+        front.allow(cluster)
+        name = f"{cluster.name} is given the short way by a reload"
+        self.report.check(name, lambda: cluster.gateway.edit(front.SHORT_WAY))
+        self.fronted(cluster, front.SHORT)
+        path, version = self.newest(self.kubectls)
+        lane = front.FrontLane(cluster, path, version, "SPDY", None, front.SHORT)
+        front.Front(cluster, lane, self.report).run_all()
+        self.report.check(f"{cluster.name} nothing is left", lambda: leaves_nothing(cluster))
+
+    def fronted(self, cluster, way):
+        """Runs each kubectl by one way, some at the same time."""
+
+        def one(path, version):
+            data = make_data(cluster, f"blob.{pod_name(version)}", SMALL)
+            for asked in ("SPDY", "WebSocket"):
+                if asked == "SPDY" or speaks_websocket(version):
+                    lane = front.FrontLane(cluster, path, version, asked, data, way)
+                    self.lane(lane, verbs.VERBS)
+
+        with ThreadPoolExecutor(LANES) as pool:
+            for job in [pool.submit(one, *each) for each in self.through(cluster)]:
+                job.result()
+
+    def readme(self, cluster):
+        """Carries out the setup of the README; it ends the cluster's API server."""
+        cluster.gateway.stop()
+        name = f"{cluster.name} setup of the README"
+        self.report.check(name, lambda: cluster.carry_out_readme(README_S))
+
     def authorities(self, cluster):
-        """Runs what issues certificates, each on a cluster where it says most."""
+        """Runs what issues certificates, each on a cluster where it says most.
+
+        Returns what waits for the rest of it, if that goes on beside what follows.
+        """
         if cluster.transport == "uds" and not cluster.terminates:
             authority.checks(cluster, self.report, self.kubectls)
         if cluster.transport == "uds" and cluster.terminates:
-            controller.checks(cluster, self.report)
+            return controller.checks(cluster, self.report)
         if cluster.transport == "tcp" and cluster.terminates:
             enrolment.checks(cluster, self.report, self.newest(self.kubectls))
+        return None
 
     def prepare(self, cluster):
         """Makes pods and data."""
@@ -284,10 +381,15 @@ class Run:
             if not each.runs(lane):
                 continue
             lane.protocols, lane.refused = set(), set()
-            name = f"{cluster.name} kubectl {lane.version} {lane.asked} {each.body.__name__}"
+            by = getattr(lane, "way", None)
+            words = [cluster.name, "kubectl", lane.version, lane.asked, each.body.__name__]
+            name = " ".join([*words, by] if by else words)
             passed = self.report.check(name, lambda each=each: each.body(lane)) is not None
             row = (lane.version, lane.asked)
-            self.matrix.add(row, each.column, (cluster.transport, cluster.mode), passed, lane)
+            way = ("front", by) if by else (cluster.transport, cluster.mode)
+            # A run of the tunnel or the front alone has a matrix of its own.
+            if self.options.tunnel or self.options.front or not (cluster.nat or cluster.front):
+                self.matrix.add(row, each.column, way, passed, lane)
 
     def faults(self, cluster):
         """Runs live streams and faults; each kind where it says most."""
@@ -303,10 +405,15 @@ class Run:
             faults.run_all()
 
     def tokens(self, cluster):
-        """Runs tokens and keys, which no gateway sees, on one of the clusters."""
-        if (cluster.transport, cluster.mode) == ("uds", "splice"):
-            Tokens(cluster, self.report).run_all()
-            kubeconfigs.checks(self.report, self.known)
+        """Runs tokens and keys, which no gateway sees, on the cluster that has the least to do."""
+        if (cluster.transport, cluster.mode) == ("tcp", "splice"):
+            # These compute, and tokens wait.
+            beside = threading.Thread(target=kubeconfigs.checks, args=(self.report, self.known))
+            beside.start()
+            try:
+                Tokens(cluster, self.report).run_all()
+            finally:
+                beside.join()
 
     def count(self, cluster):
         """What all kubectls together left in the metrics."""
@@ -365,7 +472,11 @@ class Run:
             return
         options = self.options
         part = options.kubectl or options.quick or options.only or options.alone or options.rotation
-        part = part or options.kubernetes or not options.every
+        for chosen, name in ((options.tunnel, "tunnel"), (options.front, "front")):
+            if chosen and passed and not (part or options.kubernetes):
+                (ROOT / "docs" / f"kubectl-matrix-{name}.md").write_text(self.matrix.document())
+                return
+        part = part or options.tunnel or options.front or options.kubernetes or not options.every
         if part or not passed:
             return
         document, readme = ROOT / "docs" / "kubectl-matrix.md", ROOT / "README.md"

@@ -7,11 +7,13 @@ import os
 import shlex
 import shutil
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
 from subprocess import STDOUT, TimeoutExpired
 
+import front
 import wait
 from gateway import Gateway
 from pool import Pool
@@ -38,6 +40,9 @@ PKI_S = 60
 
 # How long seventeen packages of 40 MB may take to arrive, in seconds.
 FETCH_S = 600
+
+# How long an agent may take to find a gateway that started after it: its longest pause, and some.
+AGENT_S = 45
 
 # The minor releases of Kubernetes whose kubectls are tried.
 RELEASES = range(20, 38)
@@ -78,14 +83,17 @@ class Index:
 class Cluster:
     """A cluster whose API server reaches its node over a gateway."""
 
-    def __init__(self, index, eyesplice, transport, mode, kubernetes=None):
+    def __init__(self, index, eyesplice, way, kubernetes=None, nat=False, front=False):
         self.index = index
         # A directory with the binaries of another release of Kubernetes than the cache's.
         self.kubernetes = kubernetes
         self.eyesplice = eyesplice
-        self.transport = transport
-        self.mode = mode
-        self.name = f"{transport}/{mode}"
+        self.transport, self.mode = way
+        # The node is behind a router that lets nothing in, and has an agent.
+        self.nat = nat
+        # The gateway has a front, which kubeconfigs point at.
+        self.front = front
+        self.name = "front" if front else "/".join(["tunnel", *way] if nat else way)
         self.state = index.state
         self.gateway = None
         self.pool = Pool()
@@ -106,14 +114,24 @@ class Cluster:
 
     def _script(self, *arguments, seconds):
         """Runs scripts/cluster, also after the run was interrupted."""
-        environment = dict(
+        command = [SCRIPTS / "cluster", *arguments]
+        with Process(command, env=self._environment(), stderr=STDOUT) as process:
+            return self._finish(process, arguments, seconds)
+
+    def _environment(self):
+        """Returns what scripts/cluster finds this cluster by."""
+        return dict(
             os.environ,
             EYESPLICE_CACHE=str(CACHE),
             EYESPLICE_CLUSTER_STATE=str(self.state),
             EYESPLICE_CLUSTER_INDEX=str(self.index.number),
         )
-        with Process([SCRIPTS / "cluster", *arguments], env=environment, stderr=STDOUT) as process:
-            return self._finish(process, arguments, seconds)
+
+    def carry_out_readme(self, seconds):
+        """Runs readme.py here; returns what it did."""
+        program = [sys.executable, "-B", SCRIPTS / "e2e.d/readme.py", "--eyesplice", self.eyesplice]
+        server = ["--cluster", self.env["KUBE_APISERVER_PID"]]
+        return run([*program, *server], seconds, env=self._environment() | self.env).text
 
     @staticmethod
     def _finish(process, arguments, seconds):
@@ -146,12 +164,15 @@ class Cluster:
         self._script("down", seconds=DOWN_S)
         self._script(
             *["up", "--egress", self.transport, "--mode", self.mode, "--no-gateway"],
+            *(["--nat"] if self.nat else []),
             *["--eyesplice", str(self.eyesplice)],
             *(["--kubernetes", str(self.kubernetes)] if self.kubernetes else []),
             seconds=UP_S,
         )
         self.read_env()
         self.home.mkdir(exist_ok=True)
+        if self.front:
+            front.configure(self)
         self.gateway = Gateway(
             self.eyesplice,
             self.env["CONF_DIR"] + "/gateway.yaml",
@@ -159,6 +180,9 @@ class Cluster:
             self.env["LOG_DIR"],
         )
         self.gateway.start()
+        if self.nat:
+            connected = "the agent's control connection"
+            until(lambda: self.gateway.metric("tunnel_agents") == 1, AGENT_S, connected)
 
     def verify_pki(self):
         """Has every file of the PKI judged by eyesplice and by openssl; both must find all good."""

@@ -1,6 +1,7 @@
 """Two replicas of the authority as controllers of a real cluster, under the RBAC that is shipped."""
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -15,7 +16,7 @@ from authority import CLIENT, KUBECONFIG, KUBELET_CLIENT, SERVING, answers
 from cluster import SCRIPTS
 from enrolled import Enrolled
 from processes import Process, run
-from wait import Failed, expect, same, short, until
+from wait import Failed, Interrupted, expect, same, short, until
 
 MANIFEST = SCRIPTS.parent / "control" / "dist" / "authority-rbac.yaml"
 CSRS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
@@ -187,8 +188,7 @@ class Site:
         return run(command).text
 
     def stop(self):
-        """Ends all of it, and gives the controller manager and the gateway their work back."""
-        self.enrolled.stop()
+        """Ends the replicas, and gives the controller manager its work back."""
         for replica in self.replicas:
             if replica.process:
                 replica.process.send(signal.SIGCONT)
@@ -203,31 +203,56 @@ class Site:
 
 
 def checks(cluster, report):
-    """Runs all of it on a cluster that is up; its kubelet gets its own certificates back."""
+    """Runs all of it on a cluster that is up; it gets its own gateway and kubelet back.
+
+    Changes of the leader mostly wait for a Lease, and need no kubelet: they go on beside what the
+    caller does next. Returns a function that waits for their end.
+    """
     site = Site(cluster)
 
     def check(name, body):
         return report.check(f"{cluster.name} controller {name}", body) is not None
 
+    runs = False
     try:
-        if not check("is prepared", site.prepare) or not check("has one leader of two", site.start):
-            return
-        check("tokens are kept in the cluster", lambda: tokens(site))
-        if check("kubelet joins with a token alone", lambda: join(site)):
-            check("names that are not the node's are denied", lambda: foreign_name(site))
-        check("gateway is given its certificates", lambda: enrolment.by_api_server(site.enrolled))
-        check("token that was deleted gets nothing", lambda: deleted_token(site))
-        for fault in (killed, killed, paused, stopped):
-            name = f"leader is {fault.__name__} under CSRs"
-            check(name, lambda fault=fault: change(site, fault))
-        check("asks for nothing that the manifest withholds", lambda: permitted(site))
+        runs = with_kubelet(site, check)
     finally:
+        site.enrolled.stop()
+        if not runs:
+            site.stop()
         own = Path(cluster.env["CONF_DIR"]) / "bootstrap.kubeconfig"
-        joined = own.exists()
-        own.unlink(missing_ok=True)
-        site.stop()
-        if joined:
+        if own.exists():
+            own.unlink()
             cluster.restart("kubelet")
+    if not runs:
+        return lambda: None
+    changes = threading.Thread(target=change_leaders, args=(site, check))
+    changes.start()
+    return changes.join
+
+
+def with_kubelet(site, check):
+    """Runs what needs a kubelet and a gateway; returns whether the replicas run."""
+    if not check("is prepared", site.prepare) or not check("has one leader of two", site.start):
+        return False
+    check("tokens are kept in the cluster", lambda: tokens(site))
+    if check("kubelet joins with a token alone", lambda: join(site)):
+        check("names that are not the node's are denied", lambda: foreign_name(site))
+    check("gateway is given its certificates", lambda: enrolment.by_api_server(site.enrolled))
+    check("token that was deleted gets nothing", lambda: deleted_token(site))
+    return True
+
+
+def change_leaders(site, check):
+    """Takes the leader away in every manner, and ends the replicas."""
+    with contextlib.suppress(Interrupted):
+        try:
+            for fault in (killed, killed, paused, stopped):
+                name = f"leader is {fault.__name__} under CSRs"
+                check(name, lambda fault=fault: change(site, fault))
+            check("asks for nothing that the manifest withholds", lambda: permitted(site))
+        finally:
+            site.stop()
 
 
 def tokens(site):

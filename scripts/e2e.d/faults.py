@@ -67,7 +67,11 @@ class Faults:
 
         def enforced():
             self.refused("502", "node1", self.cluster.env["NODE_IP"], *words)
-            same(self.verifications(result="refused", cause=cause), refused + 1, "refused verifications")
+            until(
+                lambda: self.verifications(result="refused", cause=cause) == refused + 1,
+                AUDIT_S,
+                "one more refused verification",
+            )
             lines = self.gateway.audit.await_lines(mark, 1, AUDIT_S, "the refusal", reason="unverified")
             same(lines[0]["verification"], {"result": "refused", "cause": cause}, "verification")
             same((lines[0]["side"], lines[0]["status"]), ("upstream", 502), "side and status")

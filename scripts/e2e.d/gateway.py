@@ -43,7 +43,7 @@ class Gateway:
                 stderr=log,
             )
         until(self._ready_or_dead, START_S, lambda: f"gateway is ready; its log ends: {self.log_tail()}")
-        self.first_fds = self.fds()
+        self.first_fds = self.fds_without_tunnels()
 
     def _ready_or_dead(self):
         if not self.process.running():
@@ -164,10 +164,25 @@ class Gateway:
             if metrics[name] != 0
         }
         pipes = int(metrics['pipes{state="open"}'])
-        fds = self.fds() - 2 * pipes
+        fds = self.fds_without_tunnels() - 2 * pipes
         if fds > self.first_fds:
             left["descriptors"] = f"{fds} and {pipes} pooled pipes, of {self.first_fds} at the start"
         return left
+
+    def fds_without_tunnels(self):
+        """Returns how many descriptors it has open beside those of agents, which come and go."""
+
+        def settled():
+            before = self._tunnels()
+            fds = self.fds()
+            # One that came or went meanwhile would be counted once.
+            return (fds - before,) if self._tunnels() == before else None
+
+        return until(settled, START_S, "tunnels that neither come nor go")[0]
+
+    def _tunnels(self):
+        metrics = self.metrics()
+        return int(metrics["tunnel_agents"] + metrics["tunnel_parked"])
 
     def await_idle(self, seconds=30):
         """Waits until nothing is left of any stream."""

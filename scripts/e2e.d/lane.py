@@ -35,6 +35,8 @@ class Lane:
         self.path = path
         self.version = version
         self.asked = asked
+        # In the names of what it leaves in its pod.
+        self.tag = asked
         self.data = data
         self.pod = pod_name(version)
         self.protocols = set()
@@ -112,6 +114,8 @@ class Lane:
             "target": f"{cluster.env['NODE_IP']}:10250",
             "address": f"{cluster.env['NODE_IP']}:10250",
         }
+        if cluster.nat:
+            expected["via"] = cluster.env["NODE_NAME"]
         for field, value in expected.items():
             same(line.get(field), value, f"field {field} of {line}")
         same(verification["result"], "verified", f"verification in {line}")

@@ -34,7 +34,9 @@ class Cell:
 class Matrix:
     """Cells by (version, asked), column and combination; several threads may add."""
 
-    def __init__(self):
+    def __init__(self, combinations=tuple(COMBINATIONS), intro=None):
+        self._combinations = combinations
+        self._intro = intro or DOCUMENT
         self._cells = {}
         self._lock = threading.Lock()
 
@@ -59,7 +61,7 @@ class Matrix:
 
     def _protocol(self, row, column):
         """Which protocols carried a verb, as the gateway saw them in terminate mode."""
-        cells = [self._cell(row, column, combination) for combination in COMBINATIONS]
+        cells = [self._cell(row, column, combination) for combination in self._combinations]
         seen = set().union(*(cell.protocols for cell in cells if cell))
         return "+".join(sorted(SHORT.get(name, name) for name in seen))
 
@@ -70,7 +72,8 @@ class Matrix:
             held = tuple(self._asked(version, asked) for asked in self._asked_by(version))
             rows.setdefault(held, []).append(version.removeprefix("v"))
         lines = _head(["kubectl", "asks for SPDY", "asks for WebSocket"])
-        return "\n".join([*lines, *(_line([", ".join(names), *held]) for held, names in rows.items())])
+        lines += [_line([_ranges(names), *held]) for held, names in rows.items()]
+        return "\n".join(lines)
 
     @staticmethod
     def _asked_by(version):
@@ -80,7 +83,7 @@ class Matrix:
     def _asked(self, version, asked):
         """How many of a version's columns passed, and what carried them."""
         row = (version, asked)
-        known = [each for each in verbs.columns() if any(self._cell(row, each, way) for way in COMBINATIONS)]
+        known = [each for each in verbs.columns() if any(self._cell(row, each, way) for way in self._combinations)]
         if not known:
             return ""
         passed = [each for each in known if self._summary_cell(row, each).startswith("ok")]
@@ -88,7 +91,7 @@ class Matrix:
         return f"{len(passed)} of {len(known)} verbs, carried by {' and '.join(sorted(carried))}"
 
     def summary(self):
-        """One table: a cell holds where all four combinations passed, else it names those that did not."""
+        """One table: a cell holds where all combinations passed, else it names those that did not."""
         lines = _head(["kubectl", "asks for", *verbs.columns()])
         for row in self._rows():
             cells = [self._summary_cell(row, column) for column in verbs.columns()]
@@ -96,7 +99,7 @@ class Matrix:
         return "\n".join(lines)
 
     def _summary_cell(self, row, column):
-        known = [(each, self._cell(row, column, each)) for each in COMBINATIONS]
+        known = [(each, self._cell(row, column, each)) for each in self._combinations]
         if not any(cell for _, cell in known):
             return ""
         bad = [f"{'/'.join(each)}" for each, cell in known if not (cell and cell.passed())]
@@ -107,7 +110,7 @@ class Matrix:
     def details(self):
         """A table for each combination."""
         parts = []
-        for combination in COMBINATIONS:
+        for combination in self._combinations:
             transport, mode = combination
             parts.append(f"## {TRANSPORTS[transport]}, {mode} mode\n")
             lines = _head(["kubectl", "asks for", *verbs.columns()])
@@ -128,8 +131,8 @@ class Matrix:
         return " ".join(words)
 
     def document(self):
-        """The whole of docs/kubectl-matrix.md."""
-        return f"{DOCUMENT}\n## All of it\n\n{self.summary()}\n\n{self.details()}"
+        """The whole of docs/kubectl-matrix.md, or of the tunnel's."""
+        return f"{self._intro}\n## All of it\n\n{self.summary()}\n\n{self.details()}"
 
     def into_readme(self, text):
         """Returns the README with the section between the marks replaced."""
@@ -137,12 +140,34 @@ class Matrix:
         return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: section, text, flags=re.DOTALL)
 
 
-TRANSPORTS = {"uds": "UNIX socket", "tcp": "TCP with mTLS"}
+# What the matrix of a node behind a NAT says of itself.
+TUNNEL = """\
+# kubectl through eyesplice and a tunnel
 
-FOOTNOTE = """\
-A verb counts if it passed over a UNIX socket and over TCP, in splice and in terminate mode. That cluster's API server
-(1.20) does not translate newer WebSocket protocols, so kubectl falls back to SPDY; our own client of the older
-ones passes from end to end. [All verbs](docs/kubectl-matrix.md)."""
+Written by `scripts/e2e --tunnel`: the verbs of [the other matrix](kubectl-matrix.md), which says
+what they are and what a cell means, on a node that nothing can dial. A router lets its connections
+out under another address, and none in; an agent on it dials out to the gateway, over whose UNIX
+socket the API server asks for it.
+"""
+
+# What the matrix of a front says of itself.
+FRONT_INTRO = """\
+# kubectl through a front
+
+Written by `scripts/e2e --front`: the verbs of [the other matrix](kubectl-matrix.md), which says
+what they are and what a cell means, with a kubeconfig that points at the gateway. In *through* mode
+all goes on to the API server; in *short* mode exec, attach, port-forward and logs go straight to
+the kubelet, which the audit log says of each of them.
+"""
+
+TRANSPORTS = {"uds": "UNIX socket", "tcp": "TCP with mTLS", "front": "Front"}
+
+FOOTNOTE = (
+    "A verb counts if it passed over a UNIX socket and over TCP, in splice and in terminate mode, "
+    "with Kubernetes 1.20 ([all verbs](docs/kubectl-matrix.md)). That API\n"
+    "server does not translate newer WebSocket protocols, so kubectl falls back to SPDY; 1.36 "
+    "passes WebSocket through from end to end."
+)
 
 DOCUMENT = """\
 # kubectl through eyesplice
@@ -180,6 +205,18 @@ def _head(titles):
 
 def _line(cells):
     return "| " + " | ".join(cells) + " |"
+
+
+def _ranges(versions):
+    """Returns versions in ascending order as text: the first and last one of successive minor releases."""
+    runs = []
+    for version in versions:
+        minor = _version_key(version)[0][:2]
+        if runs and minor == [runs[-1][-1][0][0], runs[-1][-1][0][1] + 1]:
+            runs[-1].append((minor, version))
+        else:
+            runs.append([(minor or [0, 0], version)])
+    return ", ".join(" to ".join(dict.fromkeys((run[0][1], run[-1][1]))) for run in runs)
 
 
 def _version_key(version):

@@ -243,13 +243,13 @@ class Lines:
 @verb("cp", "exec")
 def copy(lane):
     """A tree with a big file goes in and comes back as it was."""
-    work = lane.cluster.home / f"cp-{lane.pod}-{lane.asked}"
+    work = lane.cluster.home / f"cp-{lane.pod}-{lane.tag}"
     shutil.rmtree(work, ignore_errors=True)
     (work / "tree" / "sub" / "deep").mkdir(parents=True)
     shutil.copyfile(lane.cluster.state / "blob.big", work / "tree" / "big")
     (work / "tree" / "empty").touch()
     (work / "tree" / "sub" / "deep" / "text").write_text("a line\n" * 1000)
-    remote = f"/tmp/tree-{lane.asked}"
+    remote = f"/tmp/tree-{lane.tag}"
 
     def body():
         lane.run("cp", str(work / "tree"), f"{lane.pod}:{remote}", "-c", "c")

@@ -46,6 +46,11 @@ impl ApiServer {
         adjust(Arc::make_mut(&mut self.inner));
     }
 
+    /// Where it connects.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
     /// Its TLS towards kubelets.
     pub fn inner(&self) -> &Arc<ClientConfig> {
         &self.inner

@@ -50,6 +50,7 @@ impl Cable {
             .and_then(|()| ip(&format!("link set far netns {far}")))
             .and_then(|()| ip("addr add 10.111.0.1/24 dev near"))
             .and_then(|()| ip("link set near up"))
+            .and_then(|()| cable.far(|| ip("link set lo up")))
             .and_then(|()| cable.far(|| ip("addr add 10.111.0.2/24 dev far")))
             .and_then(|()| cable.far(|| ip("link set far up")));
         if let Err(why) = laid {
@@ -79,6 +80,48 @@ impl Cable {
     /// If the far end has gone.
     pub fn pull(&self) {
         self.far(|| ip("link set far down")).unwrap();
+    }
+
+    /// Plugs it in again.
+    ///
+    /// # Panics
+    /// If the far end has gone.
+    pub fn plug(&self) {
+        self.far(|| ip("link set far up")).unwrap();
+    }
+
+    /// Loses what the far end sends from now on; what it is sent arrives.
+    ///
+    /// # Panics
+    /// If the far end has gone.
+    pub fn lose_from_far(&self) {
+        // Nobody has this hardware address, so nobody takes the packets in.
+        let neighbour = "neigh replace 10.111.0.1 lladdr 02:00:00:00:00:99 dev far nud permanent";
+        self.far(move || ip(neighbour)).unwrap();
+    }
+
+    /// Whether the far end has sent something that is not acknowledged.
+    ///
+    /// # Panics
+    /// If the far end has gone, or `ss` is not there.
+    pub fn far_owes(&self) -> bool {
+        let listed = self.far(|| Command::new("ss").args(["-Htn"]).output().unwrap());
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        // State, what was received, what was sent.
+        let sent = |line: &str| {
+            line.split_whitespace()
+                .nth(2)
+                .is_some_and(|sent| sent != "0")
+        };
+        listed.lines().any(sent)
+    }
+
+    /// Loses what the far end is sent from now on; what it sends arrives.
+    ///
+    /// # Panics
+    /// If this end has gone.
+    pub fn lose_to_far(&self) {
+        ip("neigh replace 10.111.0.2 lladdr 02:00:00:00:00:99 dev near nud permanent").unwrap();
     }
 }
 

@@ -49,8 +49,9 @@ pub enum Got {
 /// Wire bytes that may wait to be sent before a write blocks.
 const OUT_MAX: usize = 64 * 1024;
 
-/// Looks at a full socket, one after another, before it counts as stalled.
-const REFUSALS: u32 = 50;
+/// Looks at a full socket, one after another, before it counts as stalled: for longer than a
+/// gateway waits for its turn on a busy machine.
+const REFUSALS: u32 = 300;
 
 /// Payload that one write takes at most: a full record.
 const WRITE_MAX: usize = 16 * 1024;

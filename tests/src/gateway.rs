@@ -5,22 +5,23 @@ use crate::held::Held;
 use crate::pki::pki;
 use crate::scripted::{Answer, Scripted};
 use crate::tls;
-use crate::variant::{Transport, Variant, ktls_policy};
+use crate::variant::{Transport, Variant, crypto_policy, io_policy, ktls_policy};
 use crate::wait::{PATIENCE, eventually};
 use eyesplice_dataplane::counters::CounterTotals;
 use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{Bind, COALESCE, Engine, EngineConfig, ListenerConfig, Role};
 use eyesplice_dataplane::seam::{
-    ActionPolicy, AdmissionLimits, Control, DownstreamTls, Phase, Reason, RecordKind, Side,
-    Snapshot, SnapshotCell, StreamLimits, StreamRecord,
+    ActionPolicy, AdmissionLimits, AgentStatus, Control, DownstreamTls, Phase, Reason, RecordKind,
+    Side, Snapshot, SnapshotCell, StreamLimits, StreamRecord, TunnelLimits,
 };
 use eyesplice_identity::verify::{Mode as Verification, client_verifier};
 use eyesplice_proto::route::Action;
+use eyesplice_proto::tunnel::ALPN;
 use rustls::crypto::ring::Ticketer;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -50,7 +51,7 @@ pub struct Setup {
     pub user_timeout: Duration,
     /// Idle time before keepalive asks.
     pub keepalive_idle: Duration,
-    /// The address of a TCP listener.
+    /// The address of TCP listeners.
     pub listen: IpAddr,
     /// A TCP listener without TLS, to have bare legs on both sides.
     pub bare: bool,
@@ -58,6 +59,8 @@ pub struct Setup {
     pub also_unix: bool,
     /// The TCP listener gives session tickets, under kernel TLS as well.
     pub tickets: bool,
+    /// Takes agents, on a listener of its own.
+    pub tunnel: Option<TunnelLimits>,
 }
 
 impl Default for Setup {
@@ -94,6 +97,7 @@ impl Default for Setup {
             bare: false,
             also_unix: false,
             tickets: false,
+            tunnel: None,
         }
     }
 }
@@ -105,6 +109,7 @@ pub struct Gateway {
     variant: Variant,
     /// Its control.
     pub control: Arc<Scripted>,
+    snapshots: Arc<SnapshotCell>,
     bare: bool,
 }
 
@@ -140,13 +145,15 @@ impl Gateway {
             user_timeout: setup.user_timeout,
             keepalive_idle: setup.keepalive_idle,
             listen: setup.listen,
+            tunnel: setup.tunnel.is_some(),
         };
         let shared: Arc<dyn Control> = Arc::clone(&control) as _;
-        let running = Running::start(&plan, shared, snapshots, directory);
+        let running = Running::start(&plan, shared, Arc::clone(&snapshots), directory);
         Self {
             running,
             variant,
             control,
+            snapshots,
             bare: setup.bare,
         }
     }
@@ -167,9 +174,39 @@ impl Gateway {
         ApiServer::new(entry, inner)
     }
 
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.load()
+    }
+
+    /// Puts the same snapshot in force under the next number, as a reload that changes nothing.
+    pub fn reload(&self) {
+        let current = Snapshot::clone(&self.snapshots.load());
+        let generation = current.generation + 1;
+        self.snapshots.publish(Snapshot {
+            generation,
+            ..current
+        });
+    }
+
     /// The UNIX socket, if there is one.
     pub fn socket(&self) -> PathBuf {
         self.running.socket()
+    }
+
+    /// Where API servers and other gateways connect over TCP.
+    pub fn address(&self) -> SocketAddr {
+        self.running.address_of(LISTENER)
+    }
+
+    /// Where agents connect.
+    pub fn tunnel_address(&self) -> SocketAddr {
+        self.running.address_of(TUNNEL)
+    }
+
+    /// The agents that are connected.
+    pub fn agents(&self) -> Vec<AgentStatus> {
+        self.running.engine().agents()
     }
 
     /// The running engine.
@@ -182,9 +219,15 @@ impl Gateway {
         self.running.totals()
     }
 
-    /// The next record of an ended stream or exchange.
+    /// The next record of an ended stream or exchange. What an agent left within its handshake is
+    /// none.
     pub fn ended(&self) -> StreamRecord {
-        self.running.ended()
+        loop {
+            let record = self.running.ended();
+            if &*record.listener != TUNNEL {
+                return record;
+            }
+        }
     }
 
     /// The next record of an ended stream or exchange, which was ended so.
@@ -264,16 +307,28 @@ fn snapshot(variant: Variant, setup: &Setup) -> Snapshot {
         };
         listener_tls.insert(LISTENER.into(), tls);
     }
+    if setup.tunnel.is_some() {
+        let mut config = tls::server(&pki().listener, &pki().clients, &TLS13);
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.send_tls13_tickets = 0;
+        config.enable_secret_extraction = true;
+        listener_tls.insert(TUNNEL.into(), Arc::new(config).into());
+    }
     Snapshot {
         generation: 1,
         listener_tls,
         allowed_uids: HashMap::new(),
         admission: setup.admission,
+        tunnel: setup.tunnel.clone(),
+        agent: None,
     }
 }
 
-/// The name of the only listener.
+/// The name of the listener for clients.
 pub const LISTENER: &str = "egress";
+
+/// The name of the listener for agents.
+pub const TUNNEL: &str = "tunnel";
 
 /// How an engine is built.
 #[derive(Clone, Debug)]
@@ -294,6 +349,8 @@ pub struct Plan {
     pub keepalive_idle: Duration,
     /// The address of a TCP listener.
     pub listen: IpAddr,
+    /// A listener for agents.
+    pub tunnel: bool,
 }
 
 /// Of a test that does not mean it.
@@ -333,15 +390,24 @@ impl Running {
             name: LISTENER.into(),
             bind: Bind::Tcp((plan.listen, 0).into()),
         };
-        let listeners = match plan.transport {
+        let mut listeners = match plan.transport {
             Transport::Unix => vec![unix(LISTENER)],
             Transport::Tcp if plan.also_unix => vec![tcp, unix("local")],
             Transport::Tcp => vec![tcp],
         };
+        if plan.tunnel {
+            listeners.push(ListenerConfig {
+                role: Role::Tunnel,
+                name: TUNNEL.into(),
+                bind: Bind::Tcp((plan.listen, 0).into()),
+            });
+        }
         let config = EngineConfig {
             workers: plan.workers,
             listeners,
             ktls: ktls_policy(),
+            io: io_policy(),
+            crypto: crypto_policy(),
             max_pipes_per_worker: plan.max_pipes,
             room: Room::UNLIMITED,
             coalesce: COALESCE,
@@ -385,9 +451,22 @@ impl Running {
     }
 
     /// The address, if the listener is TCP.
-    pub fn tcp_address(&self) -> Option<std::net::SocketAddr> {
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
         let addresses = self.engine.as_ref()?.tcp_addresses();
-        addresses.first().map(|(_, address)| *address)
+        let mut of_clients = addresses.iter().filter(|(name, _)| &**name != TUNNEL);
+        of_clients.next().map(|(_, address)| *address)
+    }
+
+    /// The address of a TCP listener.
+    pub fn address_of(&self, listener: &str) -> SocketAddr {
+        let addresses = self.engine().tcp_addresses();
+        let found = addresses.iter().find(|(name, _)| &**name == listener);
+        found.unwrap().1
+    }
+
+    /// The engine, while it runs.
+    pub fn engine(&self) -> &Engine {
+        self.engine.as_ref().unwrap()
     }
 
     /// The counters.

@@ -98,6 +98,11 @@ impl Kubelet {
         }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// What a CONNECT names to reach it.
     pub fn target(&self) -> String {
         self.address.to_string()
@@ -114,6 +119,13 @@ impl Kubelet {
             || self.log.endings.lock().unwrap().pop(),
             || "an end upstream".into(),
         )
+    }
+
+    /// Waits as [`Kubelet::finish`] does; returns how the last connection ended that a script told
+    /// of.
+    pub fn finish_seeing(mut self) -> Option<Ending> {
+        self.end();
+        self.log.endings.lock().unwrap().pop()
     }
 
     /// The words of the handshakes that failed, once one did: its peer may know before it is noted.

@@ -12,8 +12,13 @@
 
 pub mod api_server;
 pub mod cable;
+pub mod cluster;
 pub mod conn;
 pub mod duplex;
+pub mod front;
+pub mod front_stack;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod held;
 pub mod http;
@@ -24,5 +29,7 @@ pub mod scripted;
 pub mod skip;
 pub mod stack;
 pub mod tls;
+pub mod tunnel;
 pub mod variant;
 pub mod wait;
+pub mod world;

@@ -6,8 +6,9 @@ use eyesplice::leaf::{Authority, ClientAuth, DEFAULT_CAPACITY, LeafIssuer, LeafO
 use eyesplice::tickets::{self, Tickets};
 use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{
-    ActionPolicy, ByName, Connect, Control, Inside, Mode, Reason, RecordKind, Refusal,
-    StreamLimits, StreamRequest, Terminate, UpstreamTls, Verdict,
+    ActionPolicy, AgentGrant, AgentVerdict, ByName, Connect, Control, Inside, Mode, Proxy,
+    ProxyAddress, ProxyTls, Reason, RecordKind, Refusal, Route, StreamLimits, StreamRequest,
+    Tallies, Terminate, Through, UpstreamTls, Verdict, Warm, Way,
 };
 use eyesplice_identity::certificate;
 use eyesplice_identity::inventory::Inventory;
@@ -18,13 +19,14 @@ use eyesplice_identity::verify::{
     upstream_tls,
 };
 use eyesplice_proto::target::Host;
-use rustls::crypto::ring::sign::any_supported_type;
+use eyesplice_proto::tls::provider;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
@@ -49,6 +51,26 @@ pub enum Answer {
     Silence,
 }
 
+/// How long a spare connection may be used.
+#[derive(Clone, Copy, Debug)]
+pub struct SpareLasts {
+    /// From when it is made.
+    pub lifetime: Duration,
+    /// Until the certificate ends that the gateway presents.
+    pub client_until: SystemTime,
+}
+
+impl Default for SpareLasts {
+    /// For longer than any test.
+    fn default() -> Self {
+        let lifetime = Duration::from_secs(24 * 3600);
+        Self {
+            lifetime,
+            client_until: SystemTime::now() + lifetime,
+        }
+    }
+}
+
 /// A name that may be asked for, and that no kubelet's certificate has.
 pub const OTHER_NAME: &str = "other.prod.svc";
 
@@ -56,10 +78,21 @@ pub const OTHER_NAME: &str = "other.prod.svc";
 pub struct Scripted {
     answer: Mutex<Answer>,
     limits: Mutex<StreamLimits>,
+    generation: AtomicU64,
+    warm: Mutex<Option<SpareLasts>>,
+    proxy: Mutex<Option<(ProxyAddress, Option<ProxyTls>)>>,
     actions: Arc<ActionPolicy>,
     trust: Arc<Trust>,
     client: Arc<CertifiedKey>,
     issuer: LeafIssuer,
+    /// How targets are reached, if not directly.
+    routes: Mutex<Vec<Route>>,
+    /// Other gateways that may have an agent.
+    elsewhere: Mutex<Vec<(SocketAddr, ProxyTls)>>,
+    /// The identity that may pass streams on.
+    neighbour: Mutex<Option<String>>,
+    /// What agents may carry, by their identity.
+    grants: Mutex<HashMap<String, Arc<AgentGrant>>>,
     /// Records that cannot be kept, and why.
     unrecorded: Mutex<Option<(RecordKind, &'static str)>>,
     /// Questions that are never answered.
@@ -90,22 +123,72 @@ impl Scripted {
             inventory: Some(Arc::new(inventory())),
             mode: verification,
         };
-        let key = any_supported_type(&pki.gateway.key()).unwrap();
+        let key = provider::shared()
+            .key_provider
+            .load_private_key(pki.gateway.key())
+            .unwrap();
         Self {
             answer: Mutex::new(answer),
             limits: Mutex::new(limits),
+            generation: AtomicU64::new(1),
+            warm: Mutex::default(),
+            proxy: Mutex::default(),
             actions: Arc::new(actions),
             trust: Arc::new(Trust::kubelets(trust).unwrap()),
             client: Arc::new(CertifiedKey::new(pki.gateway.chain.clone(), key)),
             issuer: issuer(pki, directory),
+            routes: Mutex::default(),
+            elsewhere: Mutex::default(),
+            neighbour: Mutex::default(),
+            grants: Mutex::default(),
             unrecorded: Mutex::default(),
             unanswered: Mutex::default(),
         }
     }
 
+    /// Decides by the configuration of this number from now on.
+    pub fn decide_as(&self, generation: u64) {
+        self.generation.store(generation, SeqCst);
+    }
+
+    /// Has spare connections kept from now on.
+    pub fn keep_warm(&self, lasts: SpareLasts) {
+        *self.warm.lock().unwrap() = Some(lasts);
+    }
+
+    /// Sends streams through another proxy from now on, whose name is `far`.
+    pub fn go_through(&self, at: ProxyAddress, tls: Option<ProxyTls>) {
+        *self.proxy.lock().unwrap() = Some((at, tls));
+    }
+
     /// Answers otherwise from now on.
     pub fn answer(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
+    }
+
+    /// Reaches targets through an agent that has one of these routes from now on.
+    pub fn reach_by(&self, routes: Vec<Route>) {
+        *self.routes.lock().unwrap() = routes;
+    }
+
+    /// Passes streams without an agent on to these gateways from now on.
+    pub fn pass_on_to(&self, gateways: Vec<(SocketAddr, ProxyTls)>) {
+        *self.elsewhere.lock().unwrap() = gateways;
+    }
+
+    /// Takes streams that this identity passes on from now on.
+    pub fn take_from(&self, identity: &str) {
+        *self.neighbour.lock().unwrap() = Some(identity.to_owned());
+    }
+
+    /// Lets an identity be an agent that carries this, or no agent any more. In force with the next
+    /// snapshot for those that are connected.
+    pub fn grant(&self, identity: &str, grant: Option<AgentGrant>) {
+        let mut grants = self.grants.lock().unwrap();
+        match grant {
+            Some(grant) => drop(grants.insert(identity.to_owned(), Arc::new(grant))),
+            None => drop(grants.remove(identity)),
+        }
     }
 
     /// Can keep no records of starts, or none at all, from now on.
@@ -120,7 +203,20 @@ impl Scripted {
 
     fn decide(&self, request: &StreamRequest, answer: Answer) -> Verdict {
         let host = &request.target.host;
+        if let Some(chain) = &request.hop {
+            let identity = certificate::identify(chain);
+            let neighbour = self.neighbour.lock().unwrap();
+            if neighbour.as_deref() != Some(&*identity) {
+                return Verdict::Refuse(Refusal {
+                    status: 403,
+                    reason: Reason::Denied,
+                    words: format!("{identity} may not pass streams on"),
+                    rule: None,
+                });
+            }
+        }
         let mode = match answer {
+            _ if request.hop.is_some() => Mode::Splice,
             Answer::Refuse(status, reason) => {
                 return Verdict::Refuse(Refusal {
                     status,
@@ -141,17 +237,55 @@ impl Scripted {
             Answer::Opaque => Mode::Terminate(self.terminate(request, Inside::Opaque)),
             Answer::Named => Mode::TerminateNamed(Arc::new(self.named(request))),
         };
-        let Host::Ip(ip) = host else {
-            panic!("tests dial addresses, not {host}");
+        let routes = self.routes.lock().unwrap().clone();
+        let proxy = self.proxy.lock().unwrap().clone();
+        let way = match (host, proxy) {
+            _ if !routes.is_empty() => Way::Tunnel(Through {
+                routes,
+                target: request.target.clone(),
+                elsewhere: self.elsewhere(request),
+            }),
+            (_, Some((at, tls))) => Way::Proxy(Proxy {
+                name: "far".into(),
+                at,
+                tls,
+                target: request.target.clone(),
+            }),
+            (Host::Ip(ip), None) => Way::Dial(vec![SocketAddr::new(*ip, request.target.port)]),
+            (Host::Name(_), None) => panic!("tests dial addresses, not {host}"),
         };
         Verdict::Connect(Box::new(Connect {
-            generation: 1,
+            generation: self.generation.load(SeqCst),
             rule: "test".into(),
             node: Some(NODE.into()),
-            addresses: vec![SocketAddr::new(*ip, request.target.port)],
+            way,
+            preamble: None,
             mode,
             limits: *self.limits.lock().unwrap(),
+            warm: self.warm(request, answer),
+            tallies: Tallies::default(),
         }))
+    }
+
+    fn elsewhere(&self, request: &StreamRequest) -> Vec<Proxy> {
+        let gateways = self.elsewhere.lock().unwrap().clone();
+        let asked = gateways.into_iter().filter(|_| request.hop.is_none());
+        let proxy = |(address, tls): (SocketAddr, ProxyTls)| Proxy {
+            name: address.to_string().into(),
+            at: ProxyAddress::Tcp(vec![address]),
+            tls: Some(tls),
+            target: request.target.clone(),
+        };
+        asked.map(proxy).collect()
+    }
+
+    fn warm(&self, request: &StreamRequest, answer: Answer) -> Option<Warm> {
+        let lasts = (*self.warm.lock().unwrap())?;
+        (answer == Answer::Kubelet).then(|| Warm {
+            tls: self.upstream(request),
+            lifetime: lasts.lifetime,
+            until: lasts.client_until,
+        })
     }
 
     fn named(&self, request: &StreamRequest) -> Names {
@@ -263,7 +397,22 @@ impl Control for Scripted {
         (lacking == RecordKind::End || lacking == kind).then(|| why.to_owned())
     }
 
+    fn agent(&self, chain: &[CertificateDer<'_>]) -> AgentVerdict {
+        let identity = certificate::identify(chain);
+        let grants = self.grants.lock().unwrap();
+        grants.get(&*identity).cloned().ok_or_else(|| Refusal {
+            status: 403,
+            reason: Reason::Denied,
+            words: format!("{identity} is no agent here"),
+            rule: None,
+        })
+    }
+
     fn identify(&self, chain: &[CertificateDer<'_>]) -> Arc<str> {
         certificate::identify(chain)
+    }
+
+    fn valid_until(&self, chain: &[CertificateDer<'_>]) -> Option<SystemTime> {
+        certificate::valid_until(chain)
     }
 }

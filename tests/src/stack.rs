@@ -2,19 +2,20 @@
 //! through control's own loading and deciding to the engine.
 
 use crate::api_server::{ApiServer, Entry};
-use crate::gateway::{LISTENER, Running};
+use crate::gateway::{LISTENER, Running, TUNNEL};
 use crate::pki::{Identity, NODE, Pki, replace};
 use crate::tls;
 use crate::variant::{Transport, Variant, ktls_policy};
 use crate::wait::PATIENCE;
 use eyesplice::admit::{Gatekeeper, Publication};
-use eyesplice::config::Config;
+use eyesplice::config::{Config, Document};
 use eyesplice::material::Material;
 use eyesplice_dataplane::counters::CounterTotals;
 use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{Control, StreamRecord};
 use eyesplice_process::resolve::SystemLookup;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -31,8 +32,14 @@ pub struct Settings {
     pub actions: Vec<String>,
     /// `kubelet.verification`.
     pub verification: &'static str,
+    /// `kubelet.warm`.
+    pub warm: bool,
     /// `kubelet.pinsFile`'s list: node and hash.
     pub pins: Vec<(String, String)>,
+    /// `tls.curvePreferences`, a flow sequence.
+    pub curve_preferences: &'static str,
+    /// `tunnel`, a flow mapping; there is a listener for agents then.
+    pub tunnel: Option<String>,
 }
 
 impl Default for Settings {
@@ -42,7 +49,10 @@ impl Default for Settings {
             allowed_targets: "[127.0.0.0/8]".into(),
             actions: Vec::new(),
             verification: "enforce",
+            warm: false,
             pins: Vec::new(),
+            curve_preferences: "[]",
+            tunnel: None,
         }
     }
 }
@@ -130,6 +140,16 @@ impl Stack {
         ApiServer::new(entry, tls::client(Some(identity), &pki.egress, version))
     }
 
+    /// Where API servers and other gateways connect over TCP.
+    pub fn address(&self) -> SocketAddr {
+        self.running.address_of(LISTENER)
+    }
+
+    /// Where agents connect.
+    pub fn tunnel_address(&self) -> SocketAddr {
+        self.running.address_of(TUNNEL)
+    }
+
     /// The running engine.
     pub fn running(&mut self) -> &mut Running {
         &mut self.running
@@ -171,6 +191,7 @@ fn write(file: &std::path::Path, variant: Variant, pki: &Pki, settings: &Setting
         .write(&at("egress-ca.crt"), Some(&at("egress-ca.key")));
     pki.gateway.write(&at("client.crt"), &at("client.key"));
     pki.listener.write(&at("listener.crt"), &at("listener.key"));
+    pki.listeners.write(&at("listener-ca.crt"), None);
     let inventory = format!(
         "apiVersion: eyesplice.dev/v1alpha1\nkind: NodeInventory\nnodes:\n- name: {NODE}\n  \
          addresses: [127.0.0.1]\n"
@@ -205,20 +226,32 @@ fn config(variant: Variant, settings: &Settings) -> String {
         allowed_targets,
         actions,
         verification,
+        warm,
         pins,
+        curve_preferences,
+        tunnel,
     } = settings;
+    let (agents, tunnel) = tunnel.as_ref().map_or_else(Default::default, |tunnel| {
+        let listener = format!(
+            "- name: {TUNNEL}\n  tunnel: {{address: '127.0.0.1:0', tlsCertFile: listener.crt, \
+             tlsPrivateKeyFile: listener.key, clientCAFile: client-ca.crt}}\n"
+        );
+        (listener, format!("tunnel: {tunnel}\n"))
+    });
     let rules: String = rules.iter().map(|rule| format!("  - {rule}\n")).collect();
     let mut text = format!(
         "apiVersion: eyesplice.dev/v1alpha1\nkind: GatewayConfig\n\
-         listeners:\n- name: {LISTENER}\n  {listener}\n\
+         listeners:\n- name: {LISTENER}\n  {listener}\n{agents}{tunnel}\
          egress:\n  insecureAllowTargets: {allowed_targets}\n  rules:\n{rules}\
          egressCA: {{certFile: egress-ca.crt, keyFile: egress-ca.key}}\n\
          timeouts: {{handshake: 1m, requestHead: 1m, dial: 1m, verdict: 1m}}\n\
          limits: {{maxHandshakesPerSecond: 1000000}}\n\
+         tls: {{curvePreferences: {curve_preferences}}}\n\
          engine: {{workers: 2, ktls: {ktls}}}\n\
          kubelet:\n  caFile: kubelet-ca.crt\n  clientCertFile: client.crt\n  \
          clientKeyFile: client.key\n  apiserverClientCAFile: client-ca.crt\n  \
-         verification: {verification}\n  inventoryFile: inventory.yaml\n"
+         verification: {verification}\n  inventoryFile: inventory.yaml\n  \
+         warm: {warm}\n"
     );
     if !pins.is_empty() {
         text.push_str("  pinsFile: pins.yaml\n");

@@ -1,8 +1,9 @@
 //! TLS configurations of the fakes.
 
 use crate::pki::{Authority, Identity};
+use eyesplice_proto::tls::{Groups, provider};
 use rustls::client::Resumption;
-use rustls::crypto::ring::default_provider;
+use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use std::sync::Arc;
@@ -14,9 +15,39 @@ pub fn server(
     clients: &Authority,
     version: &'static SupportedProtocolVersion,
 ) -> ServerConfig {
-    let provider = Arc::new(default_provider());
+    server_allowing(identity, clients, version, Groups::default())
+}
+
+/// The same with these key exchange groups alone.
+pub fn server_allowing(
+    identity: &Identity,
+    clients: &Authority,
+    version: &'static SupportedProtocolVersion,
+    groups: Groups,
+) -> ServerConfig {
+    let provider = provider::allowing(groups);
     let verifier =
         WebPkiClientVerifier::builder_with_provider(clients.roots(), Arc::clone(&provider))
+            .build()
+            .unwrap();
+    ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(identity.chain.clone(), identity.key())
+        .unwrap()
+}
+
+/// A server that takes client certificates of `clients`, and clients without any: an API server.
+pub fn open_server(
+    identity: &Identity,
+    clients: &Authority,
+    version: &'static SupportedProtocolVersion,
+) -> ServerConfig {
+    let provider = provider::shared();
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(clients.roots(), Arc::clone(&provider))
+            .allow_unauthenticated()
             .build()
             .unwrap();
     ServerConfig::builder_with_provider(provider)
@@ -33,7 +64,17 @@ pub fn client(
     servers: &Authority,
     version: &'static SupportedProtocolVersion,
 ) -> ClientConfig {
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    client_of(&provider::shared(), identity, servers, version)
+}
+
+/// The same with cryptography of choice.
+pub fn client_of(
+    provider: &Arc<CryptoProvider>,
+    identity: Option<&Identity>,
+    servers: &Authority,
+    version: &'static SupportedProtocolVersion,
+) -> ClientConfig {
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(servers.roots());

@@ -1,7 +1,11 @@
 //! What a test is repeated over: transports, TLS versions, and the strategy of the environment.
 
 use crate::skip::skipped;
+use eyesplice_dataplane::backend::IoPolicy;
+use eyesplice_dataplane::cipher::{self, CryptoPolicy};
 use eyesplice_dataplane::engine::KtlsPolicy;
+use eyesplice_proto::tls::RecordLibrary;
+use eyesplice_sys::uring::Backend;
 use rustls::SupportedProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 use std::fmt;
@@ -66,6 +70,36 @@ pub fn ktls_policy() -> KtlsPolicy {
     }
 }
 
+/// What waits for descriptors, as `EYESPLICE_TEST_IO` asks: `io_uring` (the default) or `epoll`.
+///
+/// # Panics
+/// On any other value.
+pub fn io_policy() -> IoPolicy {
+    match std::env::var("EYESPLICE_TEST_IO").as_deref() {
+        Err(_) | Ok("" | "io_uring") => IoPolicy::default(),
+        Ok("epoll") => IoPolicy::Fixed(Backend::Epoll),
+        Ok(other) => panic!("EYESPLICE_TEST_IO={other}: use io_uring or epoll"),
+    }
+}
+
+/// What protects records, as `EYESPLICE_TEST_CRYPTO` asks: `auto` (the default), or the `other`
+/// library than `auto` takes here, if the build has two.
+///
+/// # Panics
+/// On any other value.
+pub fn crypto_policy() -> CryptoPolicy {
+    match std::env::var("EYESPLICE_TEST_CRYPTO").as_deref() {
+        Err(_) | Ok("" | "auto") => CryptoPolicy::Auto,
+        Ok("other") => {
+            let usual = cipher::choose(CryptoPolicy::Auto).library;
+            let mut built = RecordLibrary::BUILT.iter().copied();
+            let other = built.find(|library| *library != usual);
+            other.map_or(CryptoPolicy::Auto, CryptoPolicy::Fixed)
+        }
+        Ok(other) => panic!("EYESPLICE_TEST_CRYPTO={other}: use auto or other"),
+    }
+}
+
 /// Whether this kernel has kernel TLS at all.
 pub fn kernel_has_tls() -> bool {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -94,9 +128,13 @@ pub fn run(name: &str, variant: Variant, test: impl FnOnce(Variant)) {
 
 /// Makes a `#[test]` of each function in each cell of the matrix: `unix_tls13::name` and so on.
 /// `transports:` in front takes one TLS version per transport, for tests that take time and do not
-/// depend on it.
+/// depend on it; `tcp:` takes both versions over TCP, for listeners that are nothing else.
 #[macro_export]
 macro_rules! matrix {
+    (tcp: $($test:ident),+ $(,)?) => {
+        $crate::matrix!(@cell tcp_tls13, TCP_TLS13, $($test),+);
+        $crate::matrix!(@cell tcp_tls12, TCP_TLS12, $($test),+);
+    };
     (transports: $($test:ident),+ $(,)?) => {
         $crate::matrix!(@cell unix_tls13, UNIX_TLS13, $($test),+);
         $crate::matrix!(@cell tcp_tls12, TCP_TLS12, $($test),+);

@@ -7,12 +7,11 @@
 use eyesplice::tickets::{DEFAULT_LIFETIME, Tickets};
 use eyesplice_identity::verify::client_verifier;
 use eyesplice_proto::tls::Session;
+use eyesplice_proto::tls::provider;
 use eyesplice_tests::pki::{Identity, Leaf, pki};
 use eyesplice_tests::skip::skipped;
 use eyesplice_tests::wait::eventually;
 use rustls::ServerConfig;
-use rustls::crypto::ring::default_provider;
-use rustls::crypto::ring::sign::any_supported_type;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
@@ -74,10 +73,13 @@ impl Server {
     fn new() -> Self {
         let pki = pki();
         let identity: Identity = pki.listeners.issue(&Leaf::server(&["127.0.0.1"]));
-        let key = any_supported_type(&identity.key()).unwrap();
+        let key = provider::shared()
+            .key_provider
+            .load_private_key(identity.key())
+            .unwrap();
         let certified = Arc::new(CertifiedKey::new(identity.chain.clone(), key));
         let clients = client_verifier(pki.clients.roots(), &[]).unwrap();
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        let mut config = ServerConfig::builder_with_provider(provider::shared())
             .with_protocol_versions(&[&TLS13, &TLS12])
             .unwrap()
             .with_client_cert_verifier(Arc::clone(&clients))

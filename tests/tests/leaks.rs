@@ -8,16 +8,22 @@
 use eyesplice_dataplane::seam::{RecordKind, StreamId};
 use eyesplice_tests::api_server::{ApiServer, Request, name_of};
 use eyesplice_tests::conn::{Conn, Got};
+use eyesplice_tests::front::{self, Front, Lead, Rule};
 use eyesplice_tests::gateway::Gateway;
 use eyesplice_tests::held::{Held, open_descriptors};
 use eyesplice_tests::kubelet::{self, Kubelet, Log};
+use eyesplice_tests::pki::pki;
 use eyesplice_tests::rng::Rng;
 use eyesplice_tests::scripted::Answer;
 use eyesplice_tests::tls;
 use eyesplice_tests::variant::{TCP_TLS13, UNIX_TLS12, UNIX_TLS13, Variant, run};
 use eyesplice_tests::wait::eventually;
+use rustls::ClientConfig;
+use rustls::version::TLS13;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// Streams in all.
 const STREAMS: u64 = 1000;
@@ -101,7 +107,7 @@ fn leave(conn: &mut Conn, variant: Variant, target: &str, moment: usize, rng: &m
         // Half of a ClientHello.
         return drop(conn.write_all(&[22, 3, 1, 2, 0, 1, 0]));
     }
-    let pki = eyesplice_tests::pki::pki();
+    let pki = pki();
     let config = tls::client(Some(&pki.api_server), &pki.egress, variant.tls);
     if conn
         .start_client(&Arc::new(config), name_of(target))
@@ -123,7 +129,11 @@ fn leave(conn: &mut Conn, variant: Variant, target: &str, moment: usize, rng: &m
     if conn.write_all(&bytes).is_err() || moment == 6 {
         return;
     }
-    // Reads some of what comes.
+    read_some(conn, rng);
+}
+
+/// Reads some of what comes.
+fn read_some(conn: &mut Conn, rng: &mut Rng) {
     let mut left = rng.length(1 << 20);
     let mut buffer = [0; 16 * 1024];
     while left > 0 {
@@ -135,14 +145,107 @@ fn leave(conn: &mut Conn, variant: Variant, target: &str, moment: usize, rng: &m
     }
 }
 
+/// Leaves a front at a random moment in a random way.
+fn abort_client(front: &Front, seed: u64) {
+    let mut rng = Rng::new(seed);
+    // The other listener leads to the API server, whose own client this is then.
+    let (address, servers) = if rng.one_in(4) {
+        (front.node_address(), &pki().kubelets)
+    } else {
+        (front.address(), &pki().listeners)
+    };
+    let mut conn = Conn::new(TcpStream::connect(address).unwrap());
+    let config = tls::client(None, servers, &TLS13);
+    leave_front(&mut conn, config, &mut rng);
+    match rng.below(3) {
+        0 => conn.reset_when_closed(),
+        1 => drop(conn.shut()),
+        _ => {}
+    }
+}
+
+/// Goes as far as the seed says; whatever fails on the way is the other side's doing.
+fn leave_front(conn: &mut Conn, config: ClientConfig, rng: &mut Rng) {
+    let moment = rng.below(8);
+    if moment == 0 {
+        // Half of a ClientHello.
+        return drop(conn.write_all(&[22, 3, 1, 2, 0, 1, 0][..rng.below(8)]));
+    }
+    let name = name_of("127.0.0.1:443");
+    if conn.start_client(&Arc::new(config), name).is_err() || moment == 1 {
+        return;
+    }
+    for _ in 0..=rng.below(4) {
+        let request = match rng.below(4) {
+            0 => Request::exec_spdy(),
+            1 => Request::new("POST", "/apis").body(&vec![b'b'; rng.length(1 << 20)]),
+            _ => Request::logs(),
+        };
+        let bytes = request.bytes();
+        if moment == 2 {
+            let part = rng.below(bytes.len());
+            return drop(conn.write_all(&bytes[..part]));
+        }
+        if conn.write_all(&bytes).is_err() || moment == 3 {
+            return;
+        }
+        if moment > 4 && eyesplice_tests::http::read_head(conn).is_err() {
+            return;
+        }
+    }
+    read_some(conn, rng);
+}
+
+fn thousand_aborted_clients(variant: Variant, clients: u64) {
+    let connections = AtomicU64::new(0);
+    let api = front::server(variant, move |conn, log| {
+        let number = connections.fetch_add(1, SeqCst);
+        unreliable(conn, log, &mut Rng::new(!number));
+    });
+    let front = Front::with(variant, |setup| setup.record_queue = 64);
+    let front = front.leads(Rule::to(api.address()));
+    front.control.lead(Lead::To(api.address(), None));
+    // One connection warms up what is made once: threads, pools.
+    abort_client(&front, 0);
+    front.until("a connection", |totals| totals.accepted == 1);
+    front.assert_back();
+    let before = (open_descriptors(), Held::of(&front.totals()));
+
+    std::thread::scope(|scope| {
+        for thread in 0..CROWD {
+            let front = &front;
+            scope.spawn(move || {
+                for seed in (thread..clients).step_by(CROWD as usize) {
+                    abort_client(front, 1 + seed);
+                }
+            });
+        }
+    });
+    front.until("every connection", |totals| totals.accepted == clients + 1);
+    front.assert_back();
+    let pipes = 2 * usize::try_from(front.totals().pipes_open).unwrap();
+    eventually(
+        || (open_descriptors() <= before.0 + pipes).then_some(()),
+        || format!("{} descriptors instead of {}", open_descriptors(), before.0),
+    );
+    assert_eq!(Held::of(&front.totals()), before.1);
+    // Each of them has told of each of its requests at most once.
+    let mut told = BTreeSet::new();
+    for record in front.taken_records() {
+        let one = (record.id, record.exchange, record.kind == RecordKind::End);
+        assert!(told.insert(one), "twice: {record:#?}");
+    }
+    api.finish();
+}
+
 fn thousand_aborted_streams(variant: Variant, answer: Answer, streams: u64) {
     let gateway = Gateway::with(variant, |setup| {
         setup.answer = answer;
         setup.record_queue = 64;
     });
-    let connections = std::sync::atomic::AtomicU64::new(0);
+    let connections = AtomicU64::new(0);
     let kubelet = Kubelet::start(variant, move |conn, log| {
-        let number = connections.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let number = connections.fetch_add(1, SeqCst);
         unreliable(conn, log, &mut Rng::new(!number));
     });
     let target = kubelet.target();
@@ -221,4 +324,8 @@ fn aborted_streams_leave_nothing_behind() {
             thousand_aborted_streams(variant, answer, streams);
         });
     }
+    let name = "aborted_streams_leave_nothing_behind (Front)";
+    run(name, TCP_TLS13, |variant| {
+        thousand_aborted_clients(variant, STREAMS);
+    });
 }

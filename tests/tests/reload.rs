@@ -27,6 +27,7 @@ matrix! { transports:
     request_after_a_reload_is_judged_by_the_verification_in_force,
     request_after_a_reload_that_changes_nothing_is_served_over_a_new_connection,
     client_whose_authority_went_asks_in_vain,
+    spare_connection_of_an_older_configuration_is_never_used,
 }
 
 /// Streams that live through all of it.
@@ -340,6 +341,45 @@ fn client_whose_authority_went_asks_in_vain(variant: Variant) {
     let (status, record) = asked_after(&stack, (&pki, &next), &settings, &kubelet, &get);
     assert_eq!((status, record.reason), (401, Reason::Denied), "{record:?}");
     assert!(kubelet.heads().is_empty());
+    kubelet.finish();
+    stack.assert_nothing_held();
+}
+
+fn spare_connection_of_an_older_configuration_is_never_used(variant: Variant) {
+    let old = Pki::new();
+    let settings = Settings {
+        warm: true,
+        ..Settings::default()
+    };
+    let stack = Stack::start(variant, &old, &settings);
+    let kubelet = kubelet_of(&old, variant);
+    let mut conn = stack.api_server(&old).open(&kubelet.target());
+    assert_eq!(Request::get("/healthz").ask(&mut conn).text(), "ok");
+    conn.shut().unwrap();
+    conn.read_to_end();
+    assert!(!stack.ended().warm);
+    eventually(
+        || (stack.totals().spares == 1).then_some(()),
+        || "a spare".into(),
+    );
+
+    // Whom the spare verified is a stranger now.
+    let new = Pki::new();
+    stack.reload(&new, &settings).unwrap();
+    let head = stack.api_server(&new).refused(&kubelet.target());
+    assert!(
+        head.reason().contains("that CA was replaced"),
+        "{}",
+        head.raw
+    );
+    let record = stack.ended();
+    assert_eq!((record.reason, record.warm), (Reason::Unverified, false));
+    eventually(
+        || (stack.totals().spares_dropped_reload == 1).then_some(()),
+        || "the spare's end".into(),
+    );
+    let totals = stack.totals();
+    assert_eq!((totals.spares, totals.spares_used), (0, 0));
     kubelet.finish();
     stack.assert_nothing_held();
 }

@@ -7,11 +7,12 @@ use eyesplice_dataplane::seam::{Phase, Reason, RecordKind};
 use eyesplice_tests::api_server::{ApiServer, Entry, name_of};
 use eyesplice_tests::conn::{Conn, Ending, Got};
 use eyesplice_tests::gateway::{Gateway, Setup};
+use eyesplice_tests::http::read_head;
 use eyesplice_tests::pki::pki;
 use eyesplice_tests::scripted::Answer;
 use eyesplice_tests::tls;
 use eyesplice_tests::variant::{TCP_TLS12, TCP_TLS13, UNIX_TLS13, run};
-use eyesplice_tests::wait::eventually;
+use eyesplice_tests::wait::{PATIENCE, eventually};
 use rustls::ClientConnection;
 use rustls::version::TLS13;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -162,12 +163,23 @@ fn api_server_gets_its_streams_among_strangers_of_every_kind() {
 /// How many connections have this address on our side, and a descriptor. Other tests have theirs
 /// elsewhere.
 fn sockets_at(address: SocketAddr) -> usize {
-    const LISTEN: &str = "0A";
+    states_at(address).filter(|state| state != LISTEN).count()
+}
+
+fn listens_at(address: SocketAddr) -> bool {
+    states_at(address).any(|state| state == LISTEN)
+}
+
+const LISTEN: &str = "0A";
+
+/// The states of the sockets that have this address on our side, and a descriptor.
+fn states_at(address: SocketAddr) -> impl Iterator<Item = String> {
     let port = format!(":{:04X}", address.port());
     let table = fs::read_to_string("/proc/self/net/tcp").unwrap();
     let rows = table.lines().map(|row| row.split_whitespace().collect());
-    rows.filter(|row: &Vec<_>| row[1].ends_with(&port) && row[3] != LISTEN && row[9] != "0")
-        .count()
+    let rows = rows.filter(|row: &Vec<_>| row[1].ends_with(&port) && row[9] != "0");
+    let states: Vec<String> = rows.map(|row| row[3].to_owned()).collect();
+    states.into_iter()
 }
 
 #[test]
@@ -304,8 +316,10 @@ fn trickled_hello_is_heard_to_its_end() {
 #[test]
 fn half_a_hello_ends_at_the_deadline_and_with_its_sender() {
     let (gateway, _, address) = gateway(|setup| setup.admission.handshake_timeout = SOON);
+    // Made first: the deadline runs from the connection on.
+    let hello = client_hello();
     let mut slow = from(1, address);
-    slow.write_all(&client_hello()[..50]).unwrap();
+    slow.write_all(&hello[..50]).unwrap();
     let mut conn = Conn::new(slow);
     assert_eq!(conn.read_to_end().1, Ending::Reset);
     let record = gateway.ended();
@@ -394,6 +408,36 @@ fn connections_that_are_refused_take_no_place_of_a_stream() {
 }
 
 #[test]
+fn stream_beyond_a_limit_is_told_which() {
+    for (streams, of_peer, words) in [
+        (
+            1,
+            1,
+            "gateway is at its limit of 1 streams; see limits.maxStreams",
+        ),
+        (
+            9,
+            1,
+            "peer is at its limit of 1 streams; see limits.maxStreamsPerPeer",
+        ),
+    ] {
+        let gateway = Gateway::with(UNIX_TLS13, |setup| {
+            setup.answer = Answer::Splice;
+            setup.workers = 1;
+            setup.admission.max_streams = streams;
+            setup.admission.max_streams_per_peer = of_peer;
+        });
+        let (api_server, target) = (gateway.api_server(), echo());
+        let stream = api_server.tunnel(&target);
+        let head = api_server.refused(&target);
+        assert_eq!((head.status(), head.reason()), (503, words));
+        assert_eq!(gateway.ended().reason, Reason::Limit);
+        drop(stream);
+        gateway.until("a free place", |totals| totals.streams_live == 0);
+    }
+}
+
+#[test]
 fn strangers_do_not_hold_up_a_drain() {
     let (mut gateway, api_server, address) = gateway(|_| {});
     visit(&api_server, &echo());
@@ -401,10 +445,38 @@ fn strangers_do_not_hold_up_a_drain() {
     gateway.until("all of them", |totals| totals.unauthenticated == 20);
     let engine = gateway.running().take_engine();
     // Their handshakes time out before.
-    assert_eq!(engine.drain(10 * eyesplice_tests::wait::PATIENCE), 0);
+    assert_eq!(engine.drain(10 * PATIENCE), 0);
     for conn in &mut silent {
         assert_eq!(conn.read_to_end().1, Ending::Reset);
     }
     let ends = [gateway.ended().reason, gateway.ended().reason];
     assert_eq!(ends, [Reason::Completed, Reason::Drained]);
+}
+
+#[test]
+fn whoever_was_accepted_is_served_when_another_process_accepts_from_now_on() {
+    let (mut gateway, api_server, address) = gateway(|_| {});
+    let (config, _) = api_server.outer().unwrap();
+    let mut early = api_server.knock();
+    gateway.until("it", |totals| totals.unauthenticated == 1);
+    let engine = gateway.running().take_engine();
+    let retired = std::thread::spawn(move || engine.retire(10 * PATIENCE));
+    // Its handshake has not begun, and the listener is gone.
+    eventually(
+        || (!listens_at(address)).then_some(()),
+        || "the end of the listener".to_owned(),
+    );
+    early
+        .start_client(config, name_of(&address.to_string()))
+        .unwrap();
+    let target = echo();
+    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+    early.write_all(request.as_bytes()).unwrap();
+    assert_eq!(read_head(&mut early).unwrap().status(), 200);
+    early.write_all(b"ping").unwrap();
+    assert_eq!(early.read_exact(4).unwrap(), b"ping");
+    early.shut().unwrap();
+    assert_eq!(early.read_to_end().1, Ending::Clean);
+    assert_eq!(retired.join().unwrap(), 0);
+    assert_eq!(gateway.ended().reason, Reason::Completed);
 }

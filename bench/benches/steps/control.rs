@@ -3,7 +3,7 @@
 use super::Step;
 use data_encoding::BASE64;
 use eyesplice::admit::Gatekeeper;
-use eyesplice::config::Config;
+use eyesplice::config::{Config, Document};
 use eyesplice::material::Material;
 use eyesplice::measure::{Rehearsal, verify_kubelet};
 use eyesplice_dataplane::seam::{Control, Peer, StreamId, StreamRequest, Verdict};
@@ -86,8 +86,10 @@ fn site() -> TempDir {
         apiserver: Vec::new(),
         server: None,
         service_ips: vec![DEFAULT_SERVICE_IP],
+        service_cidrs: Vec::new(),
         nodes: vec![format!("{NODE}={NODE_IP}").parse().expect("a node")],
         gateway: Vec::new(),
+        agents: Vec::new(),
     };
     init(dir.path(), &Source::Options(Box::new(options)), true).expect("certificates");
     for (name, text) in [("authority.yaml", AUTHORITY), ("gateway.yaml", GATEWAY)] {
@@ -258,6 +260,7 @@ fn verdict(site: &Rc<TempDir>) -> Step {
             .parse()
             .expect("a target"),
         received: SystemTime::now(),
+        hop: None,
     };
     Step::new("verdict/admit_kubelet", move || {
         let verdict = runtime.block_on(gatekeeper.admit(request.clone()));

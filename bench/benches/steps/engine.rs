@@ -10,7 +10,7 @@ use eyesplice_proto::parse::{HeadLimits, Progress};
 use eyesplice_proto::route::route;
 use eyesplice_proto::tls::sealed_bound;
 use eyesplice_sys::buffer::AlignedBuf;
-use rustls::crypto::ring::kx_group;
+use rustls::NamedGroup;
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ fn seal(name: &'static str, size: usize) -> Step {
 
 /// Both ends of a full handshake with a certificate each.
 fn handshake() -> Step {
-    let (client, server) = ends(kx_group::X25519);
+    let (client, server) = ends(NamedGroup::X25519);
     Step::new("tls/handshake", move || {
         black_box(Pair::shaken(Arc::clone(&client), Arc::clone(&server)));
     })

@@ -1,10 +1,8 @@
 //! Two TLS sessions without sockets.
 
 use eyesplice_bench::identity::{Identity, Suite};
-use eyesplice_proto::tls::Session;
-use rustls::crypto::SupportedKxGroup;
-use rustls::crypto::ring::kx_group;
-use rustls::{ClientConfig, ServerConfig};
+use eyesplice_proto::tls::{RecordLibrary, Session};
+use rustls::{ClientConfig, NamedGroup, ServerConfig};
 use std::sync::Arc;
 
 /// Two sessions that have shaken hands.
@@ -14,10 +12,19 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Makes them, with certificates of their own.
+    /// Makes them, with certificates of their own, and records by ring.
     pub(crate) fn new() -> Self {
-        let (client, server) = ends(kx_group::X25519);
-        Self::shaken(client, server)
+        Self::of(RecordLibrary::Ring)
+    }
+
+    /// The same with records by a library of choice.
+    pub(crate) fn of(library: RecordLibrary) -> Self {
+        let (client, server) = ends(NamedGroup::X25519);
+        let Self { client, server } = Self::shaken(client, server);
+        Self {
+            client: client.protected_by(library),
+            server: server.protected_by(library),
+        }
     }
 
     /// A full handshake, both ends of it.
@@ -36,9 +43,7 @@ impl Pair {
 }
 
 /// A client and a server that know one CA, and the certificates (P-256) that they show each other.
-pub(crate) fn ends(
-    exchange: &'static dyn SupportedKxGroup,
-) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+pub(crate) fn ends(exchange: NamedGroup) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
     let directory = tempfile::tempdir().expect("a directory");
     let identity = Identity::create(directory.path(), Suite::Aes128).expect("certificates");
     let identity = identity.exchanging(exchange);

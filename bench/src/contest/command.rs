@@ -143,6 +143,8 @@ fn from_words(options: &ContestOptions) -> Result<Scenario> {
         Ok(Proxy {
             name: name.into(),
             command: command.split_whitespace().map(Into::into).collect(),
+            env: Default::default(),
+            version: Vec::new(),
             files: Default::default(),
             route: RouteOptions {
                 via: via.into(),

@@ -2,6 +2,7 @@
 
 use super::places::Places;
 use super::scenario::{Proxy, Scenario, expand};
+use super::version;
 use crate::cpu;
 use crate::meter::Watched;
 use crate::route::Route;
@@ -24,6 +25,9 @@ const START: Duration = Duration::from_secs(20);
 /// Between two attempts.
 const RETRY: Duration = Duration::from_millis(20);
 
+/// Bytes of what it said that are shown.
+const SAID: usize = 2000;
+
 /// How long it may take to end by itself.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -32,6 +36,8 @@ pub(crate) struct Running {
     name: String,
     pub(crate) route: Arc<Route>,
     pub(crate) watched: Watched,
+    /// What it says of its version, where the scenario knows how to ask.
+    pub(super) version: Option<String>,
     process: Option<Child>,
     log: PathBuf,
 }
@@ -52,9 +58,11 @@ impl Running {
             .tempdir_in(directory)
             .attempt("make a proxy's directory")?
             .keep();
-        let target = ends.target(spec.far_end);
+        let target = ends.target(spec.far_end, spec.route.group);
         let cores = places.of(spec.cores());
-        let values = values(directory, &own, &target, cores, spec.workers())?;
+        let mut values = values(directory, &own, &target, cores, spec.workers())?;
+        let group = spec.route.group.unwrap_or_default().name();
+        values.push(("group", group.into()));
         for (name, template) in &spec.files {
             let from = scenario.directory.join(template);
             let text =
@@ -64,17 +72,21 @@ impl Running {
         }
         let mut route = spec.route.clone();
         route.via = expand(&route.via, &values);
-        let command: Vec<_> = spec
-            .command
-            .iter()
-            .map(|word| expand(word, &values))
-            .collect();
+        let words = |words: &[String]| -> Vec<_> {
+            words.iter().map(|word| expand(word, &values)).collect()
+        };
+        let command = words(&spec.command);
         let log = own.join("log");
         let process = match command.split_first() {
             None => None,
             Some((program, arguments)) => {
                 cpu::pin(cores)?;
-                let started = spawn(program, arguments, &own, &log);
+                let mut command = Command::new(program);
+                let variables = spec.env.iter();
+                command
+                    .args(arguments)
+                    .envs(variables.map(|(name, value)| (name, expand(value, &values))));
+                let started = spawn(command, &own, &log);
                 cpu::pin(&places.generators)?;
                 Some(started?)
             }
@@ -87,6 +99,7 @@ impl Running {
             name: spec.name.clone(),
             route: Arc::new(Route::new(&route, &target, &ends.identity)?),
             watched: Watched::new(pids.collect()),
+            version: version::ask(&words(&spec.version)),
             process,
             log,
         };
@@ -120,12 +133,18 @@ impl Running {
                 return Err(Error::Unfit(format!(
                     "proxy {} does not carry a stream: {error}; it said: {}",
                     self.name,
-                    said.trim()
+                    end_of(said.trim())
                 )));
             }
             tokio::time::sleep(RETRY).await;
         }
     }
+}
+
+/// The end of what a proxy said: one that refuses all streams for as long as it is asked says much.
+fn end_of(said: &str) -> &str {
+    said.get(said.ceil_char_boundary(said.len().saturating_sub(SAID))..)
+        .unwrap_or_default()
 }
 
 impl Drop for Running {
@@ -151,18 +170,17 @@ impl Drop for Running {
     }
 }
 
-fn spawn(program: &str, arguments: &[String], own: &Path, log: &Path) -> Result<Child> {
+fn spawn(mut command: Command, own: &Path, log: &Path) -> Result<Child> {
     let out = File::create(log).attempt(format!("make {}", log.display()))?;
     let errors = out.try_clone().attempt("share a log")?;
-    Command::new(program)
-        .args(arguments)
+    command
         .current_dir(own)
         .stdin(Stdio::piped())
         .stdout(out)
         .stderr(errors)
         .process_group(0)
         .spawn()
-        .attempt(format!("start {program}"))
+        .attempt(format!("start {}", command.get_program().display()))
 }
 
 /// What stands for what in commands, routes and templates.
@@ -198,6 +216,8 @@ fn values(
         ("self", program.display().to_string()),
         ("eyesplice", eyesplice),
     ];
+    let newest = std::env::var("NEWEST").ok();
+    values.extend(newest.map(|path| ("newest", path)));
     values.extend(before.map(|path| ("before", path)));
     Ok(values)
 }
@@ -205,4 +225,17 @@ fn values(
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").attempt("find a free port")?;
     Ok(listener.local_addr().attempt("find a free port")?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_end_of_a_long_log_is_shown() {
+        assert_eq!(end_of("short"), "short");
+        let long = format!("{}end", "µ".repeat(SAID));
+        let shown = end_of(&long);
+        assert!(shown.len() <= SAID && shown.ends_with("µend"));
+    }
 }

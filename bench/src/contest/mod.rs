@@ -9,6 +9,7 @@ mod report;
 mod rounds;
 mod scenario;
 mod table;
+mod version;
 
 pub use command::{ContestOptions, run};
 pub(crate) use report::{CellReport, ContestReport, Entry, Figure, ratios};

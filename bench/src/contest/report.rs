@@ -11,6 +11,7 @@ use crate::stats::Summary;
 use crate::work::{Work, Workload};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -33,6 +34,9 @@ pub(crate) struct ContestReport {
     pub(crate) fresh: bool,
     /// Cores of clients and far end.
     pub(crate) generator_cores: Vec<usize>,
+    /// What proxies say of their versions, by name.
+    #[serde(default)]
+    pub(crate) versions: BTreeMap<String, String>,
     pub(crate) cells: Vec<CellReport>,
 }
 
@@ -247,6 +251,7 @@ impl ContestReport {
             far_end,
             fresh: scenario.fresh,
             generator_cores: places.generators.clone(),
+            versions: BTreeMap::new(),
             cells,
         }
     }
@@ -335,6 +340,9 @@ impl fmt::Display for ContestReport {
         }
         self.quiet.fmt(f)?;
         self.far_end.fmt(f)?;
+        for (proxy, version) in &self.versions {
+            writeln!(f, "- {proxy}: {version}")?;
+        }
         writeln!(f, "\n{}", table::LEGEND)?;
         self.cells.iter().try_for_each(|cell| cell.fmt(f))
     }

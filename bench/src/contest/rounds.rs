@@ -6,7 +6,7 @@ use super::report::{CellReport, ContestReport};
 use super::scenario::{Proxy, Scenario};
 use crate::cpu::CpuClock;
 use crate::machine::{Machine, Watch};
-use crate::report::Progress;
+use crate::progress::Progress;
 use crate::route::{Route, RouteOptions};
 use crate::run::{Ends, FarEnd, Measured, Outcome, Part, Plan, ceiling, in_turn, measure};
 use crate::work::{Work, WorkOptions, Workload};
@@ -18,6 +18,9 @@ use std::time::Duration;
 
 /// How long streams may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same, where thousands that were gathered end at once.
+const PATIENCE_WITH_MANY: Duration = Duration::from_secs(60);
 
 /// Descriptors of a process that are no streams: standard ones, listeners, rings, libraries, files.
 const SPARE_FILES: u64 = 128;
@@ -35,6 +38,8 @@ struct Corner<'a> {
     running: Option<Running>,
     /// Why it does not run though it should.
     absent: Option<String>,
+    /// What it said of its version.
+    version: Option<String>,
     /// CPU seconds of those of its processes that have ended.
     used: f64,
 }
@@ -42,10 +47,14 @@ struct Corner<'a> {
 /// All rounds of a scenario.
 pub(super) async fn contest(scenario: &Scenario, places: &Places) -> Result<ContestReport> {
     let cores = places.generators.len();
+    let mut ends = Ends::start(None, scenario.suite, [None, None], &scenario.line, cores)?;
+    for group in scenario.proxies.iter().filter_map(|one| one.route.group) {
+        ends.offer(group, None)?;
+    }
     let field = Field {
         scenario,
         places,
-        ends: Ends::start(None, scenario.suite, [None, None], &scenario.line, cores)?,
+        ends,
     };
     let watch = Watch::start();
     let own = CpuClock::of(0)?;
@@ -82,14 +91,22 @@ pub(super) async fn contest(scenario: &Scenario, places: &Places) -> Result<Cont
     }
     progress.done();
     let used: f64 = corners.iter().map(Corner::used).sum();
-    Ok(ContestReport::new(
+    let versions = corners.iter().filter_map(|corner| {
+        let version = corner.version.clone()?;
+        Some((corner.spec.name.clone(), version))
+    });
+    let report = ContestReport::new(
         scenario,
         places,
         Machine::here(),
         watch.end(own.used()?.as_secs_f64() + used),
         field.ends.used(&scenario.line)?,
         cells,
-    ))
+    );
+    Ok(ContestReport {
+        versions: versions.collect(),
+        ..report
+    })
 }
 
 /// The cells of a scenario, with what is measured in turn split up.
@@ -121,12 +138,13 @@ fn cells(scenario: &Scenario) -> Result<Vec<CellReport>> {
 
 impl Field<'_> {
     fn plan(&self, works: &[Work]) -> Plan {
+        let gather = works.iter().any(|work| work.gather);
         Plan {
             works: works.to_vec(),
             warm_up: self.scenario.warm_up,
             duration: self.scenario.duration,
             interval: self.scenario.duration,
-            patience: PATIENCE,
+            patience: if gather { PATIENCE_WITH_MANY } else { PATIENCE },
         }
     }
 
@@ -138,7 +156,7 @@ impl Field<'_> {
         if (first.far_end == FarEnd::Tls) != first.route.tls {
             return Ok(());
         }
-        let target = self.ends.target(first.far_end);
+        let target = self.ends.target(first.far_end, first.route.group);
         let route = RouteOptions {
             via: "direct".into(),
             ..first.route.clone()
@@ -157,6 +175,7 @@ impl<'a> Corner<'a> {
             spec,
             running: None,
             absent: None,
+            version: None,
             used: 0.0,
         }
     }
@@ -168,7 +187,10 @@ impl<'a> Corner<'a> {
             ends,
         } = field;
         match Running::start(self.spec, scenario, ends, places).await {
-            Ok(running) => self.running = Some(running),
+            Ok(running) => {
+                self.version.clone_from(&running.version);
+                self.running = Some(running);
+            }
             Err(error) => {
                 eprintln!("{}", chain(&error));
                 self.absent = Some(chain(&error));

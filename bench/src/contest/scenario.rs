@@ -50,6 +50,12 @@ pub(crate) struct Proxy {
     /// Program and arguments; none if it runs already, or for the direct connection.
     #[serde(default)]
     pub(crate) command: Vec<String>,
+    /// Variables of its environment, beside those that all have.
+    #[serde(default)]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Program and arguments that say which version it is.
+    #[serde(default)]
+    pub(crate) version: Vec<String>,
     /// Files that it needs: their name in `{dir}`, and the template.
     #[serde(default)]
     pub(crate) files: BTreeMap<String, PathBuf>,

@@ -114,7 +114,11 @@ fn describe(work: &Work) -> String {
     let sizes = match work.workload {
         Workload::Log => format!(", {} B a line", work.ask),
         Workload::Rr | Workload::Stall | Workload::Exec => {
-            format!(", {} B there and {} B back", work.ask, work.answer)
+            let back = match work.answer_to {
+                Some(most) => format!("{} to {most}", work.answer),
+                None => work.answer.to_string(),
+            };
+            format!(", {} B there and {back} B back", work.ask)
         }
         _ => String::new(),
     };

@@ -13,6 +13,7 @@ pub use peers::{ClientSpec, ServerSpec, clients, servers};
 
 use crate::child::Child;
 use crate::cpu::{self, Cores};
+use crate::crypto::Group;
 use crate::identity::{Identity, Manners, Suite};
 use crate::machine::Machine;
 use crate::proxy::{Kind, Spec};
@@ -97,6 +98,8 @@ fn measure(kind: Kind, streams: usize, suite: Suite, cores: &Cores) -> Result<(M
         identity: path.to_path_buf(),
         suite,
         listen: None,
+        crypto: None,
+        group: Group::default(),
         core: vec![cores.proxy],
         manners: Manners::MUTUAL,
     };

@@ -1,6 +1,7 @@
 //! Where a far end listens: a plain and a TLS port, or standard input and output.
 
 use super::{Faults, stream};
+use crate::crypto::Group;
 use crate::identity::{Identity, Suite};
 use crate::relay::{Line, listener};
 use crate::route::Channel;
@@ -27,6 +28,9 @@ pub struct ServeOptions {
     /// Directory with ca.crt, leaf.crt and leaf.key, as `certificates` makes it [default: made anew]
     #[arg(long, value_name = "DIRECTORY")]
     pub certificates: Option<PathBuf>,
+    /// The group with which TLS streams agree on keys
+    #[arg(long, value_enum, default_value_t)]
+    pub group: Group,
     /// Ends with standard input
     #[arg(long)]
     pub until_eof: bool,
@@ -44,6 +48,7 @@ pub(crate) struct Origin {
     pub(crate) tls: SocketAddr,
     /// What it found wrong.
     pub(crate) faults: Faults,
+    side: Side,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -55,11 +60,23 @@ impl Origin {
         listen: [Option<SocketAddr>; 2],
         line: Option<&Line>,
     ) -> Result<Self> {
-        let [plain, tls] = listen.map(|address| match line {
-            Some(line) => line.listen(address.map_or(0, |address| address.port())),
-            None => bind(address.unwrap_or(([127, 0, 0, 1], 0).into())),
-        });
+        let [plain, tls] = listen.map(|address| listening(address, line));
         Self::on(content, identity, plain?, tls?)
+    }
+
+    /// Takes TLS streams with another identity too: on this address, or on a free port.
+    pub(crate) fn also(
+        &mut self,
+        identity: &Identity,
+        listen: Option<SocketAddr>,
+        line: Option<&Line>,
+    ) -> Result<SocketAddr> {
+        let acceptor = TlsAcceptor::from(identity.far_end()?);
+        let listener = listening(listen, line)?;
+        let (side, faults) = (self.side.clone(), self.faults.clone());
+        let (address, task) = accept(listener, Some(acceptor), side, faults)?;
+        self.tasks.push(task);
+        Ok(address)
     }
 
     fn on(
@@ -72,11 +89,12 @@ impl Origin {
         let faults = Faults::default();
         let acceptor = TlsAcceptor::from(identity.far_end()?);
         let (plain, first) = accept(plain, None, side.clone(), faults.clone())?;
-        let (tls, second) = accept(tls, Some(acceptor), side, faults.clone())?;
+        let (tls, second) = accept(tls, Some(acceptor), side.clone(), faults.clone())?;
         Ok(Self {
             plain,
             tls,
             faults,
+            side,
             tasks: vec![first, second],
         })
     }
@@ -116,6 +134,13 @@ fn accept(
     Ok((address, task))
 }
 
+fn listening(address: Option<SocketAddr>, line: Option<&Line>) -> Result<std::net::TcpListener> {
+    match line {
+        Some(line) => line.listen(address.map_or(0, |address| address.port())),
+        None => bind(address.unwrap_or(([127, 0, 0, 1], 0).into())),
+    }
+}
+
 fn bind(address: SocketAddr) -> Result<std::net::TcpListener> {
     listener(address).attempt(format!("listen on {address}"))
 }
@@ -147,6 +172,7 @@ pub async fn serve(options: &ServeOptions) -> Result<()> {
         Some(path) => Identity::open(path, Suite::default()),
         None => Identity::create(directory.path(), Suite::default())?,
     };
+    let identity = identity.exchanging(options.group.into());
     let (plain, tls) = (bind(options.listen)?, bind(options.listen_tls)?);
     let origin = Origin::on(&content, &identity, plain, tls)?;
     child::say_ready(&format!("plain {} tls {}", origin.plain, origin.tls))?;

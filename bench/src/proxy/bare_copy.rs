@@ -4,10 +4,14 @@
 //!
 //! What it costs is the kernel and the cryptography, so it says how much of the engine's cost is neither.
 
+use super::crypto;
 use super::preamble::{ESTABLISHED, HEAD, target};
 use crate::identity::{Identity, Manners};
 use crate::{Attempt, Result};
-use eyesplice_proto::tls::{Layout, RECORD_FULL, RECORD_MAX, RECORD_PAYLOAD, Session};
+use eyesplice_dataplane::cipher;
+use eyesplice_proto::tls::{
+    Layout, RECORD_FULL, RECORD_MAX, RECORD_PAYLOAD, RecordLibrary, Session,
+};
 use eyesplice_sys::buffer::AlignedBuf;
 use eyesplice_sys::socket;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -55,8 +59,10 @@ pub fn start(socket: &Path, identity: &Identity, manners: Manners, legs: Legs) -
     let server = tls(legs.downstream).map(|()| identity.server_with(manners));
     let client = tls(legs.upstream).map(|()| identity.client_with(manners));
     let listener = UnixListener::bind(socket).attempt("listen for the bare copy loop")?;
+    let library = cipher::choose(crypto::policy()?).library;
     let mut proxy = Proxy {
         listener,
+        library,
         server: server.transpose()?,
         client: client.transpose()?,
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
@@ -75,6 +81,7 @@ pub fn start(socket: &Path, identity: &Identity, manners: Manners, legs: Legs) -
 
 struct Proxy {
     listener: UnixListener,
+    library: RecordLibrary,
     server: Option<Arc<ServerConfig>>,
     client: Option<Arc<ClientConfig>>,
     epoll: Epoll,
@@ -167,20 +174,24 @@ impl Proxy {
     fn begin(&mut self, mut downstream: Socket) -> io::Result<()> {
         downstream.set_nonblocking(false)?;
         let mut head = [0; HEAD];
+        let library = self.library;
         let read = downstream.read(&mut head)?;
         let upstream = TcpStream::connect(target(&head[..read])?)?;
         upstream.set_nodelay(true)?;
         let mut upstream = Socket::from(upstream);
         let client = self.client.as_ref().map(|config| {
-            Session::client(Arc::clone(config), Identity::name()).map_err(io::Error::other)
+            Session::client(Arc::clone(config), Identity::name())
+                .map(|session| session.protected_by(library))
+                .map_err(io::Error::other)
         });
         let mut client = client.transpose()?;
         let said = shake(&mut upstream, client.as_mut(), &mut self.room)?;
         downstream.write_all(ESTABLISHED)?;
-        let server = self
-            .server
-            .as_ref()
-            .map(|config| Session::server(Arc::clone(config)).map_err(io::Error::other));
+        let server = self.server.as_ref().map(|config| {
+            Session::server(Arc::clone(config))
+                .map(|session| session.protected_by(library))
+                .map_err(io::Error::other)
+        });
         let mut server = server.transpose()?;
         let asked = shake(&mut downstream, server.as_mut(), &mut self.room)?;
         let mut ends = [End::new(downstream, server)?, End::new(upstream, client)?];

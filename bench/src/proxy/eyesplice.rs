@@ -1,7 +1,9 @@
 //! The engine with one worker, and a control that answers every stream alike.
 
+use super::crypto;
 use crate::Result;
 use crate::identity::Identity;
+use eyesplice_dataplane::backend::IoPolicy;
 use eyesplice_dataplane::counters::CounterTotals;
 use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{
@@ -9,7 +11,8 @@ use eyesplice_dataplane::engine::{
 };
 use eyesplice_dataplane::seam::{
     ActionPolicy, AdmissionLimits, Connect, Control, Inside, Mode, Reason, Refusal, Snapshot,
-    SnapshotCell, StreamLimits, StreamRecord, StreamRequest, Terminate, UpstreamTls, Verdict,
+    SnapshotCell, StreamLimits, StreamRecord, StreamRequest, Tallies, Terminate, UpstreamTls,
+    Verdict, Way,
 };
 use eyesplice_proto::target::Host;
 use rustls::pki_types::CertificateDer;
@@ -94,7 +97,7 @@ impl Gateway {
         let (records, mut drained) = mpsc::channel::<StreamRecord>(1024);
         thread::spawn(move || while drained.blocking_recv().is_some() {});
         let engine = Engine::start(
-            config(socket, pipes),
+            config(socket, pipes)?,
             Arc::new(Scripted { plan }),
             Arc::new(SnapshotCell::new(snapshot())),
             records,
@@ -120,8 +123,8 @@ impl Gateway {
     }
 }
 
-fn config(socket: &Path, pipes: usize) -> EngineConfig {
-    EngineConfig {
+fn config(socket: &Path, pipes: usize) -> Result<EngineConfig> {
+    Ok(EngineConfig {
         workers: 1,
         listeners: vec![ListenerConfig {
             role: Role::Egress,
@@ -133,13 +136,15 @@ fn config(socket: &Path, pipes: usize) -> EngineConfig {
                 gid: None,
             },
         }],
+        io: IoPolicy::default(),
         ktls: KtlsPolicy::Off,
+        crypto: crypto::policy()?,
         max_pipes_per_worker: pipes,
         room: Room::UNLIMITED,
         coalesce: COALESCE,
         keepalive_idle: Duration::from_secs(30),
         user_timeout: Duration::from_secs(60),
-    }
+    })
 }
 
 fn snapshot() -> Snapshot {
@@ -158,6 +163,8 @@ fn snapshot() -> Snapshot {
             head_timeout: Duration::from_secs(30),
             admit_timeout: Duration::from_secs(30),
         },
+        tunnel: None,
+        agent: None,
     }
 }
 
@@ -192,7 +199,8 @@ impl Scripted {
             generation: 1,
             rule: "bench".into(),
             node: Some("bench".into()),
-            addresses: vec![SocketAddr::new(ip, request.target.port)],
+            way: Way::Dial(vec![SocketAddr::new(ip, request.target.port)]),
+            preamble: None,
             mode: self.mode(),
             limits: StreamLimits {
                 dial_timeout: Duration::from_secs(30),
@@ -201,6 +209,8 @@ impl Scripted {
                 idle_timeout: None,
                 half_closed_timeout: None,
             },
+            warm: None,
+            tallies: Tallies::default(),
         }))
     }
 

@@ -3,10 +3,12 @@
 
 pub mod bare;
 pub mod bare_copy;
+mod crypto;
 pub mod eyesplice;
 mod preamble;
 pub mod tokio_rustls;
 
+use crate::crypto::{Crypto, Group};
 use crate::identity::{Identity, Manners, Suite};
 use crate::{Attempt, Error, Result, child, cpu};
 use clap::{Args, ValueEnum};
@@ -51,6 +53,13 @@ pub struct Spec {
     /// The cipher suite.
     #[arg(long)]
     pub suite: Suite,
+    /// Whose cryptography, of tokio-rustls and of the loops that speak TLS [default: as the
+    /// gateway].
+    #[arg(long, value_enum)]
+    pub crypto: Option<Crypto>,
+    /// The group with which they agree on keys.
+    #[arg(long, value_enum, default_value_t)]
+    pub group: Group,
     /// The cores that it is bound to; tokio-rustls has a worker for each, the others have one.
     #[arg(long, value_delimiter = ',', required = true)]
     pub core: Vec<usize>,
@@ -98,7 +107,9 @@ pub fn run(spec: &Spec) -> Result<()> {
     }
     cpu::pin(&spec.core)?;
     limits::raise_open_files().attempt("raise the limit of open files")?;
-    let identity = Identity::open(&spec.identity, spec.suite);
+    let identity = Identity::open(&spec.identity, spec.suite)
+        .with(spec.crypto)
+        .exchanging(spec.group.into());
     let plan = match spec.kind {
         Kind::Bare => {
             let socket = Door::Unix(spec.socket.clone());

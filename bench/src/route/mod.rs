@@ -7,7 +7,6 @@ mod via;
 
 pub(crate) use heads::answer_upgrade;
 pub use options::{RouteOptions, Upgrade};
-pub(crate) use options::{certificates, private_key};
 pub(crate) use via::Via;
 
 use crate::identity::Identity;

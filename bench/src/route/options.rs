@@ -1,12 +1,13 @@
 //! The options that describe a route, on the command line and in scenarios.
 
 use super::Via;
+use crate::crypto::Group;
 use crate::identity::Identity;
+use crate::pem::{certificates, private_key};
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
 use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,10 @@ pub struct RouteOptions {
     /// Resumes TLS sessions where the server gives tickets
     #[arg(long, requires = "tls")]
     pub resume: bool,
+    /// Agrees on keys with this group alone; a far end in this process agrees with it too
+    /// [default: x25519]
+    #[arg(long, value_enum, requires = "tls")]
+    pub group: Option<Group>,
     /// Changes protocol before the work begins, as kubectl does
     #[arg(long)]
     pub upgrade: Option<Upgrade>,
@@ -69,6 +74,7 @@ impl Default for RouteOptions {
             via: "direct".into(),
             tls: false,
             resume: false,
+            group: None,
             upgrade: None,
             ca: None,
             cert: None,
@@ -95,8 +101,9 @@ impl RouteOptions {
     }
 
     pub(super) fn inner_config(&self, identity: &Identity) -> Result<Arc<ClientConfig>> {
+        let group = self.group.unwrap_or_default();
         let mut config = config(
-            identity,
+            &identity.clone().exchanging(group.into()),
             self.ca.as_deref(),
             self.cert.as_deref().zip(self.key.as_deref()),
         )?;
@@ -148,22 +155,6 @@ fn roots(file: &Path) -> Result<RootCertStore> {
         roots.add(certificate)?;
     }
     Ok(roots)
-}
-
-/// The certificates of a PEM file.
-pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|error| pem(file, &error))
-}
-
-/// The key of a PEM file.
-pub(crate) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| pem(file, &error))
-}
-
-fn pem(file: &Path, error: &rustls::pki_types::pem::Error) -> Error {
-    Error::Unfit(format!("cannot read {} as PEM: {error}", file.display()))
 }
 
 /// The name in `HOST:PORT`.

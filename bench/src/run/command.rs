@@ -1,19 +1,22 @@
 //! `eyesplice-load run`.
 
+use super::report::RunReport;
 use super::{Bench, Outcome, Plan, measure};
 use crate::cpu;
+use crate::crypto::Group;
 use crate::identity::{Identity, Suite};
 use crate::machine::{Machine, Watch};
 use crate::meter::{Bounds, Limit, Watched, judge};
 use crate::origin::Origin;
+use crate::progress::Progress;
 use crate::relay::{Line, LineOptions, Used};
-use crate::report::{Progress, RunReport};
 use crate::route::{Route, RouteOptions};
 use crate::wire::Content;
 use crate::work::{Work, WorkOptions, Workload};
 use crate::{Attempt, Error, Result};
 use clap::{Args, Parser, ValueEnum};
 use eyesplice_sys::limits;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -104,6 +107,8 @@ pub(crate) struct Ends {
     pub(crate) bench: Bench,
     pub(crate) identity: Identity,
     pub(crate) origin: Origin,
+    /// Where it takes TLS streams that agree on keys with another group than X25519.
+    groups: BTreeMap<Group, SocketAddr>,
     /// Between proxy and far end.
     pub(crate) line: Option<Line>,
     pub(crate) directory: tempfile::TempDir,
@@ -138,9 +143,20 @@ impl Ends {
             },
             identity,
             origin,
+            groups: BTreeMap::new(),
             line,
             directory,
         })
+    }
+
+    /// Takes TLS streams of a group too: on this address, or on a free port.
+    pub(crate) fn offer(&mut self, group: Group, listen: Option<SocketAddr>) -> Result<()> {
+        if group != Group::default() && !self.groups.contains_key(&group) {
+            let identity = self.identity.clone().exchanging(group.into());
+            let address = self.origin.also(&identity, listen, self.line.as_ref())?;
+            self.groups.insert(group, address);
+        }
+        Ok(())
     }
 
     /// What became of the line to the far end.
@@ -151,11 +167,12 @@ impl Ends {
         })
     }
 
-    /// Where the far end in this process is.
-    pub(crate) fn target(&self, far_end: FarEnd) -> String {
+    /// Where the far end in this process is, for clients and proxies with a group that it offers.
+    pub(crate) fn target(&self, far_end: FarEnd, group: Option<Group>) -> String {
+        let other = group.and_then(|group| self.groups.get(&group));
         match far_end {
             FarEnd::Plain => self.origin.plain.to_string(),
-            FarEnd::Tls => self.origin.tls.to_string(),
+            FarEnd::Tls => other.unwrap_or(&self.origin.tls).to_string(),
         }
     }
 }
@@ -205,20 +222,23 @@ pub(crate) async fn attempt(options: &RunOptions, cores: usize) -> Result<RunRep
         true => FarEnd::Tls,
         false => FarEnd::Plain,
     });
-    let listen = match far_end {
-        FarEnd::Plain => [options.far_end_listen, None],
-        FarEnd::Tls => [None, options.far_end_listen],
+    let group = options.route.group.unwrap_or_default();
+    let [plain, x25519, other] = match (far_end, group) {
+        (FarEnd::Plain, _) => [options.far_end_listen, None, None],
+        (FarEnd::Tls, Group::X25519) => [None, options.far_end_listen, None],
+        (FarEnd::Tls, _) => [None, None, options.far_end_listen],
     };
-    let ends = Ends::start(
+    let mut ends = Ends::start(
         options.certificates.as_deref(),
         options.suite,
-        listen,
+        [plain, x25519],
         &options.line,
         cores,
     )?;
+    ends.offer(group, other)?;
     let target = match &options.target {
         Some(target) => target.clone(),
-        None => ends.target(far_end),
+        None => ends.target(far_end, Some(group)),
     };
     let route = Arc::new(Route::new(&options.route, &target, &ends.identity)?);
     let watched = Watched::new(options.proxy_pid.clone());

@@ -6,7 +6,7 @@ use crate::meter::{Percentiles, Recorder, Usage, Watched, Window};
 use crate::origin::Faults;
 use crate::route::Route;
 use crate::wire::{Content, Side};
-use crate::work::{self, Tally, Task, Work, Workload};
+use crate::work::{self, Halves, Tally, Task, Work, Workload};
 use crate::{Error, Result};
 use eyesplice_proto::causes::chain;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Plan {
 }
 
 /// One workload at work.
-struct Running {
+pub(super) struct Running {
     work: Arc<Work>,
     side: Side,
     recorder: Arc<Recorder>,
@@ -85,18 +85,37 @@ pub(crate) async fn measure(
     {
         return park(bench, route, watched, plan, one, tell).await;
     }
-    let window = Window::new(plan.warm_up, plan.duration);
-    let runs: Vec<_> = plan
+    let early = Window::new(Duration::ZERO, Duration::ZERO);
+    let mut runs: Vec<_> = plan
         .works
         .iter()
-        .map(|work| Running::new(work, bench, window))
+        .map(|work| Running::new(work, bench, early))
         .collect();
+    let opened = match gathered(bench, route, &runs).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            return Ok(Outcome {
+                failures: vec![chain(&error)],
+                ..Outcome::default()
+            });
+        }
+    };
+    let window = Window::new(plan.warm_up, plan.duration);
+    for run in &mut runs {
+        run.recorder = Arc::new(Recorder::new(window.counts));
+    }
     let mut tasks = JoinSet::new();
-    for run in &runs {
+    for (run, opened) in runs.iter().zip(opened) {
+        let mut opened = opened.into_iter();
         for index in 0..run.work.connections {
             let task = run.task(bench, route, window, index);
             let name = task.work.name.clone();
-            tasks.spawn(async move { (work::run(task).await, name) });
+            match opened.next() {
+                None => tasks.spawn(async move { (work::run(task).await, name) }),
+                Some(halves) => {
+                    tasks.spawn(async move { (work::go_on(&task, halves).await, name) })
+                }
+            };
         }
     }
     let mut failures = Vec::new();
@@ -134,6 +153,23 @@ pub(crate) async fn measure(
         log.push(run.recorder.rotate(Instant::now()));
     }
     Ok(outcome(bench, &runs, &looks, logs, watched, failures))
+}
+
+/// The streams of each work that gathers; none of the others.
+pub(super) async fn gathered(
+    bench: &Bench,
+    route: &Arc<Route>,
+    runs: &[Running],
+) -> Result<Vec<Vec<Halves>>> {
+    let early = Window::new(Duration::ZERO, Duration::ZERO);
+    let mut opened = Vec::with_capacity(runs.len());
+    for run in runs {
+        opened.push(match run.work.gather {
+            true => work::gather(&run.task(bench, route, early, 0)).await?,
+            false => Vec::new(),
+        });
+    }
+    Ok(opened)
 }
 
 /// Opens one stream, sees a byte pass each way, and ends it.
@@ -183,7 +219,7 @@ fn note(
 }
 
 impl Running {
-    fn new(work: &Work, bench: &Bench, window: Window) -> Self {
+    pub(super) fn new(work: &Work, bench: &Bench, window: Window) -> Self {
         Self {
             work: Arc::new(work.clone()),
             side: Side::new("client", Arc::clone(&bench.content)),
@@ -205,7 +241,7 @@ impl Running {
         }
     }
 
-    fn moved(&self) -> [u64; 2] {
+    pub(super) fn moved(&self) -> [u64; 2] {
         let bytes = self.side.moved.load(Ordering::Relaxed);
         [bytes, self.recorder.operations()]
     }

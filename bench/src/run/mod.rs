@@ -3,6 +3,7 @@
 mod command;
 mod measure;
 mod outcome;
+mod report;
 
 pub(crate) use command::{Ends, FarEnd, ceiling, in_turn, runtime};
 pub use command::{RunOptions, run};

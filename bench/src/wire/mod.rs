@@ -13,6 +13,8 @@ mod stream;
 
 pub(crate) use content::Content;
 pub(crate) use frame::{Frame, Kind};
+#[cfg(test)]
+pub(crate) use hello::LONGEST as LONGEST_HELLO;
 pub(crate) use hello::{Hello, Job, Turn, Way};
 pub(crate) use record::{LONGEST as LONGEST_RECORD, Record, SHORTEST as SHORTEST_RECORD};
 pub(crate) use stream::{Incoming, Outgoing, Side};

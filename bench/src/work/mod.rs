@@ -16,7 +16,8 @@ pub(crate) use idle::{Point, park};
 pub(crate) use options::Work;
 pub use options::{Direction, WorkOptions, Workload};
 pub(crate) use setup::once;
-pub(crate) use task::{Tally, Task};
+pub(crate) use task::{Halves, Tally, Task};
+pub(crate) use turns::{gather, go_on};
 
 use crate::{Error, Result};
 

@@ -105,6 +105,15 @@ pub struct WorkOptions {
     #[arg(long)]
     #[serde(default)]
     pub reply: Option<ByteSize>,
+    /// Bytes of the largest response of rr: each has a size of its own, from --reply to this one
+    /// [default: all as --reply]
+    #[arg(long)]
+    #[serde(default)]
+    pub reply_to: Option<ByteSize>,
+    /// Begins once all connections of rr are open, however long that takes
+    #[arg(long)]
+    #[serde(default)]
+    pub gather: bool,
     /// Short connections at once inside of one session of forward
     #[arg(long, default_value_t = SLOTS)]
     #[serde(default = "slots")]
@@ -129,6 +138,12 @@ pub(crate) struct Work {
     pub(crate) arrivals: Arrivals,
     pub(crate) ask: u32,
     pub(crate) answer: u32,
+    /// The largest answer, where each has a size of its own from `answer` on.
+    #[serde(default)]
+    pub(crate) answer_to: Option<u32>,
+    /// Whether all connections are open before any of them begins.
+    #[serde(default)]
+    pub(crate) gather: bool,
     pub(crate) slots: usize,
 }
 
@@ -167,6 +182,9 @@ impl WorkOptions {
             (None, Workload::Exec) => 16 * 1024,
             (None, _) => ask,
         };
+        let answer_to = self.reply_to.map(|most| bytes(most, "--reply-to"));
+        let answer_to = answer_to.transpose()?;
+        let rr = workload == Workload::Rr;
         let wrong = |why: &str| Err(Error::Unfit(format!("workload {}: {why}", workload.name())));
         match workload {
             _ if connections == 0 => return wrong("--connections must be 1 or more"),
@@ -175,6 +193,11 @@ impl WorkOptions {
                 return wrong("has no arrivals; leave --rate away");
             }
             Workload::Log if ask < 24 => return wrong("--size must be 24 B or more: a header"),
+            _ if answer_to.is_some() && !rr => return wrong("--reply-to is of rr alone"),
+            _ if answer_to.is_some_and(|most| most < answer) => {
+                return wrong("--reply-to must not be less than --reply");
+            }
+            _ if self.gather && !rr => return wrong("--gather is of rr alone"),
             _ => {}
         }
         Ok(Work {
@@ -186,9 +209,20 @@ impl WorkOptions {
             arrivals: self.arrivals,
             ask,
             answer,
+            answer_to,
+            gather: self.gather,
             slots: self.slots.max(1),
         })
     }
+}
+
+/// Sizes of answers in one cycle: so many that their mean is near the middle.
+const SIZES: usize = 256;
+
+/// Random sizes, the same ones in each run: proxies are given the same work.
+fn sizes(least: u32, most: u32) -> Vec<u32> {
+    let mut random = fastrand::Rng::with_seed(SIZES as u64);
+    (0..SIZES).map(|_| random.u32(least..=most)).collect()
 }
 
 fn bytes(size: ByteSize, option: &str) -> Result<u32> {
@@ -221,6 +255,8 @@ impl Work {
             arrivals: Arrivals::default(),
             ask: 1,
             answer: 1,
+            answer_to: None,
+            gather: false,
             slots: SLOTS,
         }
     }
@@ -260,8 +296,13 @@ impl Work {
             },
             Workload::Forward => Job::Sessions { reply: self.answer },
             Workload::Rr | Workload::Stall | Workload::Setup | Workload::Idle | Workload::Churn => {
+                let answers = match self.answer_to {
+                    None => vec![self.answer],
+                    Some(most) => sizes(self.answer, most),
+                };
+                let turns = answers.into_iter().map(|answer| turn(self.ask, answer));
                 Job::Turns {
-                    cycle: vec![turn(self.ask, self.answer)],
+                    cycle: turns.collect(),
                 }
             }
         }
@@ -271,6 +312,7 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Hello, LONGEST_HELLO};
     use clap::Parser;
 
     #[derive(Parser)]
@@ -303,6 +345,9 @@ mod tests {
             "--workload log --size 23",
             "--workload rr --rate -1",
             "--workload rr --rate NaN",
+            "--workload rr --reply 4KiB --reply-to 1KiB",
+            "--workload exec --reply-to 64KiB",
+            "--workload bulk --gather",
         ] {
             let words = wrong
                 .replace(" -1", "=-1")
@@ -312,10 +357,29 @@ mod tests {
     }
 
     #[test]
+    fn answers_of_random_sizes_are_within_bounds_and_the_same_each_time() {
+        let work = resolve("--workload rr --reply 4KiB --reply-to 64KiB").unwrap();
+        let Job::Turns { cycle } = work.job() else {
+            panic!("rr takes turns");
+        };
+        let sizes: Vec<_> = cycle.iter().map(|turn| turn.answer).collect();
+        assert!(sizes.iter().all(|size| (4096..=65536).contains(size)));
+        let mean = sizes.iter().sum::<u32>() as usize / sizes.len();
+        assert!((30_000..40_000).contains(&mean), "{mean}");
+        assert_eq!(work.job(), Job::Turns { cycle });
+        let hello = Hello {
+            job: work.job(),
+            seed: u64::MAX,
+        };
+        assert!(hello.line().unwrap().len() < LONGEST_HELLO);
+    }
+
+    #[test]
     fn scenario_and_command_line_mean_the_same() {
-        let yaml = "{workload: rr, connections: 3, size: 1KiB, rate: 50}";
+        let yaml = "{workload: rr, connections: 3, size: 1KiB, rate: 50, reply-to: 2KiB}";
         let options: WorkOptions = serde_saphyr::from_str(yaml).unwrap();
-        let line = resolve("--workload rr --connections 3 --size 1KiB --rate 50").unwrap();
+        let line =
+            resolve("--workload rr --connections 3 --size 1KiB --rate 50 --reply-to 2KiB").unwrap();
         let scenario = options.resolve().unwrap();
         assert_eq!(
             serde_json::to_string(&line).unwrap(),

@@ -14,6 +14,9 @@ use tokio::io::{ReadHalf, WriteHalf};
 /// Buffer of a stream that moves little.
 const SMALL: usize = 4 * 1024;
 
+/// Buffer of a stream with answers of many sizes.
+const MEDIUM: usize = 64 * 1024;
+
 /// Buffer of a stream that moves much.
 const LARGE: usize = 256 * 1024;
 
@@ -80,6 +83,7 @@ impl Task {
         self.tally.opened(handshake);
         let capacity = match job {
             Job::Bulk { .. } => LARGE,
+            Job::Turns { .. } if self.work.answer_to.is_some() => MEDIUM,
             Job::Turns { .. } | Job::Sessions { .. } | Job::Lines { .. } => SMALL,
         };
         let hello = Hello {

@@ -3,6 +3,7 @@
 use super::error::ApiError;
 use super::limits;
 use super::object::{API_VERSION, CertificateSigningRequest, KIND, Status, Timestamp};
+use eyesplice_identity::random;
 use eyesplice_identity::user::UserInfo;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::HashMap;
@@ -34,7 +35,7 @@ pub(super) fn complete(
         let base = base.get(..end).unwrap_or_default();
         metadata.name = format!("{base}{}", suffix()?);
     }
-    metadata.uid = uid()?;
+    metadata.uid = random::uuid().map_err(unlucky)?;
     metadata.creation_timestamp = Some(now);
     metadata.resource_version.clear();
     object.status = Status::default();
@@ -87,31 +88,13 @@ impl Rates {
 
 fn suffix() -> Result<String, ApiError> {
     let mut bytes = [0; NAME_SUFFIX];
-    fill(&mut bytes)?;
+    SystemRandom::new().fill(&mut bytes).map_err(unlucky)?;
     let letter = |byte: &u8| char::from(NAME_ALPHABET[usize::from(*byte) % NAME_ALPHABET.len()]);
     Ok(bytes.iter().map(letter).collect())
 }
 
-/// A random UUID (RFC 9562, version 4).
-fn uid() -> Result<String, ApiError> {
-    let mut bytes = [0; 16];
-    fill(&mut bytes)?;
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex = data_encoding::HEXLOWER.encode(&bytes);
-    let parts = [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ];
-    Ok(parts.join("-"))
-}
-
-fn fill(bytes: &mut [u8]) -> Result<(), ApiError> {
-    let filled = SystemRandom::new().fill(bytes);
-    filled.map_err(|_| ApiError::internal("the system's random source failed"))
+fn unlucky(_: ring::error::Unspecified) -> ApiError {
+    ApiError::internal("the system's random source failed")
 }
 
 #[cfg(test)]

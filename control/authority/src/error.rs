@@ -7,7 +7,6 @@ use eyesplice_proto::causes::chain;
 use hyper::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::fmt;
 
 /// A refusal as a client gets it.
 #[derive(Clone, Debug)]
@@ -34,20 +33,27 @@ struct Cause {
 }
 
 /// One field that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
+#[display("{field}: {problem}")]
 pub(crate) struct FieldError {
     pub(crate) field: String,
     pub(crate) problem: Problem,
 }
 
 /// What is wrong with a field (apimachinery `pkg/util/validation/field/errors.go`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
 pub(crate) enum Problem {
+    #[display("Required value{}{_0}", if _0.is_empty() { "" } else { ": " })]
     Required(String),
+    #[display("Invalid value: {value}: {why}")]
     Invalid { value: String, why: String },
+    #[display("Unsupported value: {value:?}: supported values: {known}")]
     Unsupported { value: String, known: String },
+    #[display("Duplicate value: {_0:?}")]
     Duplicate(String),
+    #[display("Forbidden: {_0}")]
     Forbidden(String),
+    #[display("Too long: may not be more than {limit} bytes")]
     TooLong { limit: usize },
 }
 
@@ -61,28 +67,6 @@ impl Problem {
             Self::Forbidden(_) => "FieldValueForbidden",
             Self::TooLong { .. } => "FieldValueTooLong",
         }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Required(why) if why.is_empty() => f.write_str("Required value"),
-            Self::Required(why) => write!(f, "Required value: {why}"),
-            Self::Invalid { value, why } => write!(f, "Invalid value: {value}: {why}"),
-            Self::Unsupported { value, known } => {
-                write!(f, "Unsupported value: {value:?}: supported values: {known}")
-            }
-            Self::Duplicate(value) => write!(f, "Duplicate value: {value:?}"),
-            Self::Forbidden(why) => write!(f, "Forbidden: {why}"),
-            Self::TooLong { limit } => write!(f, "Too long: may not be more than {limit} bytes"),
-        }
-    }
-}
-
-impl fmt::Display for FieldError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.problem)
     }
 }
 

@@ -37,9 +37,9 @@ mod store;
 mod validation;
 
 pub use approve::{BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal};
-pub use cluster::{ClusterReport, check_cluster};
-pub use material::{AuthorityMaterial, AuthorityMaterialErrors};
-pub use process::{AuthorityError, Host, Options, Prepared, Running};
+pub use cluster::{NodesError, check_cluster, cluster_nodes};
+pub use material::AuthorityMaterial;
+pub use process::{AuthorityError, Options, Prepared, Running};
 #[cfg(feature = "bench")]
 pub use rehearsal::Rehearsal;
 pub use report::{AuthorityReport, check};

@@ -13,19 +13,20 @@ use eyesplice_identity::pem::{
 };
 use eyesplice_identity::pki::{Authority, AuthorityError};
 use eyesplice_identity::x509::Signer;
-use eyesplice_proto::causes::chain;
-use rustls::crypto::ring::default_provider;
+use eyesplice_process::reload::Valid;
+use eyesplice_proto::tls::provider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 use time::Duration;
 
 /// One generation of what the authority works with.
+#[derive(derive_more::Debug)]
+#[debug("AuthorityMaterial({server:?}, {signers:?})")]
 pub struct AuthorityMaterial {
     pub(super) config: AuthorityConfig,
     pub(super) server: Credential,
@@ -35,24 +36,11 @@ pub struct AuthorityMaterial {
     pub(super) roles: Roles,
     /// The kubeconfig in `cluster-info`.
     pub(super) cluster_info: Option<String>,
-    /// What an operator should know.
-    pub warnings: Vec<String>,
-    /// Every certificate that was loaded.
-    pub certificates: Vec<CertificateInfo>,
-}
-
-impl fmt::Debug for AuthorityMaterial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthorityMaterial")
-            .field("server", &self.server)
-            .field("signers", &self.signers)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum AuthorityMaterialError {
+pub(crate) enum AuthorityMaterialError {
     /// A certificate, key or bundle.
     #[error(transparent)]
     Pem(#[from] PemError),
@@ -67,14 +55,24 @@ pub enum AuthorityMaterialError {
         source: AuthorityError,
     },
     /// The client CAs cannot be used.
-    #[error("authentication.clientCAFile cannot be used to verify clients")]
-    Clients(#[source] VerifierBuilderError),
+    #[error("{field} cannot be used to verify clients")]
+    Clients {
+        /// The field that names them.
+        field: String,
+        /// What is wrong.
+        source: VerifierBuilderError,
+    },
     /// Where bearer tokens are looked up.
     #[error("authentication")]
     Tokens(#[source] SourceError),
     /// The inventory.
-    #[error("approval.inventoryFile")]
-    Inventory(#[source] NodeListError),
+    #[error("{field}")]
+    Inventory {
+        /// The field that names it.
+        field: String,
+        /// What is wrong.
+        source: NodeListError,
+    },
     /// The API server's address or our credential.
     #[error("cluster.kubeconfigFile")]
     Cluster(#[source] ConnectError),
@@ -85,27 +83,14 @@ impl AuthorityMaterialError {
     pub(crate) fn field(&self) -> &str {
         match self {
             Self::Pem(error) => &error.file.field,
-            Self::Signer { field, .. } => field,
-            Self::Clients(_) => "authentication.clientCAFile",
+            Self::Signer { field, .. }
+            | Self::Clients { field, .. }
+            | Self::Inventory { field, .. } => field,
             Self::Tokens(_) => "authentication",
-            Self::Inventory(_) => "approval.inventoryFile",
             Self::Cluster(_) => "cluster.kubeconfigFile",
         }
     }
 }
-
-/// Everything that is wrong with the files; never empty.
-#[derive(Debug)]
-pub struct AuthorityMaterialErrors(pub Vec<AuthorityMaterialError>);
-
-impl fmt::Display for AuthorityMaterialErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.0.iter().map(|error| chain(error)).collect();
-        f.write_str(&lines.join("\n"))
-    }
-}
-
-impl std::error::Error for AuthorityMaterialErrors {}
 
 impl AuthorityMaterial {
     /// Loads and checks every file of a configuration; where tokens are looked up comes apart, for
@@ -116,7 +101,7 @@ impl AuthorityMaterial {
     pub(crate) fn load(
         config: AuthorityConfig,
         now: SystemTime,
-    ) -> Result<(Self, Sources), AuthorityMaterialErrors> {
+    ) -> Result<Valid<(Self, Sources)>, Vec<AuthorityMaterialError>> {
         let mut loader = Loader::new(now);
         let server = loader.server(&config);
         let clients = loader.clients(&config);
@@ -124,30 +109,20 @@ impl AuthorityMaterial {
         let inventory = loader.inventory(&config.approval);
         let sources = loader.sources(&config);
         let cluster_info = loader.cluster_info(&config);
-        let Loader {
-            errors,
-            warnings,
-            certificates,
-            ..
-        } = loader;
         let roles = Roles::new(&config.roles);
-        match (server, sources) {
-            (Some(server), Some(sources)) if errors.is_empty() => {
-                let material = Self {
-                    config,
-                    server,
-                    clients,
-                    signers,
-                    inventory,
-                    roles,
-                    cluster_info,
-                    warnings,
-                    certificates,
-                };
-                Ok((material, sources))
-            }
-            _ => Err(AuthorityMaterialErrors(errors)),
-        }
+        let state = server.zip(sources).map(|(server, sources)| {
+            let material = Self {
+                config,
+                server,
+                clients,
+                signers,
+                inventory,
+                roles,
+                cluster_info,
+            };
+            (material, sources)
+        });
+        loader.finish(state)
     }
 }
 
@@ -155,8 +130,8 @@ impl AuthorityMaterial {
 pub(super) struct Loader {
     now: SystemTime,
     pub(super) errors: Vec<AuthorityMaterialError>,
-    pub(super) warnings: Vec<String>,
-    pub(super) certificates: Vec<CertificateInfo>,
+    warnings: Vec<String>,
+    certificates: Vec<CertificateInfo>,
 }
 
 impl Loader {
@@ -166,6 +141,21 @@ impl Loader {
             errors: Vec::new(),
             warnings: Vec::new(),
             certificates: Vec::new(),
+        }
+    }
+
+    /// Gives what was made of the files, unless one of them cannot be used.
+    pub(super) fn finish<S>(
+        self,
+        state: Option<S>,
+    ) -> Result<Valid<S>, Vec<AuthorityMaterialError>> {
+        match state {
+            Some(state) if self.errors.is_empty() => Ok(Valid {
+                state,
+                warnings: self.warnings,
+                certificates: self.certificates,
+            }),
+            _ => Err(self.errors),
         }
     }
 
@@ -179,9 +169,8 @@ impl Loader {
     }
 
     fn server(&mut self, config: &AuthorityConfig) -> Option<Credential> {
-        let certificate = FileRef::new("listen.tlsCertFile", &config.tls_cert_file);
-        let key = FileRef::new("listen.tlsPrivateKeyFile", &config.tls_private_key_file);
-        let loaded = Credential::load(certificate, &key, CertificateRole::Server);
+        let (certificate, key) = (&config.tls_cert_file, &config.tls_private_key_file);
+        let loaded = Credential::load(certificate.clone(), key, CertificateRole::Server);
         let credential = self.keep(loaded.map_err(Into::into))?;
         self.notes(credential.notes(self.now));
         self.certificates
@@ -191,8 +180,7 @@ impl Loader {
 
     fn clients(&mut self, config: &AuthorityConfig) -> Option<Arc<dyn ClientCertVerifier>> {
         let file = config.authentication.client_ca_file.as_ref()?;
-        let file = FileRef::new("authentication.clientCAFile", file);
-        let bundle = self.keep(CaBundle::load(file).map_err(Into::into))?;
+        let bundle = self.keep(CaBundle::load(file.clone()).map_err(Into::into))?;
         self.notes(bundle.notes(self.now));
         let first = bundle
             .certificates
@@ -200,20 +188,22 @@ impl Loader {
             .min_by_key(|facts| facts.not_after);
         self.certificates
             .extend(first.map(|facts| CertificateInfo::new(&bundle.file, facts)));
-        let provider = Arc::new(default_provider());
+        let provider = provider::shared();
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&bundle.roots), provider)
                 .allow_unauthenticated()
                 .build();
-        self.keep(verifier.map_err(AuthorityMaterialError::Clients))
+        self.keep(verifier.map_err(|source| AuthorityMaterialError::Clients {
+            field: bundle.file.field,
+            source,
+        }))
     }
 
     /// A kubeconfig without a user, as kubeadm publishes it.
     fn cluster_info(&mut self, config: &AuthorityConfig) -> Option<String> {
         let info = config.cluster_info.as_ref()?;
-        let file = FileRef::new("clusterInfo.caFile", &info.ca_file);
-        self.keep(CaBundle::load(file.clone()).map_err(Into::into))?;
-        let certificates = self.keep(pem::certificates(&file).map_err(Into::into))?;
+        self.keep(CaBundle::load(info.ca_file.clone()).map_err(Into::into))?;
+        let certificates = self.keep(pem::certificates(&info.ca_file).map_err(Into::into))?;
         let cluster = json!({
             "server": info.server,
             "certificate-authority-data": BASE64.encode(pem::encode(&certificates).as_bytes()),
@@ -247,8 +237,12 @@ impl Loader {
 
     /// Which node has which address, if a file says it.
     pub(super) fn inventory(&mut self, approval: &ApprovalSettings) -> Option<Inventory> {
-        let path = approval.inventory_file.as_ref()?;
-        self.keep(Inventory::load(path).map_err(AuthorityMaterialError::Inventory))
+        let FileRef { field, path } = approval.inventory_file.as_ref()?;
+        let loaded = Inventory::load(path);
+        self.keep(loaded.map_err(|source| AuthorityMaterialError::Inventory {
+            field: field.clone(),
+            source,
+        }))
     }
 
     /// Every signer with its CA.
@@ -256,22 +250,20 @@ impl Loader {
         let mut signers = BTreeMap::new();
         for settings in settings {
             let signer = settings.signer;
-            let field = format!("signers[{signer}]");
-            let certificate = FileRef::new(format!("{field}.certFile"), &settings.cert_file);
-            let key = FileRef::new(format!("{field}.keyFile"), &settings.key_file);
-            let loaded = Authority::load(&certificate, &key)
+            let certificate = &settings.cert_file;
+            let loaded = Authority::load(certificate, &settings.key_file)
                 .and_then(|authority| authority.signs_for(signer.role()).map(|()| authority));
             let loaded = loaded.map_err(|source| AuthorityMaterialError::Signer {
-                field,
-                file: settings.cert_file.clone(),
+                field: format!("signers[{signer}]"),
+                file: certificate.path.clone(),
                 source,
             });
             let Some(authority) = self.keep(loaded) else {
                 continue;
             };
-            self.notes(note(&certificate, authority.facts(), self.now));
+            self.notes(note(certificate, authority.facts(), self.now));
             self.certificates
-                .push(CertificateInfo::new(&certificate, authority.facts()));
+                .push(CertificateInfo::new(certificate, authority.facts()));
             let longest = Duration::try_from(settings.duration).unwrap_or(Duration::MAX);
             signers.insert(signer, SignerCa { authority, longest });
         }

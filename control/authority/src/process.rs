@@ -7,25 +7,21 @@ use super::material::AuthorityMaterial;
 use super::object::Timestamp;
 use super::server::{Server, serve};
 use super::store::{Store, StoreError};
-use crate::config::{AuthorityConfig, LoadedAuthority};
+use crate::config::{AuthorityConfig, Document};
 use arc_swap::ArcSwap;
 use eyesplice_identity::authn::{Authenticator, Sources};
-use eyesplice_process::admin::{Admin, BindError, Readiness};
-use eyesplice_process::expiry::Reminders;
-use eyesplice_process::metrics::{ConfigMetrics, Metrics, certificate_rows};
-use eyesplice_process::reload::{Loaded, Published, Reloader, Seen, Source, Timing, load_settled};
-use eyesplice_process::signals::{Request, Signals};
-use eyesplice_process::{expiry, exposure, listen, systemd};
-use eyesplice_proto::causes::chain;
-use std::collections::BTreeSet;
+use eyesplice_process::listen;
+use eyesplice_process::metrics::Metrics;
+use eyesplice_process::reload::{self, Host, Kept, Loaded, Seen, Source};
+use eyesplice_process::{Process, ProcessError, blocking};
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -41,24 +37,15 @@ pub struct Options {
 /// Why the authority did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// Configuration or files are not valid.
-    #[error("configuration has {} errors; nothing was started", .0.len())]
-    Config(Vec<String>),
+    /// As any process.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
     /// The command line wants a cluster, the configuration does not.
     #[error(
         "{} has no `cluster` section, so --kubeconfig has no use; add `cluster: {{}}` and remove what \
          only a server needs", .0.display()
     )]
     NoCluster(PathBuf),
-    /// The runtime could not be started.
-    #[error("cannot start the authority's threads; check the limit of processes")]
-    Runtime(#[source] io::Error),
-    /// Signals could not be caught.
-    #[error("cannot catch signals")]
-    Signals(#[source] io::Error),
-    /// The admin endpoint could not be bound.
-    #[error(transparent)]
-    Admin(#[from] BindError),
     /// The listener could not be bound.
     #[error("authority cannot listen on {address}; set listen.address to a free one")]
     Bind {
@@ -70,61 +57,26 @@ pub enum AuthorityError {
     /// The store could not be opened.
     #[error("cannot open the store")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A task that must run for ever ended: a bug.
-    #[error("{0} ended by itself; this is a bug")]
-    TaskEnded(&'static str),
 }
 
 pub(super) async fn supervise(options: Options) -> Result<(), AuthorityError> {
-    let mut signals = Signals::catch().map_err(AuthorityError::Signals)?;
-    let metrics = Metrics::of_authority();
-    let host = Host {
-        reloads: metrics.config.clone(),
-        metrics: Arc::clone(&metrics),
-        alone: true,
-    };
-    let prepared = Prepared::load(options, host).await?;
-    let admin = Admin::bind(prepared.config().admin.address).await?;
-    tracing::info!(address = %admin.address(), "admin endpoint listens");
-    let readiness = Arc::new(Readiness::default());
-    tokio::spawn(admin.serve(metrics, Arc::clone(&readiness)));
-    readiness.material_loaded();
-    let mut running = prepared.start().await?;
-    readiness.listeners_bound();
-    systemd::ready("serving");
-    tokio::spawn(systemd::feed_watchdog());
-    let failure = loop {
-        tokio::select! {
-            request = signals.next() => match request {
-                Request::Reload => running.reload(),
-                Request::Stop(signal) => {
-                    tracing::info!(signal, "stopping");
-                    break None;
-                }
-            },
-            fault = running.ended() => break Some(fault),
-        }
-    };
-    readiness.draining();
-    systemd::stopping(limits::STOP);
+    let mut process = Process::begin(Metrics::of_authority())?;
+    let prepared = Prepared::load(options, process.host.clone()).await?;
+    process.serve_admin(prepared.config().admin.address).await?;
+    process.readiness.material_loaded();
+    let (mut running, kept) = prepared.start().await?;
+    process.readiness.listeners_bound();
+    process.ready(SERVING);
+    let fault = process.until_stopped(&kept, running.ended()).await;
+    process.stopping(limits::STOP);
+    drop(kept);
     running.stop().await;
-    failure.map_or(Ok(()), Err)
-}
-
-/// The process that an authority runs in.
-#[derive(Clone, Debug)]
-pub struct Host {
-    /// What it counts.
-    pub metrics: Arc<Metrics>,
-    /// What its reloads are counted in.
-    pub reloads: ConfigMetrics,
-    /// The process is the authority's own, and so is what the service manager hears.
-    pub alone: bool,
+    fault.map_or(Ok(()), |fault| Err(fault.into()))
 }
 
 /// An authority whose files are loaded and that runs not yet.
 pub struct Prepared {
-    source: FileSource,
+    files: Files,
     seen: Seen,
     group: Option<String>,
     host: Host,
@@ -135,85 +87,73 @@ impl Prepared {
     ///
     /// # Errors
     /// All that is wrong with them.
-    pub async fn load(options: Options, host: Host) -> Result<Self, AuthorityError> {
-        let files = Files {
-            config: options.config,
-        };
-        let first = files.clone();
-        let settled = spawn_blocking(move || load_settled(|| first.load())).await;
-        let settled = settled.map_err(|_| AuthorityError::TaskEnded("the first load"))?;
-        let (state, seen) = settled.into_state().map_err(AuthorityError::Config)?;
+    pub async fn load(options: Options, host: Host) -> Result<Self, ProcessError> {
+        let file = options.config.clone();
+        let ((material, sources), seen) = host.load(move || load_files(&file)).await?;
         Ok(Self {
-            source: FileSource::start(files, state, host.clone()),
+            files: Files {
+                config: options.config,
+                started: material.config.clone(),
+                material: Arc::new(ArcSwap::from_pointee(material)),
+                authenticator: Arc::new(Authenticator::new(sources)),
+            },
             seen,
             group: options.insecure_auto_approve_group,
             host,
         })
     }
 
-    fn config(&self) -> AuthorityConfig {
-        self.source.material.load().config.clone()
+    fn config(&self) -> &AuthorityConfig {
+        &self.files.started
     }
 
-    /// Opens the store, binds the listener, and serves.
+    /// Opens the store, binds the listener, serves, and reloads.
     ///
     /// # Errors
     /// The store or the listener cannot be opened.
-    pub async fn start(self) -> Result<Running, AuthorityError> {
-        let config = self.config();
-        let Self {
-            source,
-            seen,
-            group,
-            host: Host {
-                metrics, reloads, ..
-            },
-        } = self;
-        let store = open_store(&config).await?;
-        let (listener, address) = bind(config.address).await?;
-        if let Some(group) = &group {
-            tracing::warn!(
-                group,
-                "INSECURE: every CSR of this group that its signer takes is approved unseen; whoever \
-                 is in it can become any user and any node. Remove --insecure-auto-approve-group"
-            );
-        }
+    pub async fn start(self) -> Result<(Running, Kept), AuthorityError> {
+        let store = open_store(self.config()).await?;
+        let (listener, address) = bind(self.config().address).await?;
+        warn_of_group(self.group.as_deref());
         let (stop, stopping) = watch::channel(false);
-        let material = Arc::clone(&source.material);
-        let expiry = tokio::spawn(source.watch_expiry());
+        let material = Arc::clone(&self.files.material);
+        let metrics = Arc::clone(&self.host.metrics);
         let server = Arc::new(Server {
             store: Arc::clone(&store),
             material: Arc::clone(&material),
-            authenticator: Arc::clone(&source.authenticator),
+            authenticator: Arc::clone(&self.files.authenticator),
             rates: Rates::default(),
             metrics: Arc::clone(&metrics),
             stopping,
         });
-        let controller = Controller::new(store, material, group, metrics);
-        let hangup = Arc::new(Notify::new());
-        let timing = Timing::default();
-        let reloader = Reloader::new(source, seen, Arc::clone(&hangup), timing, reloads);
-        Ok(Running {
+        let controller = Controller::new(store, material, self.group, metrics);
+        let running = Running {
             address,
             stop,
-            hangup,
             controller: tokio::spawn(controller.run()),
             serving: tokio::spawn(serve(server, listener)),
-            reloader: tokio::spawn(reloader.run()),
-            expiry,
-        })
+        };
+        Ok((running, self.host.keep(self.files, self.seen)))
     }
 }
 
-/// An authority that serves, approves, signs and reloads.
+/// Says what `--insecure-auto-approve-group` does.
+pub(super) fn warn_of_group(group: Option<&str>) {
+    if let Some(group) = group {
+        tracing::warn!(
+            group,
+            "INSECURE: every CSR of this group that its signer takes is approved unseen; anyone in \
+             it can become any user and any node. Remove --insecure-auto-approve-group"
+        );
+    }
+}
+
+/// An authority that serves, approves and signs.
 pub struct Running {
     address: SocketAddr,
     stop: watch::Sender<bool>,
-    hangup: Arc<Notify>,
     controller: JoinHandle<()>,
     serving: JoinHandle<()>,
-    reloader: JoinHandle<()>,
-    expiry: JoinHandle<()>,
 }
 
 impl Running {
@@ -222,23 +162,16 @@ impl Running {
         self.address
     }
 
-    /// Reads all files anew.
-    pub fn reload(&self) {
-        self.hangup.notify_one();
-    }
-
     /// Resolves when a part ended that must not.
-    pub async fn ended(&mut self) -> AuthorityError {
+    pub async fn ended(&mut self) -> ProcessError {
         tokio::select! {
-            _ = &mut self.controller => AuthorityError::TaskEnded("the controller"),
-            _ = &mut self.serving => AuthorityError::TaskEnded("the listener"),
+            _ = &mut self.controller => ProcessError::Ended("the controller"),
+            _ = &mut self.serving => ProcessError::Ended("the listener"),
         }
     }
 
     /// Ends it; requests that run have a moment.
     pub async fn stop(self) {
-        self.reloader.abort();
-        self.expiry.abort();
         self.stop.send_replace(true);
         if !self.serving.is_finished() {
             // Its own deadline bounds it.
@@ -249,15 +182,16 @@ impl Running {
 }
 
 async fn open_store(config: &AuthorityConfig) -> Result<Arc<Store>, AuthorityError> {
-    let path = config.store.clone();
-    let opened = spawn_blocking(move || Store::open(&path, Timestamp::from(SystemTime::now())));
-    let opened = opened
-        .await
-        .map_err(|_| AuthorityError::TaskEnded("the opening of the store"))?;
-    let store = opened.map_err(|error: StoreError| AuthorityError::Store(error.into()))?;
+    let path = config.store.path.clone();
+    let opened = blocking("the opening of the store", move || {
+        Store::open(&path, Timestamp::from(SystemTime::now()))
+    });
+    let store = opened
+        .await?
+        .map_err(|error: StoreError| AuthorityError::Store(error.into()))?;
     let listing = store.list();
     tracing::info!(
-        path = %config.store.display(),
+        path = %config.store.path.display(),
         csrs = listing.objects.len(),
         revision = listing.revision,
         "store is open"
@@ -273,126 +207,74 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Authorit
 }
 
 /// What was loaded together.
-#[derive(Debug)]
-struct State {
-    material: AuthorityMaterial,
-    sources: Sources,
+type State = (AuthorityMaterial, Sources);
+
+/// Reads the configuration and every file that it names. Blocks.
+fn load_files(config: &Path) -> Loaded<State> {
+    reload::load(
+        config,
+        AuthorityConfig::load(config),
+        |config| (config.files(), config.secrets()),
+        |config| AuthorityMaterial::load(config, SystemTime::now()),
+    )
 }
 
-/// Where the configuration is; all other files are named in it.
-#[derive(Clone, Debug)]
+/// The files in force: the configuration, and all others that are named in it.
+#[derive(Debug)]
 struct Files {
     config: PathBuf,
-}
-
-impl Files {
-    /// Reads the configuration and every file that it names. Blocks.
-    fn load(&self) -> Loaded<State> {
-        let mut files = BTreeSet::from([self.config.clone()]);
-        let LoadedAuthority { config, warnings } = match AuthorityConfig::load(&self.config) {
-            Ok(loaded) => loaded,
-            Err(errors) => {
-                let file = errors.file.display();
-                let lines = errors.errors.iter().map(|error| format!("{file}: {error}"));
-                return Loaded {
-                    files,
-                    result: Err(lines.collect()),
-                };
-            }
-        };
-        files.extend(config.files());
-        let exposed = exposure::find(&files, &config.secrets());
-        let result = match AuthorityMaterial::load(config, SystemTime::now()) {
-            Ok((mut material, sources)) => {
-                let warnings = warnings.iter().map(ToString::to_string);
-                material.warnings.extend(warnings);
-                let exposed = exposed.iter().map(ToString::to_string);
-                material.warnings.extend(exposed);
-                Ok(State { material, sources })
-            }
-            Err(errors) => Err(errors.0.iter().map(|error| chain(error)).collect()),
-        };
-        Loaded { files, result }
-    }
-}
-
-/// Publishes what was loaded, at the start and at every reload.
-#[derive(Debug)]
-struct FileSource {
-    files: Files,
+    started: AuthorityConfig,
     material: Arc<ArcSwap<AuthorityMaterial>>,
     authenticator: Arc<Authenticator>,
-    reminders: Arc<Reminders>,
-    generation: u64,
-    host: Host,
 }
 
-impl FileSource {
-    fn start(files: Files, state: State, host: Host) -> Self {
-        let State { material, sources } = state;
-        let reminders = Arc::default();
-        show(&material, &host.metrics, &reminders);
-        host.reloads.loaded(1, SystemTime::now());
-        Self {
-            files,
-            authenticator: Arc::new(Authenticator::new(sources)),
-            material: Arc::new(ArcSwap::from_pointee(material)),
-            reminders,
-            generation: 1,
-            host,
-        }
-    }
+/// What the service manager hears.
+const SERVING: &str = "serving";
 
-    /// Says what ends soon of whatever is in force, for as long as it is polled.
-    fn watch_expiry(&self) -> impl Future<Output = ()> + use<> {
-        let (material, reminders) = (Arc::clone(&self.material), Arc::clone(&self.reminders));
-        expiry::watch(move |now| reminders.look(&material.load().certificates, now))
-    }
-}
-
-impl Source for FileSource {
+impl Source for Files {
     type State = State;
 
     fn load(&mut self) -> Loaded<State> {
-        self.files.load()
+        load_files(&self.config)
     }
 
-    fn publish(&mut self, state: State) -> Published {
-        let State { material, sources } = state;
-        show(&material, &self.host.metrics, &self.reminders);
-        self.generation += 1;
-        let restart_required = self
-            .material
-            .load()
-            .config
-            .restart_required(&material.config);
+    fn publish(&mut self, (material, sources): State) -> Vec<String> {
+        let restart_required = self.started.restart_required(&material.config);
         self.authenticator.publish(sources);
         self.material.store(Arc::new(material));
-        Published {
-            generation: self.generation,
-            restart_required,
-        }
+        restart_required
     }
 
-    fn reloading(&mut self) {
-        if self.host.alone {
-            systemd::reloading();
-        }
-    }
-
-    fn settled(&mut self) {
-        if self.host.alone {
-            systemd::ready("serving");
-        }
+    fn status(&self) -> String {
+        SERVING.to_owned()
     }
 }
 
-fn show(material: &AuthorityMaterial, metrics: &Metrics, reminders: &Reminders) {
-    for warning in &material.warnings {
-        tracing::warn!(warning, "configuration is allowed and probably not meant");
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Site;
+    use super::*;
+
+    #[tokio::test]
+    async fn field_that_waits_for_a_restart_waits_through_every_reload() {
+        let site = Site::new();
+        let options = Options {
+            config: site.path("authority.yaml"),
+            kubeconfig: None,
+            insecure_auto_approve_group: None,
+        };
+        let host = Host::of(Metrics::of_authority());
+        let mut files = Prepared::load(options, host).await.unwrap().files;
+        assert_eq!(publish(&mut files), Vec::<String>::new());
+        let text = std::fs::read_to_string(&files.config).unwrap();
+        site.write("authority.yaml", &text.replace("authority.redb", "b.redb"));
+        for _ in 0..2 {
+            assert_eq!(publish(&mut files), ["store.path"]);
+        }
     }
-    metrics
-        .certificates
-        .replace_part("authority", certificate_rows(&material.certificates));
-    reminders.look(&material.certificates, SystemTime::now());
+
+    fn publish(files: &mut Files) -> Vec<String> {
+        let state = files.load().result.unwrap().state;
+        files.publish(state)
+    }
 }

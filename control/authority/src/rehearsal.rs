@@ -5,7 +5,7 @@ use super::material::AuthorityMaterial;
 use super::object::CertificateSigningRequest;
 use super::sign::sign;
 use super::store::Change;
-use crate::config::AuthorityConfig;
+use crate::config::{AuthorityConfig, Document};
 use eyesplice_identity::x509::{CertificateRequest, Signer};
 use std::error::Error;
 use std::path::Path;
@@ -27,7 +27,8 @@ impl Rehearsal {
     /// One of them cannot be used.
     pub fn new(config: &Path, csr: &[u8], now: SystemTime) -> Result<Self, Box<dyn Error>> {
         let loaded = AuthorityConfig::load(config)?;
-        let (material, _) = AuthorityMaterial::load(loaded.config, now)?;
+        let material = AuthorityMaterial::load(loaded.config, now);
+        let (material, _) = material.map_err(|errors| format!("{errors:?}"))?.state;
         let object: CertificateSigningRequest = serde_json::from_slice(csr)?;
         let signer = Signer::by_name(&object.spec.signer_name).ok_or("nobody serves the signer")?;
         Ok(Self {

@@ -1,21 +1,26 @@
 //! What `eyesplice check` prints of an authority's configuration.
 
 use super::approve::DnsUse;
-use super::material::{AuthorityMaterial, AuthorityMaterialError, AuthorityMaterialErrors};
-use crate::config::{ApprovalSettings, AuthorityConfig, SignerSettings};
+use super::material::{AuthorityMaterial, AuthorityMaterialError};
+use crate::config::{ApprovalSettings, AuthorityConfig, Document, SignerSettings};
+use eyesplice_identity::authn::Sources;
 use eyesplice_identity::document::{CheckErrors, ConfigErrors, Partly};
+use eyesplice_identity::inventory::Inventory;
 use eyesplice_identity::pem::CertificateInfo;
 use eyesplice_process::exposure;
 use eyesplice_process::exposure::Exposure;
+use eyesplice_process::reload::Valid;
 use eyesplice_proto::causes::chain;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
-/// A configuration that the authority would start with.
-#[derive(Debug)]
+/// A configuration that the authority would start with; written as its summary, without the
+/// warnings.
+#[derive(Debug, derive_more::Display)]
+#[display("{summary}")]
 pub struct AuthorityReport {
-    material: AuthorityMaterial,
+    summary: String,
     /// What is allowed and probably not meant.
     pub warnings: Vec<String>,
 }
@@ -25,104 +30,100 @@ pub struct AuthorityReport {
 /// # Errors
 /// All mistakes of the configuration and of the files that it names, where it could be read.
 pub fn check(file: &Path, now: SystemTime) -> Result<AuthorityReport, CheckErrors> {
-    let load = |config| AuthorityMaterial::load(config, now).map(|(material, _)| material);
+    let load = |config| AuthorityMaterial::load(config, now);
     let exposed = |config: &AuthorityConfig| exposure::find(&config.files(), &config.secrets());
-    let read = AuthorityConfig::partly(file)?;
-    let (material, mut warnings) = load_all(file, read, exposed, load)?;
-    warnings.extend(material.warnings.iter().cloned());
-    Ok(AuthorityReport { material, warnings })
+    report(file, AuthorityConfig::partly(file)?, exposed, load, print)
 }
 
-/// Loads the files of what could be read; gives what came of it with the warnings, or all errors.
-pub(super) fn load_all<C, M>(
+/// Loads the files of what could be read, and prints what came of it; or gives all errors.
+pub(super) fn report<C, S>(
     file: &Path,
     read: Partly<C>,
     exposed: impl FnOnce(&C) -> Vec<Exposure>,
-    load: impl FnOnce(C) -> Result<M, AuthorityMaterialErrors>,
-) -> Result<(M, Vec<String>), CheckErrors> {
+    load: impl FnOnce(C) -> Result<Valid<S>, Vec<AuthorityMaterialError>>,
+    print: impl FnOnce(&mut String, &S) -> fmt::Result,
+) -> Result<AuthorityReport, CheckErrors> {
     let Partly {
         value,
         mut errors,
         warnings,
         places,
     } = read;
-    let material = value.and_then(|config| {
+    let valid = value.and_then(|config| {
         let exposed = exposed(&config).into_iter();
         errors.extend(exposed.map(|each| places.file_error("", each.to_string())));
         let loaded = load(config).map_err(|all| {
             let error =
                 |error: AuthorityMaterialError| places.file_error(error.field(), chain(&error));
-            errors.extend(all.0.into_iter().map(error));
+            errors.extend(all.into_iter().map(error));
         });
         loaded.ok()
     });
-    match material {
-        Some(material) if errors.is_empty() => {
-            let warnings = warnings.iter().map(ToString::to_string).collect();
-            Ok((material, warnings))
+    match valid {
+        Some(valid) if errors.is_empty() => {
+            let mut summary = String::new();
+            // Writing to a String cannot fail.
+            let _ = print(&mut summary, &valid.state)
+                .and_then(|()| print_certificates(&mut summary, &valid.certificates));
+            let warnings = warnings.iter().map(ToString::to_string);
+            Ok(AuthorityReport {
+                summary,
+                warnings: warnings.chain(valid.warnings).collect(),
+            })
         }
         _ => Err(ConfigErrors::new(file, errors).into()),
     }
 }
 
-/// The summary, without the warnings.
-impl fmt::Display for AuthorityReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let config = &self.material.config;
-        writeln!(f, "{} is valid", config.file.display())?;
-        writeln!(f, "listens on {}", config.address)?;
-        print_signers(f, &config.signers)?;
-        match &self.material.inventory {
-            Some(inventory) => writeln!(
-                f,
-                "kubelet-serving: approved by the inventory, {} nodes",
-                inventory.len()
-            )?,
-            None => writeln!(f, "kubelet-serving: approved by people, no inventory")?,
-        }
-        print_checks(f, &config.approval)?;
-        print_certificates(f, &self.material.certificates)
+fn print(out: &mut String, (material, _): &(AuthorityMaterial, Sources)) -> fmt::Result {
+    let config = &material.config;
+    writeln!(out, "{} is valid", config.file.display())?;
+    writeln!(out, "listens on {}", config.address)?;
+    print_signers(out, &config.signers)?;
+    match &material.inventory {
+        Some(inventory) => print_inventory(out, inventory)?,
+        None => writeln!(out, "kubelet-serving: approved by people, no inventory")?,
     }
+    print_checks(out, &config.approval)
+}
+
+/// Who approves where an inventory does.
+pub(super) fn print_inventory(out: &mut String, inventory: &Inventory) -> fmt::Result {
+    let nodes = inventory.len();
+    writeln!(
+        out,
+        "kubelet-serving: approved by the inventory, {nodes} nodes"
+    )
 }
 
 /// One line per signer.
-pub(super) fn print_signers(f: &mut fmt::Formatter<'_>, signers: &[SignerSettings]) -> fmt::Result {
-    writeln!(f, "signers:")?;
+pub(super) fn print_signers(out: &mut String, signers: &[SignerSettings]) -> fmt::Result {
+    writeln!(out, "signers:")?;
     for settings in signers {
         let days = settings.duration.as_secs() / 86_400;
-        writeln!(f, "  {}: at most {days} days", settings.signer)?;
+        writeln!(out, "  {}: at most {days} days", settings.signer)?;
     }
     Ok(())
 }
 
 /// What else is asked before a kubelet's serving certificate is approved.
-pub(super) fn print_checks(f: &mut fmt::Formatter<'_>, approval: &ApprovalSettings) -> fmt::Result {
+pub(super) fn print_checks(out: &mut String, approval: &ApprovalSettings) -> fmt::Result {
     match approval.dns {
         DnsUse::Ignore => {}
-        DnsUse::Require => writeln!(f, "  its names must resolve to the node's addresses")?,
-        DnsUse::Allow => writeln!(f, "  and names that resolve to the node's addresses")?,
+        DnsUse::Require => writeln!(out, "  its names must resolve to the node's addresses")?,
+        DnsUse::Allow => writeln!(out, "  and names that resolve to the node's addresses")?,
     }
     match approval.probe {
-        Some(probe) => writeln!(f, "  the node must answer at port {}", probe.port),
+        Some(probe) => writeln!(out, "  the node must answer at port {}", probe.port),
         None => Ok(()),
     }
 }
 
 /// One line per certificate.
-pub(super) fn print_certificates(
-    f: &mut fmt::Formatter<'_>,
-    certificates: &[CertificateInfo],
-) -> fmt::Result {
-    writeln!(f, "certificates:")?;
+fn print_certificates(out: &mut String, certificates: &[CertificateInfo]) -> fmt::Result {
+    writeln!(out, "certificates:")?;
     for certificate in certificates {
-        let CertificateInfo {
-            field,
-            subject,
-            not_after,
-            ..
-        } = certificate;
-        let end = eyesplice_identity::certificate::instant((*not_after).into());
-        writeln!(f, "  {field}: {subject}, until {end}")?;
+        writeln!(out, "  {certificate}")?;
     }
     Ok(())
 }

@@ -2,10 +2,9 @@
 
 use super::approve::Left;
 use super::object::{CertificateSigningRequest, Condition};
-use super::store::Object;
 
 /// Says why a CSR is left, where an operator can do something about it.
-pub(super) fn left(object: &Object, left: Left) {
+pub(super) fn left(object: &CertificateSigningRequest, left: Left) {
     let (csr, user) = (&object.metadata.name, &object.spec.username);
     match left {
         Left::UnknownNode => tracing::warn!(
@@ -51,7 +50,7 @@ pub(super) fn braked(object: &CertificateSigningRequest, most: usize) {
 }
 
 /// Says what was decided.
-pub(super) fn decided(object: &Object, word: &str, condition: &Condition) {
+pub(super) fn decided(object: &CertificateSigningRequest, word: &str, condition: &Condition) {
     let (csr, signer) = (&object.metadata.name, &object.spec.signer_name);
     let (user, why) = (&object.spec.username, &condition.message);
     if condition.reason == "InsecureAutoApproved" {

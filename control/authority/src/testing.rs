@@ -9,7 +9,7 @@ use super::object::CertificateSigningRequest;
 use super::object::{Blob, Timestamp};
 use super::server::{Server, serve};
 use super::store::{Change, Store, StoreError};
-use crate::config::AuthorityConfig;
+use crate::config::{AuthorityConfig, Document};
 use arc_swap::ArcSwap;
 use eyesplice_identity::authn::Authenticator;
 use eyesplice_identity::pki::testing::{Made, Recipe, authority, client, kubelet};
@@ -143,6 +143,7 @@ impl Site {
     pub fn material(&self) -> AuthorityMaterial {
         AuthorityMaterial::load(self.config(), SystemTime::now())
             .unwrap()
+            .state
             .0
     }
 
@@ -231,7 +232,7 @@ impl Served {
     pub async fn start(site: &Site) -> Self {
         let store = site.store();
         let loaded = AuthorityMaterial::load(site.config(), SystemTime::now());
-        let (material, sources) = loaded.unwrap();
+        let (material, sources) = loaded.unwrap().state;
         let material = Arc::new(ArcSwap::from_pointee(material));
         let metrics = Metrics::new();
         let (stop, stopping) = watch::channel(false);

@@ -132,7 +132,10 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileFault> {
 
 /// Waits until nobody else changes files beside `path`, and keeps others from it until dropped. The
 /// directory is what is locked: the file itself is replaced.
-pub(crate) fn lock(path: &Path) -> Result<Flock<File>, FileFault> {
+///
+/// # Errors
+/// The directory cannot be opened or locked.
+pub fn lock(path: &Path) -> Result<Flock<File>, FileFault> {
     let parent = parent(path);
     let fail = |error| FileFault::new("lock the directory", parent, error);
     let dir = File::open(parent).map_err(fail)?;

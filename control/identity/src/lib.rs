@@ -6,17 +6,23 @@
 //! [`pki`] know what a cluster holds, and [`authn`] turns a credential into a [`user`].
 #![forbid(unsafe_code)]
 
+pub mod access;
+pub mod answers;
 pub mod authn;
 pub mod certificate;
 pub mod document;
 pub mod file;
 pub mod https;
 pub mod inventory;
+mod joined;
 pub mod kubeconfig;
 pub mod pem;
 pub mod pins;
 pub mod pki;
 pub mod protobuf;
+pub mod random;
+pub mod recent;
+mod spki;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod token;

@@ -1,10 +1,12 @@
-//! Says when a certificate ends soon or has ended: once, and again after a while.
+//! Shows when each certificate ends, and says when one ends soon or has ended: once, and again
+//! after a while.
 
+use crate::metrics::{Row, Table};
 use eyesplice_identity::certificate::instant;
 use eyesplice_identity::pem::CertificateInfo;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Between two looks; a gateway's leaves are renewed as often.
@@ -25,29 +27,69 @@ enum Level {
     Expired,
 }
 
-/// What has been said about certificates, by the field that names each.
-#[derive(Debug, Default)]
-pub struct Reminders {
-    said: Mutex<HashMap<String, (Level, SystemTime)>>,
+/// The certificates that a process has loaded, or a part of it.
+#[derive(Debug)]
+pub struct Expiry {
+    part: &'static str,
+    table: Arc<Table>,
+    held: Mutex<Held>,
 }
 
-impl Reminders {
-    /// Says which of these end soon or have ended, unless that was said a short while ago.
-    pub fn look(&self, certificates: &[CertificateInfo], now: SystemTime) {
-        for (certificate, level) in self.due(certificates, now) {
+impl Expiry {
+    /// Holds none yet, and will show them as this part of a table.
+    pub(crate) fn new(part: &'static str, table: Arc<Table>) -> Arc<Self> {
+        Arc::new(Self {
+            part,
+            table,
+            held: Mutex::default(),
+        })
+    }
+
+    /// Holds these from now on, and looks at them.
+    pub(crate) fn replace(&self, certificates: Vec<CertificateInfo>, now: SystemTime) {
+        let rows = certificates.iter().map(|certificate| {
+            let file = certificate.file.display().to_string();
+            row(&certificate.field, file, certificate.not_after)
+        });
+        self.table.replace_part(self.part, rows.collect());
+        self.lock().certificates = certificates;
+        self.look(now);
+    }
+
+    /// Says which of them end soon or have ended, unless that was said a short while ago.
+    pub(crate) fn look(&self, now: SystemTime) {
+        for (certificate, level) in self.lock().due(now) {
             say(certificate, level);
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        // A panic while the lock was held leaves maps that are whole: every change is one call.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A row of the metric that shows when certificates end: field and file, and seconds since 1970.
+pub fn row(field: &str, file: String, end: SystemTime) -> Row {
+    let since = end.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Row {
+        labels: vec![("name", field.to_owned()), ("file", file)],
+        value: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+    }
+}
+
+/// Certificates, and what has been said about each, by the field that names it.
+#[derive(Debug, Default)]
+struct Held {
+    certificates: Vec<CertificateInfo>,
+    said: HashMap<String, (Level, SystemTime)>,
+}
+
+impl Held {
     /// What is to be said, and will have been; what is not held any more is forgotten.
-    fn due<'a>(
-        &self,
-        certificates: &'a [CertificateInfo],
-        now: SystemTime,
-    ) -> Vec<(&'a CertificateInfo, Level)> {
+    fn due(&mut self, now: SystemTime) -> Vec<(&CertificateInfo, Level)> {
+        let Self { certificates, said } = self;
         let mut due = Vec::new();
-        // A panic while the lock was held leaves a map that is whole: every change is one call.
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.retain(|field, _| certificates.iter().any(|info| info.field == *field));
         for certificate in certificates {
             let Some(level) = level(certificate, now) else {
@@ -56,7 +98,7 @@ impl Reminders {
             };
             if is_due(said.get(&certificate.field), level, now) {
                 said.insert(certificate.field.clone(), (level, now));
-                due.push((certificate, level));
+                due.push((&*certificate, level));
             }
         }
         due
@@ -120,7 +162,6 @@ fn say(certificate: &CertificateInfo, level: Level) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::UNIX_EPOCH;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -157,9 +198,10 @@ mod tests {
     #[test]
     fn due_names_each_once_until_it_is_replaced() {
         let at = |hours: u32| UNIX_EPOCH + HOUR * hours;
-        let reminders = Reminders::default();
-        let said = |certificates: &[CertificateInfo], hours| {
-            let due = reminders.due(certificates, at(hours)).into_iter();
+        let mut reminders = Held::default();
+        let mut said = |certificates: &[CertificateInfo], hours| {
+            reminders.certificates = certificates.to_vec();
+            let due = reminders.due(at(hours)).into_iter();
             due.map(|(certificate, level)| (certificate.field.clone(), level))
                 .collect::<Vec<_>>()
         };

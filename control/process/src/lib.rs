@@ -1,5 +1,6 @@
 //! What every long-running process of eyesplice has around what it serves: signals and the service
-//! manager, log and metrics, health, reload of files, reminders of certificates that end, and manners
+//! manager, log and metrics, health, reload of files, hand-over to the
+//! next process, reminders of certificates that end, and manners
 //! towards guests of a listener.
 #![forbid(unsafe_code)]
 
@@ -14,10 +15,15 @@ pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod output;
+mod process;
 pub mod reload;
 pub mod resolve;
 pub mod signals;
 pub mod systemd;
+pub mod takeover;
+mod threads;
 
 pub use build::{BUILD, Build};
 pub use exit::Exit;
+pub use process::Process;
+pub use threads::{ProcessError, blocking, run};

@@ -1,5 +1,6 @@
 //! Binds an address that this process alone may have.
 
+use eyesplice_sys::socket::Inherited;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,6 +13,25 @@ const RELEASED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Between two looks whether it is free.
 const RELEASE_LOOK: Duration = Duration::from_millis(50);
+
+/// Takes the socket at an address from a process before this one, or listens there as [`tcp`] does.
+///
+/// # Errors
+/// As those of [`tcp`].
+pub async fn tcp_from(
+    inherited: &mut Inherited,
+    address: SocketAddr,
+) -> io::Result<(TcpListener, SocketAddr)> {
+    // One is all that there ever is without workers.
+    match inherited.take_tcp(address).pop() {
+        Some(fd) => {
+            let listener = TcpListener::from_std(fd.into())?;
+            let bound = listener.local_addr()?;
+            Ok((listener, bound))
+        }
+        None => tcp(address).await,
+    }
+}
 
 /// Listens on an address; port 0 takes a free one. Nobody else can listen there meanwhile.
 ///

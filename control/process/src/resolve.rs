@@ -3,7 +3,6 @@
 
 use eyesplice_proto::target::{Host, Target};
 use std::collections::HashSet;
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
@@ -72,18 +71,11 @@ pub enum ResolveError {
 }
 
 /// Resolves names with bounds on number, time and answers.
+#[derive(derive_more::Debug)]
+#[debug("Resolver({} free)", permits.available_permits())]
 pub struct Resolver {
     lookup: Arc<dyn Lookup>,
     permits: Arc<Semaphore>,
-}
-
-impl fmt::Debug for Resolver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let free = self.permits.available_permits();
-        f.debug_struct("Resolver")
-            .field("free", &free)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Resolver {

@@ -1,6 +1,7 @@
 //! The signals that the process answers.
 
 use std::io;
+use std::pin::pin;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGTERM, SIGINT and SIGHUP, caught from the moment this exists.
@@ -13,7 +14,7 @@ pub struct Signals {
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+enum Request {
     /// Drain, or if that runs already: end now.
     Stop(&'static str),
     /// Reload, and reopen the audit log.
@@ -33,8 +34,28 @@ impl Signals {
         })
     }
 
-    /// The next signal.
-    pub async fn next(&mut self) -> Request {
+    /// Waits for the end of `work`, unless a signal to stop comes first. SIGHUP asks `reload`.
+    ///
+    /// # Errors
+    /// The name of the signal.
+    pub async fn unless_stopped<T>(
+        &mut self,
+        reload: impl Fn(),
+        work: impl Future<Output = T>,
+    ) -> Result<T, &'static str> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                request = self.next() => match request {
+                    Request::Stop(signal) => return Err(signal),
+                    Request::Reload => reload(),
+                },
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Request {
         tokio::select! {
             _ = self.terminate.recv() => Request::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Request::Stop("SIGINT"),

@@ -1,24 +1,31 @@
 //! Takes one stream from its target to a verdict: name, policy, node, certificates.
 
 use super::State;
+use super::behind::{self, Unresolved};
 use super::deferred::{Deferred, EndsByName, LeafOfPeer};
+use super::local::is_local;
+use super::neighbours;
 use super::node;
 use super::refusal;
-use crate::config::{Rule, RuleAction, Upstream};
+use crate::config::{ProxySpec, Rule, RuleAction, Upstream, Via};
 use crate::leaf::{ClientAuth, LeafRequests, LeafStore, Named};
 use crate::material::KubeletMaterial;
 use crate::policy::{Denied, Selection};
 use eyesplice_dataplane::seam::{
-    Connect, DownstreamTls, Inside, Mode, Refusal, StreamRequest, Terminate, TerminateVerified,
-    UpstreamTls, Verdict,
+    Connect, DownstreamTls, Inside, Mode, Proxy, Refusal, Route, StreamRequest, Tallies, Terminate,
+    TerminateVerified, UpstreamTls, Verdict, Warm, Way,
 };
 use eyesplice_identity::verify::{Expected, UpstreamSpec, upstream_tls};
 use eyesplice_process::resolve::Resolver;
 use eyesplice_proto::target::{Host, Target};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Handle;
+
+/// How long a spare connection to a kubelet waits for its stream. Firewalls and load balancers keep
+/// an idle connection for longer, so few are found dead by a request alone.
+const SPARE_LIFETIME: Duration = Duration::from_mins(1);
 
 /// Decides on one stream. The lookup ends before `timeouts.verdict` does, so that the user hears of
 /// the slow name server, and not of the engine's own deadline.
@@ -42,13 +49,30 @@ async fn connect(
 ) -> Result<Connect, Refusal> {
     let began = Instant::now();
     let asked = &request.target;
+    if let Some(chain) = &request.hop {
+        neighbours::may_pass_on(&state.config, chain)?;
+    }
+    let hop = request.hop.is_some();
     if !state.policy.may_allow(asked) {
         return Err(refusal::no_rule(asked));
     }
+    let inventory = state
+        .material
+        .kubelet
+        .as_ref()
+        .and_then(|k| k.inventory.as_deref());
     let found = resolver
         .resolve(asked, lookup_deadline(state.config.timeouts.verdict))
         .await;
-    let found = found.map_err(|error| refusal::unresolved(&error))?;
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => match behind::unresolved(state, inventory, asked, &error)? {
+            Unresolved::Node(addresses) => addresses,
+            Unresolved::Name(index) => {
+                return by_name(state, leaves, (asked, hop), (index, began)).await;
+            }
+        },
+    };
     let selection = state
         .policy
         .select(asked, &found, &is_local)
@@ -60,51 +84,103 @@ async fn connect(
         addresses,
         ..
     } = selection;
-    let inventory = state
-        .material
-        .kubelet
-        .as_ref()
-        .and_then(|k| k.inventory.as_deref());
     let (node, addresses) = node::of_one_node(inventory, &asked.host, addresses);
     let source = LeafSource {
         state,
         leaves,
         began,
     };
-    let mode = mode(&source, index, rule, asked, node.clone()).await?;
+    let mode = match hop {
+        // What its own gateway does with the stream is done inside.
+        true if rule.via == Via::Tunnel => Mode::Splice,
+        true => return Err(refusal::not_behind_agents(asked, rule)),
+        false => mode(&source, index, rule, asked, node.clone()).await?,
+    };
+    let (way, warm) = match &rule.via {
+        Via::Direct => {
+            let socket = |ip| SocketAddr::new(ip, asked.port);
+            let way = Way::Dial(addresses.into_iter().map(socket).collect());
+            (way, warm(state, rule, asked, node.as_ref()))
+        }
+        // A spare connection is of a dial; agents park connections of their own.
+        Via::Tunnel => {
+            let port = (asked.port, hop);
+            let through = behind::through(state, node.as_ref(), &addresses, port);
+            (Way::Tunnel(through), None)
+        }
+        Via::Proxy(spec) => (proxied(state, (index, spec), &addresses, asked)?, None),
+    };
     Ok(Connect {
         generation: state.generation,
         rule: Arc::clone(&rule.name),
         node,
-        addresses: addresses
-            .into_iter()
-            .map(|ip| SocketAddr::new(ip, asked.port))
-            .collect(),
+        way,
+        preamble: None,
         mode,
         limits: state.config.stream_limits(),
+        warm,
+        tallies: Tallies::default(),
+    })
+}
+
+/// Asks a rule's proxy for the first address that passed the policy: what was checked is what is
+/// dialled.
+pub(super) fn proxied(
+    state: &State,
+    (index, spec): (usize, &ProxySpec),
+    addresses: &[IpAddr],
+    asked: &Target,
+) -> Result<Way, Refusal> {
+    let Some(address) = addresses.first() else {
+        return Err(refusal::no_rule(asked));
+    };
+    Ok(Way::Proxy(Proxy {
+        name: Arc::clone(&spec.name),
+        at: spec.at.clone(),
+        tls: state.material.proxies.get(index).cloned().flatten(),
+        target: Target {
+            host: Host::Ip(*address),
+            port: asked.port,
+        },
+    }))
+}
+
+/// Leads a name that has no address here to an agent, which resolves it, by the rule at an index.
+async fn by_name(
+    state: &Arc<State>,
+    leaves: &Arc<LeafStore>,
+    (asked, hop): (&Target, bool),
+    (index, began): (usize, Instant),
+) -> Result<Connect, Refusal> {
+    let Some(rule) = state.config.egress.rules.get(index) else {
+        return Err(refusal::no_rule(asked));
+    };
+    let source = LeafSource {
+        state,
+        leaves,
+        began,
+    };
+    let mode = match hop {
+        true => Mode::Splice,
+        false => mode(&source, index, rule, asked, None).await?,
+    };
+    let routes = vec![Route::Name(asked.host.to_string())];
+    Ok(Connect {
+        generation: state.generation,
+        rule: Arc::clone(&rule.name),
+        node: None,
+        way: Way::Tunnel(behind::by_routes(state, routes, asked.clone(), hop)),
+        preamble: None,
+        mode,
+        limits: state.config.stream_limits(),
+        warm: None,
+        tallies: Tallies::default(),
     })
 }
 
 /// Leaves a tenth of the verdict's time to policy and leaf.
-fn lookup_deadline(verdict: Duration) -> Duration {
+pub(super) fn lookup_deadline(verdict: Duration) -> Duration {
     verdict * 9 / 10
-}
-
-/// Tells whether an address is this host's: the kernel would use it as its own source towards it, but for
-/// loopback, where it uses the first address for all. Connecting a datagram socket sends nothing.
-fn is_local(address: IpAddr) -> bool {
-    if address.is_loopback() {
-        return true;
-    }
-    let any = match address {
-        IpAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
-        IpAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
-    };
-    let source = UdpSocket::bind(any).and_then(|socket| {
-        socket.connect((address, 9))?; // the discard port: any would do
-        socket.local_addr()
-    });
-    source.is_ok_and(|source| source.ip() == address)
 }
 
 fn report_dropped(request: &StreamRequest, dropped: &[Denied]) {
@@ -166,7 +242,25 @@ async fn mode(
     }
 }
 
-fn kubelet_tls(
+/// How the next stream to a kubelet finds a connection that is made already, if that is configured.
+fn warm(state: &State, rule: &Rule, asked: &Target, node: Option<&Arc<str>>) -> Option<Warm> {
+    let wanted = state
+        .config
+        .kubelet
+        .as_ref()
+        .is_some_and(|kubelet| kubelet.warm);
+    if !wanted || !matches!(rule.action, RuleAction::TerminateKubelet) {
+        return None;
+    }
+    let kubelet = state.material.kubelet.as_ref()?;
+    Some(Warm {
+        tls: kubelet_tls(kubelet, rule, asked, node.cloned()).ok()?,
+        lifetime: SPARE_LIFETIME,
+        until: kubelet.client_until,
+    })
+}
+
+pub(super) fn kubelet_tls(
     kubelet: &KubeletMaterial,
     rule: &Rule,
     asked: &Target,

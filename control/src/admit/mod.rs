@@ -5,54 +5,46 @@
 //! runtime and is dropped if the worker stops waiting. Each decision sees one [`State`] from beginning to end, and the
 //! [`Connect`](eyesplice_dataplane::seam::Connect) carries its number.
 
+mod answer;
+mod behind;
 mod decide;
 mod deferred;
+mod kubelet;
+mod local;
+mod neighbours;
 mod node;
 mod refusal;
+mod rehearse;
+mod state;
+
+pub(crate) use answer::answer;
+pub(crate) use rehearse::{Reached, Rehearsal};
+pub use state::State;
 
 use crate::audit::Gate;
-use crate::config::{Config, Transport};
+use crate::config::{ApiServerTransport, Config, Transport};
+use crate::front;
 use crate::leaf::LeafStore;
 use crate::material::Material;
-use crate::policy::Policy;
 use arc_swap::ArcSwap;
 use eyesplice_dataplane::seam::{
-    Control, RecordKind, Snapshot, SnapshotCell, StreamRequest, Verdict,
+    AgentVerdict, ApiRequest, ApiVerdict, Control, ListenerName, RecordKind, Snapshot,
+    SnapshotCell, StreamRequest, Verdict,
 };
 use eyesplice_identity::certificate;
+use eyesplice_process::metrics::{FrontReport, Table};
 use eyesplice_process::resolve::{Lookup, Resolver, SystemLookup};
+use kubelet::ByRules;
+use local::is_local;
+use neighbours::{LOOK, Neighbours};
 use rustls::pki_types::CertificateDer;
 use std::fmt;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::time::SystemTime;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
-
-/// One configuration in force.
-#[derive(Debug)]
-pub struct State {
-    /// Its number, from 1.
-    pub generation: u64,
-    /// What was configured.
-    pub config: Config,
-    /// What the files hold.
-    pub material: Material,
-    policy: Policy,
-}
-
-impl State {
-    fn new(generation: u64, config: Config, material: Material, listening: &[SocketAddr]) -> Self {
-        let policy = Policy::new(&config, listening);
-        Self {
-            generation,
-            config,
-            material,
-            policy,
-        }
-    }
-}
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
 
 /// What came into force with [`Gatekeeper::publish`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,12 +61,17 @@ pub struct Gatekeeper {
     snapshots: Arc<SnapshotCell>,
     resolver: Arc<Resolver>,
     leaves: Arc<LeafStore>,
+    neighbours: Arc<Neighbours>,
+    /// Another configuration is in force, which may name other gateways.
+    published: Notify,
     runtime: Handle,
     audit: OnceLock<Gate>,
     /// What the engine, the admin endpoint and the audit log were started with.
     started: Config,
     /// Where this process listens, whatever is configured by now: no target.
     listening: Vec<SocketAddr>,
+    /// What fronts keep from one configuration to the next.
+    fronts: front::Kept,
     /// Generations are numbered one after the other.
     publishing: Mutex<()>,
 }
@@ -124,17 +121,23 @@ impl Gatekeeper {
         listening: Vec<SocketAddr>,
     ) -> Self {
         let started = config.clone();
-        let state = State::new(1, config, material, &listening);
+        let fronts = front::Kept::default();
+        let neighbours = Arc::<Neighbours>::default();
+        let around = (&*listening, &neighbours);
+        let state = State::new(1, (config, material), around, None, &fronts);
         let snapshots = Arc::new(SnapshotCell::new(snapshot(&state, None)));
         Self {
             state: ArcSwap::from_pointee(state),
             snapshots,
             resolver: Arc::new(Resolver::new(lookup)),
             leaves: Arc::default(),
+            neighbours,
+            published: Notify::new(),
             runtime,
             audit: OnceLock::new(),
             started,
             listening,
+            fronts,
             publishing: Mutex::new(()),
         }
     }
@@ -148,6 +151,24 @@ impl Gatekeeper {
     /// Lets streams begin as this gate does, from now on; only the first call counts.
     pub fn audits(&self, gate: Gate) {
         self.audit.get_or_init(|| gate);
+    }
+
+    /// Keeps up with the addresses of other gateways, for as long as it is polled.
+    pub async fn keep_neighbours(self: Arc<Self>) {
+        loop {
+            self.look_for_neighbours().await;
+            // Whichever it is, the next look is due.
+            let _ = timeout(LOOK, self.published.notified()).await;
+        }
+    }
+
+    async fn look_for_neighbours(&self) {
+        let state = self.state.load_full();
+        self.neighbours.look(&state.config, &self.resolver).await;
+        // Another one may be in force by now.
+        let state = self.state.load_full();
+        self.neighbours
+            .list(&state.config, &state.policy, &is_local);
     }
 
     /// What the workers read.
@@ -167,13 +188,16 @@ impl Gatekeeper {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let restart_required = self.started.restart_required(&config);
-        let generation = self.state.load().generation + 1;
-        let state = State::new(generation, config, material, &self.listening);
+        let before = self.state.load_full();
+        let generation = before.generation + 1;
+        let (loaded, around) = ((config, material), (&*self.listening, &self.neighbours));
+        let state = State::new(generation, loaded, around, Some(&before), &self.fronts);
         let next = snapshot(&state, Some(&self.snapshots.load()));
         // Decisions first: a stream accepted under the new snapshot must not meet the old policy.
         self.state.store(Arc::new(state));
         self.snapshots.publish(next);
         drop(guard);
+        self.published.notify_one();
         Publication {
             generation,
             restart_required,
@@ -181,39 +205,93 @@ impl Gatekeeper {
     }
 }
 
+impl Gatekeeper {
+    /// Looks at the API servers of whatever configuration is in force, for ever, and shows how
+    /// they are. Needs a runtime.
+    pub async fn watch_api_servers(self: Arc<Self>, shown: Arc<Table>) {
+        let resolver = Arc::clone(&self.resolver);
+        let current = || Some(Arc::clone(&self.state.load().front.as_ref()?.servers));
+        front::servers::watch(current, resolver, shown).await;
+    }
+
+    /// Sends audit events to the webhook of whatever configuration is in force, for ever.
+    pub async fn send_events(self: Arc<Self>) {
+        self.fronts.events.send().await;
+    }
+
+    /// Opens the file of audit events again, after a rotation. Returns at once.
+    pub fn reopen_events(&self) {
+        self.fronts.events.reopen();
+    }
+
+    /// Gives audit events that wait a last chance, at the end of the process.
+    pub async fn finish_events(&self) {
+        self.fronts.events.finish().await;
+    }
+
+    /// What metrics show of fronts.
+    pub fn front_report(&self) -> FrontReport {
+        self.fronts.report()
+    }
+
+    /// How a listener leads to API servers, if it does: a listener is for what it was started for.
+    fn leads(&self, state: &State, name: &ListenerName) -> Option<ApiServerTransport> {
+        let of = |config: &Config| {
+            let mut listeners = config.listeners.iter();
+            listeners.find_map(|listener| match listener.transport {
+                Transport::ApiServer(apiserver) if listener.name == *name => Some(apiserver),
+                _ => None,
+            })
+        };
+        let started = of(&self.started)?;
+        Some(of(&state.config).unwrap_or(started))
+    }
+}
+
 impl Control for Gatekeeper {
     fn admit(&self, request: StreamRequest) -> oneshot::Receiver<Verdict> {
-        let (mut answer, receiver) = oneshot::channel();
         let state = self.state.load_full();
         let resolver = Arc::clone(&self.resolver);
-        let leaves = Arc::clone(&self.leaves);
-        let mut decision =
-            Box::pin(async move { decide::decide(&state, &resolver, &leaves, &request).await });
-        // What it waits for is control's: its timers, its blocking threads.
-        let _entered = self.runtime.enter();
-        match decision
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        {
-            // A worker that is gone needs no answer; so below.
-            Poll::Ready(verdict) => drop(answer.send(verdict)),
-            // Whoever polls it next is who will be woken.
-            Poll::Pending => drop(self.runtime.spawn(async move {
-                tokio::select! {
-                    verdict = decision => drop(answer.send(verdict)),
-                    () = answer.closed() => {}
-                }
-            })),
+        if let Some(listener) = self.leads(&state, &request.listener) {
+            return answer(&self.runtime, async move {
+                front::lead(state.front.as_ref(), &resolver, listener).await
+            });
         }
-        receiver
+        let leaves = Arc::clone(&self.leaves);
+        answer(&self.runtime, async move {
+            decide::decide(&state, &resolver, &leaves, &request).await
+        })
+    }
+
+    fn judge(&self, request: ApiRequest) -> Option<oneshot::Receiver<ApiVerdict>> {
+        let state = self.state.load_full();
+        let resolver = Arc::clone(&self.resolver);
+        Some(answer(&self.runtime, async move {
+            let kubelets = ByRules {
+                state: &state,
+                resolver: &resolver,
+            };
+            front::judge(state.front.as_ref(), &resolver, &kubelets, request).await
+        }))
     }
 
     fn unrecorded(&self, kind: RecordKind) -> Option<String> {
         self.audit.get()?.refusal(kind)
     }
 
+    fn agent(&self, chain: &[CertificateDer<'_>]) -> AgentVerdict {
+        match &self.state.load().material.grants {
+            Some(grants) => grants.judge(chain),
+            None => Err(refusal::no_agents()),
+        }
+    }
+
     fn identify(&self, chain: &[CertificateDer<'_>]) -> Arc<str> {
         certificate::identify(chain)
+    }
+
+    fn valid_until(&self, chain: &[CertificateDer<'_>]) -> Option<SystemTime> {
+        certificate::valid_until(chain)
     }
 }
 
@@ -240,7 +318,9 @@ fn snapshot(state: &State, previous: Option<&Snapshot>) -> Snapshot {
         generation: state.generation,
         listener_tls,
         allowed_uids,
-        admission: state.config.admission_limits(),
+        admission: state.config.parts().admission_limits(),
+        tunnel: state.config.tunnel_limits(),
+        agent: None,
     }
 }
 

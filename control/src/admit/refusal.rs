@@ -5,7 +5,7 @@ use crate::config::Rule;
 use crate::leaf::LeafError;
 use crate::policy::{Cause, Denied};
 use eyesplice_dataplane::seam::{Reason, Refusal};
-use eyesplice_identity::certificate::printable;
+use eyesplice_identity::certificate::{Subject, printable};
 use eyesplice_identity::verify::UpstreamError;
 use eyesplice_process::resolve::ResolveError;
 use eyesplice_proto::target::{Host, Target};
@@ -29,6 +29,42 @@ fn refuse(status: u16, words: String, rule: Option<&Arc<str>>) -> Refusal {
 pub(super) fn no_rule(asked: &Target) -> Refusal {
     let reason = format!("no rule allows {asked}; add one under egress.rules of eyesplice");
     refuse(403, reason, None)
+}
+
+/// No agent may connect.
+pub(super) fn no_agents() -> Refusal {
+    let reason = "this gateway takes no agents; add a section `tunnel` to its configuration";
+    refuse(403, reason.to_owned(), None)
+}
+
+/// A stream was passed on by who may not do so.
+pub(super) fn no_gateway(subject: Option<&Subject>) -> Refusal {
+    let who = subject.map_or_else(
+        || "a client without a certificate".to_owned(),
+        |subject| format!("certificate {subject}"),
+    );
+    let reason = format!(
+        "{who} may not pass streams on to this gateway; add its common name to tunnel.peers.names \
+         if it is another gateway's"
+    );
+    refuse(403, reason, None)
+}
+
+/// A stream was passed on that no agent is to carry.
+pub(super) fn not_behind_agents(asked: &Target, rule: &Rule) -> Refusal {
+    let reason = format!(
+        "another gateway has passed on {asked}, which rule {} of this one does not lead to an \
+         agent; add `via: tunnel` there",
+        rule.name
+    );
+    refuse(403, reason, Some(&rule.name))
+}
+
+/// A rule denies the name, whatever its address is.
+pub(super) fn denied_name(asked: &Target, rule: &Arc<str>) -> Refusal {
+    let reason =
+        format!("{asked} is denied by rule {rule}; change it under egress.rules of eyesplice");
+    refuse(403, reason, Some(rule))
 }
 
 /// The name has no address.
@@ -90,9 +126,9 @@ pub(super) fn no_leaf(rule: &Rule, error: &LeafError) -> Refusal {
     tracing::error!(%error, source = ?error.source(), "no leaf for the API server");
     let remedy = match error {
         LeafError::AuthorityExpired { .. }
-        | LeafError::Refused { .. }
-        | LeafError::Slow { .. }
-        | LeafError::Busy { .. } => "",
+        | LeafError::Refused(..)
+        | LeafError::Slow(..)
+        | LeafError::Busy(..) => "",
         _ => "; see the log of eyesplice",
     };
     refuse(503, format!("{error}{remedy}"), Some(&rule.name))
@@ -103,7 +139,7 @@ pub(super) fn server_name(rule: &Rule, name: &str) -> Refusal {
     let name = printable(name, MAX_NAME);
     let reason = format!(
         "server name {name} is not among upstream.serverNames of rule {}; add it there if the target \
-         is to be verified by it",
+         is to be validated for it",
         rule.name
     );
     refuse(403, reason, Some(&rule.name))

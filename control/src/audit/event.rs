@@ -1,6 +1,8 @@
 //! One log event per stream that ended; its level says whether somebody has to act.
 
-use eyesplice_dataplane::seam::{Reason, RecordKind, Side, StreamRecord};
+use super::is_refused_stranger;
+use eyesplice_dataplane::seam::{ApiPath, Reason, RecordKind, Side, StreamRecord};
+use std::time::{Duration, Instant};
 use tracing::Level;
 
 /// Logs at a level that is known only now; `tracing` wants it constant.
@@ -15,24 +17,53 @@ macro_rules! at_level {
     };
 }
 
+/// Between two lines about clients of a front whose requests were refused: a stranger can make as
+/// many as he likes.
+const REFUSAL: Duration = Duration::from_secs(1);
+
+/// When the last of them was told.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Option<Instant>);
+
+impl Refusals {
+    /// Gives the level of one more.
+    fn level(&mut self) -> Level {
+        if self.0.is_some_and(|last| last.elapsed() < REFUSAL) {
+            return Level::DEBUG;
+        }
+        self.0 = Some(Instant::now());
+        Level::INFO
+    }
+}
+
 /// Logs the end of a stream, and a certificate that `verification: observe` let pass.
-pub(super) fn log(record: &StreamRecord) {
+pub(super) fn log(record: &StreamRecord, refusals: &mut Refusals) {
     if record.kind == RecordKind::Start {
         return;
     }
     let labels = record.exchange_labels.as_ref();
+    let level = if is_refused_stranger(record) {
+        refusals.level()
+    } else {
+        level(record.reason, record.side)
+    };
     at_level!(
-        level(record.reason, record.side),
+        level,
         stream = %record.id,
         listener = &*record.listener,
         peer = %record.peer,
         client = record.client.as_deref(),
         target = record.target.as_ref().map(tracing::field::display),
         address = record.address.as_ref().map(tracing::field::display),
+        via = record.via.as_deref(),
         node = record.node.as_deref(),
         rule = record.rule.as_deref(),
         mode = record.mode.as_str(),
+        warm = record.warm.then_some(true),
         action = labels.map(|labels| labels.action.as_str()),
+        user = labels.and_then(|labels| labels.user.as_deref()),
+        path = labels.and_then(|labels| labels.path).map(ApiPath::as_str),
+        why = labels.and_then(|labels| labels.path).and_then(ApiPath::why),
         namespace = labels.and_then(|labels| labels.namespace.as_deref()),
         pod = labels.and_then(|labels| labels.pod.as_deref()),
         container = labels.and_then(|labels| labels.container.as_deref()),
@@ -52,7 +83,7 @@ pub(super) fn log(record: &StreamRecord) {
 fn level(reason: Reason, side: Side) -> Level {
     match (reason, side) {
         (Reason::Internal | Reason::Exhausted, _) => Level::ERROR,
-        (Reason::Denied | Reason::Unverified | Reason::Limit, _) => Level::WARN,
+        (Reason::Denied | Reason::Unverified | Reason::Revoked | Reason::Limit, _) => Level::WARN,
         (Reason::DialFailed | Reason::BadUpgrade, _) => Level::WARN,
         // A scanner at the listener is not news; a kubelet that breaks its protocol is.
         (
@@ -66,7 +97,7 @@ fn level(reason: Reason, side: Side) -> Level {
         // Its client goes on with what may be a part.
         (Reason::CutUnseen, _) => Level::INFO,
         (Reason::Truncated, Side::Upstream) => Level::INFO,
-        (Reason::Idle | Reason::HalfClosed | Reason::Drained, _) => Level::INFO,
+        (Reason::Idle | Reason::HalfClosed | Reason::Drained | Reason::Expired, _) => Level::INFO,
         (Reason::Truncated, _) => Level::DEBUG,
         // The audit log's own trouble is told once, not for each stream that it keeps out.
         (Reason::Unaudited, _) => Level::DEBUG,
@@ -89,6 +120,7 @@ mod tests {
             (Reason::Truncated, Side::Upstream, Level::INFO),
             (Reason::Denied, Side::Local, Level::WARN),
             (Reason::Unverified, Side::Upstream, Level::WARN),
+            (Reason::Revoked, Side::Local, Level::WARN),
             (Reason::Unverified, Side::Downstream, Level::WARN),
             (Reason::Protocol, Side::Downstream, Level::INFO),
             (Reason::Protocol, Side::Upstream, Level::WARN),

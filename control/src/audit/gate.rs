@@ -46,7 +46,7 @@ impl Gate {
             && (self.is_full() || kind == RecordKind::Start && self.is_stalled());
         closed.then(|| {
             let words = self.words();
-            format!("{words}; audit.onFailure is block: free its disk or its reader")
+            format!("{words}; audit.onFailure is block: free its disk, or unblock its reader")
         })
     }
 

@@ -4,9 +4,10 @@
 //! a ceiling. There is no field for a query or a command, and none may be added.
 
 use eyesplice_dataplane::seam::{
-    ExchangeLabels, Peer, RecordKind, StreamRecord, VerificationResult,
+    ApiPath, ExchangeLabels, KeyExchange, Peer, RecordKind, StreamRecord, VerificationResult,
 };
 use eyesplice_identity::certificate::rfc3339;
+use eyesplice_proto::tls::Group;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -34,12 +35,19 @@ struct Line<'a> {
     target: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<SocketAddr>,
+    /// The agent that dialled it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
     generation: u64,
     mode: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     verification: Option<Verification<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_exchange: Option<KeyExchangeFields>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    warm: bool,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     exchange_fields: Option<ExchangeFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,6 +81,16 @@ struct Verification<'a> {
 }
 
 #[derive(Serialize)]
+struct KeyExchangeFields {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listener: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    downstream: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'static str>,
+}
+
+#[derive(Serialize)]
 struct ExchangeFields<'a> {
     action: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,6 +101,14 @@ struct ExchangeFields<'a> {
     pod: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<Cow<'a, str>>,
+    /// How a request to a front listener went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'static str>,
+    /// Why a stream went no other way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -119,10 +145,13 @@ pub(super) fn append(out: &mut Vec<u8>, record: &StreamRecord) {
         node: record.node.as_deref(),
         target: record.target.as_ref().map(shown),
         address: record.address,
+        via: record.via.as_deref().map(cut),
         rule: record.rule.as_deref(),
         generation: record.generation,
         mode: record.mode.as_str(),
         verification: verification(&record.verification),
+        key_exchange: key_exchange(record.key_exchange),
+        warm: record.warm,
         exchange_fields: record.exchange_labels.as_ref().map(exchange),
         status: record.status,
         end: end(record),
@@ -194,6 +223,15 @@ fn verification(result: &VerificationResult) -> Option<Verification<'_>> {
     }
 }
 
+fn key_exchange(groups: KeyExchange) -> Option<KeyExchangeFields> {
+    let fields = KeyExchangeFields {
+        listener: groups.listener.map(Group::as_str),
+        downstream: groups.downstream.map(Group::as_str),
+        upstream: groups.upstream.map(Group::as_str),
+    };
+    (groups != KeyExchange::default()).then_some(fields)
+}
+
 fn exchange(labels: &ExchangeLabels) -> ExchangeFields<'_> {
     ExchangeFields {
         action: labels.action.as_str(),
@@ -201,6 +239,9 @@ fn exchange(labels: &ExchangeLabels) -> ExchangeFields<'_> {
         namespace: labels.namespace.as_deref().map(cut),
         pod: labels.pod.as_deref().map(cut),
         container: labels.container.as_deref().map(cut),
+        user: labels.user.as_deref().map(cut),
+        path: labels.path.map(ApiPath::as_str),
+        why: labels.path.and_then(ApiPath::why),
     }
 }
 

@@ -10,12 +10,13 @@ mod line;
 pub use gate::Gate;
 
 use crate::config::{self, AuditSink, OnFailure};
-use eyesplice_dataplane::seam::{Reason, RecordKind, StreamMode, StreamRecord};
+use eyesplice_dataplane::seam::{ApiPath, Reason, RecordKind, StreamMode, StreamRecord};
 use eyesplice_process::metrics::Metrics;
 use eyesplice_process::output::limits::{
     AUDIT_RESERVE, AUDIT_ROOM, LAST_AUDIT, STALLED, TELL_AGAIN,
 };
 use eyesplice_process::output::{Event, Output, Rank, Settings, Target};
+use eyesplice_proto::route::Action;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,6 +68,9 @@ pub struct Audit {
     /// When trouble was told last, and how many lines were lost then.
     told: Option<Instant>,
     told_lost: u64,
+    /// Requests to front listeners that are no streams leave lines, too.
+    front_requests: bool,
+    refusals: event::Refusals,
 }
 
 impl Audit {
@@ -81,6 +85,10 @@ impl Audit {
         };
         target
             .and_then(|target| Self::start(target, &path, config.on_failure, metrics))
+            .map(|audit| Self {
+                front_requests: config.front_requests,
+                ..audit
+            })
             .map_err(|source| OpenError { path, source })
     }
 
@@ -94,7 +102,7 @@ impl Audit {
         if target.awaits_reader() {
             tracing::warn!(
                 path = shown,
-                "audit log is a FIFO that nobody reads; lines wait for a reader"
+                "audit log is a FIFO without a reader; lines wait for one"
             );
         }
         let output = Output::start(target, SETTINGS)?;
@@ -107,6 +115,8 @@ impl Audit {
             lines: Vec::new(),
             told: None,
             told_lost: 0,
+            front_requests: false,
+            refusals: event::Refusals::default(),
         })
     }
 
@@ -147,7 +157,7 @@ impl Audit {
         let output = self.output.clone();
         let left = tokio::task::spawn_blocking(move || output.finish(LAST_AUDIT)).await;
         if let Ok(lines @ 1..) = left {
-            tracing::error!(lines, "audit lines are lost: the audit log took no more");
+            tracing::error!(lines, "audit lines are lost: the audit log accepts no more");
         }
     }
 
@@ -157,7 +167,10 @@ impl Audit {
             if record.kind == RecordKind::End {
                 self.metrics.streams.ended(&record);
             }
-            event::log(&record);
+            event::log(&record, &mut self.refusals);
+            if !self.front_requests && is_request(&record) {
+                continue;
+            }
             if rank != self::rank(&record) {
                 self.hand_over(rank);
                 rank = self::rank(&record);
@@ -192,12 +205,12 @@ impl Audit {
                     .as_deref()
                     .unwrap_or("its reader does not read"),
                 on_failure = self.on_failure.as_str(),
-                "audit log takes no lines; free its disk or its reader"
+                "audit log accepts no lines; free its disk, or unblock its reader"
             );
             self.told = Some(Instant::now());
             self.told_lost = status.lost;
         } else if !status.full && self.told.take().is_some() {
-            tracing::info!(lost_lines = status.lost, "audit log takes lines again");
+            tracing::info!(lost_lines = status.lost, "audit log accepts lines again");
         }
     }
 }
@@ -208,8 +221,25 @@ fn rank(record: &StreamRecord) -> Rank {
     match (record.kind, record.mode, record.reason) {
         (RecordKind::Start, ..) => Rank::Important,
         (_, StreamMode::None, _) | (.., Reason::Unaudited) => Rank::Ordinary,
+        _ if is_refused_stranger(record) => Rank::Ordinary,
         _ => Rank::Important,
     }
+}
+
+/// A request to a front listener that is no stream: API servers keep a log of these, by the
+/// cluster's own rules.
+fn is_request(record: &StreamRecord) -> bool {
+    record.exchange_labels.as_ref().is_some_and(|labels| {
+        labels.path.is_some() && labels.action == Action::Other && labels.protocol.is_none()
+    })
+}
+
+/// A request to a front listener that the gateway answered, and nobody knows whose it is.
+fn is_refused_stranger(record: &StreamRecord) -> bool {
+    record
+        .exchange_labels
+        .as_ref()
+        .is_some_and(|labels| labels.path == Some(ApiPath::Answered) && labels.user.is_none())
 }
 
 const SETTINGS: Settings = Settings {

@@ -2,11 +2,12 @@
 
 use super::*;
 use eyesplice_dataplane::seam::{
-    ExchangeLabels, Peer, Phase, Side, StreamBytes, StreamId, VerificationResult,
+    ExchangeLabels, KeyExchange, Peer, Phase, Side, StreamBytes, StreamId, VerificationResult,
 };
 use eyesplice_process::admin::{Audited, Condition};
 use eyesplice_process::output::testing::Script;
 use eyesplice_proto::route::Action;
+use eyesplice_proto::tls::Group;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -28,6 +29,7 @@ fn open(path: &Path) -> (Audit, Arc<Metrics>) {
     let config = config::Audit {
         sink: AuditSink::File(path.to_owned()),
         on_failure: OnFailure::Drop,
+        front_requests: false,
     };
     let metrics = Metrics::new();
     (Audit::open(&config, Arc::clone(&metrics)).unwrap(), metrics)
@@ -47,17 +49,26 @@ pub(crate) fn exec_record(kind: RecordKind) -> StreamRecord {
         client: Some("CN=kube-apiserver-kubelet-client".into()),
         target: Some("10.0.0.7:10250".parse().unwrap()),
         address: Some("10.0.0.7:10250".parse().unwrap()),
+        via: None,
         rule: Some("kubelets".into()),
         node: Some("worker-3".into()),
         generation: 4,
         mode: StreamMode::TerminateKubelet,
         verification: VerificationResult::Verified("CN=system:node:worker-3".into()),
+        key_exchange: KeyExchange {
+            listener: Some(Group::P256),
+            downstream: Some(Group::X25519),
+            upstream: Some(Group::X25519MlKem768),
+        },
+        warm: false,
         exchange_labels: Some(ExchangeLabels {
             action: Action::Exec,
             namespace: Some("default".into()),
             pod: Some("web".into()),
             container: Some("nginx".into()),
             protocol: Some("SPDY/3.1"),
+            user: None,
+            path: None,
         }),
         status: Some(101),
         started: UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456),
@@ -87,10 +98,13 @@ fn refused_record() -> StreamRecord {
         client: None,
         target: None,
         address: None,
+        via: None,
         rule: None,
         node: None,
         mode: StreamMode::None,
         verification: VerificationResult::NotApplicable,
+        key_exchange: KeyExchange::default(),
+        warm: false,
         exchange_labels: None,
         status: None,
         bytes: StreamBytes::default(),
@@ -100,6 +114,33 @@ fn refused_record() -> StreamRecord {
         detail: Some("request is not a CONNECT".into()),
         ..exec_record(RecordKind::End)
     }
+}
+
+#[test]
+fn stream_on_a_spare_connection_says_so() {
+    let cold = exec_record(RecordKind::End);
+    let warm = StreamRecord {
+        warm: true,
+        ..cold.clone()
+    };
+    assert!(!text_of(&cold).contains("warm"));
+    let text = text_of(&warm);
+    assert!(text.contains(r#"},"warm":true,"action":"exec""#), "{text}");
+}
+
+#[test]
+fn stream_through_an_agent_names_it() {
+    let direct = exec_record(RecordKind::End);
+    let through = StreamRecord {
+        via: Some("edge-1".into()),
+        ..direct.clone()
+    };
+    assert!(!text_of(&direct).contains("via"));
+    let text = text_of(&through);
+    assert!(
+        text.contains(r#""address":"10.0.0.7:10250","via":"edge-1","rule""#),
+        "{text}"
+    );
 }
 
 fn text_of(record: &StreamRecord) -> String {
@@ -118,7 +159,9 @@ fn line_of_an_exec_end_is_golden() {
             r#""identity":"CN=kube-apiserver-egress"},"client":"CN=kube-apiserver-kubelet-client","#,
             r#""node":"worker-3","target":"10.0.0.7:10250","address":"10.0.0.7:10250","#,
             r#""rule":"kubelets","generation":4,"mode":"terminate","verification":"#,
-            r#"{"result":"verified","identity":"CN=system:node:worker-3"},"action":"exec","#,
+            r#"{"result":"verified","identity":"CN=system:node:worker-3"},"keyExchange":"#,
+            r#"{"listener":"CurveP256","downstream":"X25519","upstream":"X25519MLKEM768"},"#,
+            r#""action":"exec","#,
             r#""protocol":"SPDY/3.1","namespace":"default","pod":"web","container":"nginx","#,
             r#""status":101,"bytesUp":10,"bytesDown":2000,"durationMs":1500,"reason":"completed","#,
             r#""side":"upstream","phase":"relay"}"#,
@@ -201,11 +244,81 @@ async fn run_writes_a_file_of_mode_0600_and_counts() {
     ));
 }
 
+/// A request to a front listener.
+fn front_record(action: Action, path: ApiPath, user: Option<&str>) -> StreamRecord {
+    let record = exec_record(RecordKind::End);
+    StreamRecord {
+        mode: StreamMode::Front,
+        exchange_labels: Some(ExchangeLabels {
+            action,
+            namespace: None,
+            pod: None,
+            container: None,
+            protocol: None,
+            user: user.map(Arc::from),
+            path: Some(path),
+        }),
+        ..record
+    }
+}
+
+#[test]
+fn line_of_a_request_to_a_front_says_whose_it_is_and_how_it_went() {
+    let through = ApiPath::Through(Some("not_configured"));
+    let text = text_of(&front_record(Action::Logs, through, Some("jane")));
+    let want = r#""action":"logs","user":"jane","path":"through","why":"not_configured","status""#;
+    assert!(text.contains(want), "{text}");
+    let text = text_of(&front_record(Action::Other, ApiPath::Answered, None));
+    assert!(
+        text.contains(r#""action":"other","path":"answered","status""#),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn requests_to_a_front_are_counted_and_only_streams_leave_a_line() {
+    for (front_requests, lines) in [(false, 2), (true, 4)] {
+        let script = Script::default();
+        let (mut audit, metrics) = scripted(&script, OnFailure::Drop);
+        audit.front_requests = front_requests;
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let through = ApiPath::Through(None);
+        let mut upgraded = front_record(Action::Other, through, None);
+        if let Some(labels) = &mut upgraded.exchange_labels {
+            labels.protocol = Some("websocket");
+        }
+        for record in [
+            front_record(Action::Other, through, Some("jane")),
+            front_record(Action::Other, ApiPath::Answered, None),
+            front_record(Action::Logs, through, Some("jane")),
+            upgraded,
+        ] {
+            sender.send(record).await.unwrap();
+        }
+        drop(sender);
+        audit.run(receiver).await;
+        assert_eq!(metrics.audit.status().written, lines);
+        let text = metrics.render().unwrap();
+        let count =
+            "eyesplice_front_requests_total{path=\"through\",action=\"other\",why=\"none\"} 2\n";
+        assert!(text.contains(count), "{text}");
+    }
+}
+
+#[test]
+fn strangers_that_a_front_refuses_are_given_up_first() {
+    let stranger = front_record(Action::Exec, ApiPath::Answered, None);
+    assert!(matches!(rank(&stranger), Rank::Ordinary));
+    let known = front_record(Action::Exec, ApiPath::Answered, Some("jane"));
+    assert!(matches!(rank(&known), Rank::Important));
+}
+
 #[test]
 fn open_names_the_path_and_the_field() {
     let config = config::Audit {
         sink: AuditSink::File("/nonexistent/audit.log".into()),
         on_failure: OnFailure::Drop,
+        front_requests: false,
     };
     let error = Audit::open(&config, Metrics::new()).unwrap_err();
     assert!(

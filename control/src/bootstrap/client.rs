@@ -5,8 +5,8 @@ use super::trust::Trusted;
 use eyesplice_identity::https::{Endpoint, HttpsClient, HttpsError, Question};
 use eyesplice_identity::pem;
 use eyesplice_identity::token::bootstrap::BootstrapToken;
+use eyesplice_proto::tls::provider;
 use hyper::Method;
-use rustls::crypto::ring::default_provider;
 use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, ClientConfig, Error as TlsError};
 use serde_json::Value;
@@ -100,10 +100,7 @@ impl Client {
     ) -> Result<Answer, BootstrapError> {
         match timeout(ONE, self.exchange(method, path, body)).await {
             Ok(answer) => answer,
-            Err(_) => Err(BootstrapError::Timeout {
-                server: self.server(),
-                after: ONE,
-            }),
+            Err(_) => Err(BootstrapError::Timeout(self.server(), ONE)),
         }
     }
 
@@ -136,9 +133,9 @@ impl Client {
         let server = self.server();
         match error {
             HttpsError::Question(_) => BootstrapError::Answer(server),
-            HttpsError::Connect(source) => BootstrapError::Network { server, source },
+            HttpsError::Connect(source) => BootstrapError::Network(server, source),
             HttpsError::Tls(source) => self.tls_error(source),
-            HttpsError::Http(source) => BootstrapError::Http { server, source },
+            HttpsError::Http(source) => BootstrapError::Http(server, source),
         }
     }
 
@@ -154,8 +151,8 @@ impl Client {
                 | CertificateError::ExpiredContext { .. }
                 | CertificateError::NotValidYet
                 | CertificateError::NotValidYetContext { .. },
-            )) => BootstrapError::Clock { server, source },
-            _ => BootstrapError::Tls { server, source },
+            )) => BootstrapError::Clock(server, source),
+            _ => BootstrapError::Tls(server, source),
         }
     }
 }
@@ -163,7 +160,7 @@ impl Client {
 fn builder(
     trusted: &Trusted,
 ) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, BootstrapError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = ClientConfig::builder_with_provider(provider::shared());
     let builder = builder.with_safe_default_protocol_versions();
     let builder = builder.map_err(BootstrapError::Setup)?;
     Ok(builder.with_root_certificates(Arc::clone(&trusted.roots)))

@@ -77,8 +77,8 @@ async fn online(client: &Client, plan: &Plan, now: OffsetDateTime, findings: &mu
     findings.push(clock(answer.date.as_deref(), now));
     findings.push(match request::expect(client, &answer, 201) {
         Ok(()) => {
-            let text = "the server takes the token and would take the request; whether it is \
-                        approved without a person, its approver decides";
+            let text = "the server accepts the token and the request; its approver decides \
+                        whether it is approved without a person";
             good("approval", text.to_owned())
         }
         Err(error) => failed(&error),
@@ -91,11 +91,11 @@ fn expiry(plan: &Plan, now: OffsetDateTime) -> String {
     };
     let end = instant(current.leaf.not_after);
     match next(&current.leaf, now) {
-        Next::Wait(_) => format!("the certificate is valid until {end}; nothing is to be done"),
-        Next::Renew => format!("the certificate ends {end}; it will be renewed by itself"),
-        Next::Expired => format!("the certificate ended {end}: the token will be used"),
+        Next::Wait(_) => format!("the certificate is valid until {end}; there is nothing to do"),
+        Next::Renew => format!("the certificate is valid until {end}; it will be renewed"),
+        Next::Expired => format!("the certificate expired {end}: the token will be used"),
         Next::NotYet => format!(
-            "the certificate begins {}: this node's clock is behind",
+            "the certificate is valid from {} on: this node's clock is behind",
             instant(current.leaf.not_before)
         ),
     }
@@ -107,7 +107,7 @@ fn clock(date: Option<&str>, now: OffsetDateTime) -> Finding {
     let theirs = date.map(|date| date.replace("GMT", "+0000"));
     let theirs = theirs.and_then(|date| OffsetDateTime::parse(&date, &Rfc2822).ok());
     let Some(theirs) = theirs else {
-        return good(part, "the server does not tell its time".to_owned());
+        return good(part, "the server does not send its time".to_owned());
     };
     let apart = (theirs - now).abs();
     if apart > SKEW {

@@ -15,24 +15,14 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     /// The URL is none.
-    #[error("--server {server:?} {problem}; write it like https://10.0.0.1:6443")]
-    Server {
-        /// As given.
-        server: String,
-        /// What is wrong.
-        problem: EndpointError,
-    },
+    #[error("--server {0:?} {1}; write it like https://10.0.0.1:6443")]
+    Server(String, EndpointError),
     /// The node's name is none.
-    #[error("--node {node:?} {problem}")]
-    Node {
-        /// As given.
-        node: String,
-        /// What is wrong.
-        problem: NameError,
-    },
+    #[error("--node {0:?} {1}")]
+    Node(String, NameError),
     /// The pin is none.
     #[error(
-        "--ca-pin {0:?} is no pin; write sha256: and 64 hexadecimal digits, or 44 characters of base64"
+        "--ca-pin {0:?} is not a pin; write sha256: and 64 hexadecimal digits, or 44 characters of base64"
     )]
     Pin(String),
     /// Nothing says whom to trust.
@@ -43,70 +33,31 @@ pub enum BootstrapError {
     CaFile(#[from] PemError),
     /// The CA is another one.
     #[error(
-        "no CA of {place} has the pin that --ca-pin wants (it has {found}); get pin and CA from the \
-         same cluster, and if that was done, somebody is in between"
+        "no CA of {0} has the pin of --ca-pin (it has {1}); take pin and CA from the same \
+         cluster. If you did, the connection is intercepted"
     )]
-    WrongCa {
-        /// The file or server.
-        place: String,
-        /// The pins that are there.
-        found: String,
-    },
+    WrongCa(String, String),
     /// The CA with the pin has a key by which it proves nothing.
-    #[error("the CA of {place} that has the pin {weakness}")]
-    WeakCa {
-        /// The file or server.
-        place: String,
-        /// What is weak.
-        weakness: Weakness,
-    },
+    #[error("the CA of {0} that has the pin {1}")]
+    WeakCa(String, Weakness),
     /// The server shows no CA.
-    #[error("{server} has no cluster-info to find its CA by ({why}); give --ca-file")]
-    NoClusterInfo {
-        /// The server.
-        server: String,
-        /// What is missing.
-        why: String,
-    },
+    #[error("{0} has no cluster-info to find its CA by ({1}); give --ca-file")]
+    NoClusterInfo(String, String),
     /// The token file cannot be read.
     #[error("cannot use --token-file (identity.tokenFile); check path and permissions")]
     TokenFile(#[source] FileFault),
     /// It holds no token.
-    #[error("{} holds no bootstrap token: {problem}", .path.display())]
-    Token {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: FormatError,
-    },
+    #[error("{file} holds no bootstrap token: {1}", file = .0.display())]
+    Token(PathBuf, FormatError),
     /// The server is not reached.
-    #[error("cannot reach {server}; check address, port, routes and firewalls")]
-    Network {
-        /// The server.
-        server: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    #[error("cannot reach {0}; check address, port, routes and firewalls")]
+    Network(String, #[source] io::Error),
     /// The server is not who it should be, or does not speak TLS.
-    #[error(
-        "{server} is not trusted; check --ca-file and --ca-pin, and that it is the right server"
-    )]
-    Tls {
-        /// The server.
-        server: String,
-        /// What the TLS library said.
-        source: io::Error,
-    },
+    #[error("{0} is not trusted; check --ca-file and --ca-pin, and that it is the right server")]
+    Tls(String, #[source] io::Error),
     /// A certificate is not valid now: clocks disagree.
-    #[error(
-        "the certificate of {server} is not valid now; compare this node's clock with the server's"
-    )]
-    Clock {
-        /// The server.
-        server: String,
-        /// What the TLS library said.
-        source: io::Error,
-    },
+    #[error("the certificate of {0} is not valid now; compare this node's clock with the server's")]
+    Clock(String, #[source] io::Error),
     /// The node's own certificate begins later.
     #[error(
         "the node's certificate is valid from {not_before} on, and this node's clock says {now}; set \
@@ -120,7 +71,7 @@ pub enum BootstrapError {
     },
     /// A certificate that just came is over.
     #[error(
-        "the certificate that just came ended {not_after}, and this node's clock says {now}; set it \
+        "the new certificate expired {not_after}, and this node's clock says {now}; set it \
          by NTP"
     )]
     Over {
@@ -130,32 +81,17 @@ pub enum BootstrapError {
         now: String,
     },
     /// The conversation broke off.
-    #[error("{server} broke off the conversation; try again, and see its log")]
-    Http {
-        /// The server.
-        server: String,
-        /// What the HTTP library said.
-        source: hyper::Error,
-    },
+    #[error("{0} closed the connection; try again, and see its log")]
+    Http(String, #[source] hyper::Error),
     /// There was no answer in time.
-    #[error("{server} did not answer within {after:?}; see its log")]
-    Timeout {
-        /// The server.
-        server: String,
-        /// How long.
-        after: Duration,
-    },
+    #[error("{0} did not answer within {1:?}; see its log")]
+    Timeout(String, Duration),
     /// The server does not know us.
     #[error(
-        "{server} does not accept the {credential}: it is unknown, expired or without the usage \
+        "{0} does not accept the {1}: it is unknown, expired or without the usage \
          authentication; see `eyesplice token bootstrap list` there, and make a new one"
     )]
-    Unauthorized {
-        /// The server.
-        server: String,
-        /// What was shown.
-        credential: &'static str,
-    },
+    Unauthorized(String, &'static str),
     /// The server refused what was asked.
     #[error("{server} refused with {code}: {message}")]
     Refused {
@@ -167,50 +103,28 @@ pub enum BootstrapError {
         message: String,
     },
     /// The answer makes no sense.
-    #[error("{0} answered something else than Kubernetes does; check --server")]
+    #[error("{0} does not answer as a Kubernetes API server; check --server")]
     Answer(String),
     /// An approver said no.
-    #[error("CSR {name} was denied: {message}")]
-    Denied {
-        /// The CSR.
-        name: String,
-        /// Why.
-        message: String,
-    },
+    #[error("CSR {0} was denied: {1}")]
+    Denied(String, String),
     /// The signer said no.
-    #[error("CSR {name} failed: {message}")]
-    Failed {
-        /// The CSR.
-        name: String,
-        /// Why.
-        message: String,
-    },
+    #[error("CSR {0} failed: {1}")]
+    Failed(String, String),
     /// Nobody decided.
-    #[error(
-        "CSR {name} was not signed within {after:?}; approve it: kubectl certificate approve {name}"
-    )]
-    Pending {
-        /// The CSR.
-        name: String,
-        /// How long.
-        after: Duration,
-    },
+    #[error("CSR {0} was not signed within {1:?}; approve it: kubectl certificate approve {0}")]
+    Pending(String, Duration),
     /// The certificate is for another key.
-    #[error(
-        "the certificate that came is not for the key that was made here; see the server's log"
-    )]
+    #[error("the issued certificate is not for the key that was requested; see the server's log")]
     NotOurs,
     /// There is nothing to ask with.
     #[error(
-        "there is no valid client certificate in {} and no identity.tokenFile to ask for the first \
-         one with; add a bootstrap token of group system:bootstrappers:eyesplice:gateways", .dir.display()
+        "there is no valid client certificate in {} and no identity.tokenFile to request the first \
+         one with; add a bootstrap token of group system:bootstrappers:eyesplice:gateways", .0.display()
     )]
-    NoCredential {
-        /// Where the certificate would be.
-        dir: PathBuf,
-    },
+    NoCredential(PathBuf),
     /// What came does not fit its role.
-    #[error("the certificate that came {0}; it is not used. See the signer at identity.server")]
+    #[error("the issued certificate {0}; it is not used. See the signer at identity.server")]
     Role(Flaw),
     /// The key or request could not be made.
     #[error("cannot make the key and its request")]
@@ -219,13 +133,8 @@ pub enum BootstrapError {
     #[error("cannot set up TLS")]
     Setup(#[source] rustls::Error),
     /// The directory's path cannot be made absolute.
-    #[error("--dir {} is no path", .dir.display())]
-    Dir {
-        /// Which.
-        dir: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    #[error("--dir {} is not a path", .0.display())]
+    Dir(PathBuf, #[source] io::Error),
     /// A file cannot be written.
     #[error(transparent)]
     File(#[from] FileFault),
@@ -235,7 +144,7 @@ impl BootstrapError {
     /// The word of metrics: what came of a request.
     pub(crate) fn result(&self) -> &'static str {
         match self {
-            Self::Denied { .. } | Self::Failed { .. } | Self::Refused { .. } => "refused",
+            Self::Denied(..) | Self::Failed(..) | Self::Refused { .. } => "refused",
             Self::Role(_) | Self::NotOurs => "rejected",
             _ => "failed",
         }
@@ -244,17 +153,17 @@ impl BootstrapError {
     /// Which part failed, in one word or two.
     pub fn cause(&self) -> &'static str {
         match self {
-            Self::TokenFile(_) | Self::Token { .. } | Self::NoCredential { .. } => "token",
-            Self::Unauthorized { .. } => "token or expiry",
-            Self::Pin(_) | Self::NoTrust | Self::CaFile(_) | Self::WrongCa { .. } => "CA pin",
-            Self::WeakCa { .. } | Self::NoClusterInfo { .. } | Self::Tls { .. } => "CA pin",
-            Self::Clock { .. } | Self::NotYet { .. } | Self::Over { .. } => "clock",
-            Self::Network { .. } | Self::Http { .. } | Self::Timeout { .. } => "network",
-            Self::Refused { .. } | Self::Denied { .. } | Self::Failed { .. } => "approval",
-            Self::Pending { .. } => "approval",
-            Self::Server { .. } | Self::Node { .. } => "command line",
+            Self::TokenFile(_) | Self::Token(..) | Self::NoCredential(_) => "token",
+            Self::Unauthorized(..) => "token or expiry",
+            Self::Pin(_) | Self::NoTrust | Self::CaFile(_) | Self::WrongCa(..) => "CA pin",
+            Self::WeakCa(..) | Self::NoClusterInfo(..) | Self::Tls(..) => "CA pin",
+            Self::Clock(..) | Self::NotYet { .. } | Self::Over { .. } => "clock",
+            Self::Network(..) | Self::Http(..) | Self::Timeout(..) => "network",
+            Self::Refused { .. } | Self::Denied(..) | Self::Failed(..) => "approval",
+            Self::Pending(..) => "approval",
+            Self::Server(..) | Self::Node(..) => "command line",
             Self::Answer(_) | Self::NotOurs | Self::Role(_) => "server",
-            Self::Key(_) | Self::Setup(_) | Self::Dir { .. } | Self::File(_) => "this node",
+            Self::Key(_) | Self::Setup(_) | Self::Dir(..) | Self::File(_) => "this node",
         }
     }
 }

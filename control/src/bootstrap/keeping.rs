@@ -71,10 +71,10 @@ impl World {
         };
         self.asked.borrow_mut().push((self.start.elapsed(), by));
         if self.down.get() {
-            return Err(BootstrapError::Network {
-                server: plan.endpoint.to_string(),
-                source: std::io::ErrorKind::ConnectionRefused.into(),
-            });
+            return Err(BootstrapError::Network(
+                plan.endpoint.to_string(),
+                std::io::ErrorKind::ConnectionRefused.into(),
+            ));
         }
         let now = self.true_time() + self.server_jump.get();
         let made = Recipe {

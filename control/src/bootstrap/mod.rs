@@ -23,11 +23,11 @@ pub(crate) use schedule::{Next, next};
 pub(crate) use trust::Trusted;
 
 use eyesplice_identity::certificate::{CertificateFacts, instant};
+use eyesplice_identity::random::jitter;
 use eyesplice_identity::{file, pem};
-use eyesplice_process::signals::{Request, Signals};
+use eyesplice_process::signals::Signals;
 use eyesplice_proto::causes::chain;
 use plan::{PAIR, Plan};
-use ring::rand::{SecureRandom, SystemRandom};
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
@@ -123,16 +123,10 @@ fn not_yet(facts: &CertificateFacts, now: OffsetDateTime) -> BootstrapError {
 pub async fn keep(options: &Options) -> std::io::Result<()> {
     let mut signals = Signals::catch()?;
     let work = work(options, SystemTime::now, obtain);
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            never = &mut work => match never {},
-            request = signals.next() => if let Request::Stop(signal) = request {
-                tracing::info!(signal, "stopping");
-                return Ok(());
-            },
-        }
-    }
+    let stopped = signals.unless_stopped(|| {}, work).await;
+    let Err(signal) = stopped;
+    tracing::info!(signal, "stopping");
+    Ok(())
 }
 
 async fn work(
@@ -162,22 +156,13 @@ async fn work(
                 let error = chain(&error);
                 // Up to half as long again, so that the nodes of a server that was down do not come
                 // back at once.
-                let wait = pause.mul_f64(1.0 + draw() / 2.0);
+                let wait = pause.mul_f64(1.0 + jitter() / 2.0);
                 tracing::error!(cause, error, ?wait, "no client certificate; trying again");
                 pause = (pause * 2).min(RETRY.1);
                 wait
             }
         };
         tokio::time::sleep(wait).await;
-    }
-}
-
-/// A number from 0 to 1 for the jitter; the middle if the random source fails, which hurts nobody.
-fn draw() -> f64 {
-    let mut bytes = [0; 4];
-    match SystemRandom::new().fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
-        Err(_) => 0.5,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::error::BootstrapError;
 use super::request::Issued;
 use super::trust::{self, Trusted};
+use clap::Args;
 use eyesplice_identity::certificate::CertificateFacts;
 use eyesplice_identity::file::Mode;
 use eyesplice_identity::https::Endpoint;
@@ -13,6 +14,7 @@ use eyesplice_identity::pins::SpkiHash;
 use eyesplice_identity::token::bootstrap::BootstrapToken;
 use eyesplice_identity::{file, pem};
 use rustls::pki_types::pem::PemObject;
+use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -29,22 +31,34 @@ pub(super) const CA: &str = "ca.crt";
 const TOKEN_FILE: u64 = 4096;
 
 /// What the command line says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Args)]
 pub struct Options {
-    /// `https://HOST[:PORT]`.
+    /// The authority or API server
+    #[arg(long, value_name = "URL")]
     pub server: String,
-    /// The node.
+    /// The node's name
+    #[arg(long, value_name = "NAME")]
     pub node: String,
-    /// A file with a bootstrap token.
+    /// File with a bootstrap token, read when it is needed
+    #[arg(long, value_name = "FILE")]
     pub token_file: PathBuf,
-    /// Who issued the server's certificate.
+    /// CA that issued the server's certificate
+    #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// SHA-256 of its public key, as `sha256:HEX`.
+    /// SHA-256 of that CA's public key; without --ca-file, the CA is taken from the server's
+    /// cluster-info
+    #[arg(long, value_name = "sha256:HEX")]
     pub ca_pin: Option<String>,
-    /// Where everything goes.
+    /// Directory to write into; created if absent, mode 0700
+    #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
-    /// How long to wait for the certificate.
+    /// How long to wait for the certificate, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "900")]
     pub timeout: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, ParseIntError> {
+    text.parse().map(Duration::from_secs)
 }
 
 /// What was made.
@@ -72,14 +86,10 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(options: &Options) -> Result<Self, BootstrapError> {
         let endpoint = options.server.parse();
-        let endpoint = endpoint.map_err(|problem| BootstrapError::Server {
-            server: options.server.clone(),
-            problem,
-        })?;
-        check_node_name(&options.node).map_err(|problem| BootstrapError::Node {
-            node: options.node.clone(),
-            problem,
-        })?;
+        let endpoint =
+            endpoint.map_err(|problem| BootstrapError::Server(options.server.clone(), problem))?;
+        check_node_name(&options.node)
+            .map_err(|problem| BootstrapError::Node(options.node.clone(), problem))?;
         let pin = options
             .ca_pin
             .as_deref()
@@ -138,10 +148,7 @@ impl Plan {
         let facts = facts.filter(|facts| facts.spki == issued.spki);
         let facts = facts.ok_or(BootstrapError::NotOurs)?;
         let dir = std::path::absolute(&self.options.dir);
-        let dir = dir.map_err(|source| BootstrapError::Dir {
-            dir: self.options.dir.clone(),
-            source,
-        })?;
+        let dir = dir.map_err(|source| BootstrapError::Dir(self.options.dir.clone(), source))?;
         file::create_dir(&dir)?;
         let ca = pem::encode(&trusted.certificates);
         file::replace(&dir.join(CA), ca.as_bytes(), Mode::Public)?;
@@ -170,8 +177,5 @@ pub(crate) fn read_token(path: &Path) -> Result<BootstrapToken, BootstrapError> 
     let text = file::read(path, TOKEN_FILE).map_err(BootstrapError::TokenFile)?;
     text.trim()
         .parse()
-        .map_err(|problem| BootstrapError::Token {
-            path: path.to_owned(),
-            problem,
-        })
+        .map_err(|problem| BootstrapError::Token(path.to_owned(), problem))
 }

@@ -85,10 +85,7 @@ pub(crate) async fn certificate(
             });
         }
         if Instant::now() >= deadline {
-            return Err(BootstrapError::Pending {
-                name: name.to_owned(),
-                after: patience,
-            });
+            return Err(BootstrapError::Pending(name.to_owned(), patience));
         }
         sleep(pause).await;
         pause = (pause * 2).min(LOOK.1);
@@ -136,10 +133,7 @@ pub(super) fn expect(client: &Client, answer: &Answer, code: u16) -> Result<(), 
     let server = client.server();
     match answer.code {
         got if got == code && answer.body.is_object() => Ok(()),
-        401 => Err(BootstrapError::Unauthorized {
-            server,
-            credential: client.credential(),
-        }),
+        401 => Err(BootstrapError::Unauthorized(server, client.credential())),
         got if got == code || !answer.body["message"].is_string() => {
             Err(BootstrapError::Answer(server))
         }
@@ -164,10 +158,10 @@ fn judge(name: &str, object: &Value) -> Result<Option<String>, BootstrapError> {
     };
     let name = name.to_owned();
     if let Some(message) = said("Denied") {
-        return Err(BootstrapError::Denied { name, message });
+        return Err(BootstrapError::Denied(name, message));
     }
     if let Some(message) = said("Failed") {
-        return Err(BootstrapError::Failed { name, message });
+        return Err(BootstrapError::Failed(name, message));
     }
     let certificate = status["certificate"].as_str();
     let pem = certificate.and_then(|text| BASE64.decode(text.as_bytes()).ok());

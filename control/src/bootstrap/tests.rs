@@ -188,7 +188,7 @@ async fn each_fault_is_told_by_the_part_that_failed() {
         (
             |o, _| o.ca_pin = Some("sha256:12".to_owned()),
             "CA pin",
-            "is no pin",
+            "is not a pin",
         ),
         (|o, _| o.ca_file = None, "CA pin", "give --ca-file"),
         (
@@ -218,7 +218,7 @@ async fn each_fault_is_told_by_the_part_that_failed() {
     options.ca_pin = Some(format!("sha256:{}", "0".repeat(64)));
     let error = once(&options, SystemTime::now()).await.unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("somebody is in between"), "{text}");
+    assert!(text.contains("the connection is intercepted"), "{text}");
     assert!(text.contains(&pin(&site)), "{text}");
     // What it says can be given.
     options.ca_pin = Some(pin(&site));

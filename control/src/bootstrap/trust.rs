@@ -8,8 +8,8 @@ use eyesplice_identity::pem::{CaBundle, FileRef, PemError};
 use eyesplice_identity::pins::SpkiHash;
 use eyesplice_identity::verify::AnyServer;
 use eyesplice_identity::{pem, yaml};
+use eyesplice_proto::tls::provider;
 use hyper::Method;
-use rustls::crypto::ring::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -60,20 +60,16 @@ pub(super) async fn establish(plan: &Plan) -> Result<Trusted, BootstrapError> {
 /// Asks the server for its CA without knowing it. Nothing of ours is shown, and nothing of the
 /// answer is used but certificates with the pinned key.
 async fn discover(plan: &Plan) -> Result<Trusted, BootstrapError> {
-    let provider = Arc::new(default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = ClientConfig::builder_with_provider(provider::shared());
     let builder = builder.with_safe_default_protocol_versions();
     let tls = builder
         .map_err(BootstrapError::Setup)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyServer::new(&provider)))
+        .with_custom_certificate_verifier(Arc::new(AnyServer))
         .with_no_client_auth();
     let client = Client::anonymous(plan.endpoint.clone(), tls);
     let answer = client.ask(Method::GET, CLUSTER_INFO, None).await?;
-    let missing = |why: String| BootstrapError::NoClusterInfo {
-        server: client.server(),
-        why,
-    };
+    let missing = |why: String| BootstrapError::NoClusterInfo(client.server(), why);
     if answer.code != 200 {
         return Err(missing(format!("{}: {}", answer.code, answer.message())));
     }
@@ -87,7 +83,7 @@ async fn discover(plan: &Plan) -> Result<Trusted, BootstrapError> {
         .and_then(eyesplice_identity::kubeconfig::decode);
     let pem = pem.ok_or_else(|| missing("its kubeconfig names no CA".to_owned()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found = found.map_err(|_| missing("its CA is no PEM".to_owned()))?;
+    let found = found.map_err(|_| missing("its CA is not PEM".to_owned()))?;
     let place = client.server();
     pinned(plan.pin, found, &place, Arc::new(RootCertStore::empty()))
 }
@@ -121,20 +117,14 @@ pub(super) fn pinned(
             && let Ok(facts) = CertificateFacts::read(&certificate)
             && let Some(weakness) = facts.weak_key
         {
-            return Err(BootstrapError::WeakCa {
-                place: place.to_owned(),
-                weakness,
-            });
+            return Err(BootstrapError::WeakCa(place.to_owned(), weakness));
         }
         if hash(&certificate) == Some(pin) && roots.add(certificate.clone()).is_ok() {
             kept.push(certificate);
         }
     }
     if kept.is_empty() {
-        return Err(BootstrapError::WrongCa {
-            place: place.to_owned(),
-            found: found.join(", "),
-        });
+        return Err(BootstrapError::WrongCa(place.to_owned(), found.join(", ")));
     }
     Ok(Trusted {
         roots: Arc::new(roots),

@@ -3,6 +3,8 @@
 use super::kubeconfig_args::KubeconfigCommand;
 use super::pki_args::PkiCommand;
 use super::token_args::TokenCommand;
+use super::tunnel_args::TunnelCommand;
+use crate::bootstrap::Options;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use eyesplice_process::log::Format;
 use std::path::PathBuf;
@@ -12,9 +14,9 @@ Exit status:
   0   done; for `gateway`: drained and stopped after a signal
   1   the configuration is invalid, or the start failed
   64  the command line is wrong
-  69  the kernel, or the sandbox around the process, lacks something required";
+  69  the kernel or the sandbox lacks something that is required";
 
-/// Verified, zero-copy paths between a Kubernetes control plane and its nodes
+/// Validated and audited streams between a Kubernetes API server and its nodes
 #[derive(Debug, Parser)]
 #[command(
     name = "eyesplice",
@@ -32,9 +34,12 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the egress that the API server's EgressSelectorConfiguration points at
+    /// Run the gateway that the API server's EgressSelectorConfiguration points at
     #[command(after_help = GATEWAY_EXAMPLES)]
     Gateway(GatewayArgs),
+    /// Run an agent: dial out to gateways, so that they reach this node or network through it
+    #[command(after_help = AGENT_EXAMPLES)]
+    Agent(AgentArgs),
     /// Serve the certificates API to kubelets and kubectl: approve, sign, renew
     #[command(after_help = AUTHORITY_EXAMPLES)]
     Authority(AuthorityArgs),
@@ -44,18 +49,21 @@ pub enum Command {
     /// Validate a configuration and every file that it names, without starting
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
-    /// Print what this kernel and sandbox can do, with the remedy for what is missing
+    /// Print what the kernel and the sandbox support, and how to get what is missing
     #[command(after_help = PROBE_EXAMPLES)]
     Probe(ProbeArgs),
-    /// Make, check and renew a cluster's certificates and keys
+    /// Create, check and renew a cluster's certificates and keys
     #[command(subcommand)]
     Pki(PkiCommand),
     /// Write and check kubeconfigs
     #[command(subcommand)]
     Kubeconfig(KubeconfigCommand),
-    /// Make, keep, check and verify tokens
+    /// Create, store, check and verify tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Show the tunnels of the gateway or agent on this host, and revoke agents
+    #[command(subcommand)]
+    Tunnel(TunnelCommand),
     /// Print the version
     Version(VersionArgs),
     /// Write the man pages, the shell completions or tables of the documents
@@ -65,13 +73,17 @@ pub enum Command {
 
 const GATEWAY_EXAMPLES: &str = "\
 Signals:
-  TERM, INT  stop accepting, let streams run until timeouts.drain has passed, then end the rest;
-             a second one ends them at once
+  TERM, INT  stop accepting, let streams run for timeouts.drain, then close the rest; a second
+             signal closes them at once
   HUP        reload configuration and certificates, reopen the audit file
 
 Configuration, certificates, keys, CA bundles, inventory and pins are also reloaded when their files
 change. A reload that fails keeps the previous configuration, is logged, and sets the metric
 eyesplice_config_last_reload_successful to 0. Live streams are never touched by a reload.
+
+A new version takes over without a gap: --upgrade starts it beside the one that runs. It gets the
+listening sockets, and when it is ready, the old one drains as after TERM. If it does not become
+ready, the old one goes on.
 
 Examples:
   eyesplice gateway --config /etc/eyesplice/gateway.yaml
@@ -83,7 +95,29 @@ pub struct GatewayArgs {
     /// Configuration: apiVersion eyesplice.dev/v1alpha1, kind GatewayConfig
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// How the log is written [default: text on a terminal, json otherwise]
+    /// Directory of mode 0700 where a gateway meets the next one [default: `handover` in
+    /// $RUNTIME_DIRECTORY]
+    #[arg(long, value_name = "DIR")]
+    pub handover_dir: Option<PathBuf>,
+    /// Take the listening sockets of the gateway that runs, which drains when this one is ready
+    #[arg(long)]
+    pub takeover: bool,
+    /// Have the gateway that runs reload, or, if it is of another binary, start this one to take
+    /// over; ends when that is done
+    #[arg(long, conflicts_with = "takeover")]
+    pub upgrade: bool,
+    /// Tell on standard input that the takeover is complete
+    #[arg(long, hide = true, requires = "takeover")]
+    pub tell: bool,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// How a process that stays logs.
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// Format of the log [default: text on a terminal, json otherwise]
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub log_format: Option<Format>,
     /// error, warn, info, debug or trace, or a list of target=level [env: EYESPLICE_LOG] [default:
@@ -92,9 +126,36 @@ pub struct GatewayArgs {
     pub log_level: Option<String>,
 }
 
+const AGENT_EXAMPLES: &str = "\
+Nothing listens here: the agent dials its gateways, presents its certificate, and dials what they
+ask for if `allow` of its configuration has it.
+
+Signals:
+  TERM, INT  take no new streams, let the live ones run for timeouts.drain, then close the rest; a
+             second signal closes them at once
+  HUP        reload configuration and certificates, reopen the audit file, resolve gateways again
+
+Configuration and certificates are also reloaded when their files change; new connections use the
+new ones. A reload that fails keeps the previous configuration.
+
+Examples:
+  eyesplice agent --config /etc/eyesplice/agent.yaml
+  eyesplice tunnel status --config /etc/eyesplice/agent.yaml";
+
+/// Arguments of `agent`.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// Configuration: apiVersion eyesplice.dev/v1alpha1, kind AgentConfig
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
 const AUTHORITY_EXAMPLES: &str = "\
 What is approved without a person:
-  - a node's first client certificate, asked for with a bootstrap token; its renewal by the node
+  - a node's first client certificate, requested with a bootstrap token, and its renewals
   - a node's serving certificate, if approval.inventoryFile has every name and address in it
 
 Everything else waits for `kubectl certificate approve|deny`.
@@ -113,29 +174,26 @@ pub struct AuthorityArgs {
     /// Configuration: apiVersion eyesplice.dev/v1alpha1, kind AuthorityConfig
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Work on the CSRs of this kubeconfig's cluster; the configuration must have a `cluster` section
+    /// Handle the CSRs of this kubeconfig's cluster; the configuration must have a `cluster` section
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// INSECURE: approve every CSR of this group that its signer allows
     #[arg(long, value_name = "GROUP")]
     pub insecure_auto_approve_group: Option<String>,
-    /// How the log is written [default: text on a terminal, json otherwise]
-    #[arg(long, value_name = "FORMAT", value_enum)]
-    pub log_format: Option<Format>,
-    /// error, warn, info, debug or trace, or a list of target=level [env: EYESPLICE_LOG] [default:
-    /// info]
-    #[arg(long, value_name = "LEVEL")]
-    pub log_level: Option<String>,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 const BOOTSTRAP_EXAMPLES: &str = "\
-Makes a key, asks for its certificate, waits until it is approved and signed, and writes into DIR:
+Makes a key, requests its certificate, waits until it is approved and signed, and writes to DIR:
   node-client.pem   key and certificate, mode 0600
   node.kubeconfig   a kubeconfig that names them
-  ca.crt            the CA that the server was verified by
+  ca.crt            the CA by which the server was validated
 
-A certificate that is there is renewed with itself between 70 and 90 % of its life, and asked for
-with the token again if it has expired. Without --keep, nothing is done before that.
+An existing certificate is renewed between 70 and 90 % of its lifetime, with itself as credential;
+when it has expired, a new one is requested with the token. Before that, a run without --keep leaves
+it as it is.
 
 Examples:
   eyesplice bootstrap --server https://10.0.0.1:6443 --node worker-1 --token-file token \\
@@ -146,35 +204,16 @@ Examples:
 /// Arguments of `bootstrap`.
 #[derive(Debug, Args)]
 pub struct BootstrapArgs {
-    /// The authority or API server
-    #[arg(long, value_name = "URL")]
-    pub server: String,
-    /// The node's name
-    #[arg(long, value_name = "NAME")]
-    pub node: String,
-    /// File with a bootstrap token, read when it is needed
-    #[arg(long, value_name = "FILE")]
-    pub token_file: PathBuf,
-    /// CA that issued the server's certificate
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// SHA-256 of that CA's public key; without --ca-file, the CA is taken from the server's
-    /// cluster-info
-    #[arg(long, value_name = "sha256:HEX")]
-    pub ca_pin: Option<String>,
-    /// Directory to write into; created if absent, mode 0700
-    #[arg(long, value_name = "DIR")]
-    pub dir: PathBuf,
-    /// How long to wait for the certificate, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
-    pub timeout: u64,
-    /// Stay, and renew the certificate when its time comes
+    /// How.
+    #[command(flatten)]
+    pub options: Options,
+    /// Keep running, and renew the certificate when it is due
     #[arg(long, conflicts_with = "dry_run")]
     pub keep: bool,
-    /// Look at token, expiry, CA pin, network, clock and approval, and change nothing
+    /// Check token, expiry, CA pin, network, clock and approval, without changing anything
     #[arg(long)]
     pub dry_run: bool,
-    /// How the log of --keep is written [default: text on a terminal, json otherwise]
+    /// Format of the log with --keep [default: text on a terminal, json otherwise]
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub log_format: Option<Format>,
 }
@@ -182,8 +221,16 @@ pub struct BootstrapArgs {
 const CHECK_EXAMPLES: &str = "\
 Prints all errors at once and exits with 1 if there are any; warnings alone exit with 0.
 
+With --dial every node of kubelet.inventoryFile is dialled as the gateway would, at each of its
+addresses, and its certificate is validated: run it where the gateway runs, before `verification` is
+set to enforce. It exits with 1 if a node would fail. Nodes behind an agent or a proxy are not
+dialled.
+
 Examples:
-  eyesplice check /etc/eyesplice/gateway.yaml";
+  eyesplice check /etc/eyesplice/gateway.yaml
+  eyesplice check --dial /etc/eyesplice/gateway.yaml
+  eyesplice check --dial --kubeconfig admin.conf /etc/eyesplice/gateway.yaml
+  eyesplice check --dial -o json /etc/eyesplice/gateway.yaml";
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -191,10 +238,39 @@ pub struct CheckArgs {
     /// Configuration to validate
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Dial every node of the inventory, and say who would fail verification: enforce, and why
+    #[arg(long)]
+    pub dial: bool,
+    /// With --dial: the nodes of this inventory in place of those of kubelet.inventoryFile
+    #[arg(long, value_name = "FILE", requires = "dial")]
+    pub inventory: Option<PathBuf>,
+    /// With --dial: the nodes of this kubeconfig's cluster in place of those
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "dial",
+        conflicts_with = "inventory"
+    )]
+    pub kubeconfig: Option<PathBuf>,
+    /// With --dial: the kubelets' port
+    #[arg(long, value_name = "PORT", default_value_t = 10250, requires = "dial")]
+    pub port: u16,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = CheckFormat::Text)]
+    pub output: CheckFormat,
+}
+
+/// How `check` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object.
+    Json,
 }
 
 const PROBE_EXAMPLES: &str = "\
-Exits with 69 if something required is missing, with 1 if that is a limit that can be raised.
+Exits with 69 if something required is missing, with 1 if it is a limit that can be raised.
 
 Examples:
   eyesplice probe

@@ -1,51 +1,31 @@
 //! `eyesplice bootstrap`: gets a node's certificate once, keeps it, or says what is in the way.
 
 use super::args::BootstrapArgs;
-use super::say::{complain, print, start_log};
-use crate::bootstrap::{self, Finding, Options};
+use super::say::{fail, print, start_log, warn};
+use crate::bootstrap::{self, Finding};
 use eyesplice_identity::certificate::instant;
 use eyesplice_process::{Exit, exposure};
 use eyesplice_proto::causes::chain;
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use tokio::runtime::Builder;
 
 pub(super) fn run(args: BootstrapArgs) -> Exit {
     let BootstrapArgs {
-        server,
-        node,
-        token_file,
-        ca_file,
-        ca_pin,
-        dir,
-        timeout,
+        options,
         keep,
         dry_run,
         log_format,
     } = args;
-    let options = Options {
-        server,
-        node,
-        token_file,
-        ca_file,
-        ca_pin,
-        dir,
-        timeout: Duration::from_secs(timeout),
-    };
     let files = options.ca_file.iter().cloned().collect();
     let secrets = BTreeSet::from([options.token_file.clone()]);
     let exposed = exposure::find(&files, &secrets);
     if !keep {
-        for exposure in &exposed {
-            complain(&format!("warning: {exposure}"));
-        }
+        warn(&exposed);
     }
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("cannot start: {error}"));
-            return Exit::Failure;
-        }
+        Err(error) => return fail(&format!("cannot start: {error}")),
     };
     if dry_run {
         let findings = runtime.block_on(bootstrap::diagnose(&options, SystemTime::now()));
@@ -61,10 +41,7 @@ pub(super) fn run(args: BootstrapArgs) -> Exit {
         }
         return match runtime.block_on(bootstrap::keep(&options)) {
             Ok(()) => Exit::Success,
-            Err(error) => {
-                complain(&format!("cannot catch signals: {error}"));
-                Exit::Failure
-            }
+            Err(error) => fail(&format!("cannot catch signals: {error}")),
         };
     }
     match runtime.block_on(bootstrap::once(&options, SystemTime::now())) {
@@ -75,17 +52,14 @@ pub(super) fn run(args: BootstrapArgs) -> Exit {
                 "is new, valid"
             };
             print(&format!(
-                "{} {done} until {}, to be renewed {}\n{}\n",
+                "{} {done} until {}; its renewal is due {}\n{}\n",
                 joined.pair.display(),
                 instant(joined.not_after),
                 instant(joined.renew_at),
                 joined.kubeconfig.display()
             ))
         }
-        Err(error) => {
-            complain(&format!("{}: {}", error.cause(), chain(&error)));
-            Exit::Failure
-        }
+        Err(error) => fail(&format!("{}: {}", error.cause(), chain(&error))),
     }
 }
 

@@ -16,10 +16,10 @@ pub(super) fn write(what: Generated, dir: &Path) -> io::Result<()> {
             }
             Ok(())
         }
-        Generated::RoleTable => std::fs::write(
-            dir.join("role-table.md"),
-            eyesplice_identity::pki::role_table(),
-        ),
+        Generated::RoleTable => {
+            let table = eyesplice_identity::pki::role_table().map_err(io::Error::other)?;
+            std::fs::write(dir.join("role-table.md"), table)
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! `eyesplice kubeconfig`: writes one, or says what is wrong with one.
 
 use super::kubeconfig_args::{KubeconfigCheckArgs, KubeconfigCommand, KubeconfigCreateArgs};
-use super::say::{complain, print};
+use super::say::{complain, fail, print};
 use eyesplice_identity::kubeconfig::{CheckOptions, Severity, check_all, connect};
-use eyesplice_identity::pki::kubeconfig::{Request, create, write};
+use eyesplice_identity::pki::kubeconfig::{create, write};
 use eyesplice_process::Exit;
 use eyesplice_proto::causes::chain;
 use std::ffi::OsStr;
@@ -21,31 +21,9 @@ pub(super) fn run(command: KubeconfigCommand) -> Exit {
 fn run_create(args: KubeconfigCreateArgs) -> Exit {
     let KubeconfigCreateArgs {
         file,
-        name,
-        pki,
-        server,
-        tls_server_name,
-        ca_file,
-        client_cert_file,
-        client_key_file,
-        token_file,
-        cluster,
-        namespace,
-        references,
+        request,
         force,
     } = args;
-    let request = Request {
-        name,
-        pki,
-        server,
-        tls_server_name,
-        ca_file,
-        client: client_cert_file.zip(client_key_file),
-        token_file,
-        cluster,
-        namespace,
-        references,
-    };
     let written = create(&request).and_then(|config| {
         let text = config.render();
         if file.as_os_str() == "-" {
@@ -54,10 +32,7 @@ fn run_create(args: KubeconfigCreateArgs) -> Exit {
         write(&file, &text, force)?;
         Ok(print(&format!("{} written\n", file.display())))
     });
-    written.unwrap_or_else(|error| {
-        complain(&chain(&error));
-        Exit::Failure
-    })
+    written.unwrap_or_else(|error| fail(&chain(&error)))
 }
 
 fn run_check(args: &KubeconfigCheckArgs) -> Exit {
@@ -91,9 +66,9 @@ fn run_check(args: &KubeconfigCheckArgs) -> Exit {
         .any(|flaw| flaw.severity() == Severity::Error);
     if !bad {
         let how = if asked {
-            "and its server was verified"
+            "and its server was validated"
         } else {
-            "its server was not asked"
+            "its server was not contacted"
         };
         let names: Vec<String> = files
             .iter()

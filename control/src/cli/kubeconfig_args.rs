@@ -1,6 +1,7 @@
 //! The grammar of `eyesplice kubeconfig`.
 
 use clap::{Args, Subcommand};
+use eyesplice_identity::pki::kubeconfig::Request;
 use std::path::PathBuf;
 
 /// What to do with a kubeconfig.
@@ -9,7 +10,7 @@ pub enum KubeconfigCommand {
     /// Write a kubeconfig, for a certificate of a PKI or for any other credential
     #[command(after_help = CREATE_EXAMPLES)]
     Create(Box<KubeconfigCreateArgs>),
-    /// Say what is wrong with a kubeconfig, or with several that are used together
+    /// Check a kubeconfig, or several that are used together
     #[command(after_help = CHECK_EXAMPLES)]
     Check(KubeconfigCheckArgs),
 }
@@ -17,8 +18,8 @@ pub enum KubeconfigCommand {
 const CREATE_EXAMPLES: &str = "\
 With --pki, NAME is a certificate of the tree: admin, super-admin, controller-manager, scheduler,
 kube-proxy, kubelet-client-NODE, user-NAME; server and CA come from the tree, too. With --token-file,
-NAME is what the user is called in the file, such as bootstrap. Tokens are read from files, never
-from the command line, where everybody on the machine could read them.
+NAME is the user's name in the file, such as bootstrap. Tokens are read from files, never from the
+command line, which every user of the machine can read.
 
 Examples:
   eyesplice kubeconfig create admin.conf admin --pki /etc/kubernetes/pki
@@ -33,54 +34,20 @@ pub struct KubeconfigCreateArgs {
     /// File to write, mode 0600; `-` for standard output
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// The certificate or user that the kubeconfig is for
-    #[arg(value_name = "NAME")]
-    pub name: String,
-    /// Directory that `pki init` filled
-    #[arg(long, value_name = "DIR", required_unless_present = "server")]
-    pub pki: Option<PathBuf>,
-    /// URL of the API server
-    #[arg(long, value_name = "URL")]
-    pub server: Option<String>,
-    /// Name that the API server's certificate is verified by, if not the URL's host
-    #[arg(long, value_name = "NAME")]
-    pub tls_server_name: Option<String>,
-    /// CA of the API server
-    #[arg(long, value_name = "FILE", required_unless_present = "pki")]
-    pub ca_file: Option<PathBuf>,
-    /// Client certificate
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "client_key_file",
-        conflicts_with = "token_file"
-    )]
-    pub client_cert_file: Option<PathBuf>,
-    /// Its key
-    #[arg(long, value_name = "FILE", requires = "client_cert_file")]
-    pub client_key_file: Option<PathBuf>,
-    /// File that holds a bearer token
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    /// Name of the cluster entry
-    #[arg(long, value_name = "NAME", default_value = "kubernetes")]
-    pub cluster: String,
-    /// Namespace of commands that name none
-    #[arg(long, value_name = "NAMESPACE")]
-    pub namespace: Option<String>,
-    /// Name the files instead of embedding what is in them
-    #[arg(long)]
-    pub references: bool,
+    /// What it shall hold.
+    #[command(flatten)]
+    pub request: Request,
     /// Replace FILE if it exists
     #[arg(long)]
     pub force: bool,
 }
 
 const CHECK_EXAMPLES: &str = "\
-Says of every file what kubectl would: form, references, certificates, keys, CAs and tokens; and what is
-not safe to use: unverified servers, plugins, passwords, modes. Then asks the API server of the current
-context for its certificate, without showing it a credential. Exits with 1 if anything is more than a
-warning. Several files count as one, as in KUBECONFIG; of each name the first entry counts.
+Reports what kubectl would refuse (syntax, references, certificates, keys, CAs and tokens) and what
+is unsafe: servers that are not validated, plugins, passwords, file modes. Then connects to the API
+server of the current context and validates its certificate, without sending a credential. Exits with
+1 if there is an error. Several files count as one, as in KUBECONFIG; the first entry of each name
+counts.
 
 Examples:
   eyesplice kubeconfig check ~/.kube/config
@@ -90,13 +57,13 @@ Examples:
 /// Arguments of `kubeconfig check`.
 #[derive(Debug, Args)]
 pub struct KubeconfigCheckArgs {
-    /// Files to check, each of which may be a list as KUBECONFIG is [default: what kubectl reads]
+    /// Files to check; each may be a list, as in KUBECONFIG [default: the files that kubectl reads]
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Judge by this context, and not by the current one
+    /// Check this context instead of the current one
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
-    /// Do not ask the API server for its certificate
+    /// Do not connect to the API server
     #[arg(long)]
     pub offline: bool,
 }

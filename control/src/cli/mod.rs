@@ -3,6 +3,7 @@
 mod args;
 mod bootstrap;
 mod check;
+mod check_report;
 mod generate;
 mod kubeconfig;
 mod kubeconfig_args;
@@ -12,21 +13,27 @@ mod pki_table;
 mod say;
 mod token;
 mod token_args;
+mod tunnel;
+mod tunnel_args;
+mod upgrade;
 mod version;
 
 pub use args::{Cli, Command, GatewayArgs};
 pub use eyesplice_process::{BUILD, Build, Exit};
 
-use crate::gateway::{self, GatewayError};
-use crate::probe_report;
-use args::{AuthorityArgs, ProbeFormat};
+use crate::agent;
+use crate::gateway;
+use crate::probe_report::{self, Crypto};
+use crate::serve::ServeError;
+use args::{AgentArgs, AuthorityArgs, ProbeFormat};
 use clap::Parser;
-use eyesplice_authority::AuthorityError;
 use eyesplice_proto::causes::chain;
+use eyesplice_proto::tls::provider;
 use eyesplice_sys::limits;
 use eyesplice_sys::probe::probe;
 use eyesplice_sys::signal::{Harmless, ignore};
-use say::{complain, print, printed, start_log};
+use say::{fail, print, printed, start_log};
+use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -35,6 +42,7 @@ use std::process::ExitCode;
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // What a file cannot take is an error of its write. No signal says more than that.
     let _ = ignore(Harmless::FileSize);
+    provider::install();
     match Cli::try_parse_from(arguments) {
         Ok(cli) => run(cli.command).into(),
         Err(error) => {
@@ -55,48 +63,64 @@ fn run(command: Command) -> Exit {
         Command::Pki(command) => pki::run(command),
         Command::Kubeconfig(command) => kubeconfig::run(command),
         Command::Token(command) => token::run(command),
+        Command::Tunnel(command) => tunnel::run(command),
         Command::Generate(args) => match generate::write(args.what, &args.dir) {
             Ok(()) => Exit::Success,
-            Err(error) => {
-                complain(&format!(
-                    "cannot write into {}: {error}",
-                    args.dir.display()
-                ));
-                Exit::Failure
-            }
+            Err(error) => fail(&format!(
+                "cannot write into {}: {error}",
+                args.dir.display()
+            )),
         },
         Command::Gateway(args) => run_gateway(args),
+        Command::Agent(args) => run_agent(args),
         Command::Authority(args) => run_authority(args),
         Command::Bootstrap(args) => bootstrap::run(args),
-        Command::Check(args) => check::run(&args.file),
+        Command::Check(args) => check::run(&args),
         Command::Probe(args) => run_probe(args.output),
     }
 }
 
 fn run_gateway(args: GatewayArgs) -> Exit {
-    let _log = match start_log(args.log_format, args.log_level) {
+    if args.upgrade {
+        return upgrade::run(args);
+    }
+    let _log = match start_log(args.log.log_format, args.log.log_level) {
         Ok(log) => log,
         Err(exit) => return exit,
     };
-    match gateway::run(args.config) {
+    let options = gateway::Options {
+        config: args.config,
+        handover_dir: args.handover_dir,
+        takeover: args.takeover,
+        tell: args.tell,
+    };
+    ended("gateway", gateway::run(options), ServeError::exit)
+}
+
+fn run_agent(args: AgentArgs) -> Exit {
+    let _log = match start_log(args.log.log_format, args.log.log_level) {
+        Ok(log) => log,
+        Err(exit) => return exit,
+    };
+    ended("agent", agent::run(args.config), ServeError::exit)
+}
+
+/// Logs how a process ended.
+fn ended<E: Error>(what: &str, result: Result<(), E>, exit: impl FnOnce(&E) -> Exit) -> Exit {
+    match result {
         Ok(()) => {
             tracing::info!("stopped");
             Exit::Success
         }
         Err(error) => {
-            if let GatewayError::Config(lines) = &error {
-                for line in lines {
-                    tracing::error!(error = line, "configuration is not valid");
-                }
-            }
-            tracing::error!(error = chain(&error), "gateway stopped");
-            error.exit()
+            tracing::error!(error = chain(&error), "{what} stopped");
+            exit(&error)
         }
     }
 }
 
 fn run_authority(args: AuthorityArgs) -> Exit {
-    let _log = match start_log(args.log_format, args.log_level) {
+    let _log = match start_log(args.log.log_format, args.log.log_level) {
         Ok(log) => log,
         Err(exit) => return exit,
     };
@@ -105,30 +129,18 @@ fn run_authority(args: AuthorityArgs) -> Exit {
         kubeconfig: args.kubeconfig,
         insecure_auto_approve_group: args.insecure_auto_approve_group,
     };
-    match eyesplice_authority::run(options) {
-        Ok(()) => {
-            tracing::info!("stopped");
-            Exit::Success
-        }
-        Err(error) => {
-            if let AuthorityError::Config(lines) = &error {
-                for line in lines {
-                    tracing::error!(error = line, "configuration is not valid");
-                }
-            }
-            tracing::error!(error = chain(&error), "authority stopped");
-            Exit::Failure
-        }
-    }
+    let result = eyesplice_authority::run(options);
+    ended("authority", result, |_| Exit::Failure)
 }
 
 fn run_probe(format: ProbeFormat) -> Exit {
     // As the gateway does; where it may not, it runs under the limit that the probe shows.
     let _ = limits::raise_locked_memory();
     let probe = probe();
+    let crypto = Crypto::here();
     let printed = print(&match format {
-        ProbeFormat::Table => probe_report::table(&probe),
-        ProbeFormat::Json => probe_report::json(&probe),
+        ProbeFormat::Table => probe_report::table(&probe, &crypto),
+        ProbeFormat::Json => probe_report::json(&probe, &crypto),
     });
     match probe.usable() {
         Ok(()) => printed,

@@ -5,12 +5,12 @@ use super::pki_args::{
     PkiShowArgs,
 };
 use super::pki_table;
-use super::say::{complain, print};
-use eyesplice_identity::certificate::rfc3339;
+use super::say::{fail, print, warn};
+use eyesplice_identity::certificate::instant;
 use eyesplice_identity::kubeconfig::Severity;
 use eyesplice_identity::pki::{
-    InitOptions, InitReport, PendingRequest, PkiError, Reload, RenewedKey, Selection, ServiceCidr,
-    Source, Step, Tree, Written, init, notice,
+    Added, InitReport, PendingRequest, PkiError, Reload, RenewedKey, Selection, Source, Step, Tree,
+    Written, init, notice,
 };
 use eyesplice_process::Exit;
 use eyesplice_proto::causes::chain;
@@ -27,58 +27,39 @@ pub(super) fn run(command: PkiCommand) -> Exit {
         PkiCommand::Accept(args) => accept(&args),
         PkiCommand::RotateCa(args) => rotate(&args),
     };
-    result.unwrap_or_else(|error| {
-        complain(&chain(&error));
-        Exit::Failure
-    })
+    result.unwrap_or_else(|error| fail(&chain(&error)))
 }
 
 fn run_init(args: PkiInitArgs) -> Result<Exit, PkiError> {
     let PkiInitArgs {
         dir,
         config,
-        apiserver,
-        server,
-        service_ips,
-        service_cidrs,
-        nodes,
-        gateway,
+        options,
         force,
     } = args;
     let source = match config {
         Some(config) => Source::Config(config),
-        None => Source::Options(Box::new(InitOptions {
-            apiserver,
-            server,
-            service_ips: service_ips
-                .into_iter()
-                .chain(service_cidrs.into_iter().map(|ServiceCidr(first)| first))
-                .collect(),
-            nodes,
-            gateway,
-        })),
+        None => Source::Options(Box::new(options)),
     };
     let report = init(&dir, &source, force)?;
-    for warning in &report.warnings {
-        complain(&format!("warning: {warning}"));
-    }
+    warn(&report.warnings);
     Ok(print(&init_summary(&report)))
 }
 
 fn init_summary(report: &InitReport) -> String {
-    let authorities = rfc3339(report.authorities_expire);
-    let leaves = rfc3339(report.leaves_expire);
+    let authorities = instant(report.authorities_expire.into());
+    let leaves = instant(report.leaves_expire.into());
     let files = list(&report.dir, &report.files);
     let pending = pending(&report.dir, &report.pending);
     let made = if report.pending.is_empty() {
-        format!("CAs expire {authorities}, all else {leaves}")
+        format!("CAs expire {authorities}, everything else {leaves}")
     } else {
-        format!("CAs that were made expire {authorities}, what they signed {leaves}")
+        format!("new CAs expire {authorities}, what they signed {leaves}")
     };
     format!(
         "{files}{} files written; {made}\n{pending}\
-         kubectl --kubeconfig super-admin.kubeconfig apply -f pki-rbac.yaml (it comes with eyesplice) lets\n\
-         admin administer, and the API server and the gateway use kubelets\n",
+         then apply pki-rbac.yaml (of eyesplice), in a new cluster with super-admin.kubeconfig: it gives\n\
+         admin its rights, and lets the API server and the gateway use kubelets\n",
         report.files.len()
     )
 }
@@ -103,7 +84,12 @@ fn inspect(args: &PkiShowArgs, verify: bool) -> Result<Exit, PkiError> {
 
 fn issue(args: &PkiIssueArgs) -> Result<Exit, PkiError> {
     let tree = Tree::open(&args.dir, args.config.as_deref())?;
-    let written = tree.issue(&args.names, &args.nodes, &args.users, args.force)?;
+    let added = Added {
+        nodes: args.nodes.clone(),
+        users: args.users.clone(),
+        agents: args.agents.clone(),
+    };
+    let written = tree.issue(&args.names, &added, args.force)?;
     Ok(summary(
         &args.dir,
         &written,
@@ -134,9 +120,7 @@ fn renew(args: PkiRenewArgs) -> Result<Exit, PkiError> {
 fn accept(args: &PkiAcceptArgs) -> Result<Exit, PkiError> {
     let tree = Tree::open(&args.dir, args.config.as_deref())?;
     let accepted = tree.accept(&args.files)?;
-    for warning in &accepted.warnings {
-        complain(&format!("warning: {warning}"));
-    }
+    warn(&accepted.warnings);
     Ok(summary(&args.dir, &accepted.written, ""))
 }
 
@@ -160,11 +144,11 @@ fn rotate(args: &PkiRotateArgs) -> Result<Exit, PkiError> {
         rotated.reload.into_iter().partition(|reload| reload.holds);
     for (title, reloads) in [
         (
-            "these must show what was written before the next step:\n",
+            "before the next step, these must present what was written:\n",
             held,
         ),
         (
-            "these trust what was written; until they load it they know the CA before:\n",
+            "these will trust what was written; until they load it, they trust the previous CA:\n",
             trusted,
         ),
     ] {
@@ -186,7 +170,8 @@ fn stage(tree: &Tree, name: &str) -> Result<Exit, PkiError> {
     let mut text = format!("{name}: {stage}\n");
     if let Some(until) = tree.crossed_until(name)? {
         text.push_str(&format!(
-            "what it signs goes out with a certificate of it by the CA before, until {until} or --forget\n"
+            "until {until} or --forget, its certificates are sent with a cross-certificate by the \
+             previous CA\n"
         ));
     }
     Ok(print(&text))

@@ -1,32 +1,31 @@
 //! The grammar of `eyesplice pki`.
 
 use clap::{Args, Subcommand, ValueEnum};
-use eyesplice_identity::pki::{NodeSpec, ServiceCidr, UserSpec};
-use std::net::IpAddr;
+use eyesplice_identity::pki::{AgentName, InitOptions, NodeSpec, UserSpec};
 use std::path::PathBuf;
 
 /// What to do with a PKI.
 #[derive(Debug, Subcommand)]
 pub enum PkiCommand {
-    /// Make the PKI of a new cluster
+    /// Create the PKI of a new cluster
     #[command(after_help = INIT_EXAMPLES)]
     Init(PkiInitArgs),
-    /// List every file: subject, names, usages, issuer, expiry, user, and what is wrong with it
+    /// List every file with subject, names, usages, issuer, expiry, use and errors
     #[command(after_help = SHOW_EXAMPLES)]
     Show(PkiShowArgs),
     /// Validate every file for its role
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(PkiShowArgs),
-    /// Make certificates that are not there yet, or those of another node or user
+    /// Issue certificates that are missing, or those of a new node or user
     #[command(after_help = ISSUE_EXAMPLES)]
     Issue(PkiIssueArgs),
     /// Sign certificates again, with their subjects and names
     #[command(after_help = RENEW_EXAMPLES)]
     Renew(PkiRenewArgs),
-    /// Take certificates that a CA elsewhere signed for the requests of the directory
+    /// Import certificates that an external CA signed for the directory's requests
     #[command(after_help = ACCEPT_EXAMPLES)]
     Accept(PkiAcceptArgs),
-    /// Replace a CA in stages, each of which can be undone until the last
+    /// Replace a CA in stages; each of them but the last can be undone
     #[command(after_help = ROTATE_EXAMPLES)]
     RotateCa(PkiRotateArgs),
 }
@@ -36,7 +35,7 @@ Without --next, --undo and --forget: prints the stage. The stages, and what to d
   trust-both   both CAs are trusted, the old one signs
   reissued     the new one signs, and has signed all     have every holder present its new certificate
   old-dropped  only the new one is trusted
-  (idle)       the old CA's key is deleted               later, have all load the CA's file; --forget
+  (idle)       the old CA's key is deleted               when all have loaded the CA's file: --forget
 Certificates of the new CA are sent with a cross-certificate by the old one. So a process that has
 loaded only the old CA accepts them, and needs no restart.
 API servers of Kubernetes 1.36 close all live streams to kubelets when apiserver-kubelet-client
@@ -69,23 +68,23 @@ pub struct PkiRotateArgs {
     /// When all processes have loaded the CA's file: stop sending the old CA's cross-certificate
     #[arg(long)]
     pub forget: bool,
-    /// Make new keys for the certificates that are signed again, which changes two files each
+    /// Make new keys for the certificates that are signed again; then two files of each change
     #[arg(long)]
     pub new_keys: bool,
-    /// A file outside of DIR that depends on the CA: certificate, CA bundle or kubeconfig (repeated)
+    /// A file outside of DIR that depends on the CA: certificate, CA bundle or kubeconfig (repeatable)
     #[arg(long, value_name = "FILE")]
     pub also: Vec<PathBuf>,
-    /// The document that says what DIR must contain [default: DIR/pki.yaml]
+    /// Configuration of DIR [default: DIR/pki.yaml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
 const INIT_EXAMPLES: &str = "\
-Keys have mode 0600. By default they are ECDSA P-256, CAs are valid for 10 years, all else for 1
-year. If a file exists, nothing is written unless --force is given. The document that all of it
-follows from is written to DIR/pki.yaml, where the other pki commands look for it; docs/pki.md
-describes its fields. Where the document has a CA without keyFile, what it shall sign is written as
-requests (NAME.csr), and no kubeconfig yet: have them signed, then `pki accept`.
+Keys have mode 0600. By default they are ECDSA P-256, CAs are valid for 10 years, everything else
+for 1 year. If a file exists, nothing is written unless --force is given. The whole configuration is
+written to DIR/pki.yaml, where the other pki commands look for it; docs/pki.md describes its fields.
+For a CA without keyFile, requests (NAME.csr) are written in place of certificates and kubeconfigs:
+have them signed, then run `pki accept`.
 
 Examples:
   eyesplice pki init /etc/kubernetes/pki --config pki.yaml
@@ -101,40 +100,19 @@ pub struct PkiInitArgs {
     /// Directory to fill; created if absent, mode 0700
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// Everything, as a document: apiVersion eyesplice.dev/v1alpha1, kind PKIConfig
+    /// Configuration: apiVersion eyesplice.dev/v1alpha1, kind PKIConfig
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["apiserver", "server", "service_ips", "service_cidrs", "nodes", "gateway"]
+        conflicts_with_all = [
+            "apiserver", "server", "service_ips", "service_cidrs", "nodes", "gateway", "agents"
+        ]
     )]
     pub config: Option<PathBuf>,
-    /// Address or DNS name that the API server's certificate must cover, a wildcard such as
-    /// `*.example.com` among them (repeated or a comma list)
-    #[arg(long, value_name = "HOST", value_delimiter = ',')]
-    pub apiserver: Vec<String>,
-    /// URL of the API server in kubeconfigs [default: the first --apiserver, or 127.0.0.1, at 6443]
-    #[arg(long, value_name = "URL")]
-    pub server: Option<String>,
-    /// First address of the service range, one for each family: the ClusterIP of the service
-    /// `kubernetes` (repeated or a comma list) [default: 10.96.0.1]
-    #[arg(long = "service-ip", value_name = "IP", value_delimiter = ',')]
-    pub service_ips: Vec<IpAddr>,
-    /// The service range itself, one for each family, as --service-cluster-ip-range has it
-    #[arg(
-        long = "service-cidr",
-        value_name = "CIDR",
-        value_delimiter = ',',
-        conflicts_with = "service_ips"
-    )]
-    pub service_cidrs: Vec<ServiceCidr>,
-    /// A node and the addresses or DNS names of its kubelet (repeated)
-    #[arg(long = "node", value_name = "NAME=ADDRESS[,ADDRESS..]")]
-    pub nodes: Vec<NodeSpec>,
-    /// Address or DNS name at which the API server dials the gateway over TCP (repeated or a comma
-    /// list)
-    #[arg(long, value_name = "HOST", value_delimiter = ',')]
-    pub gateway: Vec<String>,
-    /// Replace files that exist, keys and CAs included
+    /// What stands for it.
+    #[command(flatten)]
+    pub options: InitOptions,
+    /// Replace existing files, including keys and CAs
     #[arg(long)]
     pub force: bool,
 }
@@ -158,7 +136,7 @@ pub struct PkiShowArgs {
     /// Directory that `pki init` or kubeadm filled
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// The document that says what DIR must contain [default: DIR/pki.yaml]
+    /// Configuration of DIR [default: DIR/pki.yaml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Output format
@@ -176,13 +154,15 @@ pub enum PkiFormat {
 }
 
 const ISSUE_EXAMPLES: &str = "\
-Without NAME, --node and --user: every certificate of the document that has no file yet, but for those
-whose request awaits a signature. Under a CA whose key is elsewhere it writes keys and requests.
+Without NAME, --node, --user and --agent: every certificate of the configuration that has no file
+yet, except those whose request awaits a signature. For a CA whose key is elsewhere, keys and requests are
+written.
 
 Examples:
   eyesplice pki issue /etc/kubernetes/pki
   eyesplice pki issue /etc/kubernetes/pki --node worker-3=10.0.0.13
   eyesplice pki issue /etc/kubernetes/pki --user jane=dev,ops
+  eyesplice pki issue /etc/kubernetes/pki --agent edge-1
   eyesplice pki issue /etc/kubernetes/pki apiserver --force";
 
 /// Arguments of `pki issue`.
@@ -191,27 +171,31 @@ pub struct PkiIssueArgs {
     /// Directory that `pki init` filled
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// Certificates to make, by file name without extension, such as etcd/server
+    /// Certificates to issue, by file name without extension, such as etcd/server
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// The document that says what DIR must contain [default: DIR/pki.yaml]
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "users"])]
+    /// Configuration of DIR [default: DIR/pki.yaml]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "users", "agents"])]
     pub config: Option<PathBuf>,
-    /// Add a node to DIR/pki.yaml, and make its certificates (repeated)
+    /// Add a node to DIR/pki.yaml, and issue its certificates (repeatable)
     #[arg(long = "node", value_name = "NAME=ADDRESS[,ADDRESS..]")]
     pub nodes: Vec<NodeSpec>,
-    /// Add a user to DIR/pki.yaml, and make the certificate and kubeconfig (repeated)
+    /// Add a user to DIR/pki.yaml, and issue the certificate and kubeconfig (repeatable)
     #[arg(long = "user", value_name = "NAME[=GROUP[,GROUP..]]")]
     pub users: Vec<UserSpec>,
-    /// Replace files that exist
+    /// Add an agent of the tunnel listeners to DIR/pki.yaml, and issue its client certificate
+    /// (repeatable)
+    #[arg(long = "agent", value_name = "NAME")]
+    pub agents: Vec<AgentName>,
+    /// Replace existing files
     #[arg(long)]
     pub force: bool,
 }
 
 const ACCEPT_EXAMPLES: &str = "\
-Finds by its key what each certificate is for, checks it against that role and the CA, and writes
-NAME.crt and the kubeconfig in place of NAME.csr. A FILE may have several certificates, and the CAs
-between them and the CA of the directory. If one certificate does not do, none is accepted.
+Finds the request of each certificate by its key, validates it for its role, and replaces NAME.csr
+with NAME.crt and the kubeconfig. A FILE may have several certificates, and the intermediate CAs up
+to the directory's CA. If one certificate is refused, none is accepted.
 
 Examples:
   eyesplice pki accept /etc/kubernetes/pki signed/*.crt
@@ -226,15 +210,15 @@ pub struct PkiAcceptArgs {
     /// Signed certificates, PEM
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// The document that says what DIR shall hold [default: DIR/pki.yaml]
+    /// Configuration of DIR [default: DIR/pki.yaml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
 const RENEW_EXAMPLES: &str = "\
-Keeps subject and names, adds names that the role has gained, and writes the kubeconfigs that embed
-what was renewed. CAs are not renewed but rotated. Under a CA whose key is elsewhere the key is kept, and
-a request (NAME.csr) written for it; the certificate stays in use until `pki accept` has the next one.
+Keeps subject and names, adds new names of the role, and writes the kubeconfigs that embed what was
+renewed. CAs are not renewed but rotated. For a CA whose key is elsewhere, the key is kept and a
+request (NAME.csr) is written; the certificate stays in use until `pki accept` imports the next one.
 API servers of Kubernetes 1.36 close all live streams to kubelets when apiserver-kubelet-client
 changes, with or without a gateway in between: give them its files in a quiet hour.
 
@@ -259,10 +243,10 @@ pub struct PkiRenewArgs {
     /// Renew those that are past two thirds of their lifetime
     #[arg(long)]
     pub due: bool,
-    /// Keep the private keys, of whatever kind they are
+    /// Keep the private keys
     #[arg(long)]
     pub keep_keys: bool,
-    /// The document that says what DIR must contain [default: DIR/pki.yaml]
+    /// Configuration of DIR [default: DIR/pki.yaml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }

@@ -1,5 +1,6 @@
 //! Prints the files of a tree as a table or as JSON.
 
+use super::say::columns;
 use eyesplice_identity::certificate::{CertificateFacts, instant};
 use eyesplice_identity::kubeconfig::Severity;
 use eyesplice_identity::pki::{Flaw, Row};
@@ -15,21 +16,10 @@ pub(super) fn table(rows: &[Row]) -> String {
         "FILE", "KIND", "SUBJECT", "NAMES", "ISSUER", "EXPIRES", "USED BY",
     ];
     let mut lines = vec![header.map(str::to_owned)];
-    lines.extend(rows.iter().map(columns));
-    let mut widths = [0; 7];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.len());
-        }
-    }
+    lines.extend(rows.iter().map(cells));
     let mut text = String::new();
-    for (index, line) in lines.iter().enumerate() {
-        let cells = line.iter().zip(widths);
-        let padded: Vec<String> = cells
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        text.push_str(padded.join("  ").trim_end());
-        text.push('\n');
+    for (index, line) in columns(&lines, "  ").iter().enumerate() {
+        text.push_str(line);
         if let Some(row) = index.checked_sub(1).and_then(|index| rows.get(index)) {
             for flaw in &row.flaws {
                 // Writing to a String cannot fail.
@@ -40,7 +30,7 @@ pub(super) fn table(rows: &[Row]) -> String {
     text
 }
 
-fn columns(row: &Row) -> [String; 7] {
+fn cells(row: &Row) -> [String; 7] {
     let absent = || "-".to_owned();
     let of = |part: fn(&CertificateFacts) -> String| row.facts.as_ref().map_or_else(absent, part);
     [

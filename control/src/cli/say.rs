@@ -5,6 +5,7 @@ use eyesplice_process::Exit;
 use eyesplice_process::log::{self, Format, Log, LogError};
 use eyesplice_proto::causes::chain;
 use eyesplice_sys::signal::{Harmless, ignore};
+use std::fmt::Display;
 use std::io::{self, Write};
 
 /// Begins to log, as the command line or the environment says; for a process that stays, which no stray
@@ -41,11 +42,40 @@ pub(super) fn print(text: &str) -> Exit {
 pub(super) fn printed(result: io::Result<()>) -> Exit {
     match result {
         Ok(()) => Exit::Success,
-        Err(error) => {
-            complain(&format!("cannot write to standard output: {error}"));
-            Exit::Failure
+        Err(error) => fail(&format!("cannot write to standard output: {error}")),
+    }
+}
+
+/// Writes aligned columns, a line for each row.
+pub(super) fn columns<const N: usize>(rows: &[[String; N]], gap: &str) -> Vec<String> {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
         }
     }
+    let line = |row: &[String; N]| {
+        let cells = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        let cells: Vec<String> = cells.collect();
+        format!("{}\n", cells.join(gap).trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Prints what is allowed and probably not meant.
+pub(super) fn warn(warnings: impl IntoIterator<Item = impl Display>) {
+    for warning in warnings {
+        complain(&format!("warning: {warning}"));
+    }
+}
+
+/// Prints why a command has failed.
+pub(super) fn fail(message: &str) -> Exit {
+    complain(message);
+    Exit::Failure
 }
 
 /// Prints an error for the person at the terminal.

@@ -4,13 +4,14 @@ use clap::{Args, Subcommand, ValueEnum};
 use eyesplice_identity::document::value::parse_duration;
 use eyesplice_identity::token::bootstrap::TokenId;
 use eyesplice_identity::token::jwt::Algorithm;
+use eyesplice_identity::token::static_tokens::Entry;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Tokens with which nodes ask for their first certificate
+    /// Tokens with which nodes request their first certificate
     #[command(subcommand)]
     Bootstrap(BootstrapCommand),
     /// The static token file of --token-auth-file
@@ -41,7 +42,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// What to do with bootstrap tokens.
 #[derive(Debug, Subcommand)]
 pub enum BootstrapCommand {
-    /// Make a token and print it
+    /// Create a token and print it
     #[command(after_help = CREATE_EXAMPLES)]
     Create(CreateArgs),
     /// List all tokens, without their secrets
@@ -49,7 +50,7 @@ pub enum BootstrapCommand {
     /// Print one token, without its secret
     #[command(after_help = DESCRIBE_EXAMPLES)]
     Describe(DescribeArgs),
-    /// End a token, now or later, and keep it for the record
+    /// Let a token expire, now or later, and keep it for the record
     #[command(after_help = EXPIRE_EXAMPLES)]
     Expire(ExpireArgs),
     /// Delete tokens
@@ -67,14 +68,14 @@ pub struct DirArgs {
         default_value = "/etc/eyesplice/bootstrap-tokens"
     )]
     pub dir: PathBuf,
-    /// Keep them in this kubeconfig's cluster instead, as Secrets in kube-system
+    /// Store them in this kubeconfig's cluster instead, as Secrets in kube-system
     #[arg(long, value_name = "FILE", conflicts_with = "dir")]
     pub kubeconfig: Option<PathBuf>,
 }
 
 const CREATE_EXAMPLES: &str = "\
-The token is kept as the Secret that `kubeadm token create` would make; `kubectl apply -f FILE` puts
-it into a cluster. Processes that read the directory accept it from then on.
+The token is stored as the Secret that `kubeadm token create` would make; `kubectl apply -f FILE`
+puts it into a cluster. Processes that read the directory accept it from then on.
 
 Examples:
   eyesplice token bootstrap create --ttl 2h --description 'rack 7'
@@ -90,10 +91,10 @@ pub struct CreateArgs {
     pub token: Option<String>,
     #[command(flatten)]
     pub dir: DirArgs,
-    /// How long it lives; 0 for ever
+    /// Lifetime; 0 is unlimited
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "24h")]
     pub ttl: Duration,
-    /// What it is for
+    /// What the token may be used for
     #[arg(
         long,
         value_name = "USAGE",
@@ -102,7 +103,7 @@ pub struct CreateArgs {
         default_values = ["signing", "authentication"]
     )]
     pub usages: Vec<Usage>,
-    /// Groups beyond system:bootstrappers (repeated or a comma list)
+    /// Groups besides system:bootstrappers (repeatable or comma-separated)
     #[arg(
         long,
         value_name = "GROUP",
@@ -110,14 +111,14 @@ pub struct CreateArgs {
         default_value = "system:bootstrappers:kubeadm:default-node-token"
     )]
     pub groups: Vec<String>,
-    /// Names of the nodes that it is for, and no others (repeated or a comma list); such a node may
-    /// join again [default: any node]
+    /// Restrict the token to these nodes, which may then join again (repeatable or comma-separated)
+    /// [default: any node]
     #[arg(long = "node", value_name = "NAME", value_delimiter = ',')]
     pub nodes: Vec<String>,
-    /// Names of the gateways that it is for, and no others
+    /// Restrict the token to these gateways (repeatable or comma-separated)
     #[arg(long = "gateway", value_name = "NAME", value_delimiter = ',')]
     pub gateways: Vec<String>,
-    /// What it is for, in words
+    /// Description
     #[arg(
         long,
         value_name = "TEXT",
@@ -180,7 +181,7 @@ pub struct ExpireArgs {
     pub id: TokenId,
     #[command(flatten)]
     pub dir: DirArgs,
-    /// How long it lives from now on
+    /// Time from now until it expires
     #[arg(long = "in", value_name = "DURATION", value_parser = duration, default_value = "0s")]
     pub within: Duration,
 }
@@ -202,7 +203,7 @@ pub struct DeleteArgs {
     pub ids: Vec<TokenId>,
     #[command(flatten)]
     pub dir: DirArgs,
-    /// All that have expired
+    /// Delete all tokens that have expired
     #[arg(long)]
     pub expired: bool,
 }
@@ -210,7 +211,7 @@ pub struct DeleteArgs {
 /// What to do with a token file.
 #[derive(Debug, Subcommand)]
 pub enum StaticCommand {
-    /// Make an entry with a token of 128 random bits
+    /// Create an entry with a token of 128 random bits
     #[command(after_help = GENERATE_EXAMPLES)]
     Generate(StaticGenerateArgs),
     /// Check a token file as the API server reads it, with line and column
@@ -229,21 +230,10 @@ Examples:
 /// Arguments of `token static generate`.
 #[derive(Debug, Args)]
 pub struct StaticGenerateArgs {
-    /// User that the token stands for
-    #[arg(long, value_name = "NAME")]
-    pub user: String,
-    /// UID of the user
-    #[arg(
-        long,
-        value_name = "UID",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub uid: String,
-    /// Groups of the user (repeated or a comma list)
-    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
-    pub groups: Vec<String>,
-    /// Append to this file, which is made if it is absent, mode 0600
+    /// Whose it is.
+    #[command(flatten)]
+    pub entry: Entry,
+    /// Append to this file; created if absent, mode 0600
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
 }
@@ -268,23 +258,23 @@ pub struct StaticCheckArgs {
 /// What to do with service-account tokens.
 #[derive(Debug, Subcommand)]
 pub enum ServiceaccountCommand {
-    /// Make a bound token, as `kubectl create token` has the API server make it
+    /// Create a bound token, as `kubectl create token` does
     #[command(after_help = MINT_EXAMPLES)]
     Mint(MintArgs),
-    /// Verify a token by public keys, and print what it says
+    /// Verify a token with public keys, and print its claims
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
     /// Print public keys as a JSON Web Key Set
     #[command(after_help = JWKS_EXAMPLES)]
     Jwks(JwksArgs),
-    /// Replace the key that signs, step by step, without a refused token
+    /// Replace the signing key in stages, without refused tokens
     #[command(after_help = ROTATE_EXAMPLES)]
     RotateKey(RotateKeyArgs),
 }
 
 const MINT_EXAMPLES: &str = "\
-The API server accepts the token while the account, and the object that it is bound to, exist with
-these UIDs, and if it verifies with the public key of --key.
+The API server accepts the token if it trusts the public key of --key, and for as long as the
+account and the object to which the token is bound exist with these UIDs.
 
 Examples:
   eyesplice token serviceaccount mint web -n prod --uid \"$(kubectl get sa web -n prod \\
@@ -304,19 +294,19 @@ pub struct MintArgs {
     /// Its UID
     #[arg(long, value_name = "UID")]
     pub uid: String,
-    /// Key that signs: --service-account-signing-key-file of the API server
+    /// Signing key: --service-account-signing-key-file of the API server
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
     /// Issuer: the first --service-account-issuer of the API server
     #[arg(long, value_name = "URL")]
     pub issuer: String,
-    /// For whom the token is (repeated) [default: the issuer, which is the API server]
+    /// Audience of the token (repeatable) [default: the issuer, which is the API server]
     #[arg(long = "audience", value_name = "AUDIENCE")]
     pub audiences: Vec<String>,
-    /// How long it lives, 10m at least
+    /// Lifetime, at least 10m
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h")]
     pub duration: Duration,
-    /// Kind of the object that it dies with
+    /// Kind of the object to which the token is bound
     #[arg(
         long,
         value_name = "KIND",
@@ -337,7 +327,7 @@ pub struct MintArgs {
     /// UID of that node
     #[arg(long, value_name = "UID", requires = "node_name")]
     pub node_uid: Option<String>,
-    /// Print what the token says as well
+    /// Print the token's claims as well
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     pub output: Option<MintFormat>,
 }
@@ -378,13 +368,13 @@ pub struct VerifyArgs {
     pub file: PathBuf,
     #[command(flatten)]
     pub keys: KeyArgs,
-    /// Issuers that are believed (repeated)
+    /// Issuers that are trusted (repeatable)
     #[arg(long = "issuer", value_name = "URL", required = true)]
     pub issuers: Vec<String>,
-    /// Audiences of which the token must have one (repeated) [default: the issuers]
+    /// Audiences, of which the token must have one (repeatable) [default: the issuers]
     #[arg(long = "audience", value_name = "AUDIENCE")]
     pub audiences: Vec<String>,
-    /// How far clocks may be apart
+    /// Tolerated difference between clocks
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s")]
     pub leeway: Duration,
     /// Output format
@@ -396,7 +386,7 @@ pub struct VerifyArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub struct KeyArgs {
-    /// Keys in PEM: public keys, certificates, or private keys (repeated)
+    /// Keys in PEM: public keys, certificates, or private keys (repeatable)
     #[arg(long = "key-file", value_name = "FILE")]
     pub key_files: Vec<PathBuf>,
     /// Keys as an API server publishes them at /openid/v1/jwks
@@ -405,7 +395,7 @@ pub struct KeyArgs {
 }
 
 const JWKS_EXAMPLES: &str = "\
-With --issuer the OpenID discovery document is printed instead. It belongs at
+With --issuer the OpenID discovery document is printed instead, which is served at
 ISSUER/.well-known/openid-configuration.
 
 Examples:
@@ -420,20 +410,20 @@ pub struct JwksArgs {
     /// Print the discovery document of this issuer
     #[arg(long, value_name = "URL")]
     pub issuer: Option<String>,
-    /// Where the keys are [default: ISSUER/openid/v1/jwks]
+    /// URL of the keys [default: ISSUER/openid/v1/jwks]
     #[arg(long, value_name = "URL", requires = "issuer")]
     pub jwks_uri: Option<String>,
 }
 
 const ROTATE_EXAMPLES: &str = "\
-Stages, each of which may be repeated if it was cut off:
+Stages; one that was interrupted can be repeated:
   trust    make the next key, and add its public half to --public-keys; then restart or reload every
-           API server and whatever else loads them
-  switch   sign with it; then restart or reload what signs. With --jwks, refuses while the key set
-           that an API server publishes lacks the next key
-  drop     trust the old key no more, once its last token has expired; then restart or reload again
-  undo     one step back; a key that has signed stays trusted until it is switched to again or dropped
-  status   say where the rotation stands
+           API server and every other process that loads them
+  switch   sign with it; then restart or reload the processes that sign. With --jwks, this is
+           refused while the key set that an API server publishes lacks the next key
+  drop     stop trusting the old key, once its last token has expired; then restart or reload again
+  undo     go back one step; a key that has signed stays trusted until it is used again or dropped
+  status   print the stage
 
 Examples:
   eyesplice token serviceaccount rotate-key trust --key sa.key --public-keys sa.pub
@@ -446,10 +436,10 @@ pub struct RotateKeyArgs {
     /// What to do next
     #[arg(value_name = "STAGE", value_enum)]
     pub stage: RotateStage,
-    /// Key that signs
+    /// Signing key
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// Keys that verify: --service-account-key-file of the API server
+    /// Trusted public keys: --service-account-key-file of the API server
     #[arg(long, value_name = "FILE")]
     pub public_keys: PathBuf,
     /// Algorithm of the next key
@@ -458,10 +448,10 @@ pub struct RotateKeyArgs {
     /// Keys that an API server publishes at /openid/v1/jwks
     #[arg(long, value_name = "FILE")]
     pub jwks: Option<PathBuf>,
-    /// Longest life of a token; API servers extend those of pods to a year
+    /// Longest lifetime of a token; API servers extend those of pods to a year
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "8760h")]
     pub token_lifetime: Duration,
-    /// Drop the old key although its tokens live: all are refused at once
+    /// Drop the old key although its tokens are still valid: they are refused from then on
     #[arg(long)]
     pub force: bool,
     /// Output format
@@ -476,11 +466,11 @@ pub enum RotateStage {
     Trust,
     /// Sign with it.
     Switch,
-    /// Trust the old one no more.
+    /// Stop trusting the old one.
     Drop,
     /// Go one step back.
     Undo,
-    /// Say where it stands.
+    /// Print the stage.
     Status,
 }
 
@@ -501,7 +491,7 @@ pub struct ReviewArgs {
     /// Configuration: apiVersion eyesplice.dev/v1alpha1, kind AuthenticationConfig
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Audiences of which the token must have one (repeated)
+    /// Audiences, of which the token must have one (repeatable)
     #[arg(long = "audience", value_name = "AUDIENCE")]
     pub audiences: Vec<String>,
     /// Output format

@@ -45,15 +45,12 @@ pub(super) fn read(parent: &mut Section<'_>, report: &mut Report) -> Arc<ActionP
         };
         if &*rule.name == DEFAULT_NAME || rules.iter().any(|other| other.name == rule.name) {
             let what = format!("the name {:?} is taken already", rule.name);
-            report.error(
-                &format!("{path}.name"),
-                at,
-                Problem::new(what, "choose another name"),
-            );
+            let problem = Problem::new(what, "choose another name");
+            report.error(&format!("{path}.name"), at, problem);
         }
         let taken = |action: &Action| rules.iter().any(|other| other.actions.contains(action));
         if rule.actions.iter().all(taken) {
-            let what = "can never match: rules before it take all of its actions";
+            let what = "can never match: earlier rules decide all of its actions";
             report.error(
                 &path,
                 at,
@@ -62,29 +59,26 @@ pub(super) fn read(parent: &mut Section<'_>, report: &mut Report) -> Arc<ActionP
         }
         rules.push(rule);
     }
-    let (path, at) = (section.path().to_owned(), section.at());
     section.finish(report);
     let policy = compile(&rules, default);
-    if let Some(problem) = open_shell(&policy) {
-        report.warn(&path, at, problem);
+    if let Some(open) = open_shell(&policy) {
+        let what =
+            format!("denies exec and allows {open}, which reaches a container's processes too");
+        let fix = "deny `shell`, which is exec, attach and run";
+        section.warn("", what, fix, report);
     }
     Arc::new(policy)
 }
 
 /// Finds what is left of a shell where exec is denied.
-fn open_shell(policy: &ActionPolicy) -> Option<Problem> {
+fn open_shell(policy: &ActionPolicy) -> Option<String> {
     policy.denies(Action::Exec)?;
     let open: Vec<&str> = SHELL
         .iter()
         .filter(|action| policy.denies(**action).is_none())
         .map(|action| action.as_str())
         .collect();
-    let open = (!open.is_empty()).then(|| open.join(" and "))?;
-    let what = format!("denies exec and allows {open}, which reaches a container's processes too");
-    Some(Problem::new(
-        what,
-        "deny `shell`, which is exec, attach and run",
-    ))
+    (!open.is_empty()).then(|| open.join(" and "))
 }
 
 fn rule(mut section: Section<'_>, report: &mut Report) -> Option<ActionRule> {

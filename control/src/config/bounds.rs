@@ -39,3 +39,27 @@ pub(super) const COALESCE: std::ops::RangeInclusive<Duration> =
 /// Lifetime of a leaf: the API server re-dials all the time, so short is cheap.
 pub(super) const LEAF_LIFETIME: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(600)..=Duration::from_secs(366 * 24 * 3600);
+/// API servers: control planes have three or five, and each is looked at all the time.
+pub(super) const API_SERVERS: usize = 16;
+/// Between two looks at an API server: below, it has more to do with them than with its clients.
+pub(super) const HEALTH_INTERVAL: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(300);
+/// Looks that fail before an API server is left alone.
+pub(super) const HEALTH_FAILURES: std::ops::RangeInclusive<i128> = 1..=100;
+/// Names of headers that one flag of an API server lists.
+pub(super) const USER_HEADERS: usize = 16;
+/// Agents of one configuration, each with a control connection.
+pub(super) const AGENTS: usize = 10_000;
+/// Control connections; each takes a descriptor and some KiB.
+pub(super) const MAX_AGENTS: std::ops::RangeInclusive<i128> = 1..=1_000_000;
+/// Connections of one agent that wait for a stream.
+pub(super) const POOL: std::ops::RangeInclusive<i128> = 0..=1024;
+/// Connections of all agents that wait for a stream; each takes a descriptor and some KiB.
+pub(super) const PARKED: std::ops::RangeInclusive<i128> = 1..=1_000_000;
+/// Between two pings: below the time after which NATs forget a connection, and no flood.
+pub(super) const PING: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(300);
+/// Gateways that an agent names; a name may have several addresses.
+pub(super) const GATEWAYS: usize = 64;
+/// Gateways that an agent holds at a time.
+pub(super) const HOLD: std::ops::RangeInclusive<i128> = 1..=64;

@@ -1,6 +1,9 @@
 //! Checks what no section can see alone.
 
-use super::model::{Config, LeafSigner, RuleAction, Transport};
+use super::apiservers;
+use super::model::{Config, LeafSigner, RuleAction};
+use super::short_way;
+use super::tunnel;
 use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_identity::document::{At, Problem, Report, Section};
 
@@ -10,6 +13,9 @@ pub(super) fn check(config: &Config, root: &Section<'_>, report: &mut Report) {
     check_identities(config, root, report);
     check_ports(config, report);
     check_ktls(config, report);
+    tunnel::check(config, root, report);
+    apiservers::check(config, root, report);
+    short_way::check(config, root, report);
 }
 
 fn check_identities(config: &Config, root: &Section<'_>, report: &mut Report) {
@@ -30,12 +36,12 @@ fn check_identities(config: &Config, root: &Section<'_>, report: &mut Report) {
                        apiserverClientCAFile: ..}`";
             report.error("kubelet", At::default(), Problem::new(what, fix));
         }
-        (None, true) => {
+        (None, true) if config.front.short_way.is_none() => {
             let what = "is not used: no rule has `action: terminate` with `protocol: kubelet`";
             let fix = "add such a rule for the kubelets' addresses and port 10250";
             report.warn("kubelet", At::default(), Problem::new(what, fix));
         }
-        (Some(_), true) | (None, false) => {}
+        (Some(_), true) | (None, _) => {}
     }
     let asked = config.egress_ca.as_ref().map(|ca| &ca.signer);
     if let (Some(name), Some(LeafSigner::Authority { .. })) = (opaque, asked) {
@@ -59,12 +65,9 @@ fn check_identities(config: &Config, root: &Section<'_>, report: &mut Report) {
 fn check_ports(config: &Config, report: &mut Report) {
     let admin = config.admin.address;
     for (index, listener) in config.listeners.iter().enumerate() {
-        let Transport::Tcp(tcp) = &listener.transport else {
-            continue;
-        };
-        if admin.port() != 0 && tcp.address == admin {
+        if admin.port() != 0 && listener.transport.address() == Some(admin) {
             let what = format!("{admin} is the admin endpoint's address");
-            let path = format!("listeners[{index}].tcp.address");
+            let path = format!("listeners[{index}].{}.address", listener.transport.as_str());
             report.error(
                 &path,
                 At::default(),
@@ -78,7 +81,7 @@ fn check_ktls(config: &Config, report: &mut Report) {
     let tls = config
         .listeners
         .iter()
-        .any(|l| matches!(l.transport, Transport::Tcp(_)))
+        .any(|listener| listener.transport.presented().is_some())
         || config
             .egress
             .rules

@@ -1,10 +1,10 @@
 //! Reads `egress`: the target rules and the networks exempt from the built-in denials.
 
 use super::bounds;
-use super::model::{Egress, Rule, RuleAction, Upstream};
+use super::model::{Egress, Rule, RuleAction, Upstream, Via};
+use super::proxy;
 use super::shadow;
 use eyesplice_identity::document::{Node, Problem, Report, Section, value};
-use std::path::Path;
 use std::sync::Arc;
 
 #[derive(Clone, Copy)]
@@ -28,67 +28,64 @@ enum Protocol {
     Opaque,
 }
 
+#[derive(Clone, Copy, Default, PartialEq)]
+enum ViaWord {
+    #[default]
+    Direct,
+    Tunnel,
+    Proxy,
+}
+
+const VIAS: [(&str, ViaWord); 3] = [
+    ("direct", ViaWord::Direct),
+    ("tunnel", ViaWord::Tunnel),
+    ("proxy", ViaWord::Proxy),
+];
+
 const PROTOCOLS: [(&str, Protocol); 2] =
     [("kubelet", Protocol::Kubelet), ("opaque", Protocol::Opaque)];
 
-/// Reads the section; rules with errors are left out.
-pub(super) fn read(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Option<Egress> {
+/// Reads the section, which may be absent where it is not `needed`; rules with errors are left out.
+pub(super) fn read(root: &mut Section<'_>, needed: bool, report: &mut Report) -> Option<Egress> {
     if !root.has("egress") {
+        if !needed {
+            root.ignore("egress");
+            return Some(Egress::default());
+        }
         root.missing("egress", "{rules: [..]}", report);
     }
     let mut section = root.section("egress", report)?;
     let sections = section.sections("rules", bounds::RULES, report);
     if section.is_blank("rules") {
-        let problem = Problem::new(
-            "has no rule, so every target is denied",
-            "add one, like `- {name: kubelets, cidrs: [10.0.0.0/8], action: terminate}`",
-        );
-        report.error(
-            &section.path_of("rules"),
-            section.place_of("rules"),
-            problem,
-        );
+        let what = "has no rule, so every target is denied";
+        let fix = "add one, like `- {name: kubelets, cidrs: [10.0.0.0/8], action: terminate}`";
+        section.error("rules", what, fix, report);
     }
     let mut rules: Vec<Rule> = Vec::new();
     for rule_section in sections {
         let (path, at) = (rule_section.path().to_owned(), rule_section.at());
-        let Some(rule) = rule(rule_section, base, report) else {
+        let Some(rule) = rule(rule_section, report) else {
             continue;
         };
         if rules.iter().any(|other| other.name == rule.name) {
             let what = format!("another rule is named {:?} already", rule.name);
-            report.error(
-                &format!("{path}.name"),
-                at,
-                Problem::new(what, "choose another name"),
-            );
+            let problem = Problem::new(what, "choose another name");
+            report.error(&format!("{path}.name"), at, problem);
         }
         if let Some(other) = rules.iter().find(|other| shadow::covers(other, &rule)) {
-            let what = format!(
-                "can never match: rule {:?} before it takes all of it",
-                other.name
-            );
-            let fix = format!(
-                "move it before {:?}, narrow that one, or delete this",
-                other.name
-            );
+            let other = &other.name;
+            let what = format!("can never match: rule {other:?} before it covers it");
+            let fix = format!("move it before {other:?}, narrow that one, or delete this");
             report.error(&path, at, Problem::new(what, fix));
         }
         rules.push(rule);
     }
-    let cidr = section.list(
-        "insecureAllowTargets",
-        bounds::RULE_ENTRIES,
-        value::cidr,
-        report,
-    );
+    let entries = bounds::RULE_ENTRIES;
+    let cidr = section.list("insecureAllowTargets", entries, value::cidr, report);
     if !cidr.is_empty() {
-        let problem = Problem::new(
-            "lifts the built-in denial of loopback, link-local and metadata addresses there",
-            "leave it out unless this is a test cluster on one host",
-        );
-        let path = section.path_of("insecureAllowTargets");
-        report.warn(&path, section.place_of("insecureAllowTargets"), problem);
+        let what = "lifts the built-in denial of loopback, link-local and metadata addresses there";
+        let fix = "leave it out unless this is a test cluster on one host";
+        section.warn("insecureAllowTargets", what, fix, report);
     }
     section.finish(report);
     Some(Egress {
@@ -97,89 +94,84 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path, report: &mut Report) -> 
     })
 }
 
-fn rule(mut section: Section<'_>, base: &Path, report: &mut Report) -> Option<Rule> {
+fn rule(mut section: Section<'_>, report: &mut Report) -> Option<Rule> {
     let errors = report.error_count();
     let name = section.required("name", "kubelets", value::name, report);
-    let cidrs = section.list("cidrs", bounds::RULE_ENTRIES, value::cidr, report);
-    let suffixes = section.list(
-        "dnsSuffixes",
-        bounds::RULE_ENTRIES,
-        value::dns_suffix,
-        report,
-    );
-    let ports = section.list("ports", bounds::RULE_ENTRIES, super::value::ports, report);
+    let entries = bounds::RULE_ENTRIES;
+    let cidrs = section.list("cidrs", entries, value::cidr, report);
+    let suffixes = section.list("dnsSuffixes", entries, value::dns_suffix, report);
+    let ports = section.list("ports", entries, super::value::ports, report);
     if section.is_blank("cidrs") && section.is_blank("dnsSuffixes") {
-        let problem = Problem::new(
-            "says neither `cidrs` nor `dnsSuffixes`, so it would match every target",
-            "if you mean that, write `cidrs: [\"0.0.0.0/0\", \"::/0\"]`",
-        );
-        report.error(section.path(), section.at(), problem);
+        let what = "has neither `cidrs` nor `dnsSuffixes`, so it would match every target";
+        let fix = "if you mean that, write `cidrs: [\"0.0.0.0/0\", \"::/0\"]`";
+        section.error("", what, fix, report);
     }
     let word = |node: &Node| value::word(node, &ACTIONS);
     let word = section.required("action", "splice", word, report);
-    let action = word.and_then(|word| action(&mut section, word, base, report));
-    if matches!(action, Some(RuleAction::Splice)) && cidrs.is_empty() && !suffixes.is_empty() {
-        let problem = Problem::new(
-            "whoever controls these names' zone chooses the addresses that are reached",
-            "add `cidrs` for the addresses that they may resolve to",
+    let action = word.and_then(|word| action(&mut section, word, report));
+    let via = section.optional("via", |node| value::word(node, &VIAS), report);
+    if via.is_some() && matches!(word, Some(ActionWord::Deny)) {
+        section.error(
+            "via",
+            "does not apply to `action: deny`",
+            "remove it",
+            report,
         );
-        report.warn(
-            &section.path_of("dnsSuffixes"),
-            section.place_of("dnsSuffixes"),
-            problem,
-        );
+    }
+    let way = via.unwrap_or_default();
+    let proxy = proxy::read(&mut section, way == ViaWord::Proxy, report);
+    let direct = way == ViaWord::Direct;
+    let spliced = matches!(action, Some(RuleAction::Splice)) && direct;
+    if spliced && cidrs.is_empty() && !suffixes.is_empty() {
+        let what = "the owner of these names' DNS zone chooses the addresses that are reached";
+        let fix = "add `cidrs` for the addresses that they may resolve to";
+        section.warn("dnsSuffixes", what, fix, report);
     }
     section.finish(report);
     // A list whose only entry is bad must not read as "any" in the checks between rules.
     if report.error_count() > errors {
         return None;
     }
-    let name = Arc::from(name?);
     Some(Rule {
-        name,
+        name: Arc::from(name?),
         cidrs,
         dns_suffixes: suffixes,
         ports,
         action: action?,
+        via: match way {
+            ViaWord::Direct => Via::Direct,
+            ViaWord::Tunnel => Via::Tunnel,
+            ViaWord::Proxy => Via::Proxy(proxy?),
+        },
     })
 }
 
 /// Reads what belongs to a rule's action, and refuses what does not.
-fn action(
-    section: &mut Section<'_>,
-    word: ActionWord,
-    base: &Path,
-    report: &mut Report,
-) -> Option<RuleAction> {
+fn action(section: &mut Section<'_>, word: ActionWord, report: &mut Report) -> Option<RuleAction> {
     let protocol = section.optional("protocol", |node| value::word(node, &PROTOCOLS), report);
     if protocol.is_some() && !matches!(word, ActionWord::Terminate) {
-        let problem = Problem::new("is only for `action: terminate`", "remove it");
-        report.error(
-            &section.path_of("protocol"),
-            section.place_of("protocol"),
-            problem,
+        section.error(
+            "protocol",
+            "is only for `action: terminate`",
+            "remove it",
+            report,
         );
     }
     let opaque = matches!(protocol, Some(Protocol::Opaque));
     match word {
         ActionWord::Terminate if opaque => {
-            upstream(section, base, true, report).map(RuleAction::TerminateOpaque)
+            upstream(section, true, report).map(RuleAction::TerminateOpaque)
         }
-        ActionWord::Originate => upstream(section, base, false, report).map(RuleAction::Originate),
+        ActionWord::Originate => upstream(section, false, report).map(RuleAction::Originate),
         ActionWord::Terminate | ActionWord::Splice | ActionWord::Deny => {
             if section.section("upstream", report).is_some() {
                 let fix = match word {
                     ActionWord::Terminate => {
-                        "remove it: kubelets are verified by the `kubelet` section"
+                        "remove it: kubelets are validated by the `kubelet` section"
                     }
                     _ => "remove it, or use `terminate` with `protocol: opaque`, or `originate`",
                 };
-                let problem = Problem::new("does not apply to this action", fix);
-                report.error(
-                    &section.path_of("upstream"),
-                    section.place_of("upstream"),
-                    problem,
-                );
+                section.error("upstream", "does not apply to this action", fix, report);
             }
             match word {
                 ActionWord::Terminate => Some(RuleAction::TerminateKubelet),
@@ -190,48 +182,34 @@ fn action(
     }
 }
 
-fn upstream(
-    section: &mut Section<'_>,
-    base: &Path,
-    opaque: bool,
-    report: &mut Report,
-) -> Option<Upstream> {
+fn upstream(section: &mut Section<'_>, opaque: bool, report: &mut Report) -> Option<Upstream> {
     if !section.has("upstream") {
         section.missing("upstream", "{caFile: ca.crt}", report);
         return None;
     }
     let mut section = section.section("upstream", report)?;
-    let ca_file = section.optional("caFile", |node| value::path(node, base), report);
-    let names = section.list("names", bounds::RULE_ENTRIES, value::host, report);
-    let pins = section.list("spkiSHA256", bounds::RULE_ENTRIES, value::spki_hash, report);
-    let server_name = section.optional("serverName", value::host, report);
     let entries = bounds::RULE_ENTRIES;
+    let ca_file = section.file("caFile", report);
+    let names = section.list("names", entries, value::host, report);
+    let pins = section.list("spkiSHA256", entries, value::spki_hash, report);
+    let server_name = section.optional("serverName", value::host, report);
     let server_names = section.list("serverNames", entries, super::value::server_names, report);
     if !opaque && section.has("serverNames") {
-        let problem = Problem::new(
-            "needs a ClientHello, which only `terminate` with `protocol: opaque` reads",
+        let what = "needs a ClientHello, which only `terminate` with `protocol: opaque` reads";
+        section.error(
+            "serverNames",
+            what,
             "remove it; `serverName` names the target",
+            report,
         );
-        let at = section.place_of("serverNames");
-        report.error(&section.path_of("serverNames"), at, problem);
     }
     if !section.has("caFile") && section.is_blank("spkiSHA256") {
-        let problem = Problem::new(
-            "names nobody to trust",
-            "add `caFile: ca.crt`, or `spkiSHA256: [..]` for a self-signed target",
-        );
-        report.error(section.path(), section.at(), problem);
+        let fix = "add `caFile: ca.crt`, or `spkiSHA256: [..]` for a self-signed target";
+        section.error("", "names nothing to trust", fix, report);
     }
     if ca_file.is_none() && !names.is_empty() && !section.has("caFile") {
-        let problem = Problem::new(
-            "has no effect without `caFile`: a pinned key stands for itself",
-            "add `caFile`, or remove the names",
-        );
-        report.warn(
-            &section.path_of("names"),
-            section.place_of("names"),
-            problem,
-        );
+        let what = "has no effect without `caFile`: a pinned key is enough by itself";
+        section.warn("names", what, "add `caFile`, or remove the names", report);
     }
     section.finish(report);
     Some(Upstream {

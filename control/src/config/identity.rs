@@ -2,21 +2,19 @@
 
 use super::bounds;
 use super::model::Identity;
-use eyesplice_identity::document::{At, Node, Problem, Report, Section, value};
+use eyesplice_identity::document::{FileRef, Node, Problem, Report, Section, value};
 use eyesplice_identity::https::Endpoint;
 use eyesplice_identity::inventory::check_node_name;
-use std::path::{Path, PathBuf};
 
 /// Reads the section. It comes first: other sections name files in its directory.
-pub(super) fn read(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Option<Identity> {
+pub(super) fn read(root: &mut Section<'_>, report: &mut Report) -> Option<Identity> {
     let mut section = root.section("identity", report)?;
-    let file = |node: &Node| value::path(node, base);
     let name = section.required("name", "gateway-1", name, report);
     let server = section.required("server", "https://10.0.0.1:6443", server, report);
-    let ca = section.required("caFile", "ca.crt", file, report);
-    let token = section.optional("tokenFile", file, report);
-    let dir = section.required("dir", "/var/lib/eyesplice/identity", file, report);
-    let issuer = section.optional("issuerCAFile", file, report);
+    let ca = section.required_file("caFile", "ca.crt", report);
+    let token = section.file("tokenFile", report);
+    let dir = section.required_file("dir", "/var/lib/eyesplice/identity", report);
+    let issuer = section.file("issuerCAFile", report);
     let lifetime = |node: &Node| value::duration(node, &bounds::SIGNING);
     let lifetime = section.optional("lifetime", lifetime, report);
     section.finish(report);
@@ -25,21 +23,16 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path, report: &mut Report) -> 
         server: server?,
         ca_file: ca?,
         token_file: token,
-        dir: dir?,
+        dir: dir?.path,
         issuer_ca_file: issuer,
         lifetime,
     })
 }
 
 /// Reads where the configuration of an authority is that runs in the same process.
-pub(super) fn read_authority(
-    root: &mut Section<'_>,
-    base: &Path,
-    report: &mut Report,
-) -> Option<PathBuf> {
+pub(super) fn read_authority(root: &mut Section<'_>, report: &mut Report) -> Option<FileRef> {
     let mut section = root.section("authority", report)?;
-    let file = |node: &Node| value::path(node, base);
-    let file = section.required("configFile", "authority.yaml", file, report);
+    let file = section.required_file("configFile", "authority.yaml", report);
     section.finish(report);
     file
 }
@@ -55,7 +48,8 @@ fn name(node: &Node) -> Result<String, Problem> {
     }
 }
 
-fn server(node: &Node) -> Result<Endpoint, Problem> {
+/// The address of an API server.
+pub(super) fn server(node: &Node) -> Result<Endpoint, Problem> {
     let text = value::text(node)?;
     text.parse().map_err(|problem| {
         let what = format!("{text:?} {problem}");
@@ -64,10 +58,8 @@ fn server(node: &Node) -> Result<Endpoint, Problem> {
 }
 
 /// Reports that something is to come from the authority and no identity is there to ask with.
-pub(super) fn missing(path: &str, at: At, report: &mut Report) {
-    let problem = Problem::new(
-        "needs `identity`, which says whom to ask and as whom",
-        "add `identity: {name: .., server: .., caFile: .., tokenFile: .., dir: ..}`",
-    );
-    report.error(path, at, problem);
+pub(super) fn missing(section: &Section<'_>, field: &str, report: &mut Report) {
+    let what = "needs `identity`, which names the authority and this gateway";
+    let fix = "add `identity: {name: .., server: .., caFile: .., tokenFile: .., dir: ..}`";
+    section.error(field, what, fix, report);
 }

@@ -4,8 +4,7 @@ use super::actions;
 use super::bounds;
 use super::identity;
 use super::model::{EgressCa, Identity, Kubelet, LeafSigner, Verification};
-use eyesplice_identity::document::{Node, Problem, Report, Section, value};
-use std::path::Path;
+use eyesplice_identity::document::{FileRef, Node, Report, Section, value};
 use std::time::Duration;
 
 /// The common name that kubeadm gives the API server's kubelet client certificate.
@@ -17,33 +16,23 @@ const VERIFICATIONS: [(&str, Verification); 2] = [
 ];
 
 /// Reads the issuer of the leaves.
-pub(super) fn read_egress_ca(
-    root: &mut Section<'_>,
-    base: &Path,
-    report: &mut Report,
-) -> Option<EgressCa> {
+pub(super) fn read_egress_ca(root: &mut Section<'_>, report: &mut Report) -> Option<EgressCa> {
     let mut section = root.section("egressCA", report)?;
-    let file = |node: &Node| value::path(node, base);
-    let from_authority = from_authority(
-        &mut section,
-        "fromAuthority",
-        ["certFile", "keyFile"],
-        report,
-    );
-    let signer = if from_authority {
+    let field = "fromAuthority";
+    let signer = if from_authority(&mut section, field, ["certFile", "keyFile"], report) {
         if !root.has("identity") {
-            identity::missing("egressCA.fromAuthority", section.at(), report);
+            identity::missing(&section, field, report);
         }
-        let ca = section.required("caFile", "egress-ca.crt", file, report);
+        let ca = section.required_file("caFile", "egress-ca.crt", report);
         ca.map(|ca_file| LeafSigner::Authority { ca_file })
     } else {
-        let cert = section.required("certFile", "egress-ca.crt", file, report);
-        let key = section.required("keyFile", "egress-ca.key", file, report);
-        cert.zip(key)
-            .map(|(cert_file, key_file)| LeafSigner::Files {
-                cert_file,
-                key_file,
-            })
+        let cert = section.required_file("certFile", "egress-ca.crt", report);
+        let key = section.required_file("keyFile", "egress-ca.key", report);
+        let files = cert.zip(key);
+        files.map(|(cert_file, key_file)| LeafSigner::Files {
+            cert_file,
+            key_file,
+        })
     };
     let lifetime = |node: &Node| value::duration(node, &bounds::LEAF_LIFETIME);
     let lifetime = section.optional("leafLifetime", lifetime, report);
@@ -57,50 +46,34 @@ pub(super) fn read_egress_ca(
 /// Reads the trust for kubelets.
 pub(super) fn read_kubelet(
     root: &mut Section<'_>,
-    base: &Path,
     who: Option<&Identity>,
     report: &mut Report,
 ) -> Option<Kubelet> {
     let mut section = root.section("kubelet", report)?;
-    let file = |node: &Node| value::path(node, base);
-    let ca = section.required("caFile", "kubelet-serving-ca.crt", file, report);
-    let client_from_authority = from_authority(
-        &mut section,
-        "clientFromAuthority",
-        ["clientCertFile", "clientKeyFile"],
-        report,
-    );
-    let (cert, key) = if client_from_authority {
+    let ca = section.required_file("caFile", "kubelet-serving-ca.crt", report);
+    let (field, files) = ("clientFromAuthority", ["clientCertFile", "clientKeyFile"]);
+    let (cert, key) = if from_authority(&mut section, field, files, report) {
         if !root.has("identity") {
-            identity::missing("kubelet.clientFromAuthority", section.at(), report);
+            identity::missing(&section, field, report);
         }
-        let kept = who.map(Identity::client_file);
+        let kept = who.map(|who| FileRef::new(section.path_of(field), who.client_file().path));
         (kept.clone(), kept)
     } else {
-        let (cert, key) = (
-            "eyesplice-kubelet-client.crt",
-            "eyesplice-kubelet-client.key",
-        );
+        let [cert, key] = files;
         (
-            section.required("clientCertFile", cert, file, report),
-            section.required("clientKeyFile", key, file, report),
+            section.required_file(cert, "eyesplice-kubelet-client.crt", report),
+            section.required_file(key, "eyesplice-kubelet-client.key", report),
         )
     };
-    let client_ca = section.required("apiserverClientCAFile", "ca.crt", file, report);
-    let listed = section.has("apiserverClientNames");
-    let names = section.list(
-        "apiserverClientNames",
-        bounds::LISTENER_ENTRIES,
-        value::text,
-        report,
-    );
+    let client_ca = section.required_file("apiserverClientCAFile", "ca.crt", report);
+    let field = "apiserverClientNames";
+    let listed = section.has(field);
+    let names = section.list(field, bounds::LISTENER_ENTRIES, value::text, report);
     if listed && names.is_empty() {
-        let problem = Problem::new(
-            "is empty: any certificate of apiserverClientCAFile may speak for the API server",
-            format!("list its common name, like {KUBEADM_CLIENT_NAME}"),
-        );
-        let at = section.place_of("apiserverClientNames");
-        report.warn(&section.path_of("apiserverClientNames"), at, problem);
+        let what =
+            "is empty: any certificate of apiserverClientCAFile is accepted as the API server's";
+        let fix = format!("list its common name, like {KUBEADM_CLIENT_NAME}");
+        section.warn(field, what, fix, report);
     }
     let names = if listed {
         names
@@ -112,40 +85,42 @@ pub(super) fn read_kubelet(
         .optional("verification", verification, report)
         .unwrap_or_default();
     if verification == Verification::Observe {
-        let problem = Problem::new(
-            "lets kubelets pass that fail verification",
-            "set it to enforce once eyesplice_verifications_total shows no observed failures",
-        );
-        let at = section.place_of("verification");
-        report.warn(&section.path_of("verification"), at, problem);
+        let what = "lets kubelets pass that fail validation";
+        let fix = "set it to enforce once eyesplice_verifications_total shows no observed failures";
+        section.warn("verification", what, fix, report);
     }
-    let inventory_file = section.optional("inventoryFile", file, report);
-    let pins_file = section.optional("pinsFile", file, report);
+    let warm = section
+        .optional("warm", value::boolean, report)
+        .unwrap_or_default();
+    let inventory_file = section.file("inventoryFile", report);
+    let pins_file = section.file("pinsFile", report);
     if section.has("pinsFile") && !section.has("inventoryFile") {
-        let problem = Problem::new(
-            "has no effect alone: pins are by node, and only an inventory knows a node's addresses",
+        let what =
+            "has no effect alone: pins are by node, and the inventory has the nodes' addresses";
+        section.error(
+            "pinsFile",
+            what,
             "add `inventoryFile: inventory.yaml`",
+            report,
         );
-        let at = section.place_of("pinsFile");
-        report.error(&section.path_of("pinsFile"), at, problem);
     }
     let actions = actions::read(&mut section, report);
     section.finish(report);
     Some(Kubelet {
         ca_file: ca?,
-        client_from_authority,
         client_cert_file: cert?,
         client_key_file: key?,
         apiserver_client_ca_file: client_ca?,
         apiserver_client_names: names,
         verification,
+        warm,
         inventory_file,
         pins_file,
         actions,
     })
 }
 
-/// Reads whether a certificate comes from the authority; then its files are named by nobody.
+/// Reads whether a certificate comes from the authority; then no field names its files.
 fn from_authority(
     section: &mut Section<'_>,
     field: &'static str,
@@ -156,13 +131,8 @@ fn from_authority(
         .optional(field, value::boolean, report)
         .unwrap_or_default();
     for file in files.into_iter().filter(|file| wanted && section.has(file)) {
-        let (path, at) = (section.path_of(file), section.place_of(file));
-        let what = format!("stands beside {field}");
-        report.error(
-            &path,
-            at,
-            Problem::new(what, "keep the file or the authority"),
-        );
+        let what = format!("cannot be combined with {field}");
+        section.error(file, what, "remove one of them", report);
     }
     wanted
 }

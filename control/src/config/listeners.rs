@@ -1,108 +1,110 @@
 //! Reads `listeners`.
 
+use super::apiservers;
 use super::bounds;
-use super::identity;
+use super::front;
 use super::model::{Identity, Listener, TcpTransport, Transport, UnixTransport};
+use super::serving;
 use eyesplice_identity::document::{Node, Problem, Report, Section, Value, value};
-use eyesplice_identity::inventory::HostAddress;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Longest path of a UNIX socket: `sun_path` of 108 bytes with its NUL.
 const SOCKET_PATH_BYTES: usize = 107;
 
-/// Reads every listener; those with errors are left out.
+/// Reads every listener, and whether `egress` matters to one; those with errors are left out.
 pub(super) fn read(
     root: &mut Section<'_>,
-    base: &Path,
     who: Option<&Identity>,
     report: &mut Report,
-) -> Vec<Listener> {
+) -> (Vec<Listener>, bool) {
     let sections = root.sections("listeners", bounds::LISTENERS, report);
     if root.is_blank("listeners") {
-        let problem = Problem::new(
-            "has no listener",
-            "add one, like `- {name: uds, unix: {path: /run/eyesplice/egress.sock}}`",
-        );
-        report.error(
-            &root.path_of("listeners"),
-            root.place_of("listeners"),
-            problem,
-        );
+        let fix = "add one, like `- {name: uds, unix: {path: /run/eyesplice/egress.sock}}`";
+        root.error("listeners", "has no listener", fix, report);
     }
     let mut listeners: Vec<Listener> = Vec::new();
+    // Where nothing can be read, nobody has said that it does not.
+    let mut of_egress = sections.is_empty();
     for section in sections {
         let (path, at) = (section.path().to_owned(), section.at());
-        let Some(listener) = listener(section, base, who, report) else {
+        let others = ["front", "apiserver"].iter().any(|each| section.has(each));
+        of_egress |= !others || OF_EGRESS.iter().any(|each| section.has(each));
+        let Some(listener) = listener(section, who, report) else {
             continue;
         };
         if listeners.iter().any(|other| other.name == listener.name) {
             let what = format!("another listener is named {:?} already", listener.name);
-            report.error(
-                &format!("{path}.name"),
-                at,
-                Problem::new(what, "choose another name"),
-            );
+            let problem = Problem::new(what, "choose another name");
+            report.error(&format!("{path}.name"), at, problem);
         }
-        if listeners
-            .iter()
-            .any(|other| same_place(&other.transport, &listener.transport))
-        {
-            let problem = Problem::new(
-                "another listener is bound there already",
-                "choose another place",
+        let same = |other: &Listener| same_place(&other.transport, &listener.transport);
+        if listeners.iter().any(same) {
+            let what = "another listener is bound there already";
+            report.error(
+                &path,
+                at,
+                Problem::new(what, "choose another path or address"),
             );
-            report.error(&path, at, problem);
         }
         listeners.push(listener);
     }
-    listeners
+    (listeners, of_egress)
 }
 
 /// Two listeners cannot share a path or a port; port 0 is a new one each time.
 fn same_place(a: &Transport, b: &Transport) -> bool {
     match (a, b) {
         (Transport::Unix(a), Transport::Unix(b)) => a.path == b.path,
-        (Transport::Tcp(a), Transport::Tcp(b)) => a.address == b.address && a.address.port() != 0,
-        _ => false,
+        _ => match (a.address(), b.address()) {
+            (Some(a), Some(b)) => a == b && a.port() != 0,
+            _ => false,
+        },
     }
 }
 
+/// The transports, of which a listener has one.
+const TRANSPORTS: [&str; 5] = ["unix", "tcp", "tunnel", "front", "apiserver"];
+
+/// Those whose clients ask for targets of `egress`, or carry them.
+const OF_EGRESS: [&str; 3] = ["unix", "tcp", "tunnel"];
+
 fn listener(
     mut section: Section<'_>,
-    base: &Path,
     who: Option<&Identity>,
     report: &mut Report,
 ) -> Option<Listener> {
     let name = section.required("name", "uds", value::name, report);
-    let unix = section.section("unix", report);
-    let tcp = section.section("tcp", report);
-    let transport = match (unix, tcp) {
-        (Some(unix), None) => read_unix(unix, base, report).map(Transport::Unix),
-        (None, Some(tcp)) => {
-            let place = Place {
-                base,
-                who,
-                listener: name.as_deref().unwrap_or_default(),
-            };
-            read_tcp(tcp, &place, report).map(Transport::Tcp)
+    let sections = TRANSPORTS.map(|transport| section.section(transport, report));
+    let kept = who.map(|who| who.serving_file(name.as_deref().unwrap_or_default()));
+    let transport = match sections {
+        [Some(unix), None, None, None, None] => read_unix(unix, report).map(Transport::Unix),
+        [None, Some(tcp), None, None, None] => {
+            read_tcp(tcp, kept, true, report).map(Transport::Tcp)
         }
-        (Some(_), Some(_)) => {
-            let problem = Problem::new(
-                "has both `unix` and `tcp`",
-                "keep one and make a second listener of the other",
-            );
-            report.error(section.path(), section.at(), problem);
+        [None, None, Some(tunnel), None, None] => {
+            read_tcp(tunnel, kept, false, report).map(Transport::Tunnel)
+        }
+        [None, None, None, Some(front), None] => {
+            front::read_listener(front, kept, report).map(Transport::Front)
+        }
+        [None, None, None, None, Some(apiserver)] => {
+            apiservers::read_listener(apiserver, report).map(Transport::ApiServer)
+        }
+        [None, None, None, None, None] => {
+            if !TRANSPORTS.iter().any(|transport| section.has(transport)) {
+                let fix = "add `unix: {path: ..}`, or `tcp`, `tunnel`, `front` or `apiserver` like \
+                           `tcp: {address: .., ..}`";
+                let what = "has none of `unix`, `tcp`, `tunnel`, `front` and `apiserver`";
+                section.error("", what, fix, report);
+            }
             None
         }
-        (None, None) => {
-            if !section.has("unix") && !section.has("tcp") {
-                let problem = Problem::new(
-                    "has neither `unix` nor `tcp`",
-                    "add `unix: {path: ..}` or `tcp: {address: .., ..}`",
-                );
-                report.error(section.path(), section.at(), problem);
-            }
+        _ => {
+            let has = TRANSPORTS.iter().filter(|transport| section.has(transport));
+            let has: Vec<String> = has.map(|transport| format!("`{transport}`")).collect();
+            let fix = "keep one, and add another listener for each of the others";
+            section.error("", format!("has both {}", has.join(" and ")), fix, report);
             None
         }
     };
@@ -113,7 +115,8 @@ fn listener(
     })
 }
 
-fn read_unix(mut section: Section<'_>, base: &Path, report: &mut Report) -> Option<UnixTransport> {
+fn read_unix(mut section: Section<'_>, report: &mut Report) -> Option<UnixTransport> {
+    let base = section.base();
     let path = |node: &Node| socket_path(node, base);
     let path = section.required("path", "/run/eyesplice/egress.sock", path, report);
     let mode = section
@@ -128,11 +131,9 @@ fn read_unix(mut section: Section<'_>, base: &Path, report: &mut Report) -> Opti
         report,
     );
     if mode & 0o002 != 0 && uids.is_empty() {
-        let problem = Problem::new(
-            format!("{mode:04o} lets every process of this host connect"),
-            "use \"0600\" or \"0660\", or list the API server's uid in allowedUIDs",
-        );
-        report.warn(&section.path_of("mode"), section.place_of("mode"), problem);
+        let what = format!("{mode:04o} lets every process of this host connect");
+        let fix = "use \"0600\" or \"0660\", or list the API server's uid in allowedUIDs";
+        section.warn("mode", what, fix, report);
     }
     section.finish(report);
     Some(UnixTransport {
@@ -144,93 +145,48 @@ fn read_unix(mut section: Section<'_>, base: &Path, report: &mut Report) -> Opti
     })
 }
 
-/// What the files of a listener are found by.
-struct Place<'a> {
-    base: &'a Path,
-    who: Option<&'a Identity>,
-    listener: &'a str,
-}
+/// What a listener for API servers or agents reads like.
+const EXAMPLE: [&str; 3] = [
+    "\"10.0.0.1:8131\"",
+    "egress-server.crt",
+    "egress-server.key",
+];
 
+/// Reads TCP with mutual TLS; `kept` is where an identity keeps a certificate of the authority, and
+/// `named` whether clients can be listed by name here.
 fn read_tcp(
     mut section: Section<'_>,
-    place: &Place<'_>,
+    kept: Option<PathBuf>,
+    named: bool,
     report: &mut Report,
 ) -> Option<TcpTransport> {
-    let file = |node: &Node| value::path(node, place.base);
-    let address = section.required(
-        "address",
-        "\"10.0.0.1:8131\"",
-        value::socket_address,
-        report,
-    );
-    let (cert, key, from_authority) = if section.has("tlsFromAuthority") {
-        let names = read_from_authority(&mut section, place, report);
-        let kept = place.who.map(|who| who.serving_file(place.listener));
-        (kept.clone(), kept, Some(names))
+    let serving = serving::read(&mut section, kept, EXAMPLE, report);
+    let client_ca = section.required_file("clientCAFile", "egress-client-ca.crt", report);
+    let entries = bounds::LISTENER_ENTRIES;
+    let names = if named {
+        section.list("allowedNames", entries, value::text, report)
     } else {
-        let cert = section.required("tlsCertFile", "egress-server.crt", file, report);
-        let key = section.required("tlsPrivateKeyFile", "egress-server.key", file, report);
-        (cert, key, None)
+        Vec::new()
     };
-    let client_ca = section.required("clientCAFile", "egress-client-ca.crt", file, report);
-    let names = section.list(
-        "allowedNames",
-        bounds::LISTENER_ENTRIES,
-        value::text,
-        report,
-    );
     section.finish(report);
     Some(TcpTransport {
-        address: address?,
-        tls_cert_file: cert?,
-        tls_private_key_file: key?,
-        tls_from_authority: from_authority,
+        address: serving.address?,
+        tls_cert_file: serving.cert_file?,
+        tls_private_key_file: serving.key_file?,
+        tls_from_authority: serving.from_authority,
         client_ca_file: client_ca?,
         allowed_names: names,
     })
 }
 
-/// Reads the names that the authority shall sign for.
-fn read_from_authority(
-    section: &mut Section<'_>,
-    place: &Place<'_>,
-    report: &mut Report,
-) -> Vec<HostAddress> {
-    if place.who.is_none() {
-        let at = section.place_of("tlsFromAuthority");
-        identity::missing(&section.path_of("tlsFromAuthority"), at, report);
-    }
-    for field in ["tlsCertFile", "tlsPrivateKeyFile"] {
-        if section.has(field) {
-            let (path, at) = (section.path_of(field), section.place_of(field));
-            let problem = Problem::new(
-                "stands beside tlsFromAuthority",
-                "keep the file or the authority",
-            );
-            report.error(&path, at, problem);
-        }
-    }
-    let Some(mut section) = section.section("tlsFromAuthority", report) else {
-        return Vec::new();
-    };
-    if section.is_blank("names") {
-        section.missing("names", "[10.0.0.1, egress.example]", report);
-    }
-    let name = |node: &Node| value::host(node).map(|host| HostAddress::from(&host));
-    let names = section.list("names", bounds::LISTENER_ENTRIES, name, report);
-    section.finish(report);
-    names
-}
-
-fn socket_path(node: &Node, base: &Path) -> Result<std::path::PathBuf, Problem> {
+/// Reads the path of a UNIX socket.
+pub(super) fn socket_path(node: &Node, base: &Path) -> Result<PathBuf, Problem> {
     let path = value::path(node, base)?;
     let length = path.as_os_str().len();
     if length > SOCKET_PATH_BYTES {
         let what = format!("is {length} bytes long, more than a UNIX socket address holds");
-        return Err(Problem::new(
-            what,
-            format!("use at most {SOCKET_PATH_BYTES} bytes"),
-        ));
+        let fix = format!("use at most {SOCKET_PATH_BYTES} bytes");
+        return Err(Problem::new(what, fix));
     }
     Ok(path)
 }
@@ -238,20 +194,16 @@ fn socket_path(node: &Node, base: &Path) -> Result<std::path::PathBuf, Problem> 
 /// A user, by number or by name in this host's user database.
 fn owner(node: &Node) -> Result<u32, Problem> {
     account(node, "user", |name| {
-        nix::unistd::User::from_name(name)
-            .ok()
-            .flatten()
-            .map(|user| user.uid.as_raw())
+        let found = nix::unistd::User::from_name(name).ok().flatten();
+        found.map(|user| user.uid.as_raw())
     })
 }
 
 /// A group, by number or by name in this host's group database.
 fn group(node: &Node) -> Result<u32, Problem> {
     account(node, "group", |name| {
-        nix::unistd::Group::from_name(name)
-            .ok()
-            .flatten()
-            .map(|group| group.gid.as_raw())
+        let found = nix::unistd::Group::from_name(name).ok().flatten();
+        found.map(|group| group.gid.as_raw())
     })
 }
 
@@ -264,10 +216,7 @@ fn account(node: &Node, kind: &str, find: impl Fn(&str) -> Option<u32>) -> Resul
         return Ok(number);
     }
     find(&name).ok_or_else(|| {
-        let what = format!("this host has no {kind} {name:?}");
-        Problem::new(
-            what,
-            format!("create it, or write the number of the {kind}"),
-        )
+        let fix = format!("create it, or write the number of the {kind}");
+        Problem::new(format!("this host has no {kind} {name:?}"), fix)
     })
 }

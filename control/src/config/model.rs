@@ -1,15 +1,22 @@
 //! A configuration that was validated: typed, complete, with every default filled in.
 
+use super::kube_api::{ApiServerTransport, ApiServers, FrontSettings, FrontTransport};
+use super::peers::Peers;
+use eyesplice_dataplane::backend::IoPolicy;
+use eyesplice_dataplane::cipher::CryptoPolicy;
 use eyesplice_dataplane::engine::{COALESCE, KtlsPolicy};
-use eyesplice_dataplane::seam::{ActionPolicy, ListenerName};
+use eyesplice_dataplane::seam::{ActionPolicy, ListenerName, ProxyAddress};
+use eyesplice_identity::document::FileRef;
 use eyesplice_identity::https::Endpoint;
 use eyesplice_identity::inventory::HostAddress;
 use eyesplice_identity::pins::SpkiHash;
 use eyesplice_process::admin::AdminSettings;
 use eyesplice_proto::target::Host;
+use eyesplice_proto::tls::Groups;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +29,16 @@ pub struct Config {
     /// Who the gateway is to an authority that gives it certificates.
     pub identity: Option<Identity>,
     /// The configuration of an authority that runs in the same process.
-    pub authority: Option<PathBuf>,
-    /// Where the API server connects; at least one.
+    pub authority: Option<FileRef>,
+    /// Where API servers and their clients connect; at least one.
     pub listeners: Vec<Listener>,
-    /// What it may reach, and how.
+    /// Who may be an agent on the tunnel listeners, if there are any.
+    pub tunnel: Option<Tunnel>,
+    /// Where requests to the Kubernetes API go, if there are listeners for them.
+    pub apiservers: Option<ApiServers>,
+    /// What holds for all clients of the Kubernetes API.
+    pub front: FrontSettings,
+    /// What it may reach, and how; nothing where no listener asks.
     pub egress: Egress,
     /// Issuer of the leaves for terminated streams.
     pub egress_ca: Option<EgressCa>,
@@ -35,6 +48,8 @@ pub struct Config {
     pub limits: Limits,
     /// Deadlines.
     pub timeouts: Timeouts,
+    /// The key exchange groups of listeners, leaves and upstreams.
+    pub tls: TlsSettings,
     /// How the engine is built.
     pub engine: EngineSettings,
     /// Health and metrics.
@@ -51,21 +66,21 @@ pub struct Identity {
     /// The authority or API server.
     pub server: Endpoint,
     /// Who issued that server's certificate.
-    pub ca_file: PathBuf,
+    pub ca_file: FileRef,
     /// A bootstrap token, for the first certificate and after one that expired.
-    pub token_file: Option<PathBuf>,
+    pub token_file: Option<FileRef>,
     /// Where keys and certificates are kept.
     pub dir: PathBuf,
     /// Who signs the client and serving certificates; what comes is held against it.
-    pub issuer_ca_file: Option<PathBuf>,
+    pub issuer_ca_file: Option<FileRef>,
     /// The lifetime to ask for.
     pub lifetime: Option<Duration>,
 }
 
 impl Identity {
     /// Key and certificate of the gateway as a client: of the authority, and of kubelets.
-    pub fn client_file(&self) -> PathBuf {
-        self.dir.join("gateway-client.pem")
+    pub fn client_file(&self) -> FileRef {
+        FileRef::new("identity", self.dir.join("gateway-client.pem"))
     }
 
     /// Key and certificate of a listener.
@@ -83,13 +98,79 @@ pub struct Listener {
     pub transport: Transport,
 }
 
-/// How the API server reaches a listener.
+/// How a listener is reached, and for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// A UNIX socket.
     Unix(UnixTransport),
     /// TCP with mutual TLS.
     Tcp(TcpTransport),
+    /// The same for agents of tunnels, who dial in; `tunnel` says who they may be.
+    Tunnel(TcpTransport),
+    /// TLS for clients of the Kubernetes API.
+    Front(FrontTransport),
+    /// TCP for who speaks TLS to an API server.
+    ApiServer(ApiServerTransport),
+}
+
+impl Transport {
+    /// The word used in configuration.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unix(_) => "unix",
+            Self::Tcp(_) => "tcp",
+            Self::Tunnel(_) => "tunnel",
+            Self::Front(_) => "front",
+            Self::ApiServer(_) => "apiserver",
+        }
+    }
+
+    /// Address and TLS of those with mutual TLS.
+    pub fn tcp(&self) -> Option<&TcpTransport> {
+        match self {
+            Self::Unix(_) | Self::Front(_) | Self::ApiServer(_) => None,
+            Self::Tcp(tcp) | Self::Tunnel(tcp) => Some(tcp),
+        }
+    }
+
+    /// The address of those over TCP.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Unix(_) => None,
+            Self::Tcp(tcp) | Self::Tunnel(tcp) => Some(tcp.address),
+            Self::Front(front) => Some(front.address),
+            Self::ApiServer(apiserver) => Some(apiserver.address),
+        }
+    }
+
+    /// The files that those with TLS of ours present: certificate and key.
+    pub fn presented(&self) -> Option<[&FileRef; 2]> {
+        match self {
+            Self::Unix(_) | Self::ApiServer(_) => None,
+            Self::Tcp(tcp) | Self::Tunnel(tcp) => {
+                Some([&tcp.tls_cert_file, &tcp.tls_private_key_file])
+            }
+            Self::Front(front) => Some([&front.tls_cert_file, &front.tls_private_key_file]),
+        }
+    }
+
+    /// The file of CAs by which clients are validated.
+    pub fn client_ca_file(&self) -> Option<&FileRef> {
+        match self {
+            Self::Unix(_) | Self::ApiServer(_) => None,
+            Self::Tcp(tcp) | Self::Tunnel(tcp) => Some(&tcp.client_ca_file),
+            Self::Front(front) => front.client_ca_file.as_ref(),
+        }
+    }
+
+    /// The names to ask the authority for, if the certificate comes from there.
+    pub fn tls_from_authority(&self) -> Option<&[HostAddress]> {
+        match self {
+            Self::Unix(_) | Self::ApiServer(_) => None,
+            Self::Tcp(tcp) | Self::Tunnel(tcp) => tcp.tls_from_authority.as_deref(),
+            Self::Front(front) => front.tls_from_authority.as_deref(),
+        }
+    }
 }
 
 /// A UNIX socket: whoever the permission bits and the list of uids let in.
@@ -113,19 +194,57 @@ pub struct TcpTransport {
     /// Where.
     pub address: SocketAddr,
     /// Serving certificate with its intermediates.
-    pub tls_cert_file: PathBuf,
+    pub tls_cert_file: FileRef,
     /// Its key.
-    pub tls_private_key_file: PathBuf,
+    pub tls_private_key_file: FileRef,
     /// The names to ask the authority for; both files are then one, kept in the identity's directory.
     pub tls_from_authority: Option<Vec<HostAddress>>,
     /// Who may have issued the client's certificate.
-    pub client_ca_file: PathBuf,
+    pub client_ca_file: FileRef,
     /// Common names that a client may have; empty: any of that CA.
     pub allowed_names: Vec<String>,
 }
 
-/// Target rules.
+/// Who may be an agent, and how many of their connections are held.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Agents by name, each with what it may carry.
+    pub agents: Vec<AgentSpec>,
+    /// A node's own certificate may be the agent of that node alone.
+    pub node_agents: bool,
+    /// Where agents connect for this gateway alone, if not where they reached it first.
+    pub advertise: Option<SocketAddr>,
+    /// Names and serial numbers that are refused.
+    pub deny_file: Option<FileRef>,
+    /// Control connections in all.
+    pub max_agents: usize,
+    /// Connections of one agent that wait for a stream, at least and at most.
+    pub pool: RangeInclusive<usize>,
+    /// Those of all agents; `None`: a part of the streams.
+    pub max_parked: Option<usize>,
+    /// Those from one address.
+    pub max_parked_per_address: usize,
+    /// Between two pings of a control connection.
+    pub ping: Duration,
+    /// Other gateways, to and from which streams are passed on.
+    pub peers: Option<Peers>,
+}
+
+/// What one agent may carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentSpec {
+    /// Unique; the common name of its certificate is `eyesplice:agent:NAME`.
+    pub name: Arc<str>,
+    /// Nodes that it stands for.
+    pub nodes: Vec<Arc<str>>,
+    /// Networks behind it.
+    pub cidrs: Vec<IpNet>,
+    /// Suffixes, lower case, of names that it resolves itself.
+    pub dns_suffixes: Vec<String>,
+}
+
+/// Target rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Egress {
     /// In order; the first that matches decides, and no match denies.
     pub rules: Vec<Rule>,
@@ -146,6 +265,42 @@ pub struct Rule {
     pub ports: Vec<PortRange>,
     /// What happens to a stream that matches.
     pub action: RuleAction,
+    /// How its targets are reached.
+    pub via: Via,
+}
+
+/// How the targets of a rule are reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Via {
+    /// The gateway dials them.
+    #[default]
+    Direct,
+    /// Through an agent that was granted them.
+    Tunnel,
+    /// Another HTTP CONNECT proxy is asked for them.
+    Proxy(Arc<ProxySpec>),
+}
+
+/// Another HTTP CONNECT proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxySpec {
+    /// Its name in errors and audit.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub at: ProxyAddress,
+    /// TLS with it; always over TCP, never over a UNIX socket.
+    pub tls: Option<ProxyTlsFiles>,
+}
+
+/// The files of TLS with a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyTlsFiles {
+    /// Who may have issued its certificate.
+    pub ca_file: FileRef,
+    /// Our certificate and its key, if it wants one.
+    pub client: Option<(FileRef, FileRef)>,
+    /// The name in its certificate, if not its address.
+    pub server_name: Option<Host>,
 }
 
 /// Ports from `first` to `last`, both included.
@@ -207,7 +362,7 @@ impl RuleAction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// CA bundle.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<FileRef>,
     /// Names of which the certificate must carry one; empty: what was asked for.
     pub names: Arc<[Host]>,
     /// SHA-256 of the public keys that are accepted.
@@ -256,14 +411,14 @@ pub enum LeafSigner {
     /// The gateway itself.
     Files {
         /// The CA's certificate.
-        cert_file: PathBuf,
+        cert_file: FileRef,
         /// Its key.
-        key_file: PathBuf,
+        key_file: FileRef,
     },
     /// The authority, which alone has the CA's key.
     Authority {
         /// The CA's certificate, which the API server trusts; leaves are held against it.
-        ca_file: PathBuf,
+        ca_file: FileRef,
     },
 }
 
@@ -271,23 +426,23 @@ pub enum LeafSigner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kubelet {
     /// Issuers of the kubelets' serving certificates.
-    pub ca_file: PathBuf,
-    /// The identity's certificate is the one for kubelets, too; both files are then its own.
-    pub client_from_authority: bool,
-    /// Our client certificate towards kubelets.
-    pub client_cert_file: PathBuf,
+    pub ca_file: FileRef,
+    /// Our client certificate towards kubelets; the identity's own, if it comes from the authority.
+    pub client_cert_file: FileRef,
     /// Its key.
-    pub client_key_file: PathBuf,
+    pub client_key_file: FileRef,
     /// Issuers of the API server's kubelet client certificate.
-    pub apiserver_client_ca_file: PathBuf,
+    pub apiserver_client_ca_file: FileRef,
     /// Common names that it may have; empty: any of that CA.
     pub apiserver_client_names: Vec<String>,
     /// What happens to a kubelet that fails verification.
     pub verification: Verification,
+    /// Keeps a spare connection to kubelets that streams went to lately.
+    pub warm: bool,
     /// Which node owns which address.
-    pub inventory_file: Option<PathBuf>,
+    pub inventory_file: Option<FileRef>,
     /// Public keys by node.
-    pub pins_file: Option<PathBuf>,
+    pub pins_file: Option<FileRef>,
     /// What may be asked of a kubelet.
     pub actions: Arc<ActionPolicy>,
 }
@@ -340,7 +495,7 @@ impl Default for Limits {
             max_pending_dials: 2_000,
             // A silent one has half a second at 2,000 new ones a second; a handshake takes milliseconds.
             max_unauthenticated: 1_024,
-            // Strangers have a quarter of it.
+            // Strangers who do not authenticate have a quarter of it.
             max_handshakes_per_second: 2_000,
             max_handshakes_per_second_per_address: 100,
             max_pipes_per_worker: 32,
@@ -390,13 +545,24 @@ impl Default for Timeouts {
     }
 }
 
+/// What holds for TLS on both sides of streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The key exchange groups that are allowed.
+    pub groups: Groups,
+}
+
 /// How the engine is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineSettings {
     /// Worker threads; 0: one per core.
     pub workers: usize,
+    /// What waits for descriptors.
+    pub io: IoPolicy,
     /// Kernel TLS.
     pub ktls: KtlsPolicy,
+    /// What protects records in user space.
+    pub crypto: CryptoPolicy,
     /// How long small reads of a steady one-way flow may be put off.
     pub coalesce: Duration,
 }
@@ -405,7 +571,9 @@ impl Default for EngineSettings {
     fn default() -> Self {
         Self {
             workers: 0,
+            io: IoPolicy::default(),
             ktls: KtlsPolicy::default(),
+            crypto: CryptoPolicy::default(),
             coalesce: COALESCE,
         }
     }
@@ -418,6 +586,8 @@ pub struct Audit {
     pub sink: AuditSink,
     /// What becomes of streams while it takes no lines.
     pub on_failure: OnFailure,
+    /// Each request to a front listener leaves a line, not the streams alone.
+    pub front_requests: bool,
 }
 
 /// What becomes of streams while the audit log takes no lines.

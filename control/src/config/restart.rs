@@ -1,5 +1,6 @@
 //! Names the changes that a reload cannot put in force.
 
+use super::EngineParts;
 use super::model::{Config, Listener, Transport};
 
 impl Config {
@@ -13,40 +14,50 @@ impl Config {
                 Some(old) => compare_listener(index, old, listener, &mut fields),
             }
         }
-        for old in &self.listeners {
-            if !new
-                .listeners
-                .iter()
-                .any(|listener| listener.name == old.name)
-            {
-                fields.push(format!("listeners ({}: removed)", old.name));
-            }
+        let is_gone = |old: &&Listener| new.listeners.iter().all(|each| each.name != old.name);
+        for old in self.listeners.iter().filter(is_gone) {
+            fields.push(format!("listeners ({}: removed)", old.name));
         }
-        let mut differ = |same: bool, field: &str| {
-            if !same {
-                fields.push(field.to_owned());
-            }
-        };
-        let (old_limits, new_limits) = (&self.limits, &new.limits);
-        let same_pipes = old_limits.max_pipes_per_worker == new_limits.max_pipes_per_worker;
-        differ(same_pipes, "limits.maxPipesPerWorker");
-        let (old_times, new_times) = (&self.timeouts, &new.timeouts);
-        differ(
-            old_times.tcp_keepalive == new_times.tcp_keepalive,
-            "timeouts.tcpKeepalive",
-        );
-        let same_user = old_times.tcp_user_timeout == new_times.tcp_user_timeout;
-        differ(same_user, "timeouts.tcpUserTimeout");
-        differ(self.engine.workers == new.engine.workers, "engine.workers");
-        differ(self.engine.ktls == new.engine.ktls, "engine.ktls");
-        let same_coalesce = self.engine.coalesce == new.engine.coalesce;
-        differ(same_coalesce, "engine.coalesce");
-        differ(self.authority == new.authority, "authority.configFile");
-        differ(self.admin == new.admin, "admin.address");
-        differ(self.audit.sink == new.audit.sink, "audit.path");
-        let same_failure = self.audit.on_failure == new.audit.on_failure;
-        differ(same_failure, "audit.onFailure");
+        fields.extend(self.parts().restart_required(&new.parts()));
+        let (audit, new_audit) = (&self.audit, &new.audit);
+        let authority = self.authority.as_ref().or(new.authority.as_ref());
+        let authority = authority.map_or("", |file| &file.field);
+        for (same, field) in [
+            (self.authority == new.authority, authority),
+            (self.admin == new.admin, "admin.address"),
+            (audit.sink == new_audit.sink, "audit.path"),
+            (audit.on_failure == new_audit.on_failure, "audit.onFailure"),
+            (
+                audit.front_requests == new_audit.front_requests,
+                "audit.frontRequests",
+            ),
+        ] {
+            fields.extend((!same).then(|| field.to_owned()));
+        }
         fields
+    }
+}
+
+impl EngineParts<'_> {
+    /// Lists the fields in which `new` differs and that an engine takes at its start alone.
+    pub(super) fn restart_required(&self, new: &Self) -> Vec<String> {
+        let (times, new_times) = (&self.timeouts, &new.timeouts);
+        let (engine, new_engine) = (&self.engine, &new.engine);
+        let same_pipes = self.limits.max_pipes_per_worker == new.limits.max_pipes_per_worker;
+        let same_keepalive = times.tcp_keepalive == new_times.tcp_keepalive;
+        let same_user_timeout = times.tcp_user_timeout == new_times.tcp_user_timeout;
+        let fields = [
+            (same_pipes, "limits.maxPipesPerWorker"),
+            (same_keepalive, "timeouts.tcpKeepalive"),
+            (same_user_timeout, "timeouts.tcpUserTimeout"),
+            (engine.workers == new_engine.workers, "engine.workers"),
+            (engine.io == new_engine.io, "engine.io"),
+            (engine.ktls == new_engine.ktls, "engine.ktls"),
+            (engine.crypto == new_engine.crypto, "engine.crypto"),
+            (engine.coalesce == new_engine.coalesce, "engine.coalesce"),
+        ];
+        let differ = fields.into_iter().filter(|(same, _)| !same);
+        differ.map(|(_, field)| field.to_owned()).collect()
     }
 }
 
@@ -66,7 +77,15 @@ fn compare_listener(index: usize, old: &Listener, new: &Listener, fields: &mut V
         (Transport::Tcp(old), Transport::Tcp(new)) => {
             differ(old.address == new.address, "tcp.address");
         }
-        (Transport::Unix(_), Transport::Tcp(_)) => differ(false, "tcp"),
-        (Transport::Tcp(_), Transport::Unix(_)) => differ(false, "unix"),
+        (Transport::Tunnel(old), Transport::Tunnel(new)) => {
+            differ(old.address == new.address, "tunnel.address");
+        }
+        (Transport::Front(old), Transport::Front(new)) => {
+            differ(old.address == new.address, "front.address");
+        }
+        (Transport::ApiServer(old), Transport::ApiServer(new)) => {
+            differ(old.address == new.address, "apiserver.address");
+        }
+        (_, other) => differ(false, other.as_str()),
     }
 }

@@ -63,7 +63,7 @@ fn covers_networks(earlier: &[IpNet], later: &[IpNet]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::RuleAction;
+    use crate::config::model::{RuleAction, Via};
 
     fn rule(cidrs: &[&str], names: &[&str], ports: &[(u16, u16)]) -> Rule {
         Rule {
@@ -75,6 +75,7 @@ mod tests {
                 .map(|&(first, last)| PortRange { first, last })
                 .collect(),
             action: RuleAction::Splice,
+            via: Via::Direct,
         }
     }
 

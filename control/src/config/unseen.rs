@@ -1,4 +1,4 @@
-//! Finds rules whose targets' cuts look like ends to whoever comes over a UNIX socket.
+//! Finds rules whose targets' cuts look like ends to a client on a UNIX socket.
 
 use super::model::{Config, RuleAction, Transport};
 
@@ -17,9 +17,10 @@ pub(crate) fn warning(config: &Config) -> Option<String> {
         .collect();
     (!rules.is_empty()).then(|| {
         format!(
-            "egress.rules: over the UNIX socket of listener {}, a target of {} that dies looks as if \
-             it had ended, unless what is said there has an end of its own (TLS, a length): a UNIX \
-             socket knows no reset; use a `tcp` listener for such targets, or terminate their TLS",
+            "egress.rules: over the UNIX socket of listener {}, a target of {} that dies in the \
+             middle of a stream looks like one that ended, unless its protocol marks the end \
+             (TLS, a length), because a UNIX socket has no reset; where that matters, use a `tcp` \
+             listener",
             listener.name,
             rules.join(", ")
         )
@@ -29,6 +30,7 @@ pub(crate) fn warning(config: &Config) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Document;
     use std::path::Path;
 
     const HEAD: &str = "apiVersion: eyesplice.dev/v1alpha1\nkind: GatewayConfig\n";

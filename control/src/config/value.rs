@@ -1,9 +1,9 @@
-//! Reads one scalar of a gateway's configuration that no other document has: names to ask for, ports.
+//! Reads one scalar of a configuration: names to ask for, gateways, ports.
 
 use super::model::{PortRange, ServerNames};
 use eyesplice_identity::document::value::text;
 use eyesplice_identity::document::{Node, Problem, Value};
-use eyesplice_proto::target::Host;
+use eyesplice_proto::target::{Host, Target};
 
 /// A name that clients may ask for, or with a dot before it all names below it.
 pub(super) fn server_names(node: &Node) -> Result<ServerNames, Problem> {
@@ -15,14 +15,23 @@ pub(super) fn server_names(node: &Node) -> Result<ServerNames, Problem> {
         }
         Ok(Host::Name(name)) => Ok(ServerNames::Exactly(name.as_str().to_owned())),
         Ok(Host::Ip(_)) => Err(Problem::new(
-            format!("{text:?} is an address, which no client asks for by name"),
-            "remove it: without a name the dialled address counts",
+            format!("{text:?} is an address, which no client sends as a server name"),
+            "remove it: without a server name the dialled address is used",
         )),
         Err(_) => Err(Problem::new(
             format!("{text:?} is neither a DNS name nor a suffix"),
             "write it like web.prod.svc, or .svc for all names below",
         )),
     }
+}
+
+/// A name or an address of a gateway, with a port.
+pub(super) fn endpoint(node: &Node) -> Result<Target, Problem> {
+    let text = text(node)?;
+    text.parse().map_err(|error| {
+        let fix = "write a name or an address with a port, like \"gateway.example:8132\"";
+        Problem::new(format!("{text:?}: {error}"), fix)
+    })
 }
 
 /// A port, or a range of them as text: `10250`, `"30000-32767"`.

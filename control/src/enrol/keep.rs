@@ -130,10 +130,10 @@ async fn round(wants: &Wants, metrics: &EnrolmentMetrics) -> Round {
                 if issued {
                     metrics.answered(want.wish.signer, "issued");
                     tracing::info!(
-                        field = want.field,
-                        file = %want.file.display(),
+                        field = want.file.field,
+                        file = %want.file.path.display(),
                         renew_at = instant(renew_at),
-                        "certificate came from the authority"
+                        "certificate was issued by the authority"
                     );
                 }
             }
@@ -142,10 +142,10 @@ async fn round(wants: &Wants, metrics: &EnrolmentMetrics) -> Round {
                 round.failed = true;
                 if lack.old_until.is_none() {
                     let why = chain(&lack.error);
-                    round
-                        .missing
-                        .push(format!("{}: {}: {why}", want.field, lack.error.cause()));
-                    if want.field == wants.certificates[0].field {
+                    let field = &want.file.field;
+                    let missing = format!("{field}: {}: {why}", lack.error.cause());
+                    round.missing.push(missing);
+                    if want.file == wants.certificates[0].file {
                         break;
                     }
                 }
@@ -158,20 +158,20 @@ async fn round(wants: &Wants, metrics: &EnrolmentMetrics) -> Round {
 fn report(want: &Want, lack: &Lack, metrics: &EnrolmentMetrics) {
     let Lack { error, old_until } = lack;
     metrics.answered(want.wish.signer, error.result());
-    let (field, part, error) = (&want.field, error.cause(), chain(error));
+    let (field, part, error) = (&want.file.field, error.cause(), chain(error));
     match old_until {
         Some(until) => tracing::warn!(
             field,
             part,
             error,
             old_until = instant(*until),
-            "certificate is not renewed; the old one stays, and it is tried again"
+            "certificate is not renewed; the old one stays in use, and the renewal is tried again"
         ),
         None => tracing::error!(
             field,
             part,
             error,
-            "certificate is not there; it is tried again"
+            "there is no certificate yet; the request is tried again"
         ),
     }
 }

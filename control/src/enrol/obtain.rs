@@ -7,7 +7,7 @@ use crate::bootstrap::{
 use crate::config::Identity;
 use eyesplice_identity::certificate::CertificateFacts;
 use eyesplice_identity::file::Mode;
-use eyesplice_identity::pem::{Credential, FileRef, PrivateKey};
+use eyesplice_identity::pem::{Credential, PrivateKey};
 use eyesplice_identity::pki::{Expected, Flaw, unfit};
 use eyesplice_identity::x509::Signer;
 use eyesplice_identity::{file, pem};
@@ -72,8 +72,8 @@ pub(super) async fn obtain(
 
 /// The certificate that is there, if it is what is wanted and its time is not over.
 fn current(identity: &Identity, want: &Want, now: SystemTime) -> Option<Credential> {
-    let file = FileRef::new(&want.field, &want.file);
-    let credential = Credential::load(file.clone(), &file, want.wish.signer.role()).ok()?;
+    let credential =
+        Credential::load(want.file.clone(), &want.file, want.wish.signer.role()).ok()?;
     let chain = &credential.certified.cert;
     let fits = check(identity, &want.wish, chain, &credential.leaf, now);
     fits.is_ok().then_some(credential)
@@ -89,10 +89,7 @@ fn check(
 ) -> Result<(), BootstrapError> {
     let issuers = match &identity.issuer_ca_file {
         None => None,
-        Some(path) => {
-            let file = FileRef::new("identity.issuerCAFile", path);
-            Some((file.to_string(), pem::certificates(&file)?))
-        }
+        Some(file) => Some((file.to_string(), pem::certificates(file)?)),
     };
     let expected = Expected {
         role: wish.signer.role(),
@@ -113,15 +110,13 @@ fn first(flaws: Vec<Flaw>) -> Result<(), BootstrapError> {
 
 /// A client that shows the gateway's own certificate.
 pub(crate) fn connect(identity: &Identity) -> Result<Client, BootstrapError> {
-    let path = identity.client_file();
-    let file = FileRef::new("identity", &path);
+    let file = identity.client_file();
     let own = Credential::load(file.clone(), &file, Signer::GatewayClient.role())?;
     Client::with_certificate(identity.server.clone(), &trusted(identity)?, &own)
 }
 
 fn trusted(identity: &Identity) -> Result<Trusted, BootstrapError> {
-    let file = FileRef::new("identity.caFile", &identity.ca_file);
-    Ok(Trusted::load(&file)?)
+    Ok(Trusted::load(&identity.ca_file)?)
 }
 
 async fn ask(
@@ -132,7 +127,7 @@ async fn ask(
 ) -> Result<CertificateFacts, BootstrapError> {
     // What could not be kept is not asked for: each try would leave a CSR at the server.
     file::create_dir(&identity.dir)?;
-    file::check_room(&want.file, ROOM)?;
+    file::check_room(&want.file.path, ROOM)?;
     let issued = match (want.wish.signer, current) {
         // The token of a fleet proves less than a certificate of one's own.
         (Signer::GatewayClient, Some(own)) => {
@@ -143,17 +138,17 @@ async fn ask(
                 &identity.token_file,
             ) {
                 // A CA that was replaced: this certificate opens no door any more.
-                (Err(BootstrapError::Unauthorized { .. }), Some(token)) => {
-                    with_token(identity, want, token).await?
+                (Err(BootstrapError::Unauthorized(..)), Some(token)) => {
+                    with_token(identity, want, &token.path).await?
                 }
                 (issued, _) => issued?,
             }
         }
         (Signer::GatewayClient, None) => match &identity.token_file {
-            Some(token) => with_token(identity, want, token).await?,
+            Some(token) => with_token(identity, want, &token.path).await?,
             None => {
                 let dir = identity.dir.clone();
-                return Err(BootstrapError::NoCredential { dir });
+                return Err(BootstrapError::NoCredential(dir));
             }
         },
         _ => certificate(&connect(identity)?, &want.wish, PATIENCE).await?,
@@ -181,7 +176,7 @@ fn store(
     let (chain, facts, _) = read(issued)?;
     check(identity, &want.wish, &chain, &facts, now)?;
     let pair = Zeroizing::new(format!("{}{}", issued.certificate, *issued.key));
-    file::replace(&want.file, pair.as_bytes(), Mode::Secret)?;
+    file::replace(&want.file.path, pair.as_bytes(), Mode::Secret)?;
     Ok(facts)
 }
 

@@ -25,10 +25,9 @@ const USER: &str = "eyesplice:gateway:gw";
 fn want(identity: &Identity, signer: Signer, names: &[&str]) -> Want {
     let names: Vec<HostAddress> = names.iter().map(|name| name.parse().unwrap()).collect();
     Want {
-        field: signer.name().to_owned(),
         file: match signer {
             Signer::GatewayClient => identity.client_file(),
-            _ => identity.serving_file("tcp"),
+            _ => FileRef::new("serving", identity.serving_file("tcp")),
         },
         wish: Wish {
             signer,
@@ -41,8 +40,8 @@ fn want(identity: &Identity, signer: Signer, names: &[&str]) -> Want {
 }
 
 fn load(want: &Want) -> Credential {
-    let file = FileRef::new("pair", &want.file);
-    Credential::load(file.clone(), &file, want.wish.signer.role()).unwrap()
+    let file = &want.file;
+    Credential::load(file.clone(), file, want.wish.signer.role()).unwrap()
 }
 
 async fn bench() -> (Site, Served, Identity) {
@@ -71,7 +70,7 @@ async fn token_becomes_client_and_serving_certificates_which_stay() {
         identity: identity.clone(),
         certificates: certificates.clone(),
     }));
-    let there = |progress: &Progress| progress.is_complete() && certificates[1].file.exists();
+    let there = |progress: &Progress| progress.is_complete() && certificates[1].file.path.exists();
     progress.wait_for(there).await.unwrap();
     let (client, serving) = (load(&certificates[0]), load(&certificates[1]));
     assert_eq!(
@@ -81,7 +80,9 @@ async fn token_becomes_client_and_serving_certificates_which_stay() {
     assert_eq!(serving.leaf.names, ["egress.example", "127.0.0.1"]);
     assert!(!serving.leaf.usage.client && !client.leaf.usage.server);
     use std::os::unix::fs::PermissionsExt;
-    let mode = fs::metadata(&certificates[1].file).unwrap().permissions();
+    let mode = fs::metadata(&certificates[1].file.path)
+        .unwrap()
+        .permissions();
     assert_eq!(mode.mode() & 0o777, 0o600);
     let asked = served.asked();
     let who: BTreeSet<&str> = asked.iter().map(|(user, _)| &**user).collect();
@@ -152,7 +153,7 @@ async fn old_certificate_stays_while_the_authority_is_away() {
     put_gateway_client(&site, 95);
     served.leave().await;
     let want = want(&identity, Signer::GatewayClient, &[]);
-    let before = fs::read(&want.file).unwrap();
+    let before = fs::read(&want.file.path).unwrap();
     let Lack { error, old_until } = lack(&identity, &want).await;
     assert_eq!(
         (error.cause(), error.result()),
@@ -160,7 +161,7 @@ async fn old_certificate_stays_while_the_authority_is_away() {
         "{error}"
     );
     assert!(old_until.is_some());
-    assert_eq!(fs::read(&want.file).unwrap(), before);
+    assert_eq!(fs::read(&want.file.path).unwrap(), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -269,7 +270,7 @@ async fn certificate_that_fails_its_role_is_not_used() {
         assert!(matches!(error, BootstrapError::Role(_)), "{error}");
         assert_eq!(error.result(), "rejected");
         assert!(error.to_string().contains(words), "{words}: {error}");
-        assert!(!want.file.exists(), "{words}: nothing was written");
+        assert!(!want.file.path.exists(), "{words}: nothing was written");
     }
 }
 

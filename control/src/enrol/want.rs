@@ -2,10 +2,10 @@
 
 use super::{GROUP, user};
 use crate::bootstrap::Wish;
-use crate::config::{Config, Identity, Transport};
+use crate::config::{Config, Identity};
 use eyesplice_identity::inventory::HostAddress;
+use eyesplice_identity::pem::FileRef;
 use eyesplice_identity::x509::Signer;
-use std::path::PathBuf;
 
 /// Everything that is wanted, and who asks; the gateway's own client certificate comes first, for
 /// all others are asked with it.
@@ -18,10 +18,8 @@ pub(crate) struct Wants {
 /// One certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Want {
-    /// The field that asks for it.
-    pub(crate) field: String,
-    /// Where it is kept with its key.
-    pub(crate) file: PathBuf,
+    /// Where it is kept with its key, and the field that asks for it.
+    pub(crate) file: FileRef,
     pub(crate) wish: Wish,
 }
 
@@ -36,17 +34,15 @@ pub(crate) fn wants(config: &Config) -> Option<Wants> {
         lifetime: identity.lifetime,
     };
     let mut certificates = vec![Want {
-        field: "identity".to_owned(),
         file: identity.client_file(),
         wish: wish(Signer::GatewayClient, &[]),
     }];
-    for (index, listener) in config.listeners.iter().enumerate() {
-        if let Transport::Tcp(tcp) = &listener.transport
-            && let Some(names) = &tcp.tls_from_authority
+    for listener in &config.listeners {
+        let transport = &listener.transport;
+        if let Some(([file, _], names)) = transport.presented().zip(transport.tls_from_authority())
         {
             certificates.push(Want {
-                field: format!("listeners[{index}].tcp.tlsFromAuthority"),
-                file: identity.serving_file(&listener.name),
+                file: file.clone(),
                 wish: wish(Signer::Serving, names),
             });
         }

@@ -1,52 +1,31 @@
-//! Watches when everything that the gateway holds ends: a metric always, a word when it is near.
+//! Renews leaves from the authority, and shows when the next one in use ends.
 
 use crate::admit::Gatekeeper;
 use crate::leaf::LeafStore;
-use eyesplice_process::expiry::Reminders;
-use eyesplice_process::metrics::{Metrics, Row, certificate_rows, seconds};
+use eyesplice_process::expiry::row;
+use eyesplice_process::metrics::Table;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The row of all leaves from the authority.
 const LEAVES: &str = "egressCA.fromAuthority";
 
-/// Watches what the gateway holds.
-#[derive(Debug)]
-pub(super) struct Expiry {
-    gatekeeper: Arc<Gatekeeper>,
-    leaves: Arc<LeafStore>,
-    metrics: Arc<Metrics>,
-    reminders: Reminders,
+/// The leaves that the gateway holds.
+#[derive(Clone, Debug)]
+pub(super) struct Leaves {
+    pub(super) gatekeeper: Arc<Gatekeeper>,
+    pub(super) store: Arc<LeafStore>,
+    pub(super) certificates: Arc<Table>,
 }
 
-impl Expiry {
-    pub(super) fn new(
-        gatekeeper: Arc<Gatekeeper>,
-        leaves: Arc<LeafStore>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
-            gatekeeper,
-            leaves,
-            metrics,
-            reminders: Reminders::default(),
-        }
-    }
-
-    /// Shows the ends of all certificates, says which are near, and renews leaves. Needs a runtime.
+impl Leaves {
+    /// Renews leaves that are due, and shows the next end. Needs a runtime.
     pub(super) fn look(&self, now: SystemTime) {
         let state = self.gatekeeper.state();
-        let certificates = &state.material.certificates;
-        let mut rows = certificate_rows(certificates);
-        if let Some(requests) = &state.material.leaf_requests
-            && let Some(end) = self.leaves.sweep(requests, now)
-        {
-            rows.push(Row {
-                labels: vec![("name", LEAVES.to_owned()), ("file", String::new())],
-                value: seconds(end),
-            });
-        }
-        self.metrics.certificates.replace(rows);
-        self.reminders.look(certificates, now);
+        let requests = state.material.leaf_requests.as_ref();
+        let end = requests.and_then(|requests| self.store.sweep(requests, now));
+        let rows = end.map(|end| row(LEAVES, String::new(), end));
+        let rows = rows.into_iter().collect();
+        self.certificates.replace_part("leaves", rows);
     }
 }

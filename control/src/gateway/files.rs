@@ -1,13 +1,11 @@
 //! Configuration and certificates from files: for the start and for every reload.
 
-use crate::config::{self, Config};
+use crate::config::{Config, Document};
 use crate::enrol::{Wanted, wants};
 use crate::material::Material;
+use eyesplice_identity::document::{self, ConfigErrors};
 use eyesplice_identity::pem::CertificateInfo;
-use eyesplice_process::exposure;
-use eyesplice_process::reload::Loaded;
-use eyesplice_proto::causes::chain;
-use std::collections::BTreeSet;
+use eyesplice_process::reload::{self, Loaded, Valid};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -24,8 +22,6 @@ pub(super) struct Files {
 pub(super) struct State {
     pub(super) config: Config,
     pub(super) material: Material,
-    /// What is allowed and probably not meant.
-    pub(super) warnings: Vec<String>,
 }
 
 impl Files {
@@ -42,44 +38,25 @@ impl Files {
     }
 
     /// Reads the configuration alone. Blocks.
-    pub(super) fn config(&self) -> Result<Config, Vec<String>> {
-        match Config::load(&self.config) {
-            Ok(loaded) => {
-                self.wanted.read(wants(&loaded.config));
-                Ok(loaded.config)
-            }
-            Err(errors) => Err(errors.lines()),
-        }
+    pub(super) fn config(&self) -> Result<document::Loaded<Config>, ConfigErrors> {
+        Config::load(&self.config).inspect(|loaded| self.wanted.read(wants(&loaded.config)))
     }
 
     /// Reads the configuration and every file that it names, after `in_force`. Blocks.
     pub(super) fn load(&self, in_force: &[CertificateInfo]) -> Loaded<State> {
-        let mut files = BTreeSet::from([self.config.clone()]);
-        let config::Loaded { config, warnings } = match Config::load(&self.config) {
-            Ok(loaded) => loaded,
-            Err(errors) => {
-                return Loaded {
-                    files,
-                    result: Err(errors.lines()),
-                };
-            }
-        };
-        files.extend(config.files());
-        self.wanted.read(wants(&config));
-        let mut warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
-        let exposed = exposure::find(&files, &config.secrets());
-        warnings.extend(exposed.iter().map(ToString::to_string));
-        let result = match Material::load_after(&config, SystemTime::now(), in_force) {
-            Ok(material) => {
-                warnings.extend(material.warnings.iter().cloned());
-                Ok(State {
-                    config,
-                    material,
-                    warnings,
+        reload::load(
+            &self.config,
+            self.config(),
+            |config| (config.files(), config.secrets()),
+            |config| {
+                let loaded = Material::load_after(&config, SystemTime::now(), in_force);
+                let mut material = loaded.map_err(|errors| errors.0)?;
+                Ok(Valid {
+                    warnings: std::mem::take(&mut material.warnings),
+                    certificates: material.certificates.clone(),
+                    state: State { config, material },
                 })
-            }
-            Err(errors) => Err(errors.0.iter().map(|error| chain(error)).collect()),
-        };
-        Loaded { files, result }
+            },
+        )
     }
 }

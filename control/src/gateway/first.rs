@@ -6,58 +6,50 @@
 
 use super::files::Files;
 use crate::enrol::{Progress, keep};
-use eyesplice_process::admin::Readiness;
-use eyesplice_process::metrics::Metrics;
-use eyesplice_process::signals::{Request, Signals};
-use eyesplice_process::systemd;
+use eyesplice_process::reload::invalid;
+use eyesplice_process::{Process, systemd};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 /// Between two words to the service manager, which gives up on a start that is silent.
 const TELL: Duration = Duration::from_secs(20);
 
 /// Begins to keep what the configuration wants, and waits until it is there; false if a signal ended
 /// the wait.
-pub(super) async fn certificates(
-    files: &Files,
-    signals: &mut Signals,
-    readiness: &Readiness,
-    metrics: &Metrics,
-) -> bool {
+pub(super) async fn certificates(files: &Files, process: &mut Process) -> bool {
     let (sender, mut progress) = watch::channel(Progress::default());
-    tokio::spawn(keep(files.wanted(), sender, metrics.enrolment.clone()));
-    loop {
-        let now = progress.borrow_and_update().clone();
-        if now.is_complete() {
-            readiness.await_certificates(None);
-            return true;
+    let metrics = process.host.metrics.enrolment.clone();
+    tokio::spawn(keep(files.wanted(), sender, metrics));
+    let readiness = Arc::clone(&process.readiness);
+    let complete = async {
+        loop {
+            let now = progress.borrow_and_update().clone();
+            if now.is_complete() {
+                readiness.await_certificates(None);
+                return true;
+            }
+            let missing = if now.missing.is_empty() {
+                "certificates are requested from the authority".to_owned()
+            } else {
+                now.missing.join("; ")
+            };
+            systemd::waiting(&missing, TELL * 3);
+            readiness.await_certificates(Some(missing));
+            if let Ok(Err(_)) = timeout(TELL, progress.changed()).await {
+                return false;
+            }
         }
-        let missing = if now.missing.is_empty() {
-            "certificates are asked of the authority".to_owned()
-        } else {
-            now.missing.join("; ")
-        };
-        systemd::waiting(&missing, TELL * 3);
-        readiness.await_certificates(Some(missing));
-        tokio::select! {
-            changed = progress.changed() => if changed.is_err() { return false },
-            () = sleep(TELL) => {}
-            request = signals.next() => match request {
-                Request::Stop(signal) => {
-                    tracing::info!(signal, "stopping; the first certificates have not come");
-                    return false;
-                }
-                Request::Reload => {
-                    let files = files.clone();
-                    if let Ok(Err(errors)) = spawn_blocking(move || files.config()).await {
-                        for error in errors {
-                            tracing::error!(error, "configuration is not valid");
-                        }
-                    }
-                }
-            },
-        }
-    }
+    };
+    let reread = || {
+        let files = files.clone();
+        spawn_blocking(move || files.config().map_err(|errors| invalid(&errors.lines())));
+    };
+    let waited = process.signals.unless_stopped(reread, complete).await;
+    waited.unwrap_or_else(|signal| {
+        tracing::info!(signal, "stopping; the first certificates have not arrived");
+        false
+    })
 }

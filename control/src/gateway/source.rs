@@ -1,14 +1,13 @@
 //! Publishes what was loaded, at the start and at every reload.
 
-use super::expiry::Expiry;
+use super::expiry::Leaves;
 use super::files::{Files, State};
 use super::startup;
-use super::startup::Descriptors;
-use crate::admit::{Gatekeeper, Publication};
+use crate::admit::Gatekeeper;
 use crate::leaf::LeafStore;
+use crate::serve::Descriptors;
 use eyesplice_process::metrics::Metrics;
-use eyesplice_process::reload::{Loaded, Published, Source};
-use eyesplice_process::systemd;
+use eyesplice_process::reload::{Loaded, Source};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,8 +17,8 @@ use tokio::runtime::Handle;
 #[derive(Debug)]
 pub(super) struct FileSource {
     files: Files,
-    gatekeeper: Arc<Gatekeeper>,
-    expiry: Arc<Expiry>,
+    pub(super) gatekeeper: Arc<Gatekeeper>,
+    pub(super) leaves: Leaves,
     descriptors: Descriptors,
     metrics: Arc<Metrics>,
 }
@@ -34,36 +33,24 @@ impl FileSource {
         metrics: Arc<Metrics>,
         listening: Vec<SocketAddr>,
     ) -> Self {
-        let State {
-            config, material, ..
-        } = state;
-        descriptors.show(&config, &metrics);
-        let leaves = LeafStore::new(metrics.enrolment.clone());
+        let State { config, material } = state;
+        descriptors.show(&config.limits, &metrics);
+        let store = LeafStore::new(metrics.enrolment.clone());
         let gatekeeper = Gatekeeper::listening(config, material, Handle::current(), listening);
-        let gatekeeper = Arc::new(gatekeeper.with_leaves(Arc::clone(&leaves)));
-        let expiry = Expiry::new(Arc::clone(&gatekeeper), leaves, Arc::clone(&metrics));
-        expiry.look(SystemTime::now());
+        let gatekeeper = Arc::new(gatekeeper.with_leaves(Arc::clone(&store)));
         let source = Self {
             files,
+            leaves: Leaves {
+                gatekeeper: Arc::clone(&gatekeeper),
+                store,
+                certificates: Arc::clone(&metrics.certificates),
+            },
             gatekeeper,
-            expiry: Arc::new(expiry),
             descriptors,
             metrics,
         };
+        source.show();
         source
-            .metrics
-            .config
-            .loaded(source.generation(), SystemTime::now());
-        source.show_generation();
-        source
-    }
-
-    pub(super) fn expiry(&self) -> Arc<Expiry> {
-        Arc::clone(&self.expiry)
-    }
-
-    pub(super) fn gatekeeper(&self) -> Arc<Gatekeeper> {
-        Arc::clone(&self.gatekeeper)
     }
 
     /// The number that new streams carry.
@@ -71,20 +58,10 @@ impl FileSource {
         self.gatekeeper.state().generation
     }
 
-    /// One line for the service manager.
-    pub(super) fn status(&self) -> String {
-        let state = if self.metrics.config.last_successful() {
-            "serving"
-        } else {
-            "serving the last good configuration: the newest is not valid, see the log"
-        };
-        format!("{state}, generation {}", self.generation())
-    }
-
-    fn show_generation(&self) {
-        self.metrics
-            .generations
-            .published(&self.gatekeeper.snapshot_cell().load());
+    fn show(&self) {
+        self.leaves.look(SystemTime::now());
+        let snapshot = self.gatekeeper.snapshot_cell().load();
+        self.metrics.generations.published(&snapshot);
     }
 }
 
@@ -96,32 +73,21 @@ impl Source for FileSource {
             .load(&self.gatekeeper.state().material.certificates)
     }
 
-    fn publish(&mut self, state: State) -> Published {
-        let State {
-            config,
-            material,
-            warnings,
-        } = state;
-        startup::log_config(&config, &warnings);
-        self.descriptors.show(&config, &self.metrics);
+    fn publish(&mut self, state: State) -> Vec<String> {
+        let State { config, material } = state;
+        startup::log_config(&config);
+        self.descriptors.show(&config.limits, &self.metrics);
         let publication = self.gatekeeper.publish(config, material);
-        self.expiry.look(SystemTime::now());
-        self.show_generation();
-        let Publication {
-            generation,
-            restart_required,
-        } = publication;
-        Published {
-            generation,
-            restart_required,
-        }
+        self.show();
+        publication.restart_required
     }
 
-    fn reloading(&mut self) {
-        systemd::reloading();
-    }
-
-    fn settled(&mut self) {
-        systemd::ready(&self.status());
+    fn status(&self) -> String {
+        let state = if self.metrics.config.last_successful() {
+            "serving"
+        } else {
+            "the previous configuration stays in force: the newest is not valid, see the log"
+        };
+        format!("{state}, generation {}", self.generation())
     }
 }

@@ -1,127 +1,54 @@
-//! What the log says once at the start, and what the engine is built with.
+//! What the log of a gateway says once at the start, and what its engine is built with.
 
-use crate::config::{Audit, AuditSink, Config, Transport, Verification};
-use eyesplice_dataplane::descriptors::Room;
-use eyesplice_dataplane::engine::{Engine, EngineConfig, KtlsPolicy};
-use eyesplice_process::metrics::{Metrics, Row};
-use eyesplice_sys::limits;
-use std::num::NonZero;
-use std::thread::available_parallelism;
+use crate::config::{Config, Transport, Verification};
+use crate::serve;
+use crate::serve::{Descriptors, ServeError};
+use eyesplice_dataplane::engine::{Bind, Engine, EngineConfig};
+use eyesplice_sys::socket::Wanted;
+use std::net::SocketAddr;
 
-/// The engine of a configuration: one worker per core that the process may use (its affinity and CPU
-/// quota), unless configured.
+/// The engine of a configuration: one worker per core that the process may use, unless configured.
 pub(super) fn engine_config(config: &Config) -> EngineConfig {
-    config.engine_config(available_parallelism().map_or(1, NonZero::get))
+    config.engine_config(serve::cores())
 }
 
-/// What the limit of open files has room for, with what is open now.
-pub(super) fn room(config: &Config) -> Descriptors {
+/// What the limit of open files has room for, with what is open now. Sockets that are passed on
+/// have a second descriptor each.
+pub(super) fn room(config: &Config, passes_on: bool) -> Descriptors {
     let workers = engine_config(config).workers;
-    // Where they cannot be read, EMFILE tells.
-    let Ok(limit) = limits::open_files() else {
-        return Descriptors {
-            limit: u64::MAX,
-            room: Room::UNLIMITED,
-        };
+    let sockets = config.sockets(workers) * if passes_on { 2 } else { 1 };
+    Descriptors::here(config.parts(), workers, sockets)
+}
+
+/// Whether a gateway of this configuration can take over from one that runs.
+pub(super) fn may_take_over(config: &Config, takes_over: bool) -> Result<(), ServeError> {
+    match &config.authority {
+        Some(file) if takes_over => Err(ServeError::OneStore {
+            field: file.field.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Where the gateway is to listen.
+pub(super) fn wanted(config: &Config) -> Wanted {
+    let mut wanted = Wanted {
+        addresses: vec![config.admin.address],
+        paths: Vec::new(),
     };
-    let held = limits::open_descriptors().unwrap_or_default();
-    Descriptors {
-        limit: limit.soft,
-        room: config.room(workers, limit.soft, held),
-    }
-}
-
-/// The limit of open files, and what the engine may hold under it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Descriptors {
-    limit: u64,
-    pub(super) room: Room,
-}
-
-impl Descriptors {
-    /// Says which limits are lower than configured, if any are.
-    pub(super) fn lowered(&self, config: &Config) -> Option<String> {
-        let Self { limit, room } = self;
-        let configured = config.limits.max_streams;
-        (room.streams < configured).then(|| {
-            format!(
-                "limits.maxStreams is {} instead of {configured}: the limit of open files is {limit}, and a \
-                 stream takes two; raise LimitNOFILE, or lower maxStreams",
-                room.streams
-            )
-        })
-    }
-
-    /// Logs and shows the limits of a configuration as they are in force.
-    pub(super) fn show(&self, config: &Config, metrics: &Metrics) {
-        if let Some(lowered) = self.lowered(config) {
-            tracing::warn!("{lowered}");
+    for listener in engine_config(config).listeners {
+        match listener.bind {
+            Bind::Tcp(address) => wanted.addresses.push(address),
+            Bind::Unix { path, .. } => wanted.paths.push(path),
         }
-        let Self { room, .. } = self;
-        let limits = &config.limits;
-        let rows = [
-            ("streams", limits.max_streams, room.streams),
-            (
-                "unauthenticated",
-                limits.max_unauthenticated,
-                room.unauthenticated,
-            ),
-            (
-                "pipes_per_worker",
-                limits.max_pipes_per_worker,
-                room.pipes_per_worker,
-            ),
-        ];
-        let row = |limit: &str, state: &str, value: usize| Row {
-            labels: vec![("limit", limit.to_owned()), ("state", state.to_owned())],
-            value: i64::try_from(value).unwrap_or(i64::MAX),
-        };
-        let rows = rows.iter().flat_map(|(limit, configured, room)| {
-            [
-                row(limit, "configured", *configured),
-                row(limit, "in_force", *configured.min(room)),
-            ]
-        });
-        metrics.limits.replace(rows.collect());
     }
+    wanted
 }
 
-/// Logs what is decided before anything listens, and anew when a reload changed it.
-pub(super) fn log_config(config: &Config, warnings: &[String]) {
-    for warning in warnings {
-        tracing::warn!(warning, "configuration is allowed and probably not meant");
-    }
+/// Logs what is decided before anything listens, and again when a reload changed it.
+pub(super) fn log_config(config: &Config) {
     log_verification(config);
-    let limits = &config.limits;
-    let timeouts = &config.timeouts;
-    tracing::info!(
-        max_streams = limits.max_streams,
-        max_streams_per_peer = limits.max_streams_per_peer,
-        max_pending_dials = limits.max_pending_dials,
-        max_unauthenticated = limits.max_unauthenticated,
-        max_handshakes_per_second = limits.max_handshakes_per_second,
-        max_handshakes_per_second_per_address = limits.max_handshakes_per_second_per_address,
-        max_pipes_per_worker = limits.max_pipes_per_worker,
-        coalesce = ?config.engine.coalesce,
-        dial_timeout = ?timeouts.dial,
-        drain_timeout = ?timeouts.drain,
-        idle_timeout = ?timeouts.idle,
-        half_closed_timeout = ?timeouts.half_closed,
-        "limits"
-    );
-}
-
-/// Logs where the audit log goes.
-pub(super) fn log_audit(audit: &Audit) {
-    let on_failure = audit.on_failure.as_str();
-    match &audit.sink {
-        AuditSink::Stdout => {
-            tracing::info!(path = "-", on_failure, "audit log is standard output");
-        }
-        AuditSink::File(path) => {
-            tracing::info!(path = %path.display(), on_failure, "audit log is open");
-        }
-    }
+    serve::log_limits(config.parts());
 }
 
 /// `observe` must not come into force quietly.
@@ -133,14 +60,14 @@ fn log_verification(config: &Config) {
              kubelet.verification: enforce"
         ),
         Some(Verification::Enforce) => {
-            tracing::info!(mode = "enforce", "kubelet certificates are verified");
+            tracing::info!(mode = "enforce", "kubelet certificates are validated");
         }
         None => tracing::info!(mode = "none", "no rule terminates kubelets"),
     }
 }
 
 /// Logs what listens.
-pub(super) fn log_engine(config: &Config, engine: &Engine, generation: u64) {
+pub(super) fn log_listeners(config: &Config, engine: &Engine) {
     for listener in &config.listeners {
         let name = &*listener.name;
         match &listener.transport {
@@ -152,9 +79,7 @@ pub(super) fn log_engine(config: &Config, engine: &Engine, generation: u64) {
                 "listens on a UNIX socket"
             ),
             Transport::Tcp(tcp) => {
-                let bound = engine.tcp_addresses();
-                let bound = bound.iter().find(|(other, _)| **other == *listener.name);
-                let address = bound.map_or(tcp.address, |(_, address)| *address);
+                let address = bound(engine, name, tcp.address);
                 tracing::info!(
                     listener = name,
                     %address,
@@ -162,32 +87,38 @@ pub(super) fn log_engine(config: &Config, engine: &Engine, generation: u64) {
                     "listens on TCP with mutual TLS"
                 );
             }
+            Transport::Tunnel(tcp) => {
+                let address = bound(engine, name, tcp.address);
+                tracing::info!(listener = name, %address, "listens for agents with mutual TLS");
+            }
+            Transport::Front(front) => {
+                let address = bound(engine, name, front.address);
+                let certificates = front.client_ca_file.is_some();
+                tracing::info!(
+                    listener = name,
+                    %address,
+                    certificates,
+                    "listens for clients of the Kubernetes API"
+                );
+                if !certificates {
+                    tracing::warn!(
+                        listener = name,
+                        "users with client certificates are refused here, those with tokens pass; \
+                         add clientCAFile and front.frontProxyClientCertFile"
+                    );
+                }
+            }
+            Transport::ApiServer(apiserver) => {
+                let address = bound(engine, name, apiserver.address);
+                tracing::info!(listener = name, %address, "listens for API servers");
+            }
         }
     }
-    tracing::info!(
-        workers = engine.workers().len(),
-        ktls = ktls_word(config.engine.ktls),
-        splice = "bulky directions between plain or kernel TLS legs",
-        generation,
-        "engine runs"
-    );
 }
 
-/// The row of the metric `strategy_info`.
-pub(super) fn strategy(config: &Config, engine: &Engine) -> Vec<Row> {
-    let labels = vec![
-        ("ktls", ktls_word(config.engine.ktls).to_owned()),
-        ("splice", "bulky".to_owned()),
-        ("workers", engine.workers().len().to_string()),
-    ];
-    vec![Row { labels, value: 1 }]
-}
-
-/// The word used in configuration, logs and metrics.
-fn ktls_word(policy: KtlsPolicy) -> &'static str {
-    match policy {
-        KtlsPolicy::Off => "off",
-        KtlsPolicy::Auto => "auto",
-        KtlsPolicy::Require => "require",
-    }
+/// Where a listener is bound in fact: port 0 is another one there.
+fn bound(engine: &Engine, listener: &str, configured: SocketAddr) -> SocketAddr {
+    let bound = engine.tcp_addresses();
+    let bound = bound.iter().find(|(name, _)| **name == *listener);
+    bound.map_or(configured, |(_, address)| *address)
 }

@@ -7,7 +7,6 @@
 //! issuer and with it a new key.
 
 mod asked;
-mod cache;
 
 pub(crate) use asked::Named;
 pub use asked::{LeafRequests, LeafStore};
@@ -15,26 +14,25 @@ pub use asked::{LeafRequests, LeafStore};
 pub use eyesplice_identity::pki::{Authority, AuthorityError};
 
 use crate::tickets::Tickets;
-use cache::{Cache, Leaf};
 use eyesplice_dataplane::seam::DownstreamTls;
 use eyesplice_identity::certificate::{CertificateFacts, instant};
 use eyesplice_identity::inventory::HostAddress;
 use eyesplice_identity::pem::Role;
 use eyesplice_identity::pki::{BACKDATE, alternative_names, random_serial};
+use eyesplice_identity::recent::Recent;
 use eyesplice_identity::x509::{NODE_GROUP, NODE_PREFIX};
 use eyesplice_proto::target::Host;
+use eyesplice_proto::tls::{Groups, provider};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
-use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error as TlsError, ServerConfig};
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
@@ -92,57 +90,26 @@ pub enum LeafError {
         expired: OffsetDateTime,
     },
     /// A client certificate is to be required, but no CA for it is configured.
-    #[error("cannot require the API server's client certificate for {host}: no CA is configured")]
-    NoClientAuthority {
-        /// For whom.
-        host: Host,
-    },
+    #[error("cannot require the API server's client certificate for {0}: no CA is configured")]
+    NoClientAuthority(Host),
     /// The certificate library failed.
-    #[error("cannot issue a certificate for {host}")]
-    Issue {
-        /// For whom.
-        host: Host,
-        /// What it said.
-        source: rcgen::Error,
-    },
+    #[error("cannot issue a certificate for {0}")]
+    Issue(Host, #[source] rcgen::Error),
     /// The authority gave none.
-    #[error("no certificate for {host} from the authority: {why}")]
-    Refused {
-        /// For whom.
-        host: Host,
-        /// The part that failed, and why.
-        why: Arc<str>,
-    },
+    #[error("no certificate for {0} from the authority: {1}")]
+    Refused(Host, Arc<str>),
     /// The authority takes too long.
-    #[error("no certificate for {host} from the authority within {after:?}; try again")]
-    Slow {
-        /// For whom.
-        host: Host,
-        /// How long it was waited for.
-        after: Duration,
-    },
+    #[error("no certificate for {0} from the authority within {1:?}; try again")]
+    Slow(Host, Duration),
     /// Too many are asked for at once.
-    #[error("no certificate for {host}: {limit} others are asked of the authority now; try again")]
-    Busy {
-        /// For whom.
-        host: Host,
-        /// How many may be.
-        limit: usize,
-    },
+    #[error("no certificate for {0}: {1} others are being requested now; try again")]
+    Busy(Host, usize),
     /// The system gave no random bytes.
-    #[error("cannot draw a serial number for {host}: the system's random source failed")]
-    Random {
-        /// For whom.
-        host: Host,
-    },
+    #[error("cannot draw a serial number for {0}: the system's random source failed")]
+    Random(Host),
     /// The TLS library refused what we made.
-    #[error("cannot build the TLS server for {host}")]
-    Tls {
-        /// For whom.
-        host: Host,
-        /// What it said.
-        source: TlsError,
-    },
+    #[error("cannot build the TLS server for {0}")]
+    Tls(Host, #[source] TlsError),
 }
 
 /// How leaves are made.
@@ -160,27 +127,44 @@ pub struct LeafOptions {
     pub tickets: Tickets,
 }
 
+/// Whom the leaf is for, the node that it names, and who may connect.
+type Key = (Host, Option<Arc<str>>, ClientAuth);
+
+/// One issued leaf, ready to serve.
+#[derive(Clone)]
+struct Leaf {
+    tls: DownstreamTls,
+    not_before: SystemTime,
+    renew_at: SystemTime,
+}
+
+impl Leaf {
+    /// A clock that was set back may make a leaf one of the future.
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        self.not_before <= now && now < self.renew_at
+    }
+}
+
 /// The issuer of leaves with its cache. Calls may come from several threads at once.
+#[derive(derive_more::Debug)]
+#[debug("LeafIssuer({})", authority.facts().describe())]
 pub struct LeafIssuer {
     authority: Authority,
     lifetime: Duration,
     clients: Option<Arc<dyn ClientCertVerifier>>,
     tickets: Tickets,
+    groups: Groups,
     key: KeyPair,
     signing: Arc<dyn SigningKey>,
-    cache: Cache,
-}
-
-impl fmt::Debug for LeafIssuer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let authority = self.authority.facts().describe();
-        f.debug_struct("LeafIssuer")
-            .field("authority", &authority)
-            .finish_non_exhaustive()
-    }
+    cache: Recent<Key, Leaf>,
 }
 
 impl LeafIssuer {
+    /// The same, whose leaves are served with these key exchange groups alone.
+    pub fn allowing(self, groups: Groups) -> Self {
+        Self { groups, ..self }
+    }
+
     /// Draws the key of all leaves.
     ///
     /// # Errors
@@ -194,22 +178,22 @@ impl LeafIssuer {
             tickets,
         } = options;
         authority.signs_for(Role::Server)?;
-        let provider = default_provider();
+        let provider = provider::shared();
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(IssuerError::LeafKey)?;
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let signing = provider
             .key_provider
             .load_private_key(der)
             .map_err(IssuerError::Tls)?;
-        let cache = Cache::new(capacity);
         Ok(Self {
             authority,
             lifetime,
             clients,
             tickets,
+            groups: Groups::default(),
             key,
             signing,
-            cache,
+            cache: Recent::new(capacity),
         })
     }
 
@@ -251,12 +235,14 @@ impl LeafIssuer {
         now: SystemTime,
     ) -> Option<DownstreamTls> {
         let key = (host.clone(), node.cloned(), client_auth);
-        self.cache.find(&key, now)
+        self.cache
+            .find(&key, |leaf| leaf.is_fresh(now))
+            .map(|leaf| leaf.tls)
     }
 
     /// Says how many leaves are kept.
     pub fn cached_leaves(&self) -> usize {
-        self.cache.len()
+        self.cache.held()
     }
 
     fn issue(
@@ -279,26 +265,34 @@ impl LeafIssuer {
         let lifetime = time::Duration::try_from(self.lifetime).unwrap_or(time::Duration::MAX);
         let not_before = start.saturating_sub(BACKDATE).max(ca.not_before);
         let not_after = start.saturating_add(lifetime).min(ca.not_after);
-        let failed = |source| LeafError::Issue {
-            host: host.clone(),
-            source,
-        };
+        let failed = |source| LeafError::Issue(host.clone(), source);
         let mut params = params(host, node.map(|node| &**node)).map_err(failed)?;
         params.not_before = not_before;
         params.not_after = not_after;
-        let serial = random_serial().map_err(|_| LeafError::Random { host: host.clone() })?;
+        let serial = random_serial().map_err(|_| LeafError::Random(host.clone()))?;
         params.serial_number = Some(serial);
         let leaf = self.authority.sign(&params, &self.key, None);
         let mut chain = vec![leaf.map_err(failed)?];
         chain.extend_from_slice(self.authority.intermediates());
         let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&self.signing)));
-        let clients = self.clients.as_ref();
+        let manner = Manner {
+            clients: self.clients.as_ref(),
+            tickets: &self.tickets,
+            groups: self.groups,
+        };
         Ok(Leaf {
-            tls: tls_server(host, certified, client_auth, clients, &self.tickets)?,
+            tls: tls_server(host, certified, client_auth, &manner)?,
             not_before: not_before.into(),
             renew_at: start.saturating_add((not_after - start) * 2 / 3).into(),
         })
     }
+}
+
+/// How the TLS server of a leaf behaves, whatever it shows.
+struct Manner<'a> {
+    clients: Option<&'a Arc<dyn ClientCertVerifier>>,
+    tickets: &'a Tickets,
+    groups: Groups,
 }
 
 /// Builds the TLS server that shows a leaf.
@@ -306,26 +300,22 @@ fn tls_server(
     host: &Host,
     certified: Arc<CertifiedKey>,
     client_auth: ClientAuth,
-    clients: Option<&Arc<dyn ClientCertVerifier>>,
-    tickets: &Tickets,
+    manner: &Manner<'_>,
 ) -> Result<DownstreamTls, LeafError> {
-    let (clients, purpose) = match (client_auth, clients) {
+    let (clients, purpose) = match (client_auth, manner.clients) {
         (ClientAuth::None, _) => (WebPkiClientVerifier::no_client_auth(), "leaf for anybody"),
         (ClientAuth::Required, Some(clients)) => (Arc::clone(clients), "leaf for API servers"),
         (ClientAuth::Required, None) => {
-            return Err(LeafError::NoClientAuthority { host: host.clone() });
+            return Err(LeafError::NoClientAuthority(host.clone()));
         }
     };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    let mut config = ServerConfig::builder_with_provider(provider::allowing(manner.groups))
         .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(|source| LeafError::Tls {
-            host: host.clone(),
-            source,
-        })?
+        .map_err(|source| LeafError::Tls(host.clone(), source))?
         .with_client_cert_verifier(Arc::clone(&clients))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&certified))));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    tickets.apply(&mut config, &certified, purpose);
+    manner.tickets.apply(&mut config, &certified, purpose);
     // The engine protects the records, or the kernel does.
     config.enable_secret_extraction = true;
     Ok(DownstreamTls {

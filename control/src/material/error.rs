@@ -1,7 +1,9 @@
 //! What is wrong with the files of a configuration.
 
+use crate::events::PolicyError;
 use crate::leaf::IssuerError;
 use eyesplice_identity::inventory::NodeListError;
+use eyesplice_identity::kubeconfig::WebhookError;
 use eyesplice_identity::pem::{FileRef, PemError};
 use eyesplice_identity::pki::Flaw;
 use eyesplice_identity::verify::TrustError;
@@ -32,37 +34,23 @@ pub enum MaterialError {
     #[error("{0}")]
     Pem(PemError),
     /// A certificate that is not for its role.
-    #[error("{file}: {flaw}")]
-    Role {
-        /// Its file.
-        file: FileRef,
-        /// What is wrong.
-        flaw: Flaw,
-    },
-    /// An inventory or pins file.
-    #[error("{field}: {error}{}", Cause(error))]
-    Nodes {
-        /// The field that names it.
-        field: &'static str,
-        /// What is wrong with it.
-        error: NodeListError,
-    },
+    #[error("{0}: {1}")]
+    Role(FileRef, Flaw),
+    /// An inventory, pins file or deny list.
+    #[error("{0}: {1}")]
+    Nodes(String, NodeListError),
+    /// An audit policy.
+    #[error("{0}: {1}")]
+    Policy(String, PolicyError),
+    /// The kubeconfig of an audit webhook.
+    #[error("{0}: {1}")]
+    Webhook(String, WebhookError),
     /// Files that can be read and give no trust.
-    #[error("{field}: {error}")]
-    Trust {
-        /// The section that names them.
-        field: String,
-        /// What is wrong.
-        error: TrustError,
-    },
+    #[error("{0}: {1}")]
+    Trust(String, TrustError),
     /// A TLS server cannot be built of a certificate.
-    #[error("{file}: cannot serve TLS with it: {error}; issue another")]
-    Tls {
-        /// The certificate.
-        file: FileRef,
-        /// What rustls says.
-        error: rustls::Error,
-    },
+    #[error("{0}: cannot serve TLS with it: {1}; issue another")]
+    Tls(FileRef, rustls::Error),
     /// No keys for session tickets.
     #[error("timeouts.sessionTicket: the system's random source failed: {0}; try again")]
     Tickets(rustls::Error),
@@ -76,23 +64,11 @@ impl MaterialError {
     pub(crate) fn field(&self) -> &str {
         match self {
             Self::Pem(error) => &error.file.field,
-            Self::Role { file, .. } | Self::Tls { file, .. } => &file.field,
-            Self::Nodes { field, .. } => field,
-            Self::Trust { field, .. } => field,
+            Self::Role(file, _) | Self::Tls(file, _) => &file.field,
+            Self::Nodes(field, _) | Self::Trust(field, _) => field,
+            Self::Policy(field, _) | Self::Webhook(field, _) => field,
             Self::Tickets(_) => "timeouts.sessionTicket",
             Self::Issuer(_) => "egressCA",
-        }
-    }
-}
-
-/// The kernel's words where the error itself does not have them.
-struct Cause<'a>(&'a NodeListError);
-
-impl fmt::Display for Cause<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            NodeListError::Read { source, .. } => write!(f, " ({source})"),
-            _ => Ok(()),
         }
     }
 }

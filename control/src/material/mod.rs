@@ -3,19 +3,28 @@
 //! A [`Material`] is immutable. A reload makes a new one from all files, or reports all that is
 //! wrong with them and leaves the old one in force.
 
+mod agent;
 mod error;
+mod front;
 mod listener;
 mod loader;
+mod proxy;
 
+pub use agent::AgentMaterial;
 pub use error::{MaterialError, MaterialErrors};
+pub use front::ApiServersMaterial;
 
 use crate::config::Config;
+use crate::events::EventsMaterial;
+use crate::grants::Grants;
 use crate::leaf::{LeafIssuer, LeafRequests};
-use eyesplice_dataplane::seam::{ActionPolicy, DownstreamTls, ListenerName};
+use eyesplice_dataplane::seam::{ActionPolicy, DownstreamTls, ListenerName, ProxyTls};
 use eyesplice_identity::inventory::Inventory;
 use eyesplice_identity::pem::CertificateInfo;
 use eyesplice_identity::verify::Trust;
 use loader::Loader;
+use rustls::ClientConfig;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,14 +35,27 @@ use std::time::SystemTime;
 pub struct Material {
     /// TLS of the TCP listeners.
     pub listeners: HashMap<ListenerName, DownstreamTls>,
+    /// How certificates of users of the Kubernetes API are validated, by listener; those that take
+    /// none are absent.
+    pub users: HashMap<ListenerName, Arc<dyn ClientCertVerifier>>,
     /// Issuer of leaves, if a rule terminates TLS.
     pub issuer: Option<Arc<LeafIssuer>>,
     /// How leaves are asked of an authority instead.
     pub leaf_requests: Option<Arc<LeafRequests>>,
     /// Both identities of kubelet streams.
     pub kubelet: Option<KubeletMaterial>,
+    /// Who API servers must be, and who we are to them.
+    pub apiservers: Option<ApiServersMaterial>,
+    /// How streams that pass API servers are recorded, if they are.
+    pub events: Option<EventsMaterial>,
+    /// Who may be an agent, if there are tunnel listeners or grants.
+    pub grants: Option<Arc<Grants>>,
     /// Trust of each rule that has its own, by the rule's index.
     pub targets: Vec<Option<Arc<Trust>>>,
+    /// TLS with the proxy of each rule that has one, by the rule's index.
+    pub proxies: Vec<Option<ProxyTls>>,
+    /// TLS towards other gateways, if streams are passed on to any.
+    pub peers: Option<Arc<ClientConfig>>,
     /// Every certificate that was loaded; of a bundle the one that expires first.
     pub certificates: Vec<CertificateInfo>,
     /// What is allowed and probably not meant, in words.
@@ -47,6 +69,8 @@ pub struct KubeletMaterial {
     pub trust: Arc<Trust>,
     /// What we present to kubelets.
     pub client: Arc<CertifiedKey>,
+    /// When that certificate ends.
+    pub client_until: SystemTime,
     /// Nodes by address.
     pub inventory: Option<Arc<Inventory>>,
     /// What may be asked of a kubelet.
@@ -92,18 +116,34 @@ impl Material {
     fn load_by(config: &Config, mut loader: Loader<'_>) -> Result<Self, MaterialErrors> {
         loader.identity(config);
         loader.tickets(config);
-        let listeners = loader.listeners(config);
+        loader.groups(config);
+        let (listeners, users) = loader.listeners(config);
         let clients = loader.apiserver_clients(config);
         let issuer = loader.issuer(config, clients.as_ref());
         let leaf_requests = loader.leaf_requests(config, clients);
         let kubelet = loader.kubelet(config);
+        let apiservers = loader.apiservers(config);
+        let events = loader.events(config);
+        let inventory = kubelet
+            .as_ref()
+            .and_then(|kubelet| kubelet.inventory.as_deref());
+        let grants = loader.grants(config, inventory);
         let targets = loader.targets(config);
-        loader.finish(|certificates, warnings| Self {
+        let proxies = loader.proxies(config);
+        let peers = loader.peers(config);
+        let (certificates, warnings) = loader.finish()?;
+        Ok(Self {
             listeners,
+            users,
             issuer,
             leaf_requests,
             kubelet,
+            apiservers,
+            events,
+            grants,
             targets,
+            proxies,
+            peers,
             certificates,
             warnings,
         })

@@ -1,6 +1,6 @@
 use super::*;
 use crate::check::check;
-use crate::config::Config;
+use crate::config::{Config, Document};
 use crate::leaf::ClientAuth;
 use eyesplice_identity::pki;
 use eyesplice_identity::pki::InitOptions;
@@ -54,11 +54,13 @@ pub(crate) fn site(config: &str) -> TempDir {
         apiserver: Vec::new(),
         server: None,
         service_ips: vec![pki::DEFAULT_SERVICE_IP],
+        service_cidrs: Vec::new(),
         nodes: vec![
             "worker-1=10.0.0.1".parse().unwrap(),
             "worker-2=10.0.0.2".parse().unwrap(),
         ],
         gateway: Vec::new(),
+        agents: Vec::new(),
     };
     pki::init(dir.path(), &pki::Source::Options(Box::new(init)), true).unwrap();
     std::fs::write(dir.path().join("gateway.yaml"), config).unwrap();
@@ -196,7 +198,7 @@ fn load_key_that_everybody_can_read_is_a_warning() {
     }
     let warnings = load(dir.path()).1.unwrap().warnings;
     assert_eq!(warnings.len(), 3, "{warnings:#?}");
-    assert!(warnings[0].ends_with("is readable by everybody (mode 0644); chmod 0600"));
+    assert!(warnings[0].ends_with("is readable by all users (mode 0644); chmod 0600"));
 }
 
 #[test]
@@ -217,6 +219,119 @@ fn files_are_all_that_load_reads() {
         std::fs::write(&file, kept).unwrap();
     }
     assert!(load(dir.path()).1.is_ok());
+}
+
+const FRONT: &str = "\
+apiVersion: eyesplice.dev/v1alpha1
+kind: GatewayConfig
+listeners:
+- name: kubectl
+  front:
+    address: \"127.0.0.1:0\"
+    tlsCertFile: apiserver.crt
+    tlsPrivateKeyFile: apiserver.key
+    clientCAFile: ca.crt
+- name: tokens
+  front: {address: \"127.0.0.1:0\", tlsCertFile: apiserver.crt, tlsPrivateKeyFile: apiserver.key}
+- name: nodes
+  apiserver: {address: \"127.0.0.1:0\", proxyProtocol: true}
+apiservers:
+  servers: [\"https://10.0.0.1:6443\"]
+  caFile: ca.crt
+  clientCertFile: eyesplice-kubelet-client.crt
+  clientKeyFile: eyesplice-kubelet-client.key
+front:
+  frontProxyClientCertFile: front-proxy-client.crt
+  frontProxyClientKeyFile: front-proxy-client.key
+";
+
+#[test]
+fn load_front_gives_tls_users_and_both_of_our_identities() {
+    let dir = site(FRONT);
+    let material = load(dir.path()).1.unwrap();
+    assert_eq!(material.warnings, Vec::<String>::new());
+    for name in ["kubectl", "tokens"] {
+        let tls = &material.listeners[name];
+        assert_eq!(tls.config.alpn_protocols, [b"http/1.1"]);
+        let clients = tls.clients.as_ref().unwrap();
+        assert!(clients.offer_client_auth() && !clients.client_auth_mandatory());
+    }
+    assert!(!material.listeners.contains_key("nodes"));
+    let users: Vec<&str> = material.users.keys().map(|name| &**name).collect();
+    assert_eq!(users, ["kubectl"]);
+    let api_servers = material.apiservers.unwrap();
+    assert!(api_servers.proxy_client.is_some());
+    assert!(api_servers.own.client_auth_cert_resolver.has_certs());
+}
+
+#[test]
+fn files_of_a_front_are_all_read_and_each_that_is_wrong_is_told_at_once() {
+    let dir = site(FRONT);
+    let (config, _) = load(dir.path());
+    let key = |file: &str| dir.path().join(file);
+    for file in config.files() {
+        if file.ends_with("gateway.yaml") {
+            continue;
+        }
+        let kept = std::fs::read(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let loaded = load(dir.path()).1;
+        assert!(loaded.is_err(), "{} is not read", file.display());
+        std::fs::write(&file, kept).unwrap();
+    }
+    for (from, to) in [
+        ("apiserver.crt", "front-proxy-client.crt"),
+        ("apiserver.key", "front-proxy-client.key"),
+    ] {
+        std::fs::copy(key(from), key(to)).unwrap();
+    }
+    std::fs::write(key("ca.crt"), "junk").unwrap();
+    let errors = load(dir.path()).1.unwrap_err().to_string();
+    for field in [
+        "(listeners[0].front.clientCAFile): holds no CERTIFICATE block",
+        "(apiservers.caFile): holds no CERTIFICATE block",
+        "(front.frontProxyClientCertFile): ",
+    ] {
+        assert!(errors.contains(field), "{field}\n{errors}");
+    }
+}
+
+#[test]
+fn check_front_is_summed_up() {
+    let dir = site(FRONT);
+    let report = check(&dir.path().join("gateway.yaml"), SystemTime::now()).unwrap();
+    assert_eq!(report.warnings, Vec::<String>::new());
+    let text = report.to_string();
+    for line in [
+        "  kubectl: front 127.0.0.1:0 for users with tokens or certificates\n",
+        "  tokens: front 127.0.0.1:0 for users with tokens\n",
+        "  nodes: apiserver 127.0.0.1:0 spliced, with PROXY protocol\n",
+        "API servers, leastStreams:\n  10.0.0.1:6443\n",
+        "  front.frontProxyClientCertFile: CN=front-proxy-client",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("rules"), "{text}");
+    assert!(!text.contains("past API servers"), "{text}");
+}
+
+#[test]
+fn check_short_way_is_summed_up_by_the_streams_that_may_take_it() {
+    for (fields, streams) in [
+        ("{}", "logs alone"),
+        ("{admission: trusted}", "exec, attach, portForward and logs"),
+    ] {
+        let dir = site(&format!(
+            "{FRONT}  shortWay: {fields}\nkubelet:\n  caFile: kubelet-serving-ca.crt\n  \
+             clientCertFile: eyesplice-kubelet-client.crt\n  \
+             clientKeyFile: eyesplice-kubelet-client.key\n  apiserverClientCAFile: ca.crt\n\
+             egress: {{rules: [{{name: r, cidrs: [10.0.0.0/8], action: splice}}]}}\n"
+        ));
+        let report = check(&dir.path().join("gateway.yaml"), SystemTime::now()).unwrap();
+        assert_eq!(report.warnings, Vec::<String>::new());
+        let (text, line) = (report.to_string(), format!("past API servers: {streams}\n"));
+        assert!(text.contains(&line), "{line}\n{text}");
+    }
 }
 
 #[test]

@@ -2,11 +2,11 @@
 //! business with, in whatever form they are written (docs/wire.md, "Names that resolve twice").
 
 use ipnet::IpNet;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why an address is denied before any rule is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, derive_more::Display)]
+#[display("{}", self.as_str())]
 pub enum BuiltinDenial {
     /// 127.0.0.0/8, ::1.
     Loopback,
@@ -42,12 +42,6 @@ impl BuiltinDenial {
             Self::Unspecified => "an unspecified address",
             Self::OwnListener => "a listener of eyesplice itself",
         }
-    }
-}
-
-impl fmt::Display for BuiltinDenial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

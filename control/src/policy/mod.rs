@@ -8,10 +8,9 @@ mod builtin;
 
 pub use builtin::{BuiltinDenial, builtin_denial, embedded_v4};
 
-use crate::config::{Config, Egress, Rule, RuleAction, Transport, is_below};
+use crate::config::{Config, Egress, Rule, RuleAction, Via, is_below};
 use eyesplice_proto::target::{Host, Target};
 use ipnet::IpNet;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -46,32 +45,20 @@ pub struct Denied {
 }
 
 /// Why an address is not dialled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum Cause {
     /// Built in.
+    #[display("it is {_0}")]
     Builtin(BuiltinDenial),
     /// The rule says so.
+    #[display("denied by rule {_0}")]
     Rule(Arc<str>),
     /// No rule matches.
+    #[display("no rule allows it")]
     NoRule,
     /// It falls under another rule than the first address of this name.
+    #[display("it falls under rule {_0}, unlike the first address of the name")]
     OtherRule(Arc<str>),
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Builtin(denial) => write!(f, "it is {denial}"),
-            Self::Rule(name) => write!(f, "denied by rule {name}"),
-            Self::NoRule => f.write_str("no rule allows it"),
-            Self::OtherRule(name) => {
-                write!(
-                    f,
-                    "it falls under rule {name}, unlike the first address of the name"
-                )
-            }
-        }
-    }
 }
 
 impl Policy {
@@ -82,10 +69,7 @@ impl Policy {
         let tcp = config
             .listeners
             .iter()
-            .filter_map(|listener| match &listener.transport {
-                Transport::Tcp(tcp) => Some(tcp.address),
-                Transport::Unix(_) => None,
-            });
+            .filter_map(|listener| listener.transport.address());
         let own = tcp.chain([config.admin.address]);
         let own = own.chain(listening.iter().copied());
         Self::compile(&config.egress, own.collect())
@@ -146,6 +130,26 @@ impl Policy {
         }
     }
 
+    /// Finds the rule for a name that has no address here, because an agent resolves it: the first
+    /// rule that asks for nothing but name and port, with its index. Rules with `cidrs` cannot be
+    /// judged.
+    ///
+    /// # Errors
+    /// That rule denies, or leads to no agent; `None`: there is none.
+    pub fn select_name(&self, asked: &Target) -> Result<(usize, &Rule), Option<Arc<str>>> {
+        let by_name = |(_, rule): &(usize, &Rule)| {
+            !rule.dns_suffixes.is_empty() && rule.cidrs.is_empty() && matches_asked(rule, asked)
+        };
+        match self.rules.iter().enumerate().find(by_name) {
+            None => Err(None),
+            Some((_, rule)) if matches!(rule.action, RuleAction::Deny) => {
+                Err(Some(Arc::clone(&rule.name)))
+            }
+            Some((_, rule)) if rule.via != Via::Tunnel => Err(None),
+            Some(found) => Ok(found),
+        }
+    }
+
     fn judge(
         &self,
         asked: &Target,
@@ -155,13 +159,16 @@ impl Policy {
         if let Some(denial) = builtin_denial(address, &self.exempt) {
             return Err(Cause::Builtin(denial));
         }
-        if self.is_own(address, asked.port, is_local) {
-            return Err(Cause::Builtin(BuiltinDenial::OwnListener));
-        }
         let matching = |(_, rule): &(usize, &Rule)| {
             matches_asked(rule, asked) && matches_address(rule, address)
         };
-        match self.rules.iter().enumerate().find(matching) {
+        let found = self.rules.iter().enumerate().find(matching);
+        // Behind an agent the address is another host's.
+        let elsewhere = found.is_some_and(|(_, rule)| rule.via == Via::Tunnel);
+        if !elsewhere && self.is_own(address, asked.port, is_local) {
+            return Err(Cause::Builtin(BuiltinDenial::OwnListener));
+        }
+        match found {
             None => Err(Cause::NoRule),
             Some((_, rule)) if matches!(rule.action, RuleAction::Deny) => {
                 Err(Cause::Rule(rule.name.clone()))
@@ -170,7 +177,13 @@ impl Policy {
         }
     }
 
-    fn is_own(&self, address: IpAddr, port: u16, is_local: &dyn Fn(IpAddr) -> bool) -> bool {
+    /// Whether this process listens there.
+    pub(crate) fn is_own(
+        &self,
+        address: IpAddr,
+        port: u16,
+        is_local: &dyn Fn(IpAddr) -> bool,
+    ) -> bool {
         self.own.iter().filter(|own| own.port() == port).any(|own| {
             let bound = own.ip().to_canonical();
             if bound.is_unspecified() {

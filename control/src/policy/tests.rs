@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::PortRange;
+use crate::config::{PortRange, Via};
 use proptest::prelude::*;
 
 fn rule(name: &str, cidrs: &[&str], names: &[&str], ports: &[u16], action: RuleAction) -> Rule {
@@ -15,6 +15,7 @@ fn rule(name: &str, cidrs: &[&str], names: &[&str], ports: &[u16], action: RuleA
             })
             .collect(),
         action,
+        via: Via::Direct,
     }
 }
 

@@ -17,7 +17,6 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::CertifiedKey;
 use rustls::ticketer::TicketRotator;
 use rustls::time_provider::TimeProvider;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +36,8 @@ const END: usize = size_of::<u64>();
 const BINDING: usize = SHA256_OUTPUT_LEN;
 
 /// How the TLS servers of one loaded configuration resume sessions, if they do.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, derive_more::Debug)]
+#[debug("Tickets({:?})", _0.as_ref().map(|keys| keys.lifetime))]
 pub struct Tickets(Option<Arc<Keys>>);
 
 struct Keys {
@@ -45,13 +45,6 @@ struct Keys {
     rotator: TicketRotator,
     lifetime: Duration,
     drawn: UnixTime,
-}
-
-impl fmt::Debug for Tickets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lifetime = self.0.as_ref().map(|keys| keys.lifetime);
-        f.debug_tuple("Tickets").field(&lifetime).finish()
-    }
 }
 
 impl Tickets {
@@ -128,16 +121,12 @@ impl ProducesTickets for Key {
 }
 
 /// The tickets of one TLS server.
+#[derive(derive_more::Debug)]
+#[debug("Bound")]
 struct Bound {
     keys: Arc<Keys>,
     binding: Digest,
     clock: Arc<dyn TimeProvider>,
-}
-
-impl fmt::Debug for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bound").finish_non_exhaustive()
-    }
 }
 
 impl Bound {

@@ -1,5 +1,6 @@
 use super::*;
 use eyesplice_identity::pki::testing::{Made, NOW, authority, client, kubelet};
+use eyesplice_proto::tls::provider;
 use rustls::NamedGroup;
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
@@ -92,15 +93,13 @@ impl Site {
         let own = client("kube-apiserver").valid(-Span::DAY, life);
         let own = own.signed_by(&ca);
         let chain = vec![own.der(), ca.der()];
-        let mut client = ClientConfig::builder_with_details(
-            Arc::new(rustls::crypto::ring::default_provider()),
-            Arc::new(Clock::default()),
-        )
-        .with_protocol_versions(&[version])
-        .unwrap()
-        .with_root_certificates(ca.roots())
-        .with_client_auth_cert(chain, own.private_key())
-        .unwrap();
+        let mut client =
+            ClientConfig::builder_with_details(provider::shared(), Arc::new(Clock::default()))
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_root_certificates(ca.roots())
+                .with_client_auth_cert(chain, own.private_key())
+                .unwrap();
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
         client.resumption = Resumption::store(Arc::new(Unscrupulous::new()));
         Self {
@@ -116,7 +115,7 @@ impl Site {
     }
 
     fn server(&self, tickets: &Tickets, leaf: &Arc<CertifiedKey>, purpose: &str) -> ServerConfig {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = provider::shared();
         let clock = Arc::clone(&self.clock) as Arc<dyn TimeProvider>;
         let roots = self.ca.roots();
         let clients =

@@ -6,21 +6,22 @@
 //! one connection, `serialize` writes them again. Bodies are: `body` checks raw bytes on their way.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod body;
 pub mod causes;
 mod chars;
 pub mod connect;
 pub mod framing;
-#[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
 pub mod head;
 pub mod headers;
 pub mod hop;
 pub mod limits;
 pub mod parse;
+pub mod proxy_protocol;
 pub mod route;
 pub mod serialize;
 pub mod stream;
 pub mod target;
 pub mod tls;
+pub mod tunnel;
 pub mod upgrade;

@@ -2,63 +2,36 @@
 //!
 //! Over UNIX that happens at accept, over TCP when the listener's handshake proved a client.
 
-use crate::accept::egress::refuse_politely;
 use crate::accept::gate::Notice;
 use crate::accept::placement::{Arrival, Place};
-use crate::accept::stream;
-use crate::accept::worker::Worker;
-use crate::config::{Listener, Role};
+use crate::accept::stream::{self, Candidate};
+use crate::accept::worker::{PeerKey, Worker};
+use crate::config::Listener;
 use crate::context::StreamContext;
 use crate::end::End;
 use crate::leg::Leg;
-use crate::seam::{Peer, Phase, Reason, Side, Snapshot, StreamId, StreamRecord};
-use eyesplice_proto::stream as legs;
-use eyesplice_sys::ring::{self, Fd};
+use crate::seam::{Peer, Phase, Reason, Side, StreamId, StreamRecord};
 use eyesplice_sys::socket::{self, Address};
+use eyesplice_sys::uring;
 use std::cell::Cell;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Whose streams are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum PeerKey {
-    Uid(u32),
-    Ip(IpAddr),
-}
-
-/// A connection that asks to be a stream.
-pub(crate) struct Candidate {
-    pub(crate) cx: Rc<StreamContext>,
-    pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) downstream: Box<Leg>,
-    pub(crate) record: Box<StreamRecord>,
-    pub(crate) role: Role,
-    pub(crate) place: Place,
-}
-
 /// Admits a connection that needs no handshake.
 pub(crate) fn arrived(worker: &Rc<Worker>, arrival: Arrival) {
-    let Arrival {
-        listener: Listener { name, role },
-        accepted,
-        place,
-        ..
-    } = arrival;
-    let snapshot = worker.desk().snapshot();
-    let fd = Fd::from(accepted.fd);
-    let peer = match accepted.peer {
-        Address::Ip(address) => {
-            worker.desk().liveness.apply(&fd);
-            Peer::Tcp {
-                address,
-                identity: None,
-            }
-        }
+    let Arrival { connection, place } = arrival;
+    let Listener { name, role } = connection.listener;
+    let snapshot = worker.desk.snapshot();
+    let downstream = Box::new(Leg::from_parts(connection.leg));
+    let peer = match connection.peer {
+        Address::Ip(address) => Peer::Tcp {
+            address,
+            identity: identity(worker, &downstream),
+        },
         Address::Unix => {
-            let Ok(credentials) = socket::peer_credentials(fd.as_fd()) else {
+            let Ok(credentials) = socket::peer_credentials(downstream.fd().as_fd()) else {
                 return;
             };
             Peer::Unix {
@@ -69,33 +42,39 @@ pub(crate) fn arrived(worker: &Rc<Worker>, arrival: Arrival) {
         }
     };
     let cx = worker.context(Instant::now());
+    cx.set_carried(connection.carried);
     let record = StreamRecord::begun(&cx, name, peer, snapshot.generation);
     let candidate = Candidate {
         cx,
         snapshot,
-        downstream: Box::new(Leg::new(fd, legs::Side::Downstream)),
+        downstream,
         record: Box::new(record),
         role,
-        place,
     };
-    admit(worker, candidate);
+    admit(worker, candidate, place);
+}
+
+/// Names the peer of a connection that was made secure before it came here.
+fn identity(worker: &Worker, leg: &Leg) -> Option<Arc<str>> {
+    leg.outer_chain()
+        .map(|chain| worker.desk.control.identify(&chain))
 }
 
 /// Makes a stream of a connection, or refuses it.
-pub(crate) fn admit(worker: &Rc<Worker>, candidate: Candidate) {
+pub(crate) fn admit(worker: &Rc<Worker>, candidate: Candidate, place: Place) {
     let record = &candidate.record;
     let key = match record.peer {
         Peer::Unix { uid, .. } => PeerKey::Uid(uid),
         Peer::Tcp { address, .. } => PeerKey::Ip(address.ip()),
     };
     let Some(refusal) = limited(worker, &candidate, key) else {
-        return spawn(worker, candidate, key);
+        return spawn(worker, candidate, key, place);
     };
-    worker.counters().limited.inc();
-    if worker.refusing().get() < worker.refusals() {
-        return refuse(worker, candidate, refusal);
+    worker.desk.counters.limited.inc();
+    if worker.refusing.get() < worker.refusals() {
+        return refuse(worker, candidate, refusal, place);
     }
-    if let Some(unsaid) = worker.gate().says(Notice::Closed) {
+    if let Some(unsaid) = worker.gate.says(Notice::Closed) {
         tracing::warn!(
             listener = %record.listener,
             peer = %record.peer,
@@ -117,9 +96,11 @@ fn limited(worker: &Worker, candidate: &Candidate, key: PeerKey) -> Option<End> 
     if let Some(words) = snapshot.unwelcome(&record.listener, &record.peer) {
         return refusal(403, Reason::Denied, words);
     }
-    let (limits, desk) = (&snapshot.admission, worker.desk());
-    let room = worker.room().streams;
-    if worker.streams().get() >= desk.share(limits.max_streams.min(room)) {
+    let (limits, desk) = (&snapshot.admission, &worker.desk);
+    let room = worker.room.streams;
+    // Two connections of tunnels have as many descriptors as a stream.
+    let most = desk.share(room).saturating_sub(worker.links.len() / 2);
+    if worker.streams.get() >= desk.most_streams(limits).min(most.max(1)) {
         let words = if room < limits.max_streams {
             format!("gateway is at its limit of {room} streams; raise LimitNOFILE")
         } else {
@@ -130,7 +111,7 @@ fn limited(worker: &Worker, candidate: &Candidate, key: PeerKey) -> Option<End> 
         };
         return refusal(503, Reason::Limit, words);
     }
-    let of_peer = worker.per_peer().get(&key).copied().unwrap_or(0);
+    let of_peer = worker.per_peer.borrow().get(&key).copied().unwrap_or(0);
     if of_peer >= desk.share(limits.max_streams_per_peer) {
         let words = format!(
             "peer is at its limit of {} streams; see limits.maxStreamsPerPeer",
@@ -141,51 +122,44 @@ fn limited(worker: &Worker, candidate: &Candidate, key: PeerKey) -> Option<End> 
     None
 }
 
-fn spawn(worker: &Rc<Worker>, candidate: Candidate, key: PeerKey) {
+fn spawn(worker: &Rc<Worker>, candidate: Candidate, key: PeerKey, place: Place) {
     let Candidate {
         cx,
         snapshot,
         downstream,
         record,
         role,
-        place,
     } = candidate;
-    worker.streams().set(worker.streams().get() + 1);
-    *worker.per_peer().entry(key).or_default() += 1;
-    worker.counters().streams_live.inc();
+    worker.streams.set(worker.streams.get() + 1);
+    *worker.per_peer.borrow_mut().entry(key).or_default() += 1;
+    worker.desk.counters.streams_live.inc();
+    worker.desk.shrink_spares(&snapshot.admission);
     let guard = Live::new(worker, &cx, Counted::Stream(key), place);
-    drop(ring::spawn(async move {
+    let gate = Arc::clone(&worker.gate);
+    drop(uring::spawn(async move {
         let _guard = guard;
-        stream::run(cx, snapshot, downstream, record, role).await;
+        stream::run(cx, snapshot, downstream, record, (role, gate)).await;
     }));
 }
 
-fn refuse(worker: &Rc<Worker>, candidate: Candidate, refusal: End) {
-    let Candidate {
-        cx,
-        snapshot,
-        downstream,
-        record,
-        place,
-        ..
-    } = candidate;
-    worker.refusing().set(worker.refusing().get() + 1);
-    let guard = Live::new(worker, &cx, Counted::Refusal, place);
+fn refuse(worker: &Rc<Worker>, candidate: Candidate, refusal: End, place: Place) {
+    worker.refusing.set(worker.refusing.get() + 1);
+    let guard = Live::new(worker, &candidate.cx, Counted::Refusal, place);
     let worker = Rc::clone(worker);
-    drop(ring::spawn(async move {
+    drop(uring::spawn(async move {
         let _guard = guard;
         let denied = refusal.reason == Reason::Denied;
-        let mut record = refuse_politely(cx, snapshot, downstream, record, refusal).await;
+        let mut record = stream::refuse(candidate, refusal).await;
         if denied {
-            // Whoever may not connect at all may do so as often as it likes.
-            let Some(unsaid) = worker.gate().says(Notice::Uid) else {
+            // A peer that may not connect at all may try as often as it likes.
+            let Some(unsaid) = worker.gate.says(Notice::Uid) else {
                 return;
             };
             if let (Some(detail), 1..) = (&record.detail, unsaid.count) {
                 record.detail = Some(format!("{detail}{unsaid}").into());
             }
         }
-        worker.desk().emit(record);
+        worker.desk.emit(record);
     }));
 }
 
@@ -206,7 +180,7 @@ struct Live {
 
 impl Live {
     fn new(worker: &Rc<Worker>, cx: &Rc<StreamContext>, counted: Counted, place: Place) -> Self {
-        worker.live().insert(cx.id(), Rc::clone(cx));
+        worker.live.borrow_mut().insert(cx.id(), Rc::clone(cx));
         Self {
             worker: Rc::clone(worker),
             id: cx.id(),
@@ -219,19 +193,19 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         let worker = &self.worker;
-        worker.live().remove(&self.id);
+        worker.live.borrow_mut().remove(&self.id);
         match self.counted {
-            Counted::Refusal => less(worker.refusing()),
+            Counted::Refusal => less(&worker.refusing),
             Counted::Stream(key) => {
-                less(worker.streams());
-                let mut per_peer = worker.per_peer();
+                less(&worker.streams);
+                let mut per_peer = worker.per_peer.borrow_mut();
                 if let Some(count) = per_peer.get_mut(&key) {
                     *count -= 1;
                     if *count == 0 {
                         per_peer.remove(&key);
                     }
                 }
-                worker.counters().streams_live.dec();
+                worker.desk.counters.streams_live.dec();
             }
         }
         worker.ended();

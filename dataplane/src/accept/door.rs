@@ -1,74 +1,37 @@
 //! The door of a TCP listener: a connection waits here until its client has proved who it is.
 //!
-//! Until then it is no stream, and cheap: a small task that waits for a whole ClientHello, and a place
-//! that the next one may need. A handshake, which costs a signature, begins only when its turn has come
-//! (`gate.rs`), on the worker with the fewest streams. Addresses from which somebody authenticated
-//! lately go before strangers in both. TCP_DEFER_ACCEPT would not help: a FIN counts as data there, and
-//! silent connections would fill the kernel's queue, where nobody can tell who is known and send the
-//! oldest away.
+//! Until then it is no stream, and cheap: a small task that waits for a whole ClientHello, and a
+//! place that the next one may need. A handshake, which costs a signature, begins only when its
+//! turn has come (`gate.rs`), on the worker with the fewest streams. Addresses from which somebody
+//! authenticated lately go before strangers in both. TCP_DEFER_ACCEPT would not help: a FIN counts
+//! as data there, and silent connections would fill the kernel's queue, where nobody can tell who
+//! is known and send the oldest away.
 
-use crate::accept::admission::{self, Candidate};
+use crate::accept::admission;
 use crate::accept::gate::{Asked, Limit, Notice, Turn};
-use crate::accept::placement::{Arrival, Place};
-use crate::accept::strangers::{Crowd, Entry, Seat, Source};
+use crate::accept::lobby::Waiting;
+use crate::accept::placement::{Arrival, Connection, Place};
+use crate::accept::strangers::{Entry, Seat, Source};
+use crate::accept::stream::Candidate;
+use crate::accept::tunnel;
 use crate::accept::worker::Worker;
-use crate::config::Listener;
+use crate::config::{Listener, Role};
 use crate::context::StreamContext;
 use crate::end::{End, LegError};
-use crate::leg::Leg;
+use crate::leg::{Bound, Leg};
 use crate::reach::handshake::{self, TlsParty};
 use crate::seam::{ListenerName, Peer, Phase, Reason, Side, Snapshot, StreamRecord};
 use eyesplice_proto::stream as legs;
 use eyesplice_proto::tls::{FirstRecord, RECORD_HEADER, first_record};
-use eyesplice_sys::ring::{self, Fd, Interest};
-use eyesplice_sys::socket::{self, Accepted};
-use std::cell::{Cell, RefCell};
+use eyesplice_sys::socket::{self, Address};
+use eyesplice_sys::uring::{self, Fd, Interest};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
-
-/// A worker's connections on which nobody has authenticated yet.
-#[derive(Default)]
-pub(crate) struct Lobby {
-    crowd: RefCell<Crowd<Rc<Waiting>>>,
-    closing: Cell<bool>,
-}
-
-/// One that waits.
-#[derive(Default)]
-struct Waiting {
-    /// Its handshake has begun.
-    begun: Cell<bool>,
-    evicted: Notify,
-}
-
-impl Lobby {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.crowd.borrow().is_empty()
-    }
-
-    /// Sends away who has not begun a handshake, as those in the backlog are when the listener closes.
-    pub(crate) fn close(&self) {
-        self.closing.set(true);
-        for waiting in self.crowd.borrow().handles() {
-            if !waiting.begun.get() {
-                waiting.evicted.notify_one();
-            }
-        }
-    }
-
-    /// Sends everybody away.
-    pub(crate) fn abort(&self) {
-        for waiting in self.crowd.borrow().handles() {
-            waiting.evicted.notify_one();
-        }
-    }
-}
 
 /// A connection in the lobby; leaves it when dropped.
 struct Guest {
@@ -90,32 +53,36 @@ impl Guest {
         since: Instant,
     ) -> Option<Self> {
         let source = Source::from(address.ip());
-        let known = worker.gate().knows(source);
-        let limit = worker.desk().snapshot().admission.max_unauthenticated;
-        let room = worker
-            .desk()
-            .share(limit.min(worker.room().unauthenticated));
-        let waiting = Rc::<Waiting>::default();
+        let known = worker.gate.knows(source);
+        let limit = worker.desk.snapshot().admission.max_unauthenticated;
+        let room = worker.desk.share(limit.min(worker.room.unauthenticated));
+        let of_agent = listener.role == Role::Tunnel;
+        let waiting = Rc::new(Waiting {
+            of_agent,
+            ..Waiting::default()
+        });
         let handle = Rc::clone(&waiting);
-        let mut crowd = worker.lobby().crowd.borrow_mut();
+        let mut crowd = worker.lobby.crowd.borrow_mut();
         let seat = match crowd.enter((source, known), since, room, handle) {
             Entry::Free(seat) => seat,
             Entry::Instead(seat, oldest) => {
                 // It is off the books; its task ends it.
-                worker.counters().unauthenticated.dec();
+                worker.desk.counters.unauthenticated.dec();
                 oldest.evicted.notify_one();
                 seat
             }
             Entry::Full => {
                 drop(crowd);
-                worker.counters().unauthenticated_evicted.inc();
+                worker.desk.counters.unauthenticated_evicted.inc();
                 let failure = evicted(worker);
                 told(worker, &listener.name, (address, since), &failure);
                 return None;
             }
         };
         drop(crowd);
-        worker.counters().unauthenticated.inc();
+        worker.desk.counters.unauthenticated.inc();
+        let clients = &worker.lobby.clients;
+        clients.set(clients.get() + usize::from(!of_agent));
         Some(Self {
             worker: Rc::clone(worker),
             listener,
@@ -129,10 +96,10 @@ impl Guest {
 
     async fn evicted(&self) -> End {
         self.waiting.evicted.notified().await;
-        if self.worker.lobby().closing.get() {
+        if self.worker.lobby.closing.get() {
             return End::new(Reason::Drained, Side::Local, Phase::Accept);
         }
-        self.worker.counters().unauthenticated_evicted.inc();
+        self.worker.desk.counters.unauthenticated_evicted.inc();
         evicted(&self.worker)
     }
 
@@ -145,19 +112,19 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let left = self.worker.lobby().crowd.borrow_mut().leave(self.seat);
+        let left = self.worker.lobby.crowd.borrow_mut().leave(self.seat);
         if left.is_some() {
-            self.worker.counters().unauthenticated.dec();
+            self.worker.desk.counters.unauthenticated.dec();
         }
+        let clients = &self.worker.lobby.clients;
+        clients.set(clients.get() - usize::from(!self.waiting.of_agent));
         self.worker.ended();
     }
 }
 
 fn evicted(worker: &Worker) -> End {
-    let limits = &worker.desk().snapshot().admission;
-    let limit = limits
-        .max_unauthenticated
-        .min(worker.room().unauthenticated);
+    let limits = &worker.desk.snapshot().admission;
+    let limit = limits.max_unauthenticated.min(worker.room.unauthenticated);
     End::new(Reason::Limit, Side::Local, Phase::Accept).detail(format!(
         "closed to make room for others, as the oldest: nobody has authenticated on it, and at most \
          {limit} such connections are kept; see limits.maxUnauthenticated"
@@ -165,13 +132,12 @@ fn evicted(worker: &Worker) -> End {
 }
 
 /// Takes in a connection that was accepted on a listener with TLS.
-pub(crate) fn knock(worker: &Rc<Worker>, listener: Listener, accepted: Accepted, from: SocketAddr) {
+pub(crate) fn knock(worker: &Rc<Worker>, listener: Listener, fd: OwnedFd, from: SocketAddr) {
+    let fd = Fd::from(fd);
     let Some(guest) = Guest::enter(worker, listener, from, Instant::now()) else {
-        return cut(&Fd::from(accepted.fd));
+        return cut(&fd);
     };
-    let peer = accepted.peer;
-    let fd = Fd::from(accepted.fd);
-    drop(ring::spawn(async move {
+    drop(uring::spawn(async move {
         let outcome = tokio::select! {
             biased;
             failure = guest.evicted() => Err(failure),
@@ -183,42 +149,51 @@ pub(crate) fn knock(worker: &Rc<Worker>, listener: Listener, accepted: Accepted,
             }
             return guest.told(&failure);
         }
-        let Ok(fd) = fd.try_into_owned() else {
-            // Its only operation was awaited, so nothing holds it.
-            return;
-        };
-        let worker = Rc::clone(&guest.worker);
-        let accepted = Accepted { fd, peer };
-        let (listener, since) = (guest.listener.clone(), guest.since);
-        if let Some(arrival) = worker.place(listener, accepted, since) {
+        if let Some(Arrival { connection, place }) = place(&guest, fd) {
             guest.waiting.begun.set(true);
-            let shaken = shake_hands(guest, Fd::from(arrival.accepted.fd), arrival.place);
-            Box::pin(shaken).await;
+            let leg = Box::new(Leg::from_parts(connection.leg));
+            Box::pin(shake_hands(guest, leg, place)).await;
         }
     }));
 }
 
+/// Gives a connection whose turn has come to the worker that will carry it; returns it if that is
+/// this one.
+fn place(guest: &Guest, fd: Fd) -> Option<Arrival> {
+    match Box::new(Leg::new(fd, legs::Side::Downstream)).into_parts() {
+        Ok(leg) => guest.worker.place(Connection {
+            listener: guest.listener.clone(),
+            leg,
+            peer: Address::Ip(guest.address),
+            since: guest.since,
+            carried: None,
+        }),
+        // All that waited on it was awaited.
+        Err(Bound { leg, by }) => {
+            let listener = &guest.listener.name;
+            tracing::error!(%listener, "cannot place a connection: {by}; this is a bug");
+            leg.cut();
+            None
+        }
+    }
+}
+
 /// Goes on with a connection that another worker took in, and whose turn to shake hands has come.
 pub(crate) fn arrived(worker: &Rc<Worker>, arrival: Arrival, from: SocketAddr) {
-    let Arrival {
-        listener,
-        accepted,
-        since,
-        place,
-    } = arrival;
-    let fd = Fd::from(accepted.fd);
-    match Guest::enter(worker, listener, from, since) {
+    let Arrival { connection, place } = arrival;
+    let leg = Box::new(Leg::from_parts(connection.leg));
+    match Guest::enter(worker, connection.listener, from, connection.since) {
         Some(guest) => {
             guest.waiting.begun.set(true);
-            drop(ring::spawn(shake_hands(guest, fd, place)));
+            drop(uring::spawn(shake_hands(guest, leg, place)));
         }
-        None => cut(&fd),
+        None => leg.cut(),
     }
 }
 
 /// Waits for a whole ClientHello, and then for the turn of its handshake.
 async fn may_begin(guest: &Guest, fd: &Fd) -> Result<(), End> {
-    let limit = guest.worker.desk().snapshot().admission.handshake_timeout;
+    let limit = guest.worker.desk.snapshot().admission.handshake_timeout;
     let costly = client_hello(fd, guest.since + limit)
         .await
         .map_err(|error| error.at(Side::Downstream, Phase::Accept))?;
@@ -250,7 +225,7 @@ async fn client_hello(fd: &Fd, deadline: Instant) -> Result<bool, LegError> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(LegError::Gone(error)),
         }
-        let ready = ring::until(ring::poll(fd, Interest::READ), Some(deadline)).await?;
+        let ready = uring::until(uring::poll(fd, Interest::READ), Some(deadline)).await?;
         if socket::unread(fd.as_fd())? >= awaited {
             continue;
         }
@@ -272,12 +247,12 @@ fn readable(fd: &Fd, from: usize) -> Result<(), LegError> {
 /// Waits for the turn of a handshake.
 async fn turn(guest: &Guest) -> Result<(), End> {
     let worker = &guest.worker;
-    let limits = &worker.desk().snapshot().admission;
+    let limits = &worker.desk.snapshot().admission;
     let mut asked = Asked::First;
     loop {
-        let mut news = std::pin::pin!(worker.gate().news.notified());
+        let mut news = std::pin::pin!(worker.gate.news.notified());
         news.as_mut().enable();
-        match worker.gate().turn(guest.source, asked, limits) {
+        match worker.gate.turn(guest.source, asked, limits) {
             Turn::Now => return Ok(()),
             Turn::In(wait) => {
                 sleep(wait).await;
@@ -287,9 +262,9 @@ async fn turn(guest: &Guest) -> Result<(), End> {
                 asked = Asked::Waited;
                 // Who is known meanwhile need not wait.
                 let mut waited = std::pin::pin!(timeout(wait, async {
-                    while !worker.gate().knows(guest.source) {
+                    while !worker.gate.knows(guest.source) {
                         news.as_mut().await;
-                        news.set(worker.gate().news.notified());
+                        news.set(worker.gate.news.notified());
                     }
                 }));
                 let _ = waited.as_mut().await;
@@ -300,18 +275,16 @@ async fn turn(guest: &Guest) -> Result<(), End> {
 }
 
 fn limited(guest: &Guest, limit: Limit) -> End {
-    guest.worker.counters().handshakes_limited.inc();
-    let limits = &guest.worker.desk().snapshot().admission;
+    guest.worker.desk.counters.handshakes_limited.inc();
+    let limits = &guest.worker.desk.snapshot().admission;
     End::new(Reason::Limit, Side::Local, Phase::Accept).detail(limit.words(guest.source, limits))
 }
 
 /// Shakes hands, and makes a stream of a connection whose client has proved who it is.
-async fn shake_hands(guest: Guest, fd: Fd, place: Place) {
+async fn shake_hands(guest: Guest, downstream: Box<Leg>, place: Place) {
     let worker = Rc::clone(&guest.worker);
-    let snapshot = worker.desk().snapshot();
-    worker.desk().liveness.apply(&fd);
+    let snapshot = worker.desk.snapshot();
     let cx = worker.context(guest.since);
-    let downstream = Box::new(Leg::new(fd, legs::Side::Downstream));
     let outcome = tokio::select! {
         biased;
         failure = guest.evicted() => Err(failure),
@@ -324,23 +297,35 @@ async fn shake_hands(guest: Guest, fd: Fd, place: Place) {
         drop(downstream);
         return guest.told(&failure);
     }
-    worker.gate().authenticated(guest.source);
+    // A front's handshake shows that a client has a key, not whose.
+    let front = guest.listener.role == Role::Front;
+    if !front {
+        worker.gate.authenticated(guest.source, &snapshot.admission);
+    }
+    if guest.listener.role == Role::Tunnel {
+        // No stream, so no place.
+        return tunnel::arrived(&worker, cx, downstream, guest.address);
+    }
+    let identity = match front {
+        true => None,
+        false => handshake::identity(&cx, &downstream),
+    };
     let peer = Peer::Tcp {
         address: guest.address,
-        identity: handshake::identity(&cx, &downstream),
+        identity,
     };
     let Listener { name, role } = guest.listener.clone();
     drop(guest);
-    let record = StreamRecord::begun(&cx, name, peer, snapshot.generation);
+    let mut record = StreamRecord::begun(&cx, name, peer, snapshot.generation);
+    record.key_exchange.listener = downstream.group();
     let candidate = Candidate {
         cx,
         snapshot,
         downstream,
         record: Box::new(record),
         role,
-        place,
     };
-    admission::admit(&worker, candidate);
+    admission::admit(&worker, candidate, place);
 }
 
 async fn secured(
@@ -368,17 +353,17 @@ async fn secured(
         .map_err(failed)
 }
 
-/// Counts an end before anybody has authenticated. Whoever can connect can cause as many as it likes, so
-/// only one a second of each kind reaches log and audit.
+/// Counts an end before anybody has authenticated. Whoever can connect can cause as many as it
+/// likes, so only one a second of each kind reaches log and audit.
 fn told(
     worker: &Worker,
     listener: &ListenerName,
     (address, since): (SocketAddr, Instant),
     failure: &End,
 ) {
-    worker.counters().unauthenticated_ended.inc();
+    worker.desk.counters.unauthenticated_ended.inc();
     let notice = Notice::Unauthenticated(failure.reason);
-    let told = worker.gate().says(notice).is_some_and(|unsaid| {
+    let told = worker.gate.says(notice).is_some_and(|unsaid| {
         let mut failure = failure.clone();
         if unsaid.count > 0 {
             let detail = failure
@@ -388,12 +373,12 @@ fn told(
             failure.detail = Some(format!("{detail}{unsaid}").into());
         }
         let cx = worker.context(since);
-        let generation = worker.desk().generation();
+        let generation = worker.desk.generation();
         let record = StreamRecord::of_tcp(&cx, Arc::clone(listener), address, generation);
-        worker.desk().offer(record.ended(&cx, &failure))
+        worker.desk.offer(record.ended(&cx, &failure))
     });
     if !told {
-        worker.counters().unauthenticated_untold.inc();
+        worker.desk.counters.unauthenticated_untold.inc();
     }
 }
 

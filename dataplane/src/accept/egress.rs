@@ -1,9 +1,12 @@
 //! The egress listener: one CONNECT, one verdict, one dial, and what carries the stream from there.
 //!
-//! The upstream is dialled and verified *before* the CONNECT is answered, because the status line of
-//! that answer is the only thing that reaches the kubectl user.
+//! The upstream is dialled and verified *before* the CONNECT is answered, because the status line
+//! of that answer is the only thing that reaches the kubectl user.
 
-use crate::carry::ending::{Ending, Legs};
+use crate::accept::established::Established;
+use crate::agents::Chain;
+use crate::carry::ending::Ending;
+use crate::carry::exchange::Terms;
 use crate::context::StreamContext;
 use crate::end::{End, LegError};
 use crate::heads::{NoHead, Patience, Why, first_byte, read_head};
@@ -11,30 +14,11 @@ use crate::leg::Leg;
 use crate::reach::handshake::{self, TlsParty};
 use crate::reach::named::{self, Ends};
 use crate::reach::{self, ask, watched};
-use crate::seam::{ActionPolicy, Inside, Mode, Phase, Reason, Side, Snapshot, StreamRecord};
+use crate::seam::{Inside, Mode, Phase, Reason, Side, Snapshot, StreamRecord};
 use eyesplice_proto::causes::chain;
-use eyesplice_proto::connect::{self, ConnectError};
+use eyesplice_proto::connect::{self, Asked, ConnectError};
 use eyesplice_proto::parse::{HeadLimits, Progress};
-use eyesplice_proto::target::Target;
-use std::pin::pin;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// A stream whose upstream leg is up.
-pub(crate) struct Established {
-    pub(crate) upstream: Box<Leg>,
-    pub(crate) carry: Carry,
-    pub(crate) head_timeout: Duration,
-}
-
-/// What runs on an established stream.
-pub(crate) enum Carry {
-    /// Opaque bytes.
-    Relay,
-    /// The kubelet's HTTP API.
-    Kubelet(Arc<ActionPolicy>),
-}
+use std::time::Instant;
 
 /// Takes an accepted leg to an established stream, or to the answer that says why not.
 pub(crate) async fn establish(
@@ -45,11 +29,17 @@ pub(crate) async fn establish(
 ) -> Result<Established, End> {
     let limits = &snapshot.admission;
     let deadline = Instant::now() + limits.head_timeout;
-    let target = read_connect(cx, downstream, deadline).await?;
+    let Asked { target, hop } = read_connect(cx, downstream, deadline).await?;
     record.target = Some(target.clone());
+    let hop: Option<Chain> = hop.then(|| downstream.outer_chain().unwrap_or_default().into());
+    let passed_on = hop.is_some();
     let (upstream, plan) = watched(cx, downstream, async {
         let _pending = cx.desk().pending(limits, Phase::Verdict)?;
-        let verdict = ask(cx, record, target, limits.admit_timeout).await?;
+        let verdict = ask(cx, record, (target, hop), limits.admit_timeout).await?;
+        if passed_on && !matches!(verdict.mode, Mode::Splice) {
+            // What its own gateway does with it is done inside.
+            return Err(End::new(Reason::Internal, Side::Local, Phase::Verdict).status(500));
+        }
         reach::connect(cx, record, verdict, limits.admit_timeout).await
     })
     .await?;
@@ -58,8 +48,8 @@ pub(crate) async fn establish(
         .await
         .map_err(|error| error.at(Side::Downstream, Phase::Request))?;
     record.status = Some(200);
-    let carry = match plan.mode {
-        Mode::Splice | Mode::Originate(_) => Carry::Relay,
+    let policy = match plan.mode {
+        Mode::Splice | Mode::Originate(_) => None,
         Mode::TerminateNamed(by_name) => {
             let ends = Ends {
                 downstream,
@@ -76,7 +66,7 @@ pub(crate) async fn establish(
                     status: None,
                     ..failure
                 })?;
-            Carry::Relay
+            None
         }
         // `reach` has made the one above of it.
         Mode::TerminateVerified(_) => {
@@ -87,52 +77,47 @@ pub(crate) async fn establish(
             handshake::run(cx, downstream, party, plan.limits.handshake_timeout)
                 .await
                 .map_err(|error| reach::handshake_failure(error, Side::Downstream))?;
+            record.key_exchange.downstream = downstream.group();
             record.client = handshake::identity(cx, downstream);
             match terminate.inside {
-                Inside::Opaque => Carry::Relay,
-                Inside::Kubelet(policy) => Carry::Kubelet(policy),
+                Inside::Opaque => None,
+                Inside::Kubelet(policy) => Some(policy),
             }
         }
     };
     cx.set_limits(&plan.limits);
-    Ok(Established {
-        upstream: Box::new(upstream),
-        carry,
-        head_timeout: plan.limits.head_timeout,
+    let upstream = Box::new(upstream);
+    Ok(match policy {
+        None => Established::Relay(upstream),
+        Some(policy) => {
+            let head_timeout = plan.limits.head_timeout;
+            let terms = Terms {
+                policy,
+                head_timeout,
+            };
+            Established::Kubelet(upstream, terms)
+        }
     })
 }
 
-/// Lets a peer that is refused read why: takes its CONNECT, answers, closes. Returns the record of it.
-pub(crate) async fn refuse_politely(
-    cx: Rc<StreamContext>,
-    snapshot: Arc<Snapshot>,
-    downstream: Box<Leg>,
-    mut record: Box<StreamRecord>,
+/// Lets a peer that is refused read why: takes its CONNECT, and answers.
+pub(crate) async fn refuse(
+    cx: &StreamContext,
+    snapshot: &Snapshot,
+    downstream: &Leg,
+    record: &mut StreamRecord,
     refusal: End,
-) -> StreamRecord {
+) -> Result<Ending, End> {
     let deadline = Instant::now() + snapshot.admission.handshake_timeout;
-    cx.refuse();
-    let asked = async {
-        record.target = Some(read_connect(&cx, &downstream, deadline).await?);
-        Ok(answer(&cx, &downstream, &mut record, refusal).await)
-    };
-    let ending = cx
-        .until_aborted(Phase::Request, pin!(asked))
-        .await
-        .unwrap_or_else(|failure| Ending::failed(&cx, failure));
-    let legs = Legs {
-        downstream: Some(downstream),
-        upstream: None,
-    };
-    let failure = ending.run(&cx, legs, Phase::Request).await;
-    record.ended(&cx, &failure)
+    record.target = Some(read_connect(cx, downstream, deadline).await?.target);
+    Ok(answer(cx, downstream, record, refusal).await)
 }
 
 async fn read_connect(
     cx: &StreamContext,
     downstream: &Leg,
     deadline: Instant,
-) -> Result<Target, End> {
+) -> Result<Asked, End> {
     let at = |error: LegError| error.at(Side::Downstream, Phase::Request);
     let ended = |reason| End::new(reason, Side::Downstream, Phase::Request);
     let patience = Patience {
@@ -140,7 +125,7 @@ async fn read_connect(
         once_begun: None,
     };
     let parse = |head: &[u8], progress: &mut Progress| {
-        connect::parse_connect(head, progress, &HeadLimits::CONNECT)
+        connect::parse_asked(head, progress, &HeadLimits::CONNECT)
     };
     let idle = async || first_byte(downstream, patience.until).await;
     read_head(cx, downstream, patience, parse, idle)

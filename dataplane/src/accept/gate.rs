@@ -4,12 +4,14 @@
 //! It is shared, so that a source is known on whichever worker its next connection arrives. The lock is
 //! held for a few look-ups; a worker takes it for each ClientHello, never for a byte of a stream.
 
-use crate::accept::strangers::{Bucket, Budgets, Known, Pace, Rate, Source, Unsaid};
-use crate::limits::{KNOWN, KNOWN_FOR, SOURCES, STRANGERS_SHARE, TURN_WAIT};
+pub(crate) use crate::accept::strangers::{Asked, Limit, Turn};
+use crate::accept::strangers::{Pace, Source, Turns, Unsaid};
+use crate::agents::Door;
+use crate::limits::STRANGERS_SHARE;
 use crate::seam::{AdmissionLimits, Reason};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// Shared by all workers.
@@ -20,10 +22,7 @@ pub(crate) struct Gate {
 }
 
 struct State {
-    sources: Budgets,
-    strangers: Bucket,
-    all: Bucket,
-    known: Known,
+    turns: Turns,
     said: HashMap<Notice, Pace>,
 }
 
@@ -38,47 +37,15 @@ pub(crate) enum Notice {
     Uid,
     /// accept(2) failed.
     Accept,
-}
-
-/// When a handshake may begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// It begins now.
-    Now,
-    /// Its turn comes then, without another question.
-    In(Duration),
-    /// Its source's turn comes then; ask again, with [`Asked::Waited`].
-    Ask(Duration),
-    /// Not at all, because of this limit.
-    Never(Limit),
-}
-
-/// Whether a handshake has had its source's turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    First,
-    Waited,
-}
-
-/// A limit of handshakes per second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Limit {
-    /// Of one source.
-    Source,
-    /// Of all sources that are not known.
-    Strangers,
-    /// Of all.
-    All,
+    /// A connection of an agent was closed.
+    Tunnel(Reason),
 }
 
 impl Gate {
     pub(crate) fn new() -> Self {
         Self {
             state: Mutex::new(State {
-                sources: Budgets::new(SOURCES, Instant::now()),
-                strangers: Bucket::default(),
-                all: Bucket::default(),
-                known: Known::new(KNOWN, KNOWN_FOR),
+                turns: Turns::new(Instant::now()),
                 said: HashMap::new(),
             }),
             news: Notify::new(),
@@ -87,12 +54,13 @@ impl Gate {
 
     /// Whether somebody from there authenticated lately.
     pub(crate) fn knows(&self, source: Source) -> bool {
-        self.lock().known.knows(source, Instant::now())
+        self.lock().turns.knows(source, Instant::now())
     }
 
     /// Somebody from there authenticated.
-    pub(crate) fn authenticated(&self, source: Source) {
-        if self.lock().known.note(source, Instant::now()) {
+    pub(crate) fn authenticated(&self, source: Source, limits: &AdmissionLimits) {
+        let now = Instant::now();
+        if self.lock().turns.authenticated(source, limits, now) {
             self.news.notify_waiters();
         }
     }
@@ -100,7 +68,7 @@ impl Gate {
     /// When the handshake of a connection whose ClientHello is there may begin.
     pub(crate) fn turn(&self, source: Source, asked: Asked, limits: &AdmissionLimits) -> Turn {
         let now = Instant::now();
-        self.lock().turn(source, asked, limits, now)
+        self.lock().turns.turn(source, asked, limits, now)
     }
 
     /// Whether to say a line of this kind now.
@@ -114,54 +82,10 @@ impl Gate {
     }
 }
 
-impl State {
-    fn turn(
-        &mut self,
-        source: Source,
-        asked: Asked,
-        limits: &AdmissionLimits,
-        now: Instant,
-    ) -> Turn {
-        let all = Rate::per_second(limits.max_handshakes_per_second);
-        let wait = self.all.wait(all, now);
-        if self.known.knows(source, now) {
-            if wait > TURN_WAIT {
-                return Turn::Never(Limit::All);
-            }
-            self.all.take(all, now);
-            return match wait {
-                Duration::ZERO => Turn::Now,
-                wait => Turn::In(wait),
-            };
-        }
-        if asked == Asked::First {
-            let rate = Rate::per_second(limits.max_handshakes_per_second_per_address);
-            let bucket = self.sources.of(source, now);
-            let wait = bucket.wait(rate, now);
-            if wait > TURN_WAIT {
-                return Turn::Never(Limit::Source);
-            }
-            bucket.take(rate, now);
-            if !wait.is_zero() {
-                return Turn::Ask(wait);
-            }
-        }
-        let strangers = strangers_share(limits);
-        if !self.strangers.wait(strangers, now).is_zero() {
-            return Turn::Never(Limit::Strangers);
-        }
-        if !wait.is_zero() {
-            return Turn::Never(Limit::All);
-        }
-        self.strangers.take(strangers, now);
-        self.all.take(all, now);
-        Turn::Now
+impl Door for Gate {
+    fn is_crowded(&self) -> bool {
+        self.lock().turns.is_crowded(Instant::now())
     }
-}
-
-/// What sources that are not known may have together; the rest is for those that are.
-fn strangers_share(limits: &AdmissionLimits) -> Rate {
-    Rate::per_second(limits.max_handshakes_per_second.div_ceil(STRANGERS_SHARE))
 }
 
 impl Limit {
@@ -191,6 +115,7 @@ impl Limit {
 mod tests {
     use super::*;
     use std::net::IpAddr;
+    use std::time::Duration;
 
     const LIMITS: AdmissionLimits = AdmissionLimits {
         max_streams: 1,
@@ -206,58 +131,6 @@ mod tests {
 
     fn source(n: u32) -> Source {
         Source::from(IpAddr::from(n.to_be_bytes()))
-    }
-
-    /// The turns of so many that come at once.
-    fn turns(gate: &Gate, source: Source, count: usize, now: Instant) -> Vec<Turn> {
-        let mut state = gate.lock();
-        (0..count)
-            .map(|_| state.turn(source, Asked::First, &LIMITS, now))
-            .collect()
-    }
-
-    fn now_of(turns: &[Turn]) -> usize {
-        turns.iter().filter(|turn| **turn == Turn::Now).count()
-    }
-
-    #[test]
-    fn stranger_gets_its_budget_then_waits_and_then_is_refused() {
-        let (gate, now) = (Gate::new(), Instant::now());
-        let turns = turns(&gate, source(1), 20, now);
-        assert_eq!(now_of(&turns), 4);
-        let quarter = Duration::from_millis(250);
-        assert_eq!(turns[4..6], [Turn::Ask(quarter), Turn::Ask(2 * quarter)]);
-        assert_eq!(turns[19], Turn::Never(Limit::Source));
-        // Its turn came.
-        let later = now + quarter;
-        let asked = gate.lock().turn(source(1), Asked::Waited, &LIMITS, later);
-        assert_eq!(asked, Turn::Now);
-    }
-
-    #[test]
-    fn strangers_together_leave_the_rest_to_who_is_known() {
-        let (gate, now) = (Gate::new(), Instant::now());
-        gate.lock().known.note(source(0), now);
-        let mut begun = 0;
-        for n in 1..100 {
-            begun += now_of(&turns(&gate, source(n), 10, now));
-        }
-        assert_eq!(begun, 10, "a quarter of 40");
-        assert_eq!(now_of(&turns(&gate, source(0), 30, now)), 30);
-        let more = turns(&gate, source(0), 50, now);
-        assert_eq!(more[0], Turn::In(Duration::from_millis(25)));
-        assert_eq!(more[49], Turn::Never(Limit::All));
-    }
-
-    #[test]
-    fn first_that_authenticates_lets_the_others_of_its_source_go_on() {
-        let (gate, now) = (Gate::new(), Instant::now());
-        let before = turns(&gate, source(1), 6, now);
-        assert_eq!(now_of(&before), 4);
-        assert!(matches!(before[5], Turn::Ask(_)));
-        gate.authenticated(source(1));
-        let again = gate.lock().turn(source(1), Asked::First, &LIMITS, now);
-        assert_eq!(again, Turn::Now);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Spreads accepted connections over the workers: each goes to the one that carries the fewest.
 //!
 //! Who accepts first is chance, and mostly the same worker: the one that is awake. The kernel's own
-//! spreading over SO_REUSEPORT sockets goes by a hash of the addresses, which says nothing of streams
-//! that last for days.
+//! spreading over SO_REUSEPORT sockets goes by a hash of the addresses, which says nothing of
+//! streams that last for days.
 
+use crate::agents::Carried;
 use crate::config::Listener;
+use crate::leg::Parts;
 use crate::limits::ARRIVALS;
-use eyesplice_sys::socket::Accepted;
+use eyesplice_sys::socket::Address;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -23,12 +25,20 @@ struct Seat {
     arrivals: mpsc::Sender<Arrival>,
 }
 
+/// A connection that was accepted and is on no worker yet.
+pub(crate) struct Connection {
+    pub(crate) listener: Listener,
+    pub(crate) leg: Parts,
+    pub(crate) peer: Address,
+    pub(crate) since: Instant,
+    /// Counts it for the gateway that it came from, at an agent.
+    pub(crate) carried: Option<Carried>,
+}
+
 /// A connection on its way to the worker that will carry it: at once over UNIX, over TCP when its
 /// ClientHello is there and it may shake hands.
 pub(crate) struct Arrival {
-    pub(crate) listener: Listener,
-    pub(crate) accepted: Accepted,
-    pub(crate) since: Instant,
+    pub(crate) connection: Connection,
     pub(crate) place: Place,
 }
 
@@ -51,20 +61,12 @@ impl Placement {
         (Arc::new(Self { seats }), receivers)
     }
 
-    /// Sends a connection that worker `own` has accepted, at `since`, to the worker with the fewest
-    /// streams; returns it if that is `own`, or if the other takes no more.
-    pub(crate) fn place(
-        self: &Arc<Self>,
-        own: usize,
-        listener: Listener,
-        accepted: Accepted,
-        since: Instant,
-    ) -> Option<Arrival> {
+    /// Sends a connection that worker `own` has accepted to the worker with the fewest streams;
+    /// returns it if that is `own`, or if the other takes no more.
+    pub(crate) fn place(self: &Arc<Self>, own: usize, connection: Connection) -> Option<Arrival> {
         let worker = self.least(own);
         let arrival = Arrival {
-            listener,
-            accepted,
-            since,
+            connection,
             place: self.enter(worker),
         };
         if worker == own {
@@ -119,20 +121,19 @@ impl Drop for Place {
 mod tests {
     use super::*;
     use crate::config::Role;
-    use eyesplice_sys::socket::Address;
+    use eyesplice_proto::stream::Side;
     use std::os::unix::net::UnixStream;
 
-    fn listener() -> Listener {
-        Listener {
-            name: "l".into(),
-            role: Role::Egress,
-        }
-    }
-
-    fn accepted() -> Accepted {
-        Accepted {
-            fd: UnixStream::pair().unwrap().0.into(),
+    fn connection() -> Connection {
+        Connection {
+            listener: Listener {
+                name: "l".into(),
+                role: Role::Egress,
+            },
+            leg: Parts::new(UnixStream::pair().unwrap().0.into(), Side::Downstream),
             peer: Address::Unix,
+            since: Instant::now(),
+            carried: None,
         }
     }
 
@@ -144,13 +145,11 @@ mod tests {
     #[test]
     fn connections_go_to_who_carries_the_fewest_and_stay_where_all_are_equal() {
         let (placement, mut receivers) = Placement::new(3);
-        let kept = placement
-            .place(1, listener(), accepted(), Instant::now())
-            .unwrap();
+        let kept = placement.place(1, connection()).unwrap();
         assert_eq!(counts(&placement), [0, 1, 0]);
         for _ in 0..5 {
             // In its own turn it keeps one.
-            if let Some(own) = placement.place(1, listener(), accepted(), Instant::now()) {
+            if let Some(own) = placement.place(1, connection()) {
                 std::mem::forget(own);
             }
         }
@@ -165,7 +164,7 @@ mod tests {
         let (placement, mut receivers) = Placement::new(2);
         receivers[1].close();
         for n in 1..=3 {
-            let kept = placement.place(0, listener(), accepted(), Instant::now());
+            let kept = placement.place(0, connection());
             std::mem::forget(kept.unwrap());
             assert_eq!(counts(&placement), [n, 0]);
         }
@@ -175,7 +174,7 @@ mod tests {
     fn queue_of_a_worker_is_bounded() {
         let (placement, mut receivers) = Placement::new(2);
         let kept: Vec<_> = (0..3 * ARRIVALS)
-            .filter_map(|_| placement.place(0, listener(), accepted(), Instant::now()))
+            .filter_map(|_| placement.place(0, connection()))
             .collect();
         assert_eq!(kept.len(), 2 * ARRIVALS);
         drop(kept);

@@ -149,7 +149,12 @@ impl Legs<'_> {
             _ => (Side::Downstream, false),
         };
         let Some(leg) = self.leg(side) else {
-            return (Event::Done, None);
+            // It was ended before.
+            let met = match action {
+                Action::Leave(side) => Event::Shut(side),
+                _ => Event::Done,
+            };
+            return (met, None);
         };
         if !abortable {
             return (done(cx, action, leg).await, None);

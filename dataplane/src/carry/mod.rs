@@ -5,6 +5,7 @@
 mod coalesce;
 pub(crate) mod ending;
 pub(crate) mod exchange;
+pub(crate) mod front;
 mod half_closed;
 mod refusal;
 pub(crate) mod relay;

@@ -50,7 +50,7 @@ async fn judged(
     };
     let limits = &snapshot.admission;
     let _pending = cx.desk().pending(limits, Phase::Exchange)?;
-    let plan = ask(cx, record, target, limits.admit_timeout).await?;
+    let plan = ask(cx, record, (target, None), limits.admit_timeout).await?;
     let inside = match &plan.mode {
         Mode::Terminate(ends) => &ends.inside,
         Mode::TerminateVerified(ends) => &ends.inside,

@@ -4,7 +4,7 @@ use super::{Leg, Next, ReadStep};
 use crate::end::LegError;
 use crate::pool::{Buffer, Pools};
 use eyesplice_proto::tls::{RECORD_HEADER, RECORD_MAX};
-use eyesplice_sys::{ring, socket};
+use eyesplice_sys::{socket, uring};
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -42,7 +42,8 @@ impl Leg {
             };
             match step {
                 Ok(step) => {
-                    self.unread
+                    self.state
+                        .unread
                         .borrow_mut()
                         .extend_from_slice(out.get(..step.payload).unwrap_or_default());
                     drop(out);
@@ -55,9 +56,9 @@ impl Leg {
                         Next::End => {}
                         Next::Wait => {
                             if self.with_top(|top| top.is_handshaking()).unwrap_or(false)
-                                && self.owed.borrow().is_empty()
+                                && self.state.owed.borrow().is_empty()
                             {
-                                ring::until(self.readable(), Some(deadline)).await?;
+                                uring::until(self.readable(), Some(deadline)).await?;
                             }
                         }
                     }
@@ -74,10 +75,10 @@ impl Leg {
         }
     }
 
-    /// Gives the session what came before it was there: the ClientHello behind a CONNECT, say. It is the
-    /// handshake's, and never payload.
+    /// Gives the session what came before it was there: the ClientHello behind a CONNECT, say. It
+    /// is the handshake's, and never payload.
     fn feed_early(&self, pools: &Rc<Pools>) -> Result<(), LegError> {
-        let early = std::mem::take(&mut *self.unread.borrow_mut());
+        let early = std::mem::take(&mut *self.state.unread.borrow_mut());
         for piece in early.chunks(RECORD_MAX) {
             let mut out = pools.buffer();
             let fed = self.with_top(|top| {
@@ -90,7 +91,8 @@ impl Leg {
             });
             let sent = self.send_outgoing(pools);
             let payload = fed.transpose()?.unwrap_or(0);
-            self.unread
+            self.state
+                .unread
                 .borrow_mut()
                 .extend_from_slice(out.get(..payload).unwrap_or_default());
             sent?;
@@ -100,7 +102,7 @@ impl Leg {
 
     /// Reads the rest of one record of the only session, and no byte more.
     fn read_record(&self, pools: &Rc<Pools>, out: &mut Buffer) -> Result<ReadStep, LegError> {
-        let mut layers = self.layers.borrow_mut();
+        let mut layers = self.state.layers.borrow_mut();
         let [session] = layers.as_mut_slice() else {
             return Err(LegError::Gone(io::ErrorKind::Unsupported.into()));
         };

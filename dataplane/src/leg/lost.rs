@@ -1,8 +1,8 @@
-//! Remembers that a connection was lost, which a socket tells of once.
+//! Remembers that a connection was lost, which a socket reports once.
 //!
-//! Linux keeps what came before a RST: it is read first, and then the error. But whichever call comes
-//! first takes the error, be it a write that has nothing to do with what is still to be read, and
-//! then the last read says 0, as after a FIN.
+//! Linux keeps what came before a RST: it is read first, and then the error. But whichever call
+//! comes first takes the error, be it a write that has nothing to do with what is still to be read,
+//! and then the last read says 0, as after a FIN.
 
 use super::Leg;
 use crate::end::{LegError, exhausted};
@@ -11,18 +11,20 @@ use std::io;
 use std::os::fd::AsFd;
 
 impl Leg {
-    /// Keeps an error that the socket told of. A broken pipe is none: it says that the peer takes no
-    /// more, and leaves to the reads how the peer's own direction ended.
+    /// Keeps an error that the socket reported. A broken pipe is none: it says that the peer takes
+    /// no more, and leaves to the reads how the peer's own direction ended.
     pub(crate) fn gone(&self, error: io::Error) -> LegError {
         if error.kind() != io::ErrorKind::BrokenPipe && !exhausted(&error) {
-            self.lost.set(self.lost.get().or(error.raw_os_error()));
+            self.state
+                .lost
+                .set(self.state.lost.get().or(error.raw_os_error()));
         }
         LegError::Gone(error)
     }
 
-    /// Whether a read that met the end met one. Otherwise the error that was told before.
+    /// Whether a read that met the end met one. Otherwise the error that was reported before.
     pub(crate) fn not_lost(&self) -> Result<(), LegError> {
-        match self.lost.get() {
+        match self.state.lost.get() {
             None => Ok(()),
             Some(error) => Err(LegError::Gone(io::Error::from_raw_os_error(error))),
         }
@@ -40,7 +42,7 @@ impl Leg {
     /// What the peer's kernel has not acknowledged of what was sent, and a reset would destroy;
     /// nothing on a UNIX socket, whose peer has it as soon as it is sent, and on one that is gone.
     pub(crate) fn unacknowledged(&self) -> usize {
-        if self.lost.get().is_some() || self.is_unix() {
+        if self.state.lost.get().is_some() || self.is_unix() {
             return 0;
         }
         match socket::take_error(self.fd.as_fd()) {
@@ -58,8 +60,8 @@ impl Leg {
         matches!(socket::local_address(self.fd.as_fd()), Ok(Address::Unix))
     }
 
-    /// Whether the peer of a socket that is closed now will find an error behind what it was sent: TCP
-    /// sends RST, a UNIX socket tells of input that nobody read.
+    /// Whether the peer of a socket that is closed now will find an error behind what it was sent:
+    /// TCP sends RST, a UNIX socket reports input that nobody read.
     pub(crate) fn shows_a_cut(&self) -> bool {
         !self.is_bare() || !self.is_unix() || self.has_input()
     }

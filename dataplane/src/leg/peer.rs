@@ -2,6 +2,7 @@
 
 use super::Leg;
 use crate::liveness::Pulse;
+use crate::seam::Counted;
 use eyesplice_sys::socket;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -13,6 +14,12 @@ impl Leg {
         let _ = self.pulse.set(pulse);
     }
 
+    /// Counts it among the connections of its server for as long as it lives.
+    pub(crate) fn set_counted(&self, counted: Counted) {
+        // A leg has one server.
+        let _ = self.state.counted.set(counted);
+    }
+
     /// Tells the watch that bytes went out.
     pub(crate) fn sent(&self) {
         if let Some(pulse) = self.pulse.get() {
@@ -22,15 +29,15 @@ impl Leg {
 
     /// Whether the peer has not taken all that was sent: its kernel over TCP, itself over UNIX.
     pub(crate) fn owes(&self) -> bool {
-        !self.is_over() && socket::unacknowledged(self.fd.as_fd()).is_ok_and(|bytes| bytes > 0)
+        socket::unacknowledged(self.fd.as_fd()).is_ok_and(|bytes| bytes > 0) && !self.is_over()
     }
 
     /// Whether bytes wait for the window of a peer that is watched: they would be the kernel's alone
     /// after a close, and it gives up on a reader that stalls. A UNIX peer keeps what it has not read.
     pub(crate) fn has_unsent(&self) -> bool {
         self.pulse.get().is_some()
-            && !self.is_over()
             && socket::unsent(self.fd.as_fd()).is_ok_and(|bytes| bytes > 0)
+            && !self.is_over()
     }
 
     /// Whether a TCP connection is over for both sides: a peer that reset it takes nothing more.

@@ -1,9 +1,9 @@
 //! Takes payload from a leg: through no, one or two TLS sessions, or one in the kernel.
 
-use super::{Leg, Next, ReadStep};
+use super::{Leg, Next, ReadStep, Unused};
 use crate::end::LegError;
 use crate::ktls::FromKernel;
-use crate::limits::{CHUNK, CIPHERTEXT, DISCARDS};
+use crate::limits::{CHUNK, CIPHERTEXT, DISCARDS, QUIET_READS};
 use crate::pool::{Buffer, Pools};
 use eyesplice_proto::tls::{Layout, RECORD_MAX, Session, TlsError};
 use eyesplice_sys::socket;
@@ -24,20 +24,20 @@ impl Leg {
         pools: &Rc<Pools>,
         out: &mut Buffer,
     ) -> Result<ReadStep, LegError> {
-        let unread = std::mem::take(&mut *self.unread.borrow_mut());
+        let unread = std::mem::take(&mut *self.state.unread.borrow_mut());
         if !unread.is_empty() {
             let now = unread.len().min(CHUNK);
             let (first, rest) = unread.split_at(now);
             if let Some(room) = out.get_mut(..now) {
                 room.copy_from_slice(first);
             }
-            *self.unread.borrow_mut() = rest.to_vec();
+            *self.state.unread.borrow_mut() = rest.to_vec();
             return Ok(ReadStep::dense(now, Next::Read));
         }
-        if self.ended.get() {
+        if self.state.ended.get() {
             return Ok(ReadStep::nothing(Next::End));
         }
-        let mut layers = self.layers.borrow_mut();
+        let mut layers = self.state.layers.borrow_mut();
         let step = match layers.as_mut_slice() {
             [] => self.read_plain(out),
             [only] => self.read_tls(only, wanted, out),
@@ -56,7 +56,7 @@ impl Leg {
                 ..
             })
         ) {
-            self.ended.set(true);
+            self.state.ended.set(true);
         }
         step
     }
@@ -65,7 +65,7 @@ impl Leg {
     /// close_notify, until the socket ends. To close before that would reset the connection under
     /// what the peer has yet to receive.
     pub(crate) async fn drain(&self, pools: &Rc<Pools>) {
-        if self.layers.borrow().len() + usize::from(self.is_kernel()) < 2 {
+        if self.state.layers.borrow().len() + usize::from(self.is_kernel()) < 2 {
             return;
         }
         loop {
@@ -82,8 +82,45 @@ impl Leg {
         }
     }
 
-    /// Takes and drops what the peer has sent so far, so that closing the socket does not reset it under
-    /// the alert that tells why.
+    /// Whether the peer of an unused connection has neither ended it nor said anything.
+    pub(crate) fn is_quiet(&self, pools: &Rc<Pools>) -> bool {
+        self.unused(pools) == Unused::Quiet
+    }
+
+    /// Whether nothing has come from the peer, and no end: one call of the kernel, which takes
+    /// nothing.
+    pub(crate) fn is_still(&self) -> bool {
+        let peeked = socket::peek(self.fd.as_fd(), &mut [0]);
+        !self.has_unread() && peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// What the peer of an unused connection has done: what TLS says after a handshake, session
+    /// tickets above all, is taken and is no payload.
+    pub(crate) fn unused(&self, pools: &Rc<Pools>) -> Unused {
+        let mut buffer = pools.buffer();
+        for _ in 0..QUIET_READS {
+            match self.read(pools, &mut buffer) {
+                Ok(ReadStep {
+                    payload: 0,
+                    next: Next::Read | Next::Wait,
+                    ..
+                }) => {}
+                Ok(ReadStep { payload: 1.., .. }) => return Unused::Spoke,
+                Ok(_) => return Unused::Ended,
+                Err(_) => return Unused::Cut,
+            }
+            // A read that brought a ticket does not say what follows it.
+            match socket::peek(self.fd.as_fd(), &mut [0]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Unused::Quiet,
+                Ok(1..) => {}
+                _ => return Unused::Cut,
+            }
+        }
+        Unused::Spoke
+    }
+
+    /// Takes and drops what the peer has sent so far, so that closing the socket does not reset it
+    /// under the alert that tells why.
     pub(crate) fn discard(&self, pools: &Rc<Pools>) {
         let mut buffer = pools.buffer();
         for _ in 0..DISCARDS {
@@ -101,7 +138,7 @@ impl Leg {
     /// Takes from the socket what is below all layers.
     fn receive(&self, room: &mut [u8]) -> Result<ReadStep, LegError> {
         let asked = room.len();
-        if let Some(kernel) = self.kernel.borrow().as_ref() {
+        if let Some(kernel) = self.state.kernel.borrow().as_ref() {
             let read = kernel.read(&self.fd, room);
             return Ok(match read.map_err(|error| self.truth(error))? {
                 // The kernel gives what whole records it has, so a short read says nothing.
@@ -154,7 +191,8 @@ impl Leg {
         })
     }
 
-    /// Opens the outer session's records behind the room that the inner one needs for what it keeps.
+    /// Opens the outer session's records behind the room that the inner one needs for what it
+    /// keeps.
     fn read_nested(
         &self,
         outer: &mut Session,

@@ -1,7 +1,8 @@
 use super::*;
 use crate::counters::WorkerCounters;
 use crate::pool::Pools;
-use eyesplice_sys::ring::RingConfig;
+use eyesplice_proto::tls::provider;
+use eyesplice_sys::uring::UringConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use socket2::SockRef;
 use std::io::{Read, Write};
@@ -16,13 +17,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// A plain leg, its peer, and pools.
-fn leg() -> (Leg, UnixStream, Rc<Pools>) {
+pub(super) fn leg() -> (Leg, UnixStream, Rc<Pools>) {
     let (ours, peer) = UnixStream::pair().unwrap();
     let leg = Leg::new(Fd::from(OwnedFd::from(ours)), Side::Downstream);
     (leg, peer, Pools::new(0, Arc::default()))
 }
 
-fn wire(leg: &Leg, pools: &Rc<Pools>, payload: &[u8]) -> Wire {
+pub(super) fn wire(leg: &Leg, pools: &Rc<Pools>, payload: &[u8]) -> Wire {
     let mut buffer = pools.buffer();
     buffer[..payload.len()].copy_from_slice(payload);
     leg.seal(pools, buffer, payload.len(), Layout::Dense)
@@ -32,7 +33,7 @@ fn wire(leg: &Leg, pools: &Rc<Pools>, payload: &[u8]) -> Wire {
 #[test]
 fn what_is_owed_goes_out_ahead() {
     let (leg, mut peer, pools) = leg();
-    leg.owed.borrow_mut().extend_from_slice(b"alert, ");
+    leg.state.owed.borrow_mut().extend_from_slice(b"alert, ");
     let mut wire = wire(&leg, &pools, b"payload");
     assert!(!leg.send_now(&mut wire).unwrap());
     finish(leg, wire);
@@ -68,7 +69,7 @@ fn little_that_a_full_socket_leaves_holds_no_pooled_buffer() {
     while let Ok(sent) = socket::send(leg.fd.as_fd(), &[b'f'; 4096]) {
         filled += sent;
     }
-    let finished = ring::run(&RingConfig::default(), async {
+    let finished = uring::run(&UringConfig::default(), async {
         for (payload, held) in [(SETTLED, 0), (SETTLED + 1, 1)] {
             let mut wire = wire(&leg, &pools, &vec![b'w'; payload]);
             assert_eq!(counters.buffers_in_use.value(), 1);
@@ -123,25 +124,32 @@ fn peer_that_reads_nothing_is_owed_one_answer() {
         client.write_tls(&mut peer).unwrap();
         let step = leg.read(&pools, &mut pools.buffer()).unwrap();
         assert_eq!(step.payload, 1);
-        most = most.max(leg.owed.borrow().len());
+        most = most.max(leg.state.owed.borrow().len());
     }
     assert!((1..=27).contains(&most), "{most} bytes");
 }
 
 /// A client of rustls, and a server session that it trusts.
 fn sessions() -> (rustls::ClientConnection, Session) {
+    sessions_of(rustls::DEFAULT_VERSIONS)
+}
+
+/// The same, of these versions.
+pub(super) fn sessions_of(
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> (rustls::ClientConnection, Session) {
     let issued = rcgen::generate_simple_self_signed(vec!["kubelet.test".into()]).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = provider::shared();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(issued.cert.der().clone()).unwrap();
     let client = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
     let key = PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der());
     let mut server = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![issued.cert.der().clone()], key.into())
@@ -158,7 +166,7 @@ fn sessions() -> (rustls::ClientConnection, Session) {
 /// Sends what is left, and closes.
 fn finish(leg: Leg, mut wire: Wire) {
     let sending = async { leg.send(&mut wire).await.unwrap() };
-    let finished = ring::run(&RingConfig::default(), sending).unwrap();
+    let finished = uring::run(&UringConfig::default(), sending).unwrap();
     assert_eq!(finished.stray_ops, 0);
 }
 

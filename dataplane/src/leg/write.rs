@@ -5,7 +5,7 @@ use crate::end::LegError;
 use crate::limits::{CHUNK, OWED};
 use crate::pool::{Buffer, Pools};
 use eyesplice_proto::tls::{Layout, Session, TlsError};
-use eyesplice_sys::{ktls, ring, socket};
+use eyesplice_sys::{ktls, socket, uring};
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -13,8 +13,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 impl Leg {
-    /// Makes `payload` bytes in `buffer` ready to be sent: sealed by every layer, where they stand if
-    /// their layout allows that.
+    /// Makes `payload` bytes in `buffer` ready to be sent: sealed by every layer, where they stand
+    /// if their layout allows that.
     pub(crate) fn seal(
         &self,
         pools: &Rc<Pools>,
@@ -23,7 +23,7 @@ impl Leg {
         layout: Layout,
     ) -> Result<Wire, LegError> {
         self.owe_tickets(pools)?;
-        let mut layers = self.layers.borrow_mut();
+        let mut layers = self.state.layers.borrow_mut();
         if let (Layout::Slots, Some(top)) = (layout, layers.last_mut())
             && let Some(len) = top.seal_slots(payload, &mut buffer)?
         {
@@ -42,7 +42,7 @@ impl Leg {
     /// Sends what the socket takes of `wire` at once; returns whether that was all. Otherwise
     /// [`Leg::send`] sends the rest.
     pub(crate) fn send_now(&self, wire: &mut Wire) -> Result<bool, LegError> {
-        if !self.owed.borrow().is_empty() {
+        if !self.state.owed.borrow().is_empty() {
             return Ok(false);
         }
         match socket::send(self.fd.as_fd(), wire.rest()) {
@@ -61,15 +61,15 @@ impl Leg {
     /// What is owed was sealed before `wire` or, when it comes up meanwhile, after it: it goes out
     /// around `wire`, never inside of a record.
     pub(crate) async fn send(&self, wire: &mut Wire) -> Result<(), LegError> {
-        self.writing.set(true);
+        self.state.writing.set(true);
         let result = self.send_in_order(wire).await;
-        self.writing.set(false);
+        self.state.writing.set(false);
         result
     }
 
     pub(super) async fn send_in_order(&self, wire: &mut Wire) -> Result<(), LegError> {
         if wire.sent == 0 {
-            let ahead = std::mem::take(&mut *self.owed.borrow_mut());
+            let ahead = std::mem::take(&mut *self.state.owed.borrow_mut());
             self.send_all(&ahead).await?;
         }
         while !self.send_some(wire)? {
@@ -110,11 +110,12 @@ impl Leg {
         Ok(())
     }
 
-    /// Takes note of what went out: for the watch over the peer, and for the key of a session in the
-    /// kernel.
+    /// Takes note of what went out: for the watch over the peer, and for the key of a session in
+    /// the kernel.
     pub(crate) fn count_sealed(&self, bytes: usize) -> Result<(), LegError> {
         self.sent();
-        self.kernel
+        self.state
+            .kernel
             .borrow()
             .as_ref()
             .map_or(Ok(()), |kernel| kernel.count(bytes))
@@ -136,7 +137,7 @@ impl Leg {
     /// Owes the tickets that waited for payload: it goes out behind them.
     pub(super) fn owe_tickets(&self, pools: &Rc<Pools>) -> Result<(), LegError> {
         let mut waited = false;
-        for session in self.layers.borrow_mut().iter_mut() {
+        for session in self.state.layers.borrow_mut().iter_mut() {
             waited |= session.release_ticket();
         }
         if waited {
@@ -146,19 +147,20 @@ impl Leg {
         }
     }
 
-    /// Sends handshake output, alerts and answers to key updates, or keeps them for the next writer.
+    /// Sends handshake output, alerts and answers to key updates, or keeps them for the next
+    /// writer.
     ///
-    /// While the peer has not taken what it is owed, an answer stays due in its session: what a peer can
-    /// ask for without reading is one.
+    /// While the peer has not taken what it is owed, an answer stays due in its session: what a
+    /// peer can ask for without reading is one.
     pub(crate) fn send_outgoing(&self, pools: &Rc<Pools>) -> Result<(), LegError> {
-        if self.owed.borrow().is_empty() && !self.writing.get() {
-            for session in self.layers.borrow_mut().iter_mut() {
+        if self.state.owed.borrow().is_empty() && !self.state.writing.get() {
+            for session in self.state.layers.borrow_mut().iter_mut() {
                 session.answer()?;
             }
         }
         self.owe_outgoing(pools)?;
-        let mut owed = self.owed.borrow_mut();
-        if !self.writing.get() && !owed.is_empty() {
+        let mut owed = self.state.owed.borrow_mut();
+        if !self.state.writing.get() && !owed.is_empty() {
             // What does not go out now goes out ahead of the next write; on errors the next read
             // or write meets them too.
             match socket::send(self.fd.as_fd(), &owed) {
@@ -177,7 +179,7 @@ impl Leg {
     fn owe_outgoing(&self, pools: &Rc<Pools>) -> Result<(), LegError> {
         let mut out = Vec::new();
         {
-            let mut layers = self.layers.borrow_mut();
+            let mut layers = self.state.layers.borrow_mut();
             for index in (0..layers.len()).rev() {
                 let Some((session, below)) = split_layer(&mut layers, index) else {
                     continue;
@@ -193,7 +195,7 @@ impl Leg {
     }
 
     fn owe(&self, bytes: &[u8]) -> Result<(), LegError> {
-        let mut owed = self.owed.borrow_mut();
+        let mut owed = self.state.owed.borrow_mut();
         if owed.len() + bytes.len() > OWED {
             return Err(LegError::Tls(TlsError::OutgoingOverflow));
         }
@@ -205,7 +207,7 @@ impl Leg {
     pub(crate) async fn send_owed(&self) -> Result<(), LegError> {
         loop {
             let result = {
-                let mut owed = self.owed.borrow_mut();
+                let mut owed = self.state.owed.borrow_mut();
                 if owed.is_empty() {
                     return Ok(());
                 }
@@ -225,7 +227,7 @@ impl Leg {
     pub(crate) async fn shut_write(&self, pools: &Rc<Pools>) -> Result<(), LegError> {
         let mut out = Vec::new();
         {
-            let mut layers = self.layers.borrow_mut();
+            let mut layers = self.state.layers.borrow_mut();
             for index in (0..layers.len()).rev() {
                 let Some((session, below)) = split_layer(&mut layers, index) else {
                     continue;
@@ -244,7 +246,7 @@ impl Leg {
         if self.is_kernel() {
             self.kernel_close().await?;
         }
-        self.shut.set(true);
+        self.state.shut.set(true);
         match socket::shutdown(self.fd.as_fd(), Shutdown::Write) {
             Ok(()) => {
                 self.sent();
@@ -272,7 +274,7 @@ impl Leg {
     pub(super) async fn flush_until(&self, deadline: Instant) -> Result<(), LegError> {
         loop {
             {
-                let mut owed = self.owed.borrow_mut();
+                let mut owed = self.state.owed.borrow_mut();
                 if owed.is_empty() {
                     // A flight is not kept for the life of the stream.
                     *owed = Vec::new();
@@ -287,7 +289,7 @@ impl Leg {
                     Err(error) => return Err(self.gone(error)),
                 }
             }
-            ring::until(self.writable(), Some(deadline)).await?;
+            uring::until(self.writable(), Some(deadline)).await?;
         }
     }
 }

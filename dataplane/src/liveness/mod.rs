@@ -4,6 +4,7 @@
 //! worker looks by itself, with one timer for all of its streams, and only at legs that have bytes
 //! outstanding: an idle leg is left to keepalive, which the kernel does not do while there are any.
 
+use crate::config::EngineConfig;
 use crate::counters::WorkerCounters;
 use crate::end::End;
 use crate::limits::{
@@ -11,10 +12,10 @@ use crate::limits::{
     SWEEP_MAX, SWEEP_MIN, SWEEPS,
 };
 use crate::seam::{Phase, Reason, Side};
-use eyesplice_sys::ring::Fd;
 use eyesplice_sys::socket::{self, Keepalive, Progress};
+use eyesplice_sys::uring::Fd;
 use std::cell::{Cell, RefCell};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,12 +31,27 @@ pub(crate) struct Liveness {
 }
 
 impl Liveness {
-    /// Sets the options on a TCP socket. Failures are not the stream's: it works without them, and
-    /// the only causes are a socket that is not TCP, and a kernel of which `probe` says so.
-    pub(crate) fn apply(self, fd: &Fd) {
-        let _ = socket::nodelay(fd.as_fd());
-        let _ = socket::keepalive(fd.as_fd(), self.keepalive());
-        let _ = socket::ask_at_least_every(fd.as_fd(), self.ask_every());
+    pub(crate) fn of(config: &EngineConfig) -> Self {
+        Self {
+            keepalive_idle: config.keepalive_idle,
+            user_timeout: config.user_timeout,
+        }
+    }
+
+    /// Sets the options on a TCP listener; what it accepts inherits them, without a system call each.
+    /// A failure is not the listener's: streams work without, and the only cause is a kernel that
+    /// lacks an option, which `probe` reports.
+    pub(crate) fn apply_to_listener(self, fd: BorrowedFd<'_>) {
+        let _ = socket::nodelay(fd);
+        self.apply(fd);
+    }
+
+    /// Sets the options by which the kernel finds a dead peer of a connection that was dialled. It
+    /// finds nothing before a look of the sweep, so that is when they are set: most connections are
+    /// over by then.
+    fn apply(self, fd: BorrowedFd<'_>) {
+        let _ = socket::keepalive(fd, self.keepalive());
+        let _ = socket::ask_at_least_every(fd, self.ask_every());
     }
 
     /// Ends an idle connection as soon as probes after the idle time were unanswered for the rest of
@@ -111,22 +127,27 @@ impl Sweep {
         })
     }
 
-    /// Watches the peer of a leg, unless it is on a UNIX socket: it is there for as long as its process.
-    pub(crate) fn pulse(
-        self: &Rc<Self>,
-        stream: Rc<dyn Mortal>,
-        fd: &Fd,
-        side: Side,
-    ) -> Option<Rc<Pulse>> {
-        socket::progress(fd.as_fd()).ok()?;
-        Some(Rc::new(Pulse {
+    /// Watches the peer of a TCP leg. Its first look sets the socket's options, unless the leg was
+    /// accepted and has inherited them.
+    pub(crate) fn pulse(self: &Rc<Self>, stream: Rc<dyn Mortal>, fd: &Fd, side: Side) -> Rc<Pulse> {
+        let pulse = Rc::new(Pulse {
             fd: fd.clone(),
             side,
             stream,
             sweep: Rc::clone(self),
             since: Cell::new(None),
             asked: Cell::new(None),
-        }))
+            applied: Cell::new(side == Side::Downstream),
+        });
+        // What was sent before: the end of a handshake, the answer to the CONNECT.
+        pulse.sent();
+        pulse
+    }
+
+    /// Sets the options of a socket that was dialled and may be idle for long, by which the kernel
+    /// finds that its peer is dead.
+    pub(crate) fn keep_alive(&self, fd: &Fd) {
+        self.liveness.apply(fd.as_fd());
     }
 
     /// Looks at the legs that owe, again and again; sleeps for as long as none does.
@@ -180,6 +201,8 @@ pub(crate) struct Pulse {
     since: Cell<Option<Instant>>,
     /// The first look that found the peer asked and has not been followed by an answer.
     asked: Cell<Option<Instant>>,
+    /// The socket has its options.
+    applied: Cell<bool>,
 }
 
 enum Look {
@@ -206,6 +229,9 @@ impl Pulse {
     }
 
     fn look(&self, now: Instant, liveness: Liveness) -> Look {
+        if !self.applied.replace(true) {
+            liveness.apply(self.fd.as_fd());
+        }
         let bytes = socket::unacknowledged(self.fd.as_fd()).unwrap_or(0);
         let progress = socket::progress(self.fd.as_fd());
         let open = progress.ok().filter(|progress| !progress.closed);
@@ -234,7 +260,7 @@ impl Pulse {
 impl Drop for Pulse {
     /// Who is left to the kernel with bytes to take gets the kernel's own patience.
     fn drop(&mut self) {
-        if self.since.get().is_some() {
+        if self.applied.get() && self.since.get().is_some() {
             let _ = socket::ask_at_least_every(self.fd.as_fd(), ASK_MAX);
         }
     }

@@ -4,14 +4,16 @@ use crate::context::StreamContext;
 use crate::end::{End, exhausted};
 use crate::limits::ATTEMPT_DELAY;
 use crate::seam::{Phase, Reason, Side};
-use eyesplice_sys::ring::{self, Fd, Op};
 use eyesplice_sys::socket;
+use eyesplice_sys::uring::{self, Fd, Interest, Op, Readiness};
 use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
 
@@ -24,7 +26,16 @@ pub(crate) struct Dialled {
 struct Attempt {
     fd: Fd,
     address: SocketAddr,
-    op: Op<io::Result<()>>,
+    writable: Op<io::Result<Readiness>>,
+}
+
+impl Attempt {
+    /// How it ended, once it has.
+    fn poll(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writable)
+            .poll(task)
+            .map(|writable| writable.and_then(|_| socket::connected(self.fd.as_fd())))
+    }
 }
 
 /// Connects to the first of `addresses` that answers within `timeout`.
@@ -37,17 +48,38 @@ pub(crate) async fn dial(
     let result = race(addresses, timeout).await;
     match result {
         Ok(dialled) => {
-            cx.desk().liveness.apply(&dialled.fd);
+            // Its other options wait until it is watched. Without this one it works too.
+            let _ = socket::nodelay(dialled.fd.as_fd());
             Ok(dialled)
         }
         Err(failure) => {
             cx.counters().dial_failures.inc();
             if failure.reason == Reason::Exhausted {
                 cx.counters().exhausted.inc();
+                // What no stream uses makes room for the next.
+                cx.desk().spares.shrink(0);
             }
             Err(failure)
         }
     }
+}
+
+/// Connects to a UNIX socket, which answers within the call.
+pub(super) fn dial_unix(cx: &StreamContext, path: &Path) -> Result<Fd, End> {
+    cx.counters().dials.inc();
+    socket::connect_unix(path).map(Fd::from).map_err(|error| {
+        cx.counters().dial_failures.inc();
+        let at = path.display();
+        let failure = End::new(Reason::DialFailed, Side::Upstream, Phase::Dial);
+        failure.status(503).detail(match error.kind() {
+            io::ErrorKind::NotFound => format!("there is no socket {at}; is the proxy running?"),
+            io::ErrorKind::ConnectionRefused => {
+                format!("nobody listens at {at}; is the proxy running?")
+            }
+            io::ErrorKind::WouldBlock => format!("too many connections wait at {at}"),
+            _ => format!("cannot connect to {at}: {error}"),
+        })
+    })
 }
 
 async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, End> {
@@ -62,7 +94,7 @@ async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, En
         loop {
             let mut index = 0;
             while let Some(attempt) = attempts.get_mut(index) {
-                match Pin::new(&mut attempt.op).poll(task) {
+                match attempt.poll(task) {
                     Poll::Pending => index += 1,
                     Poll::Ready(Ok(())) => {
                         let won = attempts.swap_remove(index);
@@ -93,11 +125,18 @@ async fn race(addresses: &[SocketAddr], timeout: Duration) -> Result<Dialled, En
                 return Poll::Pending;
             }
             let Some(address) = left.next() else { continue };
-            match socket::new_tcp(address) {
-                Ok(fd) => {
-                    let fd = Fd::from(fd);
-                    let op = ring::connect(&fd, address);
-                    attempts.push(Attempt { fd, address, op });
+            match socket::connect(address) {
+                Ok(begun) => {
+                    let fd = Fd::from(begun.fd);
+                    if begun.done {
+                        return Poll::Ready(Ok(Dialled { fd, address }));
+                    }
+                    let writable = uring::poll(&fd, Interest::WRITE);
+                    attempts.push(Attempt {
+                        fd,
+                        address,
+                        writable,
+                    });
                     stagger
                         .as_mut()
                         .reset((Instant::now() + ATTEMPT_DELAY).into());
@@ -137,7 +176,7 @@ fn failed(addresses: &[SocketAddr], last: Option<(SocketAddr, io::Error)>) -> En
     }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => failure.status(502).detail(format!(
-            "{address} refused the connection; is the kubelet or pod listening on that port?"
+            "{address} refused the connection; is anything listening on that port?"
         )),
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
             failure.status(503).detail(format!(
@@ -164,7 +203,7 @@ fn first(addresses: &[SocketAddr]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eyesplice_sys::ring::RingConfig;
+    use eyesplice_sys::uring::UringConfig;
     use std::net::TcpListener;
     use std::task::{Context, Waker};
 
@@ -172,11 +211,11 @@ mod tests {
     fn first_attempt_begins_with_the_first_poll() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addresses = [listener.local_addr().unwrap()];
-        let finished = ring::run(&RingConfig::default(), async {
+        let finished = uring::run(&UringConfig::default(), async {
             let mut racing = pin!(race(&addresses, Duration::from_secs(20)));
             let mut once = Context::from_waker(Waker::noop());
             let first = racing.as_mut().poll(&mut once);
-            let begun = ring::ops_in_flight();
+            let begun = uring::ops_in_flight();
             assert!(first.is_ready() || begun == 1, "{begun} operations");
             if first.is_pending() {
                 assert_eq!(racing.await.unwrap().address, addresses[0]);
@@ -186,12 +225,57 @@ mod tests {
     }
 
     #[test]
+    fn failure_of_a_dial_says_what_to_look_at() {
+        let address: SocketAddr = "10.0.0.7:10250".parse().unwrap();
+        /// Of errno(3), on every architecture of Linux.
+        const EMFILE: i32 = 24;
+        let of = |error: io::Error| failed(&[address], Some((address, error)));
+        let silent = timed_out(&[address], Duration::from_secs(5));
+        for (end, status, reason, words) in [
+            (
+                silent,
+                504,
+                Reason::Timeout,
+                "10.0.0.7:10250 did not answer within 5000 ms; check routes, firewalls",
+            ),
+            (
+                of(io::ErrorKind::ConnectionRefused.into()),
+                502,
+                Reason::DialFailed,
+                "10.0.0.7:10250 refused the connection; is anything listening on that port?",
+            ),
+            (
+                of(io::ErrorKind::HostUnreachable.into()),
+                503,
+                Reason::DialFailed,
+                "no route from this gateway to 10.0.0.7:10250; check routes and the node's state",
+            ),
+            (
+                of(io::ErrorKind::TimedOut.into()),
+                504,
+                Reason::Timeout,
+                "10.0.0.7:10250 did not answer; check firewalls",
+            ),
+            (
+                of(io::Error::from_raw_os_error(EMFILE)),
+                503,
+                Reason::Exhausted,
+                "gateway is out of resources: ",
+            ),
+        ] {
+            assert_eq!((end.status, end.reason), (Some(status), reason), "{words}");
+            let detail = end.detail.unwrap();
+            assert!(detail.starts_with(words), "{detail}");
+        }
+    }
+
+    #[test]
     fn next_address_is_tried_when_one_refuses() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let gone = TcpListener::bind("127.0.0.1:0").unwrap();
         let addresses = [gone.local_addr().unwrap(), listener.local_addr().unwrap()];
         drop(gone);
-        let finished = ring::run(&RingConfig::default(), async {
+        let finished = uring::run(&UringConfig::default(), async {
             race(&addresses, Duration::from_secs(20))
                 .await
                 .unwrap()

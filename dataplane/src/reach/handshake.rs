@@ -1,11 +1,12 @@
 //! Runs a TLS handshake on a leg, and hands the session to the kernel where that is wanted.
 
 use crate::context::StreamContext;
+use crate::counters::{Counter, WorkerCounters};
 use crate::end::LegError;
 use crate::ktls::Carrier;
 use crate::leg::Leg;
 use crate::seam::DownstreamTls;
-use eyesplice_proto::tls::Session;
+use eyesplice_proto::tls::{Group, Session};
 use eyesplice_sys::socket;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -42,9 +43,10 @@ pub(crate) async fn run(
     };
     // Only the session next to the socket can move into the kernel.
     let kernel = leg.is_bare() && cx.desk().ktls.prepare(cx.counters(), leg.fd())?;
-    leg.push(session);
+    leg.push(session.protected_by(cx.desk().library));
     let result = leg.handshake(cx.pools(), deadline, kernel).await;
     let resumed = leg.with_top(|top| top.is_resumed()).unwrap_or(false);
+    leg.keep_group();
     let result = match result {
         Ok(()) if kernel => take_over(cx, leg),
         other => other,
@@ -57,6 +59,9 @@ pub(crate) async fn run(
                 let _ = socket::acknowledge(leg.fd().as_fd());
             }
             done.inc();
+            if let Some(group) = leg.group() {
+                exchanged(cx.counters(), group).inc();
+            }
             if resumed {
                 cx.counters().handshakes_resumed.inc();
             }
@@ -64,6 +69,16 @@ pub(crate) async fn run(
         Err(_) => cx.counters().handshake_failures.inc(),
     }
     result
+}
+
+/// Counts handshakes of one key exchange group.
+fn exchanged(counters: &WorkerCounters, group: Group) -> &Counter {
+    match group {
+        Group::X25519MlKem768 => &counters.exchanges_x25519mlkem768,
+        Group::X25519 => &counters.exchanges_x25519,
+        Group::P256 => &counters.exchanges_p256,
+        Group::P384 => &counters.exchanges_p384,
+    }
 }
 
 /// Moves the only session of a leg into the kernel, if that takes it.

@@ -70,6 +70,7 @@ pub(crate) async fn secure(
     handshake::run(cx, downstream, party, limit)
         .await
         .map_err(|error| handshake_failure(error, Side::Downstream))?;
+    record.key_exchange.downstream = downstream.group();
     record.client = handshake::identity(cx, downstream);
     Ok(())
 }

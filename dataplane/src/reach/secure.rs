@@ -20,34 +20,7 @@ pub(super) async fn secure(
 ) -> Result<(), End> {
     let party = TlsParty::Client(Arc::clone(&tls.config), tls.server_name.clone());
     let result = handshake::run(cx, upstream, party, limit).await;
-    let mut refused = None;
-    match tls.verification.get() {
-        Some(PeerVerification::Verified { identity }) => {
-            record.verification = VerificationResult::Verified(Arc::clone(identity));
-        }
-        Some(PeerVerification::Observed {
-            identity,
-            cause,
-            message,
-        }) => {
-            // At once, not at the end of a stream that may last for days.
-            tracing::warn!(
-                stream = %cx.id(),
-                target = %target(record),
-                cause,
-                "passed because of verification: observe: {message}"
-            );
-            record.verification = VerificationResult::Observed {
-                identity: Arc::clone(identity),
-                cause,
-            };
-        }
-        Some(PeerVerification::Refused { cause, message }) => {
-            record.verification = VerificationResult::Refused { cause };
-            refused = Some(Arc::clone(message));
-        }
-        None => {}
-    }
+    let refused = note(cx, record, tls);
     match (result, refused) {
         (_, Some(message)) => {
             Err(
@@ -56,7 +29,10 @@ pub(super) async fn secure(
                     .detail(message),
             )
         }
-        (Ok(()), None) => Ok(()),
+        (Ok(()), None) => {
+            record.key_exchange.upstream = upstream.group();
+            Ok(())
+        }
         (Err(LegError::TimedOut), None) => Err(End::new(
             Reason::Timeout,
             Side::Upstream,
@@ -81,12 +57,48 @@ pub(super) async fn secure(
     }
 }
 
+/// Records what the verifier found, and logs what is merely observed. Returns a refusal's words.
+pub(super) fn note(
+    cx: &StreamContext,
+    record: &mut StreamRecord,
+    tls: &UpstreamTls,
+) -> Option<Arc<str>> {
+    match tls.verification.get() {
+        Some(PeerVerification::Verified { identity }) => {
+            record.verification = VerificationResult::Verified(Arc::clone(identity));
+        }
+        Some(PeerVerification::Observed {
+            identity,
+            cause,
+            message,
+        }) => {
+            // At once, not at the end of a stream that may last for days.
+            tracing::warn!(
+                stream = %cx.id(),
+                target = %target(record),
+                cause,
+                "passed because of verification: observe: {message}"
+            );
+            record.verification = VerificationResult::Observed {
+                identity: Arc::clone(identity),
+                cause,
+            };
+        }
+        Some(PeerVerification::Refused { cause, message }) => {
+            record.verification = VerificationResult::Refused { cause };
+            return Some(Arc::clone(message));
+        }
+        None => {}
+    }
+    None
+}
+
 fn target(record: &StreamRecord) -> String {
-    let asked = record
-        .target
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
+    let asked = match (&record.target, record.address) {
+        (Some(target), _) => target.to_string(),
+        (None, Some(address)) => address.to_string(),
+        (None, None) => "its server".to_owned(),
+    };
     match &record.node {
         Some(node) => format!("node {node} at {asked}"),
         None => asked,

@@ -1,23 +1,26 @@
 //! Asks control about a stream: for its verdict, and for what the verdict left open.
 
+use crate::agents::Chain;
 use crate::context::StreamContext;
 use crate::end::End;
 use crate::leg::Leg;
 use crate::seam::{
-    Connect, Phase, Reason, RecordKind, Refusal, Side, StreamRecord, StreamRequest, Verdict,
+    AdmissionLimits, ApiRequest, ApiVerdict, Connect, Phase, Reason, RecordKind, Refusal, Side,
+    StreamRecord, StreamRequest, Verdict,
 };
 use eyesplice_proto::target::Target;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::timeout;
 
-/// Asks what becomes of a stream to `target`.
+/// Asks what becomes of a stream to `target`, which a gateway with this chain has passed on.
 pub(crate) async fn ask(
     cx: &StreamContext,
     record: &mut StreamRecord,
-    target: Target,
+    (target, hop): (Target, Option<Chain>),
     limit: Duration,
 ) -> Result<Box<Connect>, End> {
     cx.desk().recordable(RecordKind::End, Phase::Verdict)?;
@@ -27,6 +30,7 @@ pub(crate) async fn ask(
         peer: record.peer.clone(),
         target,
         received: record.started,
+        hop,
     };
     match decided(cx.desk().control.admit(request), limit).await? {
         Verdict::Connect(plan) => {
@@ -42,6 +46,27 @@ pub(crate) async fn ask(
     }
 }
 
+/// Asks what becomes of a request to a front listener. Mostly the answer is there at once; where it
+/// is not, the request takes a place among the pending dials.
+pub(crate) async fn judge(
+    cx: &StreamContext,
+    request: ApiRequest,
+    limits: &AdmissionLimits,
+) -> Result<ApiVerdict, End> {
+    let Some(mut answer) = cx.desk().control.judge(request) else {
+        let failure = local(503, Reason::Internal);
+        return Err(failure.detail("this process has no front"));
+    };
+    match answer.try_recv() {
+        Ok(verdict) => Ok(verdict),
+        Err(TryRecvError::Closed) => Err(dropped()),
+        Err(TryRecvError::Empty) => {
+            let _pending = cx.desk().pending(limits, Phase::Verdict)?;
+            decided(answer, limits.admit_timeout).await
+        }
+    }
+}
+
 /// Waits for what control decides after its verdict.
 pub(super) async fn settled<T>(
     answer: oneshot::Receiver<Result<T, Refusal>>,
@@ -51,20 +76,16 @@ pub(super) async fn settled<T>(
 }
 
 async fn decided<T>(answer: oneshot::Receiver<T>, limit: Duration) -> Result<T, End> {
-    let (status, reason, words) = match timeout(limit, answer).await {
-        Ok(Ok(decision)) => return Ok(decision),
-        Ok(Err(_)) => (
-            503,
-            Reason::Internal,
-            "gateway's control dropped the question; see its log",
-        ),
-        Err(_) => (
-            504,
-            Reason::Timeout,
-            "gateway's control did not decide in time; see its log and timeouts.verdict",
-        ),
-    };
-    Err(local(status, reason).detail(words))
+    match timeout(limit, answer).await {
+        Ok(Ok(decision)) => Ok(decision),
+        Ok(Err(_)) => Err(dropped()),
+        Err(_) => Err(local(504, Reason::Timeout)
+            .detail("gateway's control did not decide in time; see its log and timeouts.verdict")),
+    }
+}
+
+fn dropped() -> End {
+    local(503, Reason::Internal).detail("gateway's control dropped the question; see its log")
 }
 
 fn refused(refusal: Refusal) -> End {
@@ -82,7 +103,8 @@ pub(crate) async fn watched<T>(
     work: impl Future<Output = Result<T, End>>,
 ) -> Result<T, End> {
     let mut work = pin!(work);
-    let gone = downstream.hangup();
+    // No operation is begun for work that has nothing to wait for.
+    let gone = async { downstream.hangup().await };
     tokio::select! {
         biased;
         result = &mut work => result,

@@ -6,25 +6,40 @@
 //!   atomic swap; a stream keeps the generation that it began with.
 //! * What happened to a stream leaves as a [`StreamRecord`].
 
+mod front;
 mod outcome;
 mod record;
 mod request;
 mod snapshot;
+mod tally;
+mod tunnel;
 mod verdict;
 
+pub use front::{
+    API_SERVER, ApiAnswer, ApiLabels, ApiPath, ApiRequest, ApiVerdict, ConnectionKey, Follower,
+    Forward, Fresh, Held, Over,
+};
 pub use outcome::{Phase, Reason, Side};
 pub use record::{
-    ExchangeLabels, RecordKind, StreamBytes, StreamMode, StreamRecord, VerificationResult,
+    ExchangeLabels, KeyExchange, RecordKind, StreamBytes, StreamMode, StreamRecord,
+    VerificationResult,
 };
 pub use request::{ListenerName, Peer, StreamId, StreamRequest};
 pub use snapshot::{AdmissionLimits, DownstreamTls, Snapshot, SnapshotCell};
+pub use tally::{Counted, Tallies, Tally};
+pub use tunnel::{
+    AgentDuties, AgentGrant, AgentStatus, AgentVerdict, GatewayPeer, GatewayStatus, Route, Through,
+    TunnelLimits,
+};
 pub use verdict::{
-    ActionPolicy, ByName, Connect, Inside, LeafByPeer, Mode, PeerVerification, Refusal,
-    StreamLimits, Terminate, TerminateVerified, UpstreamTls, Verdict, VerificationSlot,
+    ActionPolicy, ByName, Connect, Inside, LeafByPeer, Mode, PeerVerification, Preamble, Proxy,
+    ProxyAddress, ProxyTls, Refusal, StreamLimits, Terminate, TerminateVerified, UpstreamTls,
+    Verdict, VerificationSlot, Warm, Way,
 };
 
 use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::sync::oneshot;
 
 /// What the engine asks of control.
@@ -38,12 +53,43 @@ pub trait Control: Send + Sync + 'static {
     /// dropped counts as an internal error and the stream is refused.
     fn admit(&self, request: StreamRequest) -> oneshot::Receiver<Verdict>;
 
-    /// Says in words why no stream or request may begin now that will leave a record of this kind: control could not
-    /// keep it. Usually, and by default, nothing is in the way.
+    /// Decides what becomes of one request to a front listener, within the time that
+    /// [`Control::admit`] has too. `None`, the default: this process has no front.
+    ///
+    /// Asked once for each request, and once more without [`ApiRequest::held`] for one that may be
+    /// repeated, because the connection that it went over had been closed.
+    fn judge(&self, _request: ApiRequest) -> Option<oneshot::Receiver<ApiVerdict>> {
+        None
+    }
+
+    /// Says in words why no stream or request may begin now that will leave a record of this kind:
+    /// control could not keep it. Usually, and by default, nothing is in the way. Of the requests to
+    /// a front listener it is asked only for those that begin with a record.
     fn unrecorded(&self, _kind: RecordKind) -> Option<String> {
         None
     }
 
+    /// Says what the owner of a validated chain may carry as an agent of a tunnel (pure CPU, no
+    /// I/O). Asked for each of its connections, and again when a snapshot is published. By default
+    /// nobody is one.
+    ///
+    /// # Errors
+    /// Why it is none, for the agent's log.
+    fn agent(&self, _chain: &[CertificateDer<'_>]) -> AgentVerdict {
+        Err(Refusal {
+            status: 403,
+            reason: Reason::Denied,
+            words: "this process takes no agents".to_owned(),
+            rule: None,
+        })
+    }
+
     /// Names the owner of a verified certificate chain for audit and metrics (pure CPU, no I/O).
     fn identify(&self, chain: &[CertificateDer<'_>]) -> Arc<str>;
+
+    /// Says when the first certificate of a chain ends (pure CPU, no I/O). `None`, the default: it
+    /// is not known, and no spare connection to such a peer is kept.
+    fn valid_until(&self, _chain: &[CertificateDer<'_>]) -> Option<SystemTime> {
+        None
+    }
 }

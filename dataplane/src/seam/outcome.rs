@@ -49,6 +49,8 @@ pub enum Phase {
     Request,
     /// Waiting for control's verdict.
     Verdict,
+    /// Opening a connection through an agent of a tunnel.
+    Tunnel,
     /// Connecting to the target.
     Dial,
     /// TLS handshake with the target.
@@ -68,6 +70,7 @@ impl Phase {
             Self::Accept => "accept",
             Self::Request => "request",
             Self::Verdict => "verdict",
+            Self::Tunnel => "tunnel",
             Self::Dial => "dial",
             Self::UpstreamHandshake => "upstream_handshake",
             Self::DownstreamHandshake => "downstream_handshake",
@@ -119,6 +122,10 @@ pub enum Reason {
     BadUpgrade,
     /// An admission limit was reached.
     Limit,
+    /// The agent that carried it may not any more.
+    Revoked,
+    /// The credential of its user has ended, which it may not outlive.
+    Expired,
     /// Control can keep no record of it (`audit.onFailure: block`).
     Unaudited,
     /// The process is draining and its deadline passed.
@@ -131,7 +138,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that are exported from zero.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Completed,
         Self::Reset,
         Self::Truncated,
@@ -148,6 +155,8 @@ impl Reason {
         Self::Protocol,
         Self::BadUpgrade,
         Self::Limit,
+        Self::Revoked,
+        Self::Expired,
         Self::Unaudited,
         Self::Drained,
         Self::Exhausted,
@@ -173,6 +182,8 @@ impl Reason {
             Self::Protocol => "protocol",
             Self::BadUpgrade => "bad_upgrade",
             Self::Limit => "limit",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
             Self::Unaudited => "unaudited",
             Self::Drained => "drained",
             Self::Exhausted => "exhausted",

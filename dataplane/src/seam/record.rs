@@ -1,9 +1,10 @@
 //! What the engine tells control about a stream: once at its start where that is audited, once at
 //! its end.
 
-use super::{ListenerName, Peer, Phase, Reason, Side, StreamId};
+use super::{ApiPath, ListenerName, Peer, Phase, Reason, Side, StreamId};
 use eyesplice_proto::route::Action;
 use eyesplice_proto::target::Target;
+use eyesplice_proto::tls::Group;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -30,6 +31,8 @@ pub enum StreamMode {
     TerminateOpaque,
     /// Ended, verified and re-encrypted; the kubelet's HTTP API inside.
     TerminateKubelet,
+    /// Requests to the Kubernetes API, each judged by itself and sent over our own connection.
+    Front,
 }
 
 impl StreamMode {
@@ -41,6 +44,7 @@ impl StreamMode {
             Self::Originate => "originate",
             Self::TerminateOpaque => "terminate_opaque",
             Self::TerminateKubelet => "terminate",
+            Self::Front => "front",
         }
     }
 }
@@ -54,10 +58,11 @@ pub struct StreamBytes {
     pub down: u64,
 }
 
-/// What is known of a request to a kubelet. Never the query: it holds the command.
+/// What is known of a request to a kubelet or to an API server. Never the query: it holds the
+/// command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExchangeLabels {
-    /// The kubelet action.
+    /// What it does to a pod.
     pub action: Action,
     /// Namespace of the pod, where the action has one.
     pub namespace: Option<Arc<str>>,
@@ -67,6 +72,10 @@ pub struct ExchangeLabels {
     pub container: Option<Arc<str>>,
     /// `SPDY/3.1`, `websocket` or none.
     pub protocol: Option<&'static str>,
+    /// Whose it is, of a request to a front listener where that is known.
+    pub user: Option<Arc<str>>,
+    /// How a request to a front listener went; none for all others.
+    pub path: Option<ApiPath>,
 }
 
 /// How the upstream's certificate was judged.
@@ -90,6 +99,17 @@ pub enum VerificationResult {
     },
 }
 
+/// The key exchange groups of a stream's TLS sessions; none where there is no session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyExchange {
+    /// Of the connection to a TCP listener.
+    pub listener: Option<Group>,
+    /// Of the downstream's own session, which a leaf terminates.
+    pub downstream: Option<Group>,
+    /// Of the session with the target.
+    pub upstream: Option<Group>,
+}
+
 /// One stream, told once it is known.
 #[derive(Clone, Debug)]
 pub struct StreamRecord {
@@ -97,7 +117,8 @@ pub struct StreamRecord {
     pub kind: RecordKind,
     /// The stream.
     pub id: StreamId,
-    /// Numbers the requests on one terminated connection, from 1; 0 for all else.
+    /// Numbers the requests on one terminated connection, or on one to a front listener, from 1; 0
+    /// for all else.
     pub exchange: u32,
     /// Where it came in.
     pub listener: ListenerName,
@@ -105,10 +126,13 @@ pub struct StreamRecord {
     pub peer: Peer,
     /// Identity inside of the tunnel: the API server's kubelet client certificate.
     pub client: Option<Arc<str>>,
-    /// What the CONNECT named; absent if none was read.
+    /// What the CONNECT named, or [`API_SERVER`](super::API_SERVER); absent if none was read.
     pub target: Option<Target>,
     /// What was dialled successfully.
     pub address: Option<SocketAddr>,
+    /// The agent through whose tunnel it was reached, whose address `address` is then as the agent
+    /// dialled it; or the proxy that was asked for it, and `address` is absent.
+    pub via: Option<Arc<str>>,
     /// The rule that decided.
     pub rule: Option<Arc<str>>,
     /// The node by inventory.
@@ -119,7 +143,11 @@ pub struct StreamRecord {
     pub mode: StreamMode,
     /// How the upstream's certificate was judged.
     pub verification: VerificationResult,
-    /// The request, for kubelets that are terminated.
+    /// How the keys of its TLS sessions were agreed on.
+    pub key_exchange: KeyExchange,
+    /// A spare connection served it, whose verification that was.
+    pub warm: bool,
+    /// The request, for kubelets that are terminated and for front listeners.
     pub exchange_labels: Option<ExchangeLabels>,
     /// HTTP status that the downstream saw: of the CONNECT if refused, of the kubelet otherwise.
     pub status: Option<u16>,

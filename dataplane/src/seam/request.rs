@@ -1,6 +1,7 @@
 //! What a listener knows of a stream before anybody has decided on it.
 
 use eyesplice_proto::target::Target;
+use rustls::pki_types::CertificateDer;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -76,4 +77,7 @@ pub struct StreamRequest {
     pub target: Target,
     /// When it was accepted.
     pub received: SystemTime,
+    /// Another gateway has passed it on, as it says: the chain of its certificate, which is empty
+    /// where it presented none.
+    pub hop: Option<Arc<[CertificateDer<'static>]>>,
 }

@@ -1,6 +1,6 @@
 //! What control publishes to the workers: one immutable, numbered value behind an atomic swap.
 
-use super::{ListenerName, Peer};
+use super::{AgentDuties, ListenerName, Peer, TunnelLimits};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
@@ -20,6 +20,10 @@ pub struct Snapshot {
     pub allowed_uids: HashMap<ListenerName, Arc<[u32]>>,
     /// Limits before a verdict exists.
     pub admission: AdmissionLimits,
+    /// Of a gateway that takes agents.
+    pub tunnel: Option<TunnelLimits>,
+    /// Of an agent.
+    pub agent: Option<Arc<AgentDuties>>,
 }
 
 impl Snapshot {
@@ -113,5 +117,46 @@ impl SnapshotCell {
     /// Changes with every snapshot that is published.
     pub(crate) fn published(&self) -> watch::Receiver<u64> {
         self.published.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unwelcome_uid_is_told_where_the_list_is() {
+        let second = Duration::from_secs(1);
+        let snapshot = Snapshot {
+            generation: 1,
+            listener_tls: HashMap::new(),
+            allowed_uids: HashMap::from([("uds".into(), [0].into()), ("any".into(), [].into())]),
+            admission: AdmissionLimits {
+                max_streams: 1,
+                max_streams_per_peer: 1,
+                max_pending: 1,
+                max_unauthenticated: 1,
+                max_handshakes_per_second: 1,
+                max_handshakes_per_second_per_address: 1,
+                handshake_timeout: second,
+                head_timeout: second,
+                admit_timeout: second,
+            },
+            tunnel: None,
+            agent: None,
+        };
+        let peer = |uid| Peer::Unix {
+            pid: 1,
+            uid,
+            gid: 7,
+        };
+        let words = snapshot.unwelcome(&"uds".into(), &peer(7)).unwrap();
+        assert_eq!(
+            words,
+            "uid 7 may not use listener uds; see listeners.unix.allowedUIDs"
+        );
+        assert_eq!(snapshot.unwelcome(&"uds".into(), &peer(0)), None);
+        assert_eq!(snapshot.unwelcome(&"any".into(), &peer(7)), None);
+        assert_eq!(snapshot.unwelcome(&"new".into(), &peer(7)), None);
     }
 }

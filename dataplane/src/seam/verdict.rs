@@ -1,14 +1,16 @@
 //! Control's answer to a [`StreamRequest`](super::StreamRequest): plain data that says all the
 //! engine needs to carry the stream.
 
-use super::{DownstreamTls, Reason};
+use super::{DownstreamTls, Reason, Tallies, Through};
 use eyesplice_proto::route::Action;
+use eyesplice_proto::target::Target;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 
 /// What becomes of a stream.
@@ -42,13 +44,82 @@ pub struct Connect {
     pub rule: Arc<str>,
     /// The node that owns the address, by inventory.
     pub node: Option<Arc<str>>,
-    /// Where to dial: resolved once, each checked against policy, in the order of preference
-    /// (RFC 8305). Never empty.
-    pub addresses: Vec<SocketAddr>,
+    /// How the target is reached.
+    pub way: Way,
+    /// What is sent to the target before the first byte of the stream.
+    pub preamble: Option<Preamble>,
     /// What happens to the bytes.
     pub mode: Mode,
     /// Deadlines of this stream.
     pub limits: StreamLimits,
+    /// Whether a spare connection may serve the stream, and another is made for the next one. For
+    /// modes whose TLS with the target is known with the verdict; ignored for others.
+    pub warm: Option<Warm>,
+    /// Count the connection by the address that is dialled; empty: nobody asks for the number.
+    pub tallies: Tallies,
+}
+
+/// What a target is sent first, which says where a stream comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preamble {
+    /// The header of the PROXY protocol, version 2: address and port of the client, and those that
+    /// it connected to.
+    ProxyV2,
+}
+
+/// How a target is reached.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// By dialling one of these: resolved once, each checked against policy, in the order of
+    /// preference (RFC 8305). Never empty.
+    Dial(Vec<SocketAddr>),
+    /// Through an agent of a tunnel.
+    Tunnel(Through),
+    /// Through another HTTP CONNECT proxy.
+    Proxy(Proxy),
+}
+
+/// Another HTTP CONNECT proxy.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// Its name in errors and audit.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub at: ProxyAddress,
+    /// How to speak TLS to it; `None`: it is spoken to in plain text.
+    pub tls: Option<ProxyTls>,
+    /// What it is asked for.
+    pub target: Target,
+}
+
+/// Where a proxy listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyAddress {
+    /// At one of these, in the order of preference. Never empty.
+    Tcp(Vec<SocketAddr>),
+    /// At a UNIX socket.
+    Unix(PathBuf),
+}
+
+/// A verified TLS client towards a proxy.
+#[derive(Clone, Debug)]
+pub struct ProxyTls {
+    /// Validates the proxy's certificate, and presents ours if it has one.
+    pub config: Arc<ClientConfig>,
+    /// The name that the certificate must have.
+    pub server_name: ServerName<'static>,
+}
+
+/// With what a spare connection to a target is made. It is used only for a stream of the same
+/// generation to the same address, server name and node.
+#[derive(Debug)]
+pub struct Warm {
+    /// Verifies the target just as the stream's own does; its verifier belongs to the spare alone.
+    pub tls: UpstreamTls,
+    /// How long it may wait for its stream.
+    pub lifetime: Duration,
+    /// The end of the certificate that we present.
+    pub until: SystemTime,
 }
 
 /// What happens to a stream's bytes.
@@ -123,7 +194,8 @@ pub struct UpstreamTls {
     pub verification: VerificationSlot,
 }
 
-/// Written once by a stream's certificate verifier, read by the engine after the handshake.
+/// Written once by a stream's certificate verifier, or by the engine with what the verifier of a
+/// spare connection found; read by the engine after the handshake.
 pub type VerificationSlot = Arc<OnceLock<PeerVerification>>;
 
 /// What a certificate verifier found.

@@ -11,7 +11,7 @@ pub mod limits;
 pub mod memory;
 pub mod pipe;
 pub mod probe;
-pub mod ring;
 pub mod signal;
 pub mod socket;
 pub mod splice;
+pub mod uring;

@@ -23,11 +23,7 @@ pub struct Limit {
 ///
 /// `EPERM` when a sandbox denies prlimit(2).
 pub fn raise_open_files() -> io::Result<Limit> {
-    let limit = open_files()?;
-    if limit.soft < limit.hard {
-        setrlimit(Resource::RLIMIT_NOFILE, limit.hard, limit.hard)?;
-    }
-    open_files()
+    raise(Resource::RLIMIT_NOFILE)
 }
 
 /// Reads the limit of open files (RLIMIT_NOFILE).
@@ -45,11 +41,7 @@ pub fn open_files() -> io::Result<Limit> {
 ///
 /// `EPERM` when a sandbox denies prlimit(2).
 pub fn raise_locked_memory() -> io::Result<Limit> {
-    let limit = locked_memory()?;
-    if limit.soft < limit.hard {
-        setrlimit(Resource::RLIMIT_MEMLOCK, limit.hard, limit.hard)?;
-    }
-    locked_memory()
+    raise(Resource::RLIMIT_MEMLOCK)
 }
 
 /// Counts the descriptors that this process has open.
@@ -63,13 +55,21 @@ pub fn open_descriptors() -> io::Result<usize> {
 }
 
 /// Reads the limit of locked memory in bytes (RLIMIT_MEMLOCK), against which rings count for users
-/// without CAP_IPC_LOCK: see [`crate::probe::RingShortage`].
+/// without CAP_IPC_LOCK: see [`crate::probe::UringShortage`].
 ///
 /// # Errors
 ///
 /// `EPERM` when a sandbox denies prlimit(2).
 pub fn locked_memory() -> io::Result<Limit> {
     read(Resource::RLIMIT_MEMLOCK)
+}
+
+fn raise(resource: Resource) -> io::Result<Limit> {
+    let limit = read(resource)?;
+    if limit.soft < limit.hard {
+        setrlimit(resource, limit.hard, limit.hard)?;
+    }
+    read(resource)
 }
 
 fn read(resource: Resource) -> io::Result<Limit> {

@@ -5,28 +5,28 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use eyesplice_sys::ring::{self, Fd, Interest, RingConfig};
-use eyesplice_sys::socket::{Address, listen_tcp, local_address};
+use eyesplice_sys::socket::{Address, listen_tcp_group, local_address};
+use eyesplice_sys::uring::{self, Fd, Interest, UringConfig};
 
 #[test]
 fn accept_without_descriptors_fails_and_the_connection_stays_queued() {
-    let finished = ring::run(&RingConfig::default(), async {
+    let finished = uring::run(&UringConfig::default(), async {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listener = Fd::from(listen_tcp(any, 16).unwrap());
+        let listener = Fd::from(listen_tcp_group(any, 1, 16).unwrap().remove(0));
         let Address::Ip(address) = local_address(listener.as_fd()).unwrap() else {
             panic!("a TCP address")
         };
         let _client = TcpStream::connect(address).unwrap();
         let hoard = hoard_descriptors();
-        let error = ring::accept(&listener).await.unwrap_err();
+        let error = uring::accept(&listener).await.unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
 
         drop(hoard);
         let patience = Some(Instant::now() + Duration::from_secs(20));
-        ring::until(ring::poll(&listener, Interest::READ), patience)
+        uring::until(uring::poll(&listener, Interest::READ), patience)
             .await
             .unwrap();
-        ring::accept(&listener).await.unwrap();
+        uring::accept(&listener).await.unwrap();
     })
     .unwrap();
     assert_eq!(finished.stray_ops, 0);

@@ -1,6 +1,8 @@
 //! A running engine with a control that answers as the test says.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+use eyesplice_dataplane::backend::IoPolicy;
+use eyesplice_dataplane::cipher::CryptoPolicy;
 use eyesplice_dataplane::counters::CounterTotals;
 use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{
@@ -8,9 +10,10 @@ use eyesplice_dataplane::engine::{
 };
 use eyesplice_dataplane::seam::{
     AdmissionLimits, Connect, Control, Mode, Reason, RecordKind, Refusal, Snapshot, SnapshotCell,
-    StreamLimits, StreamRecord, StreamRequest, Verdict,
+    StreamLimits, StreamRecord, StreamRequest, Tallies, Verdict, Way,
 };
 use eyesplice_proto::target::Host;
+use eyesplice_sys::uring::Backend;
 use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -92,9 +95,12 @@ pub fn splice_to(request: &StreamRequest, limits: StreamLimits) -> Verdict {
         generation: 1,
         rule: "test".into(),
         node: None,
-        addresses: vec![SocketAddr::new(ip, request.target.port)],
+        way: Way::Dial(vec![SocketAddr::new(ip, request.target.port)]),
+        preamble: None,
         mode: Mode::Splice,
         limits,
+        warm: None,
+        tallies: Tallies::default(),
     }))
 }
 
@@ -139,6 +145,8 @@ impl Gateway {
             listener_tls: HashMap::new(),
             allowed_uids: HashMap::new(),
             admission,
+            tunnel: None,
+            agent: None,
         }));
         let (send, records) = mpsc::channel(100_000);
         let config = EngineConfig {
@@ -153,7 +161,12 @@ impl Gateway {
                     gid: None,
                 },
             }],
+            io: match std::env::var("EYESPLICE_TEST_IO").as_deref() {
+                Ok("epoll") => IoPolicy::Fixed(Backend::Epoll),
+                _ => IoPolicy::default(),
+            },
             ktls: KtlsPolicy::Off,
+            crypto: CryptoPolicy::Auto,
             max_pipes_per_worker: 8,
             room: Room::UNLIMITED,
             coalesce: COALESCE,

@@ -15,12 +15,15 @@ use eyesplice_dataplane::seam::Reason;
 use eyesplice_tests::rng::Rng;
 use eyesplice_tests::variant::{TCP_TLS13, UNIX_TLS13, can_run};
 use plan::{Cell, Chance, Cut, Kind, MODES, Phase, cells};
-use play::{Lane, Outcome, Seen};
+use play::{Lane, Outcome, Seen, Way};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 /// Cuts in all.
 const RUNS: usize = 5_000;
+
+/// Cuts of streams through a tunnel.
+const TUNNEL_RUNS: usize = 1_000;
 
 /// Every mode over either transport.
 const LANES: usize = 2 * MODES.len();
@@ -107,15 +110,25 @@ fn number(name: &str) -> Option<usize> {
 
 #[test]
 fn every_cut_is_seen_and_what_came_before_it_arrives() {
-    if !can_run("every_cut_is_seen_and_what_came_before_it_arrives") {
-        return;
+    if can_run("every_cut_is_seen_and_what_came_before_it_arrives") {
+        play(Way::Direct, RUNS);
     }
+}
+
+#[test]
+fn every_cut_is_seen_through_a_tunnel() {
+    if can_run("every_cut_is_seen_through_a_tunnel") {
+        play(Way::Tunnel, TUNNEL_RUNS);
+    }
+}
+
+fn play(way: Way, runs: usize) {
     let lanes: Vec<Lane> = MODES
         .into_iter()
-        .flat_map(|mode| [UNIX_TLS13, TCP_TLS13].map(|variant| Lane::new(variant, mode)))
+        .flat_map(|mode| [UNIX_TLS13, TCP_TLS13].map(|variant| Lane::new(variant, mode, way)))
         .collect();
     let alone = number("EYESPLICE_CUTS_NUMBER");
-    let runs = number("EYESPLICE_CUTS_RUNS").unwrap_or(RUNS);
+    let runs = number("EYESPLICE_CUTS_RUNS").unwrap_or(runs);
     let numbers = alone.map_or(0..runs, |alone| alone..alone + 1);
     let table = Table::default();
     std::thread::scope(|scope| {
@@ -138,8 +151,8 @@ fn every_cut_is_seen_and_what_came_before_it_arrives() {
         }
     });
     table.print();
-    for lane in &lanes {
-        lane.gateway.assert_back();
+    for lane in lanes {
+        lane.finish();
     }
 }
 

@@ -10,6 +10,7 @@ use eyesplice_tests::kubelet::switching;
 use eyesplice_tests::pki::{Presented, pki};
 use eyesplice_tests::scripted::Answer;
 use eyesplice_tests::tls;
+use eyesplice_tests::tunnel::{self, Agent};
 use eyesplice_tests::variant::Variant;
 use eyesplice_tests::wait::{PATIENCE, eventually};
 use std::collections::HashMap;
@@ -23,11 +24,21 @@ const UPLOAD: usize = 200_000;
 /// What a target reads of it.
 const READ: usize = 1000;
 
+/// How targets are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Direct,
+    /// Through an agent.
+    Tunnel,
+}
+
 /// A gateway, and what it told of streams that nobody has asked for yet.
 pub(crate) struct Lane {
     pub(crate) variant: Variant,
     pub(crate) mode: Answer,
     pub(crate) gateway: Gateway,
+    /// Through which it reaches its targets, if not directly.
+    agent: Option<Agent>,
     records: Mutex<HashMap<SocketAddr, StreamRecord>>,
 }
 
@@ -47,14 +58,33 @@ pub(crate) struct Outcome {
 }
 
 impl Lane {
-    pub(crate) fn new(variant: Variant, mode: Answer) -> Self {
-        let gateway = Gateway::with(variant, |setup| setup.answer = mode);
+    pub(crate) fn new(variant: Variant, mode: Answer, way: Way) -> Self {
+        let (gateway, agent) = match way {
+            Way::Direct => (Gateway::with(variant, |setup| setup.answer = mode), None),
+            Way::Tunnel => {
+                let gateway = tunnel::gateway(variant, |setup| {
+                    setup.answer = mode;
+                    setup.tunnel = Some(tunnel::limits());
+                });
+                let agent = Agent::of(&gateway);
+                (gateway, Some(agent))
+            }
+        };
         Self {
             variant,
             mode,
             gateway,
+            agent,
             records: Mutex::default(),
         }
+    }
+
+    /// Sees that nothing is left of it.
+    pub(crate) fn finish(self) {
+        if let Some(agent) = self.agent {
+            agent.finish_counting();
+        }
+        self.gateway.assert_back();
     }
 
     /// Both ends of a stream, as far as its TLS.

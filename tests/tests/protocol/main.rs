@@ -10,3 +10,4 @@ mod hostile;
 mod keepalive;
 mod leave;
 mod upgrade;
+mod warm;

@@ -11,120 +11,71 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 /// The manifest with every right that is needed.
 pub(crate) const MANIFEST: &str = "control/dist/authority-rbac.yaml";
 
+/// A verb, and the resource that it is about.
+#[derive(Clone, Copy, Debug, derive_more::Display)]
+#[display("{_0} {_1}")]
+pub(crate) struct Act(pub(crate) &'static str, pub(crate) &'static str);
+
 /// Why a request to the API server failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
     /// The credential is not accepted; no role of any user would help.
     #[error(
-        "the API server does not know this process, which wants to {verb} {resource} ({message}); \
-         its credential has expired, was revoked, or is another cluster's: renew it, and see \
+        "the API server does not know this process, which wants to {0} ({1}); its credential has \
+         expired, was revoked, or is another cluster's: renew it, and see \
          `eyesplice kubeconfig check`"
     )]
-    Unauthorized {
-        verb: &'static str,
-        resource: &'static str,
-        message: String,
-    },
-    #[error(
-        "the API server forbids to {verb} {resource} ({message}); bind this user to the roles of \
-         {MANIFEST}"
-    )]
-    Forbidden {
-        verb: &'static str,
-        resource: &'static str,
-        message: String,
-    },
+    Unauthorized(Act, String),
+    #[error("the API server forbids to {0} ({1}); bind this user to the roles of {MANIFEST}")]
+    Forbidden(Act, String),
     /// The object was changed since it was read, or is there already.
-    #[error("cannot {verb} {resource}: it was changed meanwhile")]
-    Conflict {
-        verb: &'static str,
-        resource: &'static str,
-    },
-    #[error("cannot {verb} {resource}: it is not there")]
-    Missing {
-        verb: &'static str,
-        resource: &'static str,
-    },
-    #[error("cannot {verb} {resource}: the API server answered {code}: {message}")]
-    Refused {
-        verb: &'static str,
-        resource: &'static str,
-        code: u16,
-        message: String,
-    },
-    #[error(
-        "cannot {verb} {resource}: the API server did not answer within {} s",
-        DEADLINE.as_secs()
-    )]
-    Late {
-        verb: &'static str,
-        resource: &'static str,
-    },
-    #[error("cannot {verb} {resource}: {message}; is the API server there?")]
-    Transport {
-        verb: &'static str,
-        resource: &'static str,
-        message: String,
-    },
+    #[error("cannot {0}: it was changed meanwhile")]
+    Conflict(Act),
+    #[error("cannot {0}: it is not there")]
+    Missing(Act),
+    #[error("cannot {0}: the API server answered {1}: {2}")]
+    Refused(Act, u16, String),
+    #[error("cannot {0}: the API server did not answer within {wait} s", wait = DEADLINE.as_secs())]
+    Late(Act),
+    #[error("cannot {0}: {1}; is the API server there?")]
+    Transport(Act, String),
 }
 
 impl CallError {
     /// The word of metrics.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
-            Self::Unauthorized { .. } => "unauthorized",
-            Self::Forbidden { .. } => "forbidden",
-            Self::Conflict { .. } => "conflict",
-            Self::Missing { .. } => "missing",
-            Self::Refused { .. } => "refused",
-            Self::Late { .. } => "late",
-            Self::Transport { .. } => "transport",
+            Self::Unauthorized(..) => "unauthorized",
+            Self::Forbidden(..) => "forbidden",
+            Self::Conflict(_) => "conflict",
+            Self::Missing(_) => "missing",
+            Self::Refused(..) => "refused",
+            Self::Late(_) => "late",
+            Self::Transport(..) => "transport",
         }
     }
 
     /// Words what the client says of a failed request.
-    pub(crate) fn of(verb: &'static str, resource: &'static str, error: &kube::Error) -> Self {
-        let kube::Error::Api(status) = error else {
-            return Self::Transport {
-                verb,
-                resource,
-                message: chain(error),
-            };
-        };
-        Self::answered(verb, resource, status.code, status.message.clone())
+    pub(crate) fn of(act: Act, error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::answered(act, status.code, status.message.clone()),
+            error => Self::Transport(act, chain(error)),
+        }
     }
 
     /// Says whether a person has to change something at the API server before it can be otherwise.
     pub(crate) fn needs_a_person(&self) -> bool {
-        matches!(self, Self::Unauthorized { .. } | Self::Forbidden { .. })
+        matches!(self, Self::Unauthorized(..) | Self::Forbidden(..))
     }
 
     /// Words an answer that is no success.
-    pub(crate) fn answered(
-        verb: &'static str,
-        resource: &'static str,
-        code: u16,
-        message: String,
-    ) -> Self {
+    pub(crate) fn answered(act: Act, code: u16, message: String) -> Self {
         match code {
-            401 => Self::Unauthorized {
-                verb,
-                resource,
-                message,
-            },
-            403 => Self::Forbidden {
-                verb,
-                resource,
-                message,
-            },
-            404 => Self::Missing { verb, resource },
-            409 => Self::Conflict { verb, resource },
-            code => Self::Refused {
-                verb,
-                resource,
-                code,
-                message,
-            },
+            401 => Self::Unauthorized(act, message),
+            403 => Self::Forbidden(act, message),
+            404 => Self::Missing(act),
+            409 => Self::Conflict(act),
+            code => Self::Refused(act, code, message),
         }
     }
 }
@@ -137,8 +88,8 @@ pub(crate) async fn call<T>(
 ) -> Result<T, CallError> {
     match timeout(DEADLINE, answer).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(CallError::of(verb, resource, &error)),
-        Err(_) => Err(CallError::Late { verb, resource }),
+        Ok(Err(error)) => Err(CallError::of(Act(verb, resource), &error)),
+        Err(_) => Err(CallError::Late(Act(verb, resource))),
     }
 }
 
@@ -148,7 +99,7 @@ mod tests {
     use kube::core::Status;
 
     fn answered(code: u16) -> CallError {
-        CallError::answered("list", "nodes", code, "words of the server".to_owned())
+        CallError::answered(Act("list", "nodes"), code, "words of the server".to_owned())
     }
 
     #[test]
@@ -178,10 +129,10 @@ mod tests {
     #[test]
     fn failure_of_the_client_keeps_the_code_of_the_server() {
         let status = Status::failure("words", "Unauthorized").with_code(401);
-        let error = CallError::of("get", "leases", &kube::Error::Api(status.boxed()));
+        let error = CallError::of(Act("get", "leases"), &kube::Error::Api(status.boxed()));
         assert_eq!(error.as_str(), "unauthorized");
         let refused = std::io::Error::other("no route");
-        let error = CallError::of("get", "leases", &kube::Error::Service(refused.into()));
+        let error = CallError::of(Act("get", "leases"), &kube::Error::Service(refused.into()));
         assert_eq!(error.as_str(), "transport");
         assert!(error.to_string().contains("no route"), "{error}");
     }

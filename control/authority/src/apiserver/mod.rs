@@ -4,6 +4,6 @@ mod call;
 mod connect;
 mod secrets;
 
-pub(crate) use call::{CallError, call};
+pub(crate) use call::{Act, CallError, call};
 pub use connect::{ConnectError, Place};
 pub use secrets::{Secrets, SecretsError};

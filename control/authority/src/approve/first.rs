@@ -6,7 +6,6 @@ use crate::held::{Held, key_of, unsigned_until};
 use eyesplice_identity::certificate::instant;
 use eyesplice_identity::token::bootstrap::Bound;
 use eyesplice_identity::x509::CertificateRequest;
-use std::fmt;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -39,7 +38,7 @@ impl First<'_> {
 }
 
 /// A name of nodes with `*` for any run of characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
 pub struct NamePattern(String);
 
 impl NamePattern {
@@ -74,12 +73,6 @@ impl NamePattern {
             rest = rest.get(at + part.len()..).unwrap_or_default();
         }
         rest.ends_with(last)
-    }
-}
-
-impl fmt::Display for NamePattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

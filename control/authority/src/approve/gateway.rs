@@ -5,7 +5,7 @@
 
 use super::super::object::CertificateSigningRequest;
 use super::first::{self, Kind};
-use super::{Decision, Left, Policy, approve, deny, names, unfit};
+use super::{Decision, Left, Policy, approve, deny, may_have, names};
 use eyesplice_identity::inventory::HostAddress;
 use eyesplice_identity::x509::{
     CertificateRequest, GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP, NODE_PREFIX, Refusal,
@@ -28,11 +28,8 @@ pub(super) fn client(
         policy.roles.are_gateways(&spec.groups),
         policy.roles.bootstraps_gateways(&spec.groups),
     );
-    if !renews && !bootstraps {
-        return Decision::Leave(Left::ForPeople);
-    }
-    if let Err(refusal) = fits {
-        return unfit(&refusal);
+    if let Err(decision) = may_have(renews || bootstraps, fits) {
+        return decision;
     }
     let own = request.common_names() == [spec.username.as_str()];
     if !own && !bootstraps {
@@ -144,12 +141,7 @@ fn of_known_gateway(
     policy: &Policy<'_>,
 ) -> Result<(), Decision> {
     let spec = &object.spec;
-    if !policy.roles.are_gateways(&spec.groups) {
-        return Err(Decision::Leave(Left::ForPeople));
-    }
-    if let Err(refusal) = fits {
-        return Err(unfit(&refusal));
-    }
+    may_have(policy.roles.are_gateways(&spec.groups), fits)?;
     let name = spec.username.strip_prefix(GATEWAY_PREFIX);
     match name.and_then(|name| policy.gateways.get(name)) {
         Some(_) => Ok(()),
@@ -165,12 +157,7 @@ fn own_addresses<'a>(
     policy: &Policy<'a>,
 ) -> Result<&'a BTreeSet<HostAddress>, Decision> {
     let spec = &object.spec;
-    if !policy.roles.are_gateways(&spec.groups) {
-        return Err(Decision::Leave(Left::ForPeople));
-    }
-    if let Err(refusal) = fits {
-        return Err(unfit(&refusal));
-    }
+    may_have(policy.roles.are_gateways(&spec.groups), fits)?;
     if request.common_names() != [spec.username.as_str()] {
         return Err(deny(format!(
             "the common name {:?} is not the requester {:?}; a gateway gets certificates for itself \

@@ -203,11 +203,8 @@ fn client(
         renews: policy.roles.are_nodes(&spec.groups),
         bootstraps: policy.roles.bootstraps_nodes(&spec.groups),
     });
-    if !renews && !bootstraps {
-        return Decision::Leave(Left::ForPeople);
-    }
-    if let Err(refusal) = fits {
-        return unfit(&refusal);
+    if let Err(decision) = may_have(renews || bootstraps, fits) {
+        return decision;
     }
     let common_names = request.common_names();
     if renews && common_names == [spec.username.as_str()] {
@@ -244,11 +241,8 @@ fn serving(
     policy: &Policy<'_>,
 ) -> Result<Decision, Unready> {
     let spec = &object.spec;
-    if !policy.roles.are_nodes(&spec.groups) {
-        return Ok(Decision::Leave(Left::ForPeople));
-    }
-    if let Err(refusal) = fits {
-        return Ok(unfit(&refusal));
+    if let Err(decision) = may_have(policy.roles.are_nodes(&spec.groups), fits) {
+        return Ok(decision);
     }
     if request.common_names() != [spec.username.as_str()] {
         return Ok(deny(format!(
@@ -347,9 +341,12 @@ fn deny(message: String) -> Decision {
     }
 }
 
-/// It could never be signed.
-fn unfit(refusal: &Refusal) -> Decision {
-    deny(refusal.to_string())
+/// Leaves to people what its requester may not have without them, and denies what could never be signed.
+fn may_have(allowed: bool, fits: Result<(), Refusal>) -> Result<(), Decision> {
+    if !allowed {
+        return Err(Decision::Leave(Left::ForPeople));
+    }
+    fits.map_err(|refusal| deny(refusal.to_string()))
 }
 
 fn address(ip: IpAddr) -> HostAddress {

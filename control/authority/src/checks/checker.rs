@@ -12,7 +12,6 @@ use crate::config::ApprovalSettings;
 use eyesplice_process::metrics::Metrics;
 use eyesplice_process::resolve::{Lookup, Resolver};
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -21,6 +20,8 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// Finds out what decisions need to know.
+#[derive(derive_more::Debug)]
+#[debug("Checker({} entries)", self.entries().of.len())]
 pub(crate) struct Checker {
     resolver: Arc<Resolver>,
     metrics: Arc<Metrics>,
@@ -63,14 +64,6 @@ enum Phase {
     Running { run: u64, task: AbortHandle },
     Known(Facts),
     Resting { until: Instant },
-}
-
-impl fmt::Debug for Checker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Checker")
-            .field("entries", &self.entries().of.len())
-            .finish_non_exhaustive()
-    }
 }
 
 impl Checker {

@@ -2,8 +2,8 @@
 
 use eyesplice_identity::pki::testing::Made;
 use eyesplice_process::resolve::{Lookup, LookupFuture};
+use eyesplice_proto::tls::provider;
 use rustls::ServerConfig;
-use rustls::crypto::ring::default_provider;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -33,7 +33,7 @@ pub(crate) enum Manner {
 impl Manner {
     /// Presents a certificate.
     pub(crate) fn presents(made: &Made) -> Self {
-        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        let config = ServerConfig::builder_with_provider(provider::shared())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()

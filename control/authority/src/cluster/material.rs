@@ -1,15 +1,14 @@
 //! What an authority in a cluster works with: everything that its files hold, loaded together.
 
-use super::super::material::{AuthorityMaterialError, AuthorityMaterialErrors, Loader};
+use super::super::material::{AuthorityMaterialError, Loader};
 use super::super::roles::Roles;
 use super::super::sign::SignerCa;
 use crate::apiserver::Place;
 use crate::config::ClusterConfig;
 use eyesplice_identity::inventory::Inventory;
-use eyesplice_identity::pem::CertificateInfo;
 use eyesplice_identity::x509::Signer;
+use eyesplice_process::reload::Valid;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// One generation of what an authority in a cluster works with.
@@ -24,49 +23,32 @@ pub(super) struct ClusterMaterial {
     /// What a file says of nodes; it takes the place of Node objects.
     pub(super) inventory: Option<Inventory>,
     pub(super) roles: Roles,
-    /// What an operator should know.
-    pub warnings: Vec<String>,
-    /// Every certificate that was loaded.
-    pub certificates: Vec<CertificateInfo>,
 }
 
 impl ClusterMaterial {
-    /// Loads and checks every file of a configuration; `kubeconfig` is the command line's. Blocks.
+    /// Loads and checks every file of a configuration. Blocks.
     ///
     /// # Errors
     /// All that is wrong.
     pub(crate) fn load(
         config: ClusterConfig,
-        kubeconfig: Option<&PathBuf>,
         now: SystemTime,
-    ) -> Result<Self, AuthorityMaterialErrors> {
+    ) -> Result<Valid<Self>, Vec<AuthorityMaterialError>> {
         let mut loader = Loader::new(now);
         let signers = loader.signers(&config.signers);
         let inventory = loader.inventory(&config.approval);
-        let file = kubeconfig.or(config.kubeconfig_file.as_ref());
-        let place = file.map_or(Place::Pod, |file| Place::Kubeconfig(file.clone()));
+        let place = config.place();
         if let Err(error) = place.check() {
             loader.errors.push(AuthorityMaterialError::Cluster(error));
         }
-        let Loader {
-            errors,
-            warnings,
-            certificates,
-            ..
-        } = loader;
-        if !errors.is_empty() {
-            return Err(AuthorityMaterialErrors(errors));
-        }
-        Ok(Self {
+        loader.finish(Some(Self {
             credential: place.digest(),
             place,
             config,
             signers,
             inventory,
             roles: Roles::new(&[]),
-            warnings,
-            certificates,
-        })
+        }))
     }
 
     /// Node objects say which node has which address.

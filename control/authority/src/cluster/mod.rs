@@ -9,6 +9,7 @@ mod controller;
 mod fair;
 mod foreign;
 mod lease;
+mod listed;
 mod material;
 mod nodes;
 mod object;
@@ -20,8 +21,9 @@ mod standing;
 mod watched;
 mod worker;
 
+pub use listed::{NodesError, cluster_nodes};
 pub(super) use process::supervise;
-pub use report::{ClusterReport, check_cluster};
+pub use report::check_cluster;
 
 #[cfg(test)]
 mod tests;

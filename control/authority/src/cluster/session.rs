@@ -7,6 +7,7 @@ use super::nodes::addresses;
 use super::object::{ApiCsr, trimmed};
 use super::watched::{Seen, State, Watched};
 use arc_swap::ArcSwap;
+use eyesplice_identity::random::jitter;
 use eyesplice_process::admin::Readiness;
 use eyesplice_process::metrics::Metrics;
 use eyesplice_process::resolve::Lookup;
@@ -53,7 +54,7 @@ impl Session {
 
         let election = &material.config.election;
         let lease = ApiLease::new(&self.client, &election.namespace, &election.name);
-        let mut elector = Elector::new(lease, self.identity.clone(), election.timing, draw);
+        let mut elector = Elector::new(lease, self.identity.clone(), election.timing, jitter);
         let mut leadership = elector.leadership();
         let mut controller = Controller::new(
             self.client.clone(),
@@ -106,15 +107,5 @@ async fn show_watches(asks_nodes: bool, seen: Seen, readiness: Arc<Readiness>) {
         if changed.is_err() {
             return;
         }
-    }
-}
-
-/// A number from 0 to 1; a half if the system has none to give.
-fn draw() -> f64 {
-    use ring::rand::{SecureRandom, SystemRandom};
-    let mut bytes = [0; 4];
-    match SystemRandom::new().fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
-        Err(_) => 0.5,
     }
 }

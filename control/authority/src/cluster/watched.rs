@@ -4,7 +4,7 @@
 //! server forgot, everything is listed anew. Failures back off up to half a minute.
 
 use super::object::ApiCsr;
-use crate::apiserver::CallError;
+use crate::apiserver::{Act, CallError};
 use eyesplice_identity::inventory::HostAddress;
 use eyesplice_process::metrics::ClusterMetrics;
 use futures_util::StreamExt;
@@ -156,17 +156,15 @@ impl<V: Clone + PartialEq> Watched<V> {
             Error::WatchStartFailed(cause) | Error::WatchFailed(cause) => ("watch", cause),
             Error::WatchError(status) => {
                 let message = status.message.clone();
-                return CallError::answered("watch", self.resource, status.code, message);
+                let act = Act("watch", self.resource);
+                return CallError::answered(act, status.code, message);
             }
             Error::NoResourceVersion => {
-                return CallError::Transport {
-                    verb: "list",
-                    resource: self.resource,
-                    message: "the list has no resource version".to_owned(),
-                };
+                let message = "the list has no resource version".to_owned();
+                return CallError::Transport(Act("list", self.resource), message);
             }
         };
-        CallError::of(verb, self.resource, cause)
+        CallError::of(Act(verb, self.resource), cause)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, V>> {

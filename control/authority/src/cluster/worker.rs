@@ -214,13 +214,7 @@ impl Worker {
         let decided = with_condition(object.clone(), &condition)?;
         let written = self.write("approval", APPROVAL, &decided).await?;
         self.metrics.authority.decision(signer.name(), word);
-        let (user, why) = (&csr.spec.username, &condition.message);
-        let csr = name(object);
-        if reason == "InsecureAutoApproved" {
-            tracing::warn!(csr, %signer, user, why, "CSR approved without any check of its requester");
-        } else {
-            tracing::info!(csr, %signer, user, why, decision = word, "CSR decided");
-        }
+        say::decided(csr, word, &condition);
         Ok(Step::Written(Box::new(written)))
     }
 

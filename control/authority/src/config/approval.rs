@@ -3,10 +3,9 @@
 use super::bounds;
 use super::probe::ProbeSettings;
 use crate::{BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal};
-use eyesplice_identity::document::{Node, Problem, Report, Section, value};
+use eyesplice_identity::document::{FileRef, Node, Problem, Report, Section, value};
 use eyesplice_identity::inventory::HostAddress;
 use ipnet::IpNet;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const BOOTSTRAP_NODES: [(&str, BootstrapNodes); 2] = [
@@ -26,7 +25,7 @@ const DNS: [(&str, DnsUse); 3] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApprovalSettings {
     /// Which node has which address; without it, serving certificates wait for a person.
-    pub inventory_file: Option<PathBuf>,
+    pub inventory_file: Option<FileRef>,
     /// For which nodes a bootstrap token is good; those of the inventory if there is one.
     pub bootstrap_nodes: BootstrapNodes,
     /// Which names nodes may have, where no inventory lists them.
@@ -48,16 +47,11 @@ pub struct ApprovalSettings {
 }
 
 /// Reads the section.
-pub(super) fn read_approval(
-    root: &mut Section<'_>,
-    base: &Path,
-    report: &mut Report,
-) -> ApprovalSettings {
+pub(super) fn read_approval(root: &mut Section<'_>, report: &mut Report) -> ApprovalSettings {
     let Some(mut section) = root.section("approval", report) else {
         return ApprovalSettings::default();
     };
-    let file = |node: &Node| value::path(node, base);
-    let inventory_file = section.optional("inventoryFile", file, report);
+    let inventory_file = section.file("inventoryFile", report);
     let nodes = |node: &Node| value::word(node, &BOOTSTRAP_NODES);
     let bootstrap_nodes = section.optional("bootstrapNodes", nodes, report);
     if bootstrap_nodes == Some(BootstrapNodes::Inventory) && !section.has("inventoryFile") {
@@ -70,22 +64,13 @@ pub(super) fn read_approval(
     });
     let node_names = section.list("nodeNames", bounds::RULE_ENTRIES, pattern, report);
     let node_addresses = section.list("nodeAddresses", bounds::RULE_ENTRIES, value::cidr, report);
-    for (field, given) in [
-        (
-            "nodeNames",
-            bootstrap_nodes == BootstrapNodes::Inventory && !node_names.is_empty(),
-        ),
-        (
-            "nodeAddresses",
-            section.has("inventoryFile") && !node_addresses.is_empty(),
-        ),
-    ] {
+    let names = bootstrap_nodes == BootstrapNodes::Inventory && !node_names.is_empty();
+    let addresses = section.has("inventoryFile") && !node_addresses.is_empty();
+    for (field, given) in [("nodeNames", names), ("nodeAddresses", addresses)] {
         if given {
-            let problem = Problem::new(
-                "does not go with an inventory file, which lists every node with its addresses",
-                "leave it out, or `inventoryFile`",
-            );
-            report.error(&section.path_of(field), section.place_of(field), problem);
+            let what =
+                "does not go with an inventory file, which lists every node with its addresses";
+            section.error(field, what, "leave it out, or `inventoryFile`", report);
         }
     }
     let window = |node: &Node| value::duration(node, &bounds::JOIN_WINDOW);
@@ -129,14 +114,11 @@ fn read_dns(section: &mut Section<'_>, report: &mut Report) -> DnsUse {
         if !section.has("inventoryFile") {
             section.missing("inventoryFile", "inventory.yaml", report);
         }
-        let problem = Problem::new(
-            "lets names in that the inventory does not list: whoever can forge an answer of DNS can \
-             have a node's certificate name anything",
-            "list the names in the inventory and use `dns: require`, or have the names resolved over a \
-             network that you trust",
-        );
-        let at = section.place_of("dns");
-        report.warn(&section.path_of("dns"), at, problem);
+        let what = "lets names in that the inventory does not list: whoever can forge an answer of \
+                    DNS can have a node's certificate name anything";
+        let fix = "list the names in the inventory and use `dns: require`, or have the names \
+                   resolved over a network that you trust";
+        section.warn("dns", what, fix, report);
     }
     dns
 }
@@ -162,13 +144,10 @@ fn read_gateways(section: &mut Section<'_>, report: &mut Report) -> Gateways {
         let address = |node: &Node| value::host(node).map(|host| HostAddress::from(&host));
         let addresses = gateway.list("addresses", bounds::LISTENER_ENTRIES, address, report);
         if let Some(name) = name {
-            let (path, at) = (gateway.path_of("name"), gateway.place_of("name"));
             let twice = format!("{name:?} is listed twice");
-            if gateways
-                .insert(name, addresses.into_iter().collect())
-                .is_some()
-            {
-                report.error(&path, at, Problem::new(twice, "merge the two"));
+            let addresses = addresses.into_iter().collect();
+            if gateways.insert(name, addresses).is_some() {
+                gateway.error("name", twice, "merge the two", report);
             }
         }
         gateway.finish(report);

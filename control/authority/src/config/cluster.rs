@@ -4,10 +4,10 @@
 
 use super::approval::{ApprovalSettings, read_approval};
 use super::bounds;
-use super::served::{KIND, SignerSettings, read_signers};
+use super::served::{AuthorityConfig, SignerSettings, read_signers};
 use super::timing::Timing;
-use eyesplice_identity::document;
-use eyesplice_identity::document::{ConfigErrors, Finding, Node, Problem, Report, Section, value};
+use crate::apiserver::Place;
+use eyesplice_identity::document::{Document, FileRef, Node, Report, Section, paths, value};
 use eyesplice_process::admin::AdminSettings;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub struct ClusterConfig {
     /// The file that it was read from.
     pub file: PathBuf,
     /// The kubeconfig; without one, the service account of the pod.
-    pub kubeconfig_file: Option<PathBuf>,
+    pub kubeconfig_file: Option<FileRef>,
     /// How replicas agree on which of them acts.
     pub election: ElectionSettings,
     /// Which signers it serves; at least one.
@@ -64,53 +64,26 @@ impl Default for ElectionSettings {
     }
 }
 
-/// A configuration and what deserves the operator's attention in it.
-#[derive(Clone, Debug)]
-pub struct LoadedCluster {
-    /// The configuration.
-    pub config: ClusterConfig,
-    /// Things that are allowed and probably not meant.
-    pub warnings: Vec<Finding>,
-}
-
 impl ClusterConfig {
-    /// Reads and validates a file. Relative paths in it start at its directory.
-    ///
-    /// # Errors
-    /// Every mistake of the file, each with field, line, column and remedy.
-    pub fn load(file: &Path) -> Result<LoadedCluster, ConfigErrors> {
-        Self::parse(&document::read_file(file)?, file)
-    }
-
-    /// Reads what can be read of a file.
-    pub(crate) fn partly(file: &Path) -> Result<document::Partly<Self>, ConfigErrors> {
-        document::parse_partly(file, KIND, |root, report| read(root, file, report))
-    }
-
-    /// Validates the text of a file; `file` names it in errors and is the base of relative paths.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load).
-    pub fn parse(text: &str, file: &Path) -> Result<LoadedCluster, ConfigErrors> {
-        let (config, warnings) =
-            document::parse(text, file, KIND, |root, report| read(root, file, report))?;
-        Ok(LoadedCluster { config, warnings })
-    }
-
-    /// The configuration file and every file that it names; not what a kubeconfig names.
+    /// The configuration file, every file that it names, and every file that its kubeconfig names.
     pub fn files(&self) -> BTreeSet<PathBuf> {
-        let mut files = BTreeSet::from([self.file.clone()]);
-        for signer in &self.signers {
-            files.extend([&signer.cert_file, &signer.key_file].map(Clone::clone));
-        }
-        files.extend(self.approval.inventory_file.clone());
+        let mut files = paths(self.signers.iter().flat_map(SignerSettings::files));
+        files.extend(paths(&self.approval.inventory_file));
+        files.insert(self.file.clone());
+        files.extend(self.place().files());
         files
     }
 
-    /// Those of them that hold a key or a token, and the kubeconfig, which holds one as well.
+    /// The API server and the credential for it.
+    pub(crate) fn place(&self) -> Place {
+        let file = self.kubeconfig_file.as_ref();
+        file.map_or(Place::Pod, |file| Place::Kubeconfig(file.path.clone()))
+    }
+
+    /// Those of them that hold a key or a token. So does the kubeconfig.
     pub fn secrets(&self) -> BTreeSet<PathBuf> {
-        let keys = self.signers.iter().map(|signer| signer.key_file.clone());
-        keys.chain(self.kubeconfig_file.clone()).collect()
+        let keys = self.signers.iter().map(|signer| &signer.key_file);
+        paths(keys.chain(&self.kubeconfig_file))
     }
 
     /// Fields of `new` that a running process does not take over.
@@ -124,35 +97,32 @@ impl ClusterConfig {
     }
 }
 
-fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<ClusterConfig> {
-    let base = file.parent().unwrap_or(Path::new(""));
-    for (field, who) in NOT_HERE {
-        if root.has(field) {
-            let problem = Problem::new(
-                format!("does not go with `cluster`: {who}"),
-                "remove it, or remove `cluster` to serve the CSR API without a cluster",
-            );
-            report.error(field, root.place_of(field), problem);
+impl Document for ClusterConfig {
+    const KIND: &'static str = AuthorityConfig::KIND;
+
+    fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Self> {
+        for (field, who) in NOT_HERE {
+            if root.has(field) {
+                let what = format!("does not go with `cluster`: {who}");
+                let fix = "remove it, or remove `cluster` to serve the CSR API without a cluster";
+                root.error(field, what, fix, report);
+            }
+            // Its unknown fields do not matter any more.
+            root.ignore(field);
         }
-        // Its unknown fields do not matter any more.
-        root.ignore(field);
+        let mut section = root.section("cluster", report)?;
+        let kubeconfig_file = section.file("kubeconfigFile", report);
+        let election = read_election(&mut section, report);
+        section.finish(report);
+        Some(Self {
+            file: file.to_owned(),
+            kubeconfig_file,
+            election,
+            signers: read_signers(root, report),
+            approval: read_approval(root, report),
+            admin: AdminSettings::read(root, report),
+        })
     }
-    let mut section = root.section("cluster", report)?;
-    let path = |node: &Node| value::path(node, base);
-    let kubeconfig_file = section.optional("kubeconfigFile", path, report);
-    let election = read_election(&mut section, report);
-    section.finish(report);
-    let signers = read_signers(root, base, report);
-    let approval = read_approval(root, base, report);
-    let admin = AdminSettings::read(root, report);
-    Some(ClusterConfig {
-        file: file.to_owned(),
-        kubeconfig_file,
-        election,
-        signers,
-        approval,
-        admin,
-    })
 }
 
 fn read_election(cluster: &mut Section<'_>, report: &mut Report) -> ElectionSettings {
@@ -172,26 +142,19 @@ fn read_election(cluster: &mut Section<'_>, report: &mut Report) -> ElectionSett
         retry: retry.unwrap_or(default.timing.retry),
     };
     if timing.lease.subsec_nanos() != 0 {
-        let problem = Problem::new(
-            "is no whole number of seconds",
-            "a Lease holds seconds: 15s",
-        );
-        let at = section.place_of("leaseDuration");
-        report.error(&section.path_of("leaseDuration"), at, problem);
+        let what = "is no whole number of seconds";
+        section.error("leaseDuration", what, "a Lease holds seconds: 15s", report);
     }
     // client-go's rules: the holder stops before others may begin, and has tried more than once.
     let jittered = timing.retry.mul_f64(RETRY_FACTOR);
     if timing.lease <= timing.renew || timing.renew <= jittered {
-        let problem = Problem::new(
-            format!(
-                "needs leaseDuration ({}) > renewDeadline ({}) > {RETRY_FACTOR} x retryPeriod ({})",
-                seconds(timing.lease),
-                seconds(timing.renew),
-                seconds(timing.retry)
-            ),
-            "leave them out for 15s, 10s and 2s",
+        let what = format!(
+            "needs leaseDuration ({}) > renewDeadline ({}) > {RETRY_FACTOR} x retryPeriod ({})",
+            seconds(timing.lease),
+            seconds(timing.renew),
+            seconds(timing.retry)
         );
-        report.error(section.path(), section.at(), problem);
+        section.error("", what, "leave them out for 15s, 10s and 2s", report);
     }
     section.finish(report);
     ElectionSettings {
@@ -234,7 +197,8 @@ signers:
         assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
         let config = loaded.config;
         let kubeconfig = config.kubeconfig_file.unwrap();
-        assert_eq!(kubeconfig, Path::new("/etc/authority.kubeconfig"));
+        assert_eq!(kubeconfig.path, Path::new("/etc/authority.kubeconfig"));
+        assert_eq!(kubeconfig.field, "cluster.kubeconfigFile");
         assert_eq!(config.election.namespace, "certs");
         assert_eq!(config.election.name, "signer");
         assert_eq!(config.election.timing.renew, Duration::from_secs(20));

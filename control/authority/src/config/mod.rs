@@ -8,12 +8,11 @@ mod served;
 mod timing;
 
 pub use approval::ApprovalSettings;
-pub use cluster::{ClusterConfig, ElectionSettings, LoadedCluster};
+pub use cluster::{ClusterConfig, ElectionSettings};
 pub use probe::ProbeSettings;
-pub use served::{
-    Authentication, AuthorityConfig, AuthorityLimits, ClusterInfo, LoadedAuthority, SignerSettings,
-};
+pub use served::{Authentication, AuthorityConfig, AuthorityLimits, ClusterInfo, SignerSettings};
 
+pub use eyesplice_identity::document::Document;
 pub use timing::Timing;
 
 use eyesplice_identity::document;
@@ -39,7 +38,7 @@ pub fn form(file: &Path) -> Form {
         return Form::Gateway;
     };
     let is_authority = entries.iter().any(|entry| {
-        let kind = matches!(&entry.node.value, Value::Text(kind) if kind == served::KIND);
+        let kind = matches!(&entry.node.value, Value::Text(kind) if kind == AuthorityConfig::KIND);
         entry.key == "kind" && kind
     });
     let in_cluster = entries

@@ -4,17 +4,16 @@ use super::approval::{ApprovalSettings, read_approval};
 use super::bounds;
 use crate::{Binding, Role};
 use eyesplice_identity::authn::{Settings, read_settings};
-use eyesplice_identity::document;
-use eyesplice_identity::document::{ConfigErrors, Finding, Node, Problem, Report, Section, value};
+use eyesplice_identity::document::{
+    Document, FileRef, Node, Problem, Report, Section, groups, paths, value,
+};
 use eyesplice_identity::x509::{SIGNERS, Signer};
 use eyesplice_process::admin::AdminSettings;
+use eyesplice_proto::tls::Groups;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The kind of document.
-pub(super) const KIND: &str = "AuthorityConfig";
 
 const ROLES: [(&str, Role); 8] = [
     ("admin", Role::Admin),
@@ -38,9 +37,11 @@ pub struct AuthorityConfig {
     /// Where kubelets and kubectls connect.
     pub address: SocketAddr,
     /// Serving certificate with its intermediates.
-    pub tls_cert_file: PathBuf,
+    pub tls_cert_file: FileRef,
     /// Its key.
-    pub tls_private_key_file: PathBuf,
+    pub tls_private_key_file: FileRef,
+    /// The key exchange groups that it allows.
+    pub groups: Groups,
     /// What it tells everybody, so that nodes find its CA by a pin.
     pub cluster_info: Option<ClusterInfo>,
     /// Whom it believes.
@@ -48,7 +49,7 @@ pub struct AuthorityConfig {
     /// Who may do what, beside the built-in groups.
     pub roles: Vec<Binding>,
     /// The file of the store.
-    pub store: PathBuf,
+    pub store: FileRef,
     /// Which signers it serves; at least one.
     pub signers: Vec<SignerSettings>,
     /// What is approved without a person.
@@ -65,14 +66,14 @@ pub struct ClusterInfo {
     /// The URL by which nodes reach the server.
     pub server: String,
     /// The CA of its serving certificate.
-    pub ca_file: PathBuf,
+    pub ca_file: FileRef,
 }
 
 /// Whom the authority believes; at least one is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authentication {
     /// Who issues client certificates.
-    pub client_ca_file: Option<PathBuf>,
+    pub client_ca_file: Option<FileRef>,
     /// Bearer tokens.
     pub tokens: Settings,
 }
@@ -83,11 +84,17 @@ pub struct SignerSettings {
     /// Which.
     pub signer: Signer,
     /// The CA's certificate, with the intermediates above it if it is no root.
-    pub cert_file: PathBuf,
+    pub cert_file: FileRef,
     /// Its key.
-    pub key_file: PathBuf,
+    pub key_file: FileRef,
     /// The longest lifetime of what it signs.
     pub duration: Duration,
+}
+
+impl SignerSettings {
+    pub(super) fn files(&self) -> [&FileRef; 2] {
+        [&self.cert_file, &self.key_file]
+    }
 }
 
 /// Bounds of the authority.
@@ -117,59 +124,25 @@ impl Default for AuthorityLimits {
     }
 }
 
-/// A configuration and what deserves the operator's attention in it.
-#[derive(Clone, Debug)]
-pub struct LoadedAuthority {
-    /// The configuration.
-    pub config: AuthorityConfig,
-    /// Things that are allowed and probably not meant.
-    pub warnings: Vec<Finding>,
-}
-
 impl AuthorityConfig {
-    /// Reads and validates a file. Relative paths in it start at its directory.
-    ///
-    /// # Errors
-    /// Every mistake of the file, each with field, line, column and remedy.
-    pub fn load(file: &Path) -> Result<LoadedAuthority, ConfigErrors> {
-        Self::parse(&document::read_file(file)?, file)
-    }
-
-    /// Reads what can be read of a file.
-    pub(crate) fn partly(file: &Path) -> Result<document::Partly<Self>, ConfigErrors> {
-        document::parse_partly(file, KIND, |root, report| read(root, file, report))
-    }
-
-    /// Validates the text of a file; `file` names it in errors and is the base of relative paths.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load).
-    pub fn parse(text: &str, file: &Path) -> Result<LoadedAuthority, ConfigErrors> {
-        let (config, warnings) =
-            document::parse(text, file, KIND, |root, report| read(root, file, report))?;
-        Ok(LoadedAuthority { config, warnings })
-    }
-
     /// The configuration file and every file that it names and that is read, but for the store.
     pub fn files(&self) -> BTreeSet<PathBuf> {
-        let mut files = BTreeSet::from([self.file.clone()]);
-        files.extend([&self.tls_cert_file, &self.tls_private_key_file].map(Clone::clone));
-        files.extend(self.cluster_info.as_ref().map(|info| info.ca_file.clone()));
-        for signer in &self.signers {
-            files.extend([&signer.cert_file, &signer.key_file].map(Clone::clone));
-        }
-        let authentication = &self.authentication;
-        files.extend(authentication.client_ca_file.clone());
-        files.extend(authentication.tokens.files());
-        files.extend(self.approval.inventory_file.clone());
+        let mut files = vec![&self.tls_cert_file, &self.tls_private_key_file];
+        files.extend(self.cluster_info.iter().map(|info| &info.ca_file));
+        files.extend(self.signers.iter().flat_map(SignerSettings::files));
+        files.extend(&self.authentication.client_ca_file);
+        files.extend(&self.approval.inventory_file);
+        let mut files = paths(files);
+        files.extend(self.authentication.tokens.files());
+        files.insert(self.file.clone());
         files
     }
 
     /// Those of them that hold a key or a token.
     pub fn secrets(&self) -> BTreeSet<PathBuf> {
-        let mut secrets = self.authentication.tokens.secrets();
-        secrets.insert(self.tls_private_key_file.clone());
-        secrets.extend(self.signers.iter().map(|signer| signer.key_file.clone()));
+        let keys = self.signers.iter().map(|signer| &signer.key_file);
+        let mut secrets = paths(keys.chain([&self.tls_private_key_file]));
+        secrets.extend(self.authentication.tokens.secrets());
         secrets
     }
 
@@ -177,7 +150,7 @@ impl AuthorityConfig {
     pub fn restart_required(&self, new: &Self) -> Vec<String> {
         let fields = [
             ("listen.address", self.address != new.address),
-            ("store.path", self.store != new.store),
+            (new.store.field.as_str(), self.store != new.store),
             ("admin", self.admin != new.admin),
         ];
         let changed = fields.into_iter().filter(|(_, changed)| *changed);
@@ -185,78 +158,71 @@ impl AuthorityConfig {
     }
 }
 
-fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<AuthorityConfig> {
-    let base = file.parent().unwrap_or(Path::new(""));
-    let listen = read_listen(root, base, report);
-    let cluster_info = read_cluster_info(root, base, report);
-    let authentication = read_authentication(root, base, report);
-    let roles = read_roles(root, report);
-    let store = read_store(root, base, report);
-    let signers = read_signers(root, base, report);
-    let approval = read_approval(root, base, report);
-    let limits = read_limits(root, report);
-    let admin = AdminSettings::read(root, report);
-    let serving = signers
-        .iter()
-        .any(|each| each.signer == Signer::KubeletServing);
-    if !approval.node_addresses.is_empty() {
-        let problem = Problem::new(
-            "is about the addresses of Node objects, of which there are none without a cluster",
-            "list the nodes in approval.inventoryFile",
-        );
-        report.error("approval.nodeAddresses", root.at(), problem);
+impl Document for AuthorityConfig {
+    const KIND: &'static str = "AuthorityConfig";
+
+    fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Self> {
+        let listen = read_listen(root, report);
+        let groups = groups::read(root, report);
+        let cluster_info = read_cluster_info(root, report);
+        let authentication = read_authentication(root, report);
+        let roles = read_roles(root, report);
+        let store = read_store(root, report);
+        let signers = read_signers(root, report);
+        let approval = read_approval(root, report);
+        let limits = read_limits(root, report);
+        let admin = AdminSettings::read(root, report);
+        if !approval.node_addresses.is_empty() {
+            let what =
+                "is about the addresses of Node objects, of which there are none without a cluster";
+            let problem = Problem::new(what, "list the nodes in approval.inventoryFile");
+            report.error("approval.nodeAddresses", root.at(), problem);
+        }
+        let serving = |each: &SignerSettings| each.signer == Signer::KubeletServing;
+        if signers.iter().any(serving) && approval.inventory_file.is_none() {
+            let what = "is missing: every kubelet-serving CSR waits for a person";
+            let problem = Problem::new(what, "add `approval: {inventoryFile: inventory.yaml}`");
+            report.warn("approval.inventoryFile", root.at(), problem);
+        }
+        let (address, tls_cert_file, tls_private_key_file) = listen?;
+        Some(Self {
+            file: file.to_owned(),
+            address,
+            tls_cert_file,
+            tls_private_key_file,
+            groups,
+            cluster_info,
+            authentication,
+            roles,
+            store: store?,
+            signers,
+            approval,
+            limits,
+            admin,
+        })
     }
-    if serving && approval.inventory_file.is_none() {
-        let problem = Problem::new(
-            "is missing: every kubelet-serving CSR waits for a person",
-            "add `approval: {inventoryFile: inventory.yaml}`",
-        );
-        report.warn("approval.inventoryFile", root.at(), problem);
-    }
-    let (address, tls_cert_file, tls_private_key_file) = listen?;
-    Some(AuthorityConfig {
-        file: file.to_owned(),
-        address,
-        tls_cert_file,
-        tls_private_key_file,
-        cluster_info,
-        authentication,
-        roles,
-        store: store?,
-        signers,
-        approval,
-        limits,
-        admin,
-    })
 }
 
 fn read_listen(
     root: &mut Section<'_>,
-    base: &Path,
     report: &mut Report,
-) -> Option<(SocketAddr, PathBuf, PathBuf)> {
+) -> Option<(SocketAddr, FileRef, FileRef)> {
     if !root.has("listen") {
         let example = "{address: \"0.0.0.0:6443\", tlsCertFile: .., tlsPrivateKeyFile: ..}";
         root.missing("listen", example, report);
     }
     let mut section = root.section("listen", report)?;
-    let file = |node: &Node| value::path(node, base);
     let address = section.required("address", "\"0.0.0.0:6443\"", value::socket_address, report);
-    let cert = section.required("tlsCertFile", "apiserver.crt", file, report);
-    let key = section.required("tlsPrivateKeyFile", "apiserver.key", file, report);
+    let cert = section.required_file("tlsCertFile", "apiserver.crt", report);
+    let key = section.required_file("tlsPrivateKeyFile", "apiserver.key", report);
     section.finish(report);
     Some((address?, cert?, key?))
 }
 
-fn read_cluster_info(
-    root: &mut Section<'_>,
-    base: &Path,
-    report: &mut Report,
-) -> Option<ClusterInfo> {
+fn read_cluster_info(root: &mut Section<'_>, report: &mut Report) -> Option<ClusterInfo> {
     let mut section = root.section("clusterInfo", report)?;
-    let file = |node: &Node| value::path(node, base);
     let server = section.required("server", "https://10.0.0.1:6443", value::text, report);
-    let ca = section.required("caFile", "ca.crt", file, report);
+    let ca = section.required_file("caFile", "ca.crt", report);
     section.finish(report);
     Some(ClusterInfo {
         server: server?,
@@ -264,15 +230,14 @@ fn read_cluster_info(
     })
 }
 
-fn read_authentication(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Authentication {
+fn read_authentication(root: &mut Section<'_>, report: &mut Report) -> Authentication {
     let at = root.at();
     let mut read = Authentication::default();
     let mut clean = true;
     if let Some(mut section) = root.section("authentication", report) {
         let before = report.error_count();
-        let file = |node: &Node| value::path(node, base);
-        read.client_ca_file = section.optional("clientCAFile", file, report);
-        read.tokens = read_settings(&mut section, base, report);
+        read.client_ca_file = section.file("clientCAFile", report);
+        read.tokens = read_settings(&mut section, report);
         section.finish(report);
         clean = report.error_count() == before;
     }
@@ -304,12 +269,9 @@ fn read_roles(root: &mut Section<'_>, report: &mut Report) -> Vec<Binding> {
             )
         );
         if unbound && section.has("signers") {
-            let problem = Problem::new(
-                "has no effect: this role is for all signers",
-                "leave it out, or use the role approver, signer or requester",
-            );
-            let at = section.place_of("signers");
-            report.error(&section.path_of("signers"), at, problem);
+            let what = "has no effect: this role is for all signers";
+            let fix = "leave it out, or use the role approver, signer or requester";
+            section.error("signers", what, fix, report);
         }
         if role.is_some() && !unbound && section.is_blank("signers") {
             section.missing("signers", "[kubernetes.io/kubelet-serving]", report);
@@ -326,22 +288,18 @@ fn read_roles(root: &mut Section<'_>, report: &mut Report) -> Vec<Binding> {
     roles
 }
 
-fn read_store(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Option<PathBuf> {
+fn read_store(root: &mut Section<'_>, report: &mut Report) -> Option<FileRef> {
     if !root.has("store") {
         root.missing("store", "{path: /var/lib/eyesplice/authority.redb}", report);
     }
     let mut section = root.section("store", report)?;
-    let file = |node: &Node| value::path(node, base);
-    let path = section.required("path", "/var/lib/eyesplice/authority.redb", file, report);
+    let path = section.required_file("path", "/var/lib/eyesplice/authority.redb", report);
     section.finish(report);
     path
 }
 
-pub(super) fn read_signers(
-    root: &mut Section<'_>,
-    base: &Path,
-    report: &mut Report,
-) -> Vec<SignerSettings> {
+/// Reads the signers, whose files are called by their names and not by their places.
+pub(super) fn read_signers(root: &mut Section<'_>, report: &mut Report) -> Vec<SignerSettings> {
     if root.is_blank("signers") {
         let example = "[{signerName: kubernetes.io/kubelet-serving, certFile: .., keyFile: ..}]";
         root.missing("signers", example, report);
@@ -352,20 +310,18 @@ pub(super) fn read_signers(
         let signer = |node: &Node| value::word(node, &known);
         let example = Signer::KubeletServing.name();
         let signer = section.required("signerName", example, signer, report);
-        let file = |node: &Node| value::path(node, base);
-        let cert = section.required("certFile", "ca.crt", file, report);
-        let key = section.required("keyFile", "ca.key", file, report);
+        if let Some(signer) = signer {
+            section.name_files(format!("signers[{signer}]"));
+        }
+        let cert = section.required_file("certFile", "ca.crt", report);
+        let key = section.required_file("keyFile", "ca.key", report);
         let duration = |node: &Node| value::duration(node, &bounds::SIGNING);
         let duration = section.optional("duration", duration, report);
         if let Some(signer) = signer
             && signers.iter().any(|other| other.signer == signer)
         {
-            let problem = Problem::new(
-                format!("{signer} is configured twice"),
-                "remove one of them",
-            );
-            let at = section.place_of("signerName");
-            report.error(&section.path_of("signerName"), at, problem);
+            let what = format!("{signer} is configured twice");
+            section.error("signerName", what, "remove one of them", report);
         }
         section.finish(report);
         if let (Some(signer), Some(cert_file), Some(key_file)) = (signer, cert, key) {
@@ -408,6 +364,8 @@ mod tests {
     use super::*;
     use crate::config::ProbeSettings;
     use crate::{BootstrapNodes, DnsUse, NamePattern, OnRefusal};
+    use eyesplice_identity::document::ConfigErrors;
+    use eyesplice_identity::document::Loaded;
 
     const GOOD: &str = "\
 apiVersion: eyesplice.dev/v1alpha1
@@ -420,16 +378,16 @@ signers:
 approval: {inventoryFile: inventory.yaml}
 ";
 
-    fn parse(text: &str) -> Result<LoadedAuthority, ConfigErrors> {
+    fn parse(text: &str) -> Result<Loaded<AuthorityConfig>, ConfigErrors> {
         AuthorityConfig::parse(text, Path::new("/etc/e/authority.yaml"))
     }
 
     #[test]
     fn parse_smallest_configuration_fills_in_the_defaults() {
-        let LoadedAuthority { config, warnings } = parse(GOOD).unwrap();
+        let Loaded { config, warnings } = parse(GOOD).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         assert_eq!(config.limits, AuthorityLimits::default());
-        assert_eq!(config.store, Path::new("/etc/e/a.redb"));
+        assert_eq!(config.store.path, Path::new("/etc/e/a.redb"));
         assert_eq!(config.signers[0].duration, Duration::from_secs(86_400));
         assert_eq!(config.approval.bootstrap_nodes, BootstrapNodes::Inventory);
         let files = config.files();
@@ -450,7 +408,7 @@ approval: {inventoryFile: inventory.yaml}
     #[test]
     fn parse_example_is_valid() {
         let text = include_str!("../../../examples/authority.yaml");
-        let LoadedAuthority { config, warnings } = parse(text).unwrap();
+        let Loaded { config, warnings } = parse(text).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         assert_eq!(config.signers.len(), 6);
         assert_eq!(config.roles.len(), 3);
@@ -508,7 +466,7 @@ colour: red
         };
         let plain = parse(GOOD).unwrap().config.approval;
         assert_eq!((plain.dns, plain.probe), (DnsUse::Ignore, None));
-        let LoadedAuthority { config, warnings } = with("dns: require, probe: {}").unwrap();
+        let Loaded { config, warnings } = with("dns: require, probe: {}").unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         assert_eq!(config.approval.dns, DnsUse::Require);
         assert_eq!(config.approval.probe, Some(ProbeSettings::default()));

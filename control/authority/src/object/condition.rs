@@ -16,19 +16,13 @@ pub(crate) const TRUE: &str = "True";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Condition {
-    #[serde(rename = "type", deserialize_with = "nullable")]
+    #[serde(rename = "type", with = "nullable")]
     pub(crate) kind: String,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(with = "nullable")]
     pub(crate) status: String,
-    #[serde(
-        deserialize_with = "nullable",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(with = "nullable", skip_serializing_if = "String::is_empty")]
     pub(crate) reason: String,
-    #[serde(
-        deserialize_with = "nullable",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(with = "nullable", skip_serializing_if = "String::is_empty")]
     pub(crate) message: String,
     pub(crate) last_update_time: Option<Timestamp>,
     pub(crate) last_transition_time: Option<Timestamp>,

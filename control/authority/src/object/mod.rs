@@ -34,15 +34,15 @@ pub(crate) const RESOURCE: &str = "certificatesigningrequests";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct CertificateSigningRequest {
-    #[serde(deserialize_with = "nullable")]
+    #[serde(with = "nullable")]
     pub(crate) kind: String,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(with = "nullable")]
     pub(crate) api_version: String,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(with = "nullable")]
     pub(crate) metadata: ObjectMeta,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(with = "nullable")]
     pub spec: Spec,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(with = "nullable")]
     pub(crate) status: Status,
 }
 
@@ -50,41 +50,20 @@ pub(crate) struct CertificateSigningRequest {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ObjectMeta {
-    #[serde(
-        deserialize_with = "nullable",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(with = "nullable", skip_serializing_if = "String::is_empty")]
     pub(crate) name: String,
-    #[serde(
-        deserialize_with = "nullable",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(with = "nullable", skip_serializing_if = "String::is_empty")]
     pub(crate) generate_name: String,
-    #[serde(
-        deserialize_with = "nullable",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(with = "nullable", skip_serializing_if = "String::is_empty")]
     pub(crate) namespace: String,
-    #[serde(
-        deserialize_with = "nullable",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(with = "nullable", skip_serializing_if = "String::is_empty")]
     pub(crate) uid: String,
-    #[serde(
-        deserialize_with = "nullable",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(with = "nullable", skip_serializing_if = "String::is_empty")]
     pub(crate) resource_version: String,
     pub(crate) creation_timestamp: Option<Timestamp>,
-    #[serde(
-        deserialize_with = "nullable",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) labels: BTreeMap<String, String>,
-    #[serde(
-        deserialize_with = "nullable",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) annotations: BTreeMap<String, String>,
     // What clients may send and this server does not keep: it has no server-side apply. It has no
     // garbage collector, either, and refuses what would need one.
@@ -109,30 +88,21 @@ pub(crate) struct ObjectMeta {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Spec {
     /// PEM of a PKCS#10 request.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(with = "nullable")]
     pub(crate) request: Blob,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(with = "nullable")]
     pub(crate) signer_name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) expiration_seconds: Option<i32>,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub(crate) usages: Vec<String>,
-    #[serde(
-        deserialize_with = "nullable",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(with = "nullable", skip_serializing_if = "String::is_empty")]
     pub username: String,
-    #[serde(
-        deserialize_with = "nullable",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(with = "nullable", skip_serializing_if = "String::is_empty")]
     pub(crate) uid: String,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub(crate) groups: Vec<String>,
-    #[serde(
-        deserialize_with = "nullable",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) extra: BTreeMap<String, Vec<String>>,
 }
 
@@ -140,10 +110,10 @@ pub(crate) struct Spec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Status {
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub(crate) conditions: Vec<Condition>,
     /// PEM of the certificate, once it is signed.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Blob::is_empty")]
+    #[serde(with = "nullable", skip_serializing_if = "Blob::is_empty")]
     pub(crate) certificate: Blob,
 }
 

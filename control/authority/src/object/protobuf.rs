@@ -4,6 +4,7 @@
 //! `certificates/v1/generated.proto`. Answers are JSON always: every client that sends protobuf
 //! accepts it.
 
+use super::scalar::nullable;
 use super::{Blob, CertificateSigningRequest, Condition, ObjectMeta, Spec, Status, Timestamp};
 use eyesplice_identity::protobuf::{ProtobufError, open, open_spec};
 use prost::Message;
@@ -51,8 +52,6 @@ struct PbMeta {
 struct PbTime {
     #[prost(int64, tag = "1")]
     seconds: i64,
-    #[prost(int32, tag = "2")]
-    nanos: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -105,30 +104,6 @@ struct PbCondition {
     status: String,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct PbDeleteOptions {
-    #[prost(int64, optional, tag = "1")]
-    grace_period_seconds: Option<i64>,
-    #[prost(message, optional, tag = "2")]
-    preconditions: Option<PbPreconditions>,
-    #[prost(bool, optional, tag = "3")]
-    orphan_dependents: Option<bool>,
-    #[prost(string, optional, tag = "4")]
-    propagation_policy: Option<String>,
-    #[prost(string, repeated, tag = "5")]
-    dry_run: Vec<String>,
-    #[prost(bool, optional, tag = "6")]
-    ignore_store_read_error: Option<bool>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PbPreconditions {
-    #[prost(string, optional, tag = "1")]
-    uid: Option<String>,
-    #[prost(string, optional, tag = "2")]
-    resource_version: Option<String>,
-}
-
 /// A question: an object of which only kind and spec matter.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -142,25 +117,37 @@ pub(crate) struct Review<S> {
 }
 
 /// What a DELETE may say.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct DeleteOptions {
+    // Kind and version are no fields of the message: they are its envelope's, whatever comes here.
+    #[prost(string, tag = "1001")]
     pub(crate) kind: String,
+    #[prost(string, tag = "1002")]
     pub(crate) api_version: String,
-    pub(crate) preconditions: Option<Preconditions>,
-    pub(crate) dry_run: Option<Vec<String>>,
+    #[prost(int64, optional, tag = "1")]
     pub(crate) grace_period_seconds: Option<i64>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) preconditions: Option<Preconditions>,
+    #[prost(bool, optional, tag = "3")]
     pub(crate) orphan_dependents: Option<bool>,
+    #[prost(string, optional, tag = "4")]
     pub(crate) propagation_policy: Option<String>,
+    #[prost(string, repeated, tag = "5")]
+    #[serde(with = "nullable")]
+    pub(crate) dry_run: Vec<String>,
+    #[prost(bool, optional, tag = "6")]
     #[serde(rename = "ignoreStoreReadErrorWithClusterBreakingPotential")]
     pub(crate) ignore_store_read_error: Option<bool>,
 }
 
 /// What must hold for an object to be deleted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Preconditions {
+    #[prost(string, optional, tag = "1")]
     pub(crate) uid: Option<String>,
+    #[prost(string, optional, tag = "2")]
     pub(crate) resource_version: Option<String>,
 }
 
@@ -180,19 +167,11 @@ pub(crate) fn decode(body: &[u8]) -> Result<CertificateSigningRequest, ProtobufE
 /// Reads the options of a DELETE.
 pub(crate) fn decode_delete_options(body: &[u8]) -> Result<DeleteOptions, ProtobufError> {
     let (of, raw) = open(body)?;
-    let options = PbDeleteOptions::decode(raw.as_slice()).map_err(ProtobufError::Decode)?;
+    let options = DeleteOptions::decode(raw.as_slice()).map_err(ProtobufError::Decode)?;
     Ok(DeleteOptions {
         kind: of.kind,
         api_version: of.api_version,
-        grace_period_seconds: options.grace_period_seconds,
-        orphan_dependents: options.orphan_dependents,
-        propagation_policy: options.propagation_policy,
-        ignore_store_read_error: options.ignore_store_read_error,
-        preconditions: options.preconditions.map(|preconditions| Preconditions {
-            uid: preconditions.uid,
-            resource_version: preconditions.resource_version,
-        }),
-        dry_run: Some(options.dry_run),
+        ..options
     })
 }
 

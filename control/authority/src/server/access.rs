@@ -7,12 +7,10 @@ use super::body::{self, Body};
 use super::call::Asked;
 use super::respond;
 use crate::error::ApiError;
-use crate::object::Review;
 use crate::rules;
 use crate::rules::Attributes;
 use hyper::{Response, StatusCode};
 use prost::Message;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -82,14 +80,15 @@ pub(super) fn answer(
     question: Question,
     bytes: &[u8],
 ) -> Result<Response<Body>, ApiError> {
+    let own = (question.kind(), VERSION);
     let (spec, status) = match question {
         Question::Access => {
-            let spec: AccessSpec = read(asked, question, bytes)?;
+            let spec: AccessSpec = body::review(asked, own, bytes)?;
             let status = access(asked, &spec)?;
             (json!(spec), status)
         }
         Question::Rules => {
-            let spec: RulesSpec = read(asked, question, bytes)?;
+            let spec: RulesSpec = body::review(asked, own, bytes)?;
             (json!(spec), all(asked))
         }
     };
@@ -101,26 +100,6 @@ pub(super) fn answer(
         "status": status,
     });
     Ok(respond::json(StatusCode::CREATED, &answer))
-}
-
-fn read<S>(asked: &Asked, question: Question, bytes: &[u8]) -> Result<S, ApiError>
-where
-    S: Message + Default + DeserializeOwned,
-{
-    let Review {
-        kind,
-        api_version,
-        spec,
-        ..
-    } = body::review(asked, bytes)?;
-    let wrong_kind = !kind.is_empty() && kind != question.kind();
-    if wrong_kind || (!api_version.is_empty() && api_version != VERSION) {
-        return Err(ApiError::bad_request(format!(
-            "{kind} in version {api_version} cannot be handled as a {}",
-            question.kind()
-        )));
-    }
-    Ok(spec)
 }
 
 fn access(asked: &Asked, spec: &AccessSpec) -> Result<Value, ApiError> {

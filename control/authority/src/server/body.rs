@@ -121,21 +121,21 @@ pub(super) fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Decoded, ApiErr
             unknown: Vec::new(),
         },
     };
-    // A client that knows the URL may leave them out, as Go's does in protobuf.
-    let CertificateSigningRequest {
-        kind, api_version, ..
-    } = &decoded.object;
-    let wrong_kind = !kind.is_empty() && kind != object::KIND;
-    let wrong_version = !api_version.is_empty() && api_version != object::API_VERSION;
-    if wrong_kind || wrong_version {
-        return Err(ApiError::bad_request(format!(
-            "{} in version {} cannot be handled as a {}",
-            decoded.object.kind,
-            decoded.object.api_version,
-            object::KIND
-        )));
-    }
+    let found = (&*decoded.object.kind, &*decoded.object.api_version);
+    expect(found, (object::KIND, object::API_VERSION))?;
     Ok(decoded)
+}
+
+/// Refuses another kind or version. A client that knows the URL may leave them out, as Go's does in
+/// protobuf.
+fn expect((kind, version): (&str, &str), own: (&str, &str)) -> Result<(), ApiError> {
+    if (kind.is_empty() || kind == own.0) && (version.is_empty() || version == own.1) {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!(
+        "{kind} in version {version} cannot be handled as a {}",
+        own.0
+    )))
 }
 
 /// Decodes JSON.
@@ -193,7 +193,7 @@ pub(super) fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<DeleteO
             options.kind, options.api_version
         )));
     }
-    if let Some(other) = options.dry_run.iter().flatten().find(|each| *each != "All") {
+    if let Some(other) = options.dry_run.iter().find(|each| *each != "All") {
         let message = format!("dryRun: {other:?} is not supported; use All");
         return Err(ApiError::bad_request(message));
     }
@@ -246,30 +246,32 @@ fn directive(patch: &Value) -> Option<&str> {
 
 /// Decodes a question, whose answer must be wanted in JSON. Older kubectls ask in JSON, 1.33 in
 /// protobuf.
-pub(super) fn review<S>(asked: &Asked, body: &[u8]) -> Result<Review<S>, ApiError>
+pub(super) fn review<S>(asked: &Asked, own: (&str, &str), body: &[u8]) -> Result<S, ApiError>
 where
     S: prost::Message + Default + DeserializeOwned,
 {
     if form(&asked.headers)? != Form::Object {
         return Err(ApiError::not_acceptable("application/json"));
     }
-    match encoding(&asked.headers)? {
+    let review: Review<S> = match encoding(&asked.headers)? {
         Encoding::Json => match known(body)? {
             (_, unknown)
                 if !unknown.is_empty()
                     && asked.query.field_validation == FieldValidation::Strict =>
             {
-                Err(ApiError::bad_request(format!(
+                return Err(ApiError::bad_request(format!(
                     "strict decoding error: unknown fields: {}",
                     unknown.join(", ")
-                )))
+                )));
             }
-            (review, _) => Ok(review),
+            (review, _) => review,
         },
         Encoding::Protobuf => {
-            object::decode_review(body).map_err(|e| ApiError::bad_request(e.to_string()))
+            object::decode_review(body).map_err(|e| ApiError::bad_request(e.to_string()))?
         }
-    }
+    };
+    expect((&review.kind, &review.api_version), own)?;
+    Ok(review.spec)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {

@@ -7,13 +7,13 @@ use crate::material::AuthorityMaterial;
 use eyesplice_identity::verify::judged_later;
 use eyesplice_process::guests::{Bounds, Guest, Guests, Trouble, While};
 use eyesplice_process::linger::lingering;
+use eyesplice_proto::tls::provider;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use rustls::ServerConfig;
-use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{Acceptor, NoServerSessionStorage, WebPkiClientVerifier};
@@ -197,10 +197,11 @@ fn tls_config(material: &AuthorityMaterial) -> Result<ServerConfig, rustls::Erro
         None => WebPkiClientVerifier::no_client_auth(),
     };
     let certified = Arc::clone(&material.server.certified);
-    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_protocol_versions(&[&TLS13, &TLS12])?
-        .with_client_cert_verifier(clients)
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from((*certified).clone())));
+    let mut config =
+        ServerConfig::builder_with_provider(provider::allowing(material.config.groups))
+            .with_protocol_versions(&[&TLS13, &TLS12])?
+            .with_client_cert_verifier(clients)
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from((*certified).clone())));
     // HTTP/1.1 alone: each watch has a connection of its own, which TCP's flow control bounds.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // A resumed session would skip the check of the client's chain against the CA in force.

@@ -223,7 +223,7 @@ pub(super) async fn delete(
     bytes: &[u8],
 ) -> Result<Response<Body>, ApiError> {
     let options = body::delete_options(&asked.headers, bytes)?;
-    let dry_run = asked.query.dry_run || options.dry_run.iter().flatten().next().is_some();
+    let dry_run = asked.query.dry_run || !options.dry_run.is_empty();
     let Asked {
         server,
         material,

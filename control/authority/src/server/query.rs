@@ -4,6 +4,7 @@ use super::page::Continue;
 use super::selector::Selector;
 use crate::error::ApiError;
 use std::borrow::Cow;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// What becomes of unknown fields.
@@ -129,99 +130,69 @@ impl Query {
     }
 
     fn take(&mut self, key: &str, value: &str) -> Result<(), ApiError> {
-        match key {
-            "watch" => self.watch = boolean(value),
-            "allowWatchBookmarks" => self.bookmarks = boolean(value),
-            "sendInitialEvents" => self.initial_events = boolean(value),
-            "resourceVersion" if value.is_empty() => {}
-            "resourceVersion" => {
-                let revision = value.parse().map_err(|_| {
-                    ApiError::bad_request(format!("resourceVersion: {value:?} is no number"))
-                })?;
-                self.revision = Some(revision);
+        match (key, value) {
+            ("watch", _) => self.watch = boolean(value),
+            ("allowWatchBookmarks", _) => self.bookmarks = boolean(value),
+            ("sendInitialEvents", _) => self.initial_events = boolean(value),
+            ("fieldSelector", _) => self.selector.add_fields(value)?,
+            ("labelSelector", _) => self.selector.add_labels(value)?,
+            ("timeoutSeconds", _) => {
+                self.timeout = Some(Duration::from_secs(number(key, value)?));
             }
-            "resourceVersionMatch" => {
-                self.revision_match = match value {
-                    "" => None,
-                    "NotOlderThan" => Some(Match::NotOlderThan),
-                    "Exact" => Some(Match::Exact),
-                    other => {
-                        let message = format!(
-                            "resourceVersionMatch: {other:?} is not supported; use Exact or NotOlderThan"
-                        );
-                        return Err(ApiError::bad_request(message));
-                    }
-                };
+            ("resourceVersionMatch", "") => self.revision_match = None,
+            ("continue", "") => self.resume = None,
+            ("fieldValidation", "" | "Warn") => self.field_validation = FieldValidation::Warn,
+            ("includeObject", "None") => self.include = Include::None,
+            ("includeObject", "Object") => self.include = Include::Object,
+            ("includeObject", _) => self.include = Include::Metadata,
+            // What is left of the others says nothing when it is empty.
+            (_, "") => {}
+            ("resourceVersion", _) => self.revision = Some(number(key, value)?),
+            ("resourceVersionMatch", "NotOlderThan") => {
+                self.revision_match = Some(Match::NotOlderThan);
             }
-            "limit" if value.is_empty() => {}
-            "limit" => {
-                let limit: i64 = value
-                    .parse()
-                    .map_err(|_| ApiError::bad_request(format!("limit: {value:?} is no number")))?;
-                // As upstream: nothing, and less, means all.
+            ("resourceVersionMatch", "Exact") => self.revision_match = Some(Match::Exact),
+            ("resourceVersionMatch", _) => {
+                return Err(unsupported(key, value, "Exact or NotOlderThan"));
+            }
+            // As upstream: nothing, and less, means all.
+            ("limit", _) => {
+                let limit: i64 = number(key, value)?;
                 self.limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
             }
-            "continue" if value.is_empty() => self.resume = None,
-            "continue" => self.resume = Some(Continue::decode(value)?),
-            "timeoutSeconds" => {
-                let seconds = value.parse().map_err(|_| {
-                    ApiError::bad_request(format!("timeoutSeconds: {value:?} is no number"))
-                })?;
-                self.timeout = Some(Duration::from_secs(seconds));
-            }
-            "fieldSelector" => self.selector.add_fields(value)?,
-            "labelSelector" => self.selector.add_labels(value)?,
-            "dryRun" => match value {
-                "" => {}
-                "All" => self.dry_run = true,
-                other => {
-                    let message = format!("dryRun: {other:?} is not supported; use All");
-                    return Err(ApiError::bad_request(message));
-                }
-            },
-            "fieldValidation" => {
-                self.field_validation = match value {
-                    "Ignore" => FieldValidation::Ignore,
-                    "" | "Warn" => FieldValidation::Warn,
-                    "Strict" => FieldValidation::Strict,
-                    other => {
-                        let message = format!(
-                            "fieldValidation: {other:?} is not supported; use Ignore, Warn or Strict"
-                        );
-                        return Err(ApiError::bad_request(message));
-                    }
-                };
+            ("continue", _) => self.resume = Some(Continue::decode(value)?),
+            ("dryRun", "All") => self.dry_run = true,
+            ("dryRun", _) => return Err(unsupported(key, value, "All")),
+            ("fieldValidation", "Ignore") => self.field_validation = FieldValidation::Ignore,
+            ("fieldValidation", "Strict") => self.field_validation = FieldValidation::Strict,
+            ("fieldValidation", _) => {
+                return Err(unsupported(key, value, "Ignore, Warn or Strict"));
             }
             // As upstream (`ValidateFieldManager`).
-            "fieldManager"
+            ("fieldManager", _)
                 if value.chars().count() > 128 || value.chars().any(char::is_control) =>
             {
                 let message = "fieldManager: must be at most 128 printable characters";
                 return Err(ApiError::bad_request(message));
             }
-            "fieldManager" => {}
-            "gracePeriodSeconds" if value.is_empty() => {}
-            "gracePeriodSeconds" => {
-                let seconds = value.parse().map_err(|_| {
-                    ApiError::bad_request(format!("gracePeriodSeconds: {value:?} is no number"))
-                })?;
-                self.deletion.grace_period_seconds = Some(seconds);
+            ("gracePeriodSeconds", _) => {
+                self.deletion.grace_period_seconds = Some(number(key, value)?);
             }
-            "propagationPolicy" if value.is_empty() => {}
-            "propagationPolicy" => self.deletion.propagation_policy = Some(value.to_owned()),
-            "orphanDependents" if value.is_empty() => {}
-            "orphanDependents" => self.deletion.orphan_dependents = Some(boolean(value)),
-            "includeObject" => {
-                self.include = match value {
-                    "None" => Include::None,
-                    "Object" => Include::Object,
-                    _ => Include::Metadata,
-                };
-            }
+            ("propagationPolicy", _) => self.deletion.propagation_policy = Some(value.to_owned()),
+            ("orphanDependents", _) => self.deletion.orphan_dependents = Some(boolean(value)),
             _ => {}
         }
         Ok(())
     }
+}
+
+fn number<T: FromStr>(key: &str, value: &str) -> Result<T, ApiError> {
+    let wrong = |_| ApiError::bad_request(format!("{key}: {value:?} is no number"));
+    value.parse().map_err(wrong)
+}
+
+fn unsupported(key: &str, value: &str, instead: &str) -> ApiError {
+    ApiError::bad_request(format!("{key}: {value:?} is not supported; use {instead}"))
 }
 
 /// Go's `ParseBool`, and present without a value.

@@ -6,6 +6,7 @@ use data_encoding::BASE64;
 use eyesplice_identity::certificate::CertificateFacts;
 use eyesplice_identity::pki::testing::NOW;
 use eyesplice_identity::x509::testing::{Ask, dns, ip, kubelet_client, kubelet_serving};
+use eyesplice_proto::tls::provider;
 use rcgen::{CustomExtension, DnType};
 use rustls::pki_types::UnixTime;
 use rustls::server::WebPkiClientVerifier;
@@ -197,7 +198,7 @@ fn authorities_with_rsa_and_ed25519_keys_sign_what_openssl_and_webpki_verify() {
         let authority = std::fs::read_to_string(site.path("ca.crt")).unwrap();
         let mut roots = rustls::RootCertStore::empty();
         roots.add(der(&authority).into()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = provider::shared();
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
         let leaf = der(&pem).into();
         let judged = builder.build().unwrap();

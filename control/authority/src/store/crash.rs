@@ -10,7 +10,7 @@ use super::super::material::AuthorityMaterial;
 use super::super::object::{APPROVED, DENIED, FAILED};
 use super::super::testing::{Site, csr};
 use super::*;
-use crate::config::AuthorityConfig;
+use crate::config::{AuthorityConfig, Document};
 use arc_swap::ArcSwap;
 use eyesplice_identity::x509::Signer;
 use eyesplice_identity::x509::testing::{dns, kubelet_client, kubelet_serving};
@@ -56,7 +56,8 @@ fn work_until_killed() {
     let config = AuthorityConfig::load(&dir.join("authority.yaml"))
         .unwrap()
         .config;
-    let (material, _) = AuthorityMaterial::load(config, SystemTime::now()).unwrap();
+    let loaded = AuthorityMaterial::load(config, SystemTime::now());
+    let (material, _) = loaded.unwrap().state;
     let now = Timestamp::from(SystemTime::now());
     let store = Arc::new(Store::open(&dir.join("authority.redb"), now).unwrap());
     let material = Arc::new(ArcSwap::from_pointee(material));

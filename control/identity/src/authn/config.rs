@@ -1,15 +1,12 @@
 //! Reads whom to believe: `kind: AuthenticationConfig`, and the same fields within other documents.
 
 use super::settings::{ServiceAccountSettings, Settings};
-use crate::document::{self, ConfigErrors, Finding, Node, Problem, Report, Section, bounds, value};
+use crate::document::{Document, Node, Problem, Report, Section, bounds, value};
 use crate::https::Endpoint;
 use crate::token::review::{ReviewCredential, TokenReviewSettings};
 use crate::token::serviceaccount::DEFAULT_LEEWAY;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The kind of document.
-const KIND: &str = "AuthenticationConfig";
 
 /// A question takes a round trip and a signature; beyond this the API server is down.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,54 +24,38 @@ pub struct AuthenticationConfig {
     pub settings: Settings,
 }
 
-impl AuthenticationConfig {
-    /// Reads and validates a file. Relative paths in it start at its directory.
-    ///
-    /// # Errors
-    /// Every mistake of the file, each with field, line, column and remedy.
-    pub fn load(file: &Path) -> Result<(Self, Vec<Finding>), ConfigErrors> {
-        Self::parse(&document::read_file(file)?, file)
-    }
+impl Document for AuthenticationConfig {
+    const KIND: &'static str = "AuthenticationConfig";
 
-    /// Validates the text of a file; `file` names it in errors and is the base of relative paths.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load).
-    pub fn parse(text: &str, file: &Path) -> Result<(Self, Vec<Finding>), ConfigErrors> {
-        let base = file.parent().unwrap_or(Path::new(""));
-        document::parse(text, file, KIND, |root, report| {
-            Some(Self {
-                file: file.to_owned(),
-                settings: read_settings(root, base, report),
-            })
+    fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Self> {
+        Some(Self {
+            file: file.to_owned(),
+            settings: read_settings(root, report),
         })
     }
 }
 
-/// Reads the fields about bearer tokens of any mapping; the caller finishes it.
-pub fn read_settings(section: &mut Section<'_>, base: &Path, report: &mut Report) -> Settings {
-    let file = |node: &Node| value::path(node, base);
+/// Reads the fields about bearer tokens of any mapping, whose files are called by these alone; the
+/// caller finishes it.
+pub fn read_settings(section: &mut Section<'_>, report: &mut Report) -> Settings {
+    section.name_files(String::new());
+    let entries = bounds::LISTENER_ENTRIES;
     Settings {
-        bootstrap_token_dir: section.optional("bootstrapTokenDir", file, report),
-        token_auth_file: section.optional("tokenAuthFile", file, report),
-        service_accounts: read_service_accounts(section, base, report),
-        token_review: read_token_review(section, base, report),
-        api_audiences: section.list(
-            "apiAudiences",
-            bounds::LISTENER_ENTRIES,
-            value::text,
-            report,
-        ),
+        bootstrap_token_dir: section
+            .file("bootstrapTokenDir", report)
+            .map(|dir| dir.path),
+        token_auth_file: section.file("tokenAuthFile", report),
+        service_accounts: read_service_accounts(section, report),
+        token_review: read_token_review(section, report),
+        api_audiences: section.list("apiAudiences", entries, value::text, report),
     }
 }
 
 fn read_service_accounts(
     parent: &mut Section<'_>,
-    base: &Path,
     report: &mut Report,
 ) -> Option<ServiceAccountSettings> {
     let mut section = parent.section("serviceAccounts", report)?;
-    let file = |node: &Node| value::path(node, base);
     if section.is_blank("issuers") {
         section.missing("issuers", "[https://kubernetes.default.svc]", report);
     }
@@ -83,7 +64,7 @@ fn read_service_accounts(
     }
     let entries = bounds::LISTENER_ENTRIES;
     let issuers = section.list("issuers", entries, value::text, report);
-    let key_files = section.list("keyFiles", entries, file, report);
+    let key_files = section.files("keyFiles", entries, report);
     let leeway = |node: &Node| value::duration(node, &bounds::LEEWAY);
     let leeway = section.optional("leeway", leeway, report);
     let jwks_uri = section.optional("jwksURI", value::text, report);
@@ -96,13 +77,8 @@ fn read_service_accounts(
     })
 }
 
-fn read_token_review(
-    parent: &mut Section<'_>,
-    base: &Path,
-    report: &mut Report,
-) -> Option<TokenReviewSettings> {
+fn read_token_review(parent: &mut Section<'_>, report: &mut Report) -> Option<TokenReviewSettings> {
     let mut section = parent.section("tokenReview", report)?;
-    let file = |node: &Node| value::path(node, base);
     let server = |node: &Node| {
         let text = value::text(node)?;
         match text.parse::<Endpoint>() {
@@ -114,22 +90,19 @@ fn read_token_review(
         }
     };
     let server = section.required("server", "https://10.0.0.1:6443", server, report);
-    let ca_file = section.required("caFile", "ca.crt", file, report);
-    let cert = section.optional("clientCertFile", file, report);
-    let key = section.optional("clientKeyFile", file, report);
-    let token = section.optional("tokenFile", file, report);
+    let ca_file = section.required_file("caFile", "ca.crt", report);
+    let cert = section.file("clientCertFile", report);
+    let key = section.file("clientKeyFile", report);
+    let token = section.file("tokenFile", report);
     let credential = match (cert, key, token) {
         (Some(cert_file), Some(key_file), None) => Some(ReviewCredential::Certificate {
             cert_file,
             key_file,
         }),
-        (None, None, Some(file)) => Some(ReviewCredential::Token { file }),
+        (None, None, Some(file)) => Some(ReviewCredential::Token(file)),
         _ => {
-            let problem = Problem::new(
-                "has not exactly one credential",
-                "set either clientCertFile and clientKeyFile, or tokenFile",
-            );
-            report.error(section.path(), section.at(), problem);
+            let fix = "set either clientCertFile and clientKeyFile, or tokenFile";
+            section.error("", "has not exactly one credential", fix, report);
             None
         }
     };
@@ -152,12 +125,13 @@ fn read_token_review(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::{FileRef, Loaded};
 
     const HEAD: &str = "apiVersion: eyesplice.dev/v1alpha1\nkind: AuthenticationConfig\n";
 
     fn parse(text: &str) -> Result<Settings, String> {
         AuthenticationConfig::parse(&format!("{HEAD}{text}"), Path::new("/etc/e/authn.yaml"))
-            .map(|(config, _)| config.settings)
+            .map(|loaded| loaded.config.settings)
             .map_err(|errors| errors.to_string())
     }
 
@@ -176,10 +150,8 @@ mod tests {
         assert_eq!(accounts.leeway, Duration::from_secs(10));
         let review = settings.token_review.as_ref().unwrap();
         assert_eq!(review.unauthorized_ttl, Duration::ZERO);
-        let token = ReviewCredential::Token {
-            file: "/etc/e/token".into(),
-        };
-        assert_eq!(review.credential, token);
+        let token = FileRef::new("tokenReview.tokenFile", "/etc/e/token");
+        assert_eq!(review.credential, ReviewCredential::Token(token));
         let files: Vec<_> = settings.files().into_iter().collect();
         let want = ["/etc/e/ca.crt", "/etc/e/sa.pub", "/etc/e/tokens.csv"];
         assert_eq!(files, want.map(PathBuf::from));
@@ -188,7 +160,7 @@ mod tests {
     #[test]
     fn parse_example_is_valid_and_every_field_is_in_the_reference() {
         let example = include_str!("../../../examples/authentication.yaml");
-        let (config, warnings) =
+        let Loaded { config, warnings } =
             AuthenticationConfig::parse(example, Path::new("/etc/e/authn.yaml")).unwrap();
         assert!(warnings.is_empty());
         let all =

@@ -6,7 +6,6 @@
 use super::certificate::CertificateRefusal;
 use crate::token::{BearerError, Cause, bootstrap, serviceaccount};
 use std::error::Error;
-use std::fmt;
 
 /// Why a request has no user.
 #[derive(Debug, thiserror::Error)]
@@ -78,14 +77,6 @@ impl AuthnError {
         }
     }
 
-    /// The answer's status: 401, or 503 where a retry may succeed.
-    pub fn status(&self) -> u16 {
-        match self {
-            Self::Missing | Self::Refused { .. } => 401,
-            Self::Unavailable { .. } => 503,
-        }
-    }
-
     /// What a caller may know, in Kubernetes' own word for it.
     pub fn public_message(&self) -> &'static str {
         match self {
@@ -96,17 +87,22 @@ impl AuthnError {
 }
 
 /// A kind of credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum CredentialKind {
     /// The certificate of the connection.
+    #[display("client certificate")]
     ClientCertificate,
     /// A bearer token of no known kind.
+    #[display("bearer token")]
     BearerToken,
     /// A bearer token of the form of a bootstrap token.
+    #[display("bootstrap token")]
     BootstrapToken,
     /// A bearer token that says that it is one of a service account.
+    #[display("service-account token")]
     ServiceAccountToken,
     /// A bearer token that another API server was asked about.
+    #[display("token under review")]
     ReviewedToken,
 }
 
@@ -120,18 +116,6 @@ impl CredentialKind {
             Self::ServiceAccountToken => "serviceaccount",
             Self::ReviewedToken => "tokenreview",
         }
-    }
-}
-
-impl fmt::Display for CredentialKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ClientCertificate => "client certificate",
-            Self::BearerToken => "bearer token",
-            Self::BootstrapToken => "bootstrap token",
-            Self::ServiceAccountToken => "service-account token",
-            Self::ReviewedToken => "token under review",
-        })
     }
 }
 
@@ -172,10 +156,10 @@ impl Refusal {
         match self {
             Self::ServiceAccount(refusal) => refusal.cause(),
             Self::Bootstrap(
-                bootstrap::Refusal::Expired { .. } | bootstrap::Refusal::UnreadableExpiry(_),
+                bootstrap::Refusal::Expired(..) | bootstrap::Refusal::UnreadableExpiry(_),
             )
-            | Self::Certificate(CertificateRefusal::Expired { .. }) => Cause::Expiry,
-            Self::Certificate(CertificateRefusal::NotYetValid { .. }) => Cause::Clock,
+            | Self::Certificate(CertificateRefusal::Expired(..)) => Cause::Expiry,
+            Self::Certificate(CertificateRefusal::NotYetValid(..)) => Cause::Clock,
             Self::Audience { .. } => Cause::Audience,
             Self::Certificate(_)
             | Self::Bootstrap(_)
@@ -190,7 +174,7 @@ impl Refusal {
         match self {
             Self::ServiceAccount(refusal) => refusal.is_authentic(),
             // The secret is compared before its time.
-            Self::Bootstrap(bootstrap::Refusal::Expired { .. }) | Self::Audience { .. } => true,
+            Self::Bootstrap(bootstrap::Refusal::Expired(..)) | Self::Audience { .. } => true,
             _ => false,
         }
     }

@@ -15,7 +15,7 @@ mod settings;
 mod sources;
 
 pub use authenticator::Authenticator;
-pub use certificate::CertificateRefusal;
+pub use certificate::{CertificateRefusal, certificate_user};
 pub use config::AuthenticationConfig;
 pub use config::read_settings;
 pub use error::{AuthnError, CredentialKind, Refusal};

@@ -1,5 +1,6 @@
 //! Where bearer tokens are looked up, as configured.
 
+use crate::document::{FileRef, paths};
 use crate::token::review::{ReviewCredential, TokenReviewSettings};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ pub struct Settings {
     /// Directory of bootstrap tokens.
     pub bootstrap_token_dir: Option<PathBuf>,
     /// Static token file.
-    pub token_auth_file: Option<PathBuf>,
+    pub token_auth_file: Option<FileRef>,
     /// Service-account tokens that are verified here.
     pub service_accounts: Option<ServiceAccountSettings>,
     /// Another API server that is asked about all others.
@@ -27,7 +28,7 @@ pub struct ServiceAccountSettings {
     /// `iss`; never empty.
     pub issuers: Vec<String>,
     /// Files of public keys; never empty.
-    pub key_files: Vec<PathBuf>,
+    pub key_files: Vec<FileRef>,
     /// How far clocks may be apart.
     pub leeway: Duration,
     /// Where the keys are published; absent: below the first issuer.
@@ -38,35 +39,32 @@ impl Settings {
     /// Every file that is read once and has to be watched. Bootstrap tokens are not among them:
     /// each request reads the one that it needs.
     pub fn files(&self) -> BTreeSet<PathBuf> {
-        let mut files = BTreeSet::new();
-        files.extend(self.token_auth_file.clone());
-        if let Some(accounts) = &self.service_accounts {
-            files.extend(accounts.key_files.iter().cloned());
-        }
+        let mut files: Vec<_> = self.token_auth_file.iter().collect();
+        files.extend(
+            self.service_accounts
+                .iter()
+                .flat_map(|accounts| &accounts.key_files),
+        );
         if let Some(review) = &self.token_review {
-            files.insert(review.ca_file.clone());
+            files.push(&review.ca_file);
             if let ReviewCredential::Certificate {
                 cert_file,
                 key_file,
             } = &review.credential
             {
-                files.extend([cert_file, key_file].map(Clone::clone));
+                files.extend([cert_file, key_file]);
             }
         }
-        files
+        paths(files)
     }
 
     /// Files that hold a key or a token.
     pub fn secrets(&self) -> BTreeSet<PathBuf> {
         let review = self.token_review.as_ref();
         let credential = review.map(|review| match &review.credential {
-            ReviewCredential::Certificate { key_file, .. } => key_file.clone(),
-            ReviewCredential::Token { file } => file.clone(),
+            ReviewCredential::Certificate { key_file, .. } => key_file,
+            ReviewCredential::Token(file) => file,
         });
-        self.token_auth_file
-            .iter()
-            .cloned()
-            .chain(credential)
-            .collect()
+        paths(self.token_auth_file.iter().chain(credential))
     }
 }

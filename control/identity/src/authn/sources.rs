@@ -2,7 +2,6 @@
 
 use super::error::{AuthnError, CredentialKind, Refusal};
 use super::settings::{ServiceAccountSettings, Settings};
-use crate::pem::FileRef;
 use crate::token::BearerToken;
 use crate::token::bootstrap::{self, BootstrapToken, Store, StoreError};
 use crate::token::jwt::{KeyFileError, load_public_keys};
@@ -78,11 +77,10 @@ impl Sources {
     pub fn load(settings: &Settings) -> Result<Self, SourceErrors> {
         let mut errors = Vec::new();
         let mut warnings = Vec::new();
-        let static_tokens = settings.token_auth_file.as_ref().and_then(|path| {
-            let tokens = StaticTokens::load(path)
-                .map_err(|error| errors.push(error.into()))
-                .ok()?;
-            let path = path.display();
+        let static_tokens = settings.token_auth_file.as_ref().and_then(|file| {
+            let tokens = StaticTokens::load(&file.path);
+            let tokens = tokens.map_err(|error| errors.push(error.into())).ok()?;
+            let path = file.path.display();
             warnings.extend(
                 tokens
                     .warnings()
@@ -94,9 +92,8 @@ impl Sources {
         let mut audiences = settings.api_audiences.clone();
         let service_accounts = settings.service_accounts.as_ref().map(|accounts| {
             let mut keys = Vec::new();
-            for (index, path) in accounts.key_files.iter().enumerate() {
-                let file = FileRef::new(format!("serviceAccounts.keyFiles[{index}]"), path);
-                match load_public_keys(&file) {
+            for file in &accounts.key_files {
+                match load_public_keys(file) {
                     Ok(found) => keys.extend(found),
                     Err(error) => errors.push(error.into()),
                 }
@@ -228,9 +225,7 @@ impl Sources {
         let id = presented.id.clone();
         let outcome = match found {
             Err(died) => return Err(unavailable(died.into())),
-            Ok(Err(StoreError::Record { problem, .. })) => {
-                Err(bootstrap::Refusal::Broken { id, problem })
-            }
+            Ok(Err(StoreError::Record(_, problem))) => Err(bootstrap::Refusal::Broken(id, problem)),
             Ok(Err(error)) => return Err(unavailable(error.into())),
             Ok(Ok(None)) => Err(bootstrap::Refusal::Unknown(id)),
             Ok(Ok(Some(record))) => record.authenticate(&presented, now),

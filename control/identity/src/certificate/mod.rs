@@ -20,6 +20,7 @@ pub(crate) use text::shorten;
 use rustls::pki_types::CertificateDer;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 use x509_parser::asn1_rs::{Oid, oid};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
@@ -114,6 +115,14 @@ pub fn identify(chain: &[CertificateDer<'_>]) -> Arc<str> {
         Some(Ok(facts)) => facts.subject.to_string().into(),
         Some(Err(_)) | None => UNREADABLE.into(),
     }
+}
+
+/// Says when the first certificate of a chain ends; `None`: there is none, or one cannot be read.
+pub fn valid_until(chain: &[CertificateDer<'_>]) -> Option<SystemTime> {
+    let ends = chain
+        .iter()
+        .map(|certificate| CertificateFacts::read(certificate).map(|facts| facts.not_after.into()));
+    ends.collect::<Result<Vec<_>, _>>().ok()?.into_iter().min()
 }
 
 #[cfg(test)]

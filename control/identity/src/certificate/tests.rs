@@ -56,6 +56,22 @@ fn identity_of_nothing_readable_says_so() {
 }
 
 #[test]
+fn chain_is_valid_until_its_first_certificate_ends() {
+    let until = |year| {
+        let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        params.self_signed(&key).unwrap().der().clone()
+    };
+    let first = SystemTime::from(rcgen::date_time_ymd(2030, 1, 1));
+    assert_eq!(valid_until(&[until(2040), until(2030)]), Some(first));
+    assert_eq!(valid_until(&[until(2030), until(2040)]), Some(first));
+    assert_eq!(valid_until(&[]), None);
+    let unreadable = CertificateDer::from(vec![0x30, 0]);
+    assert_eq!(valid_until(&[until(2030), unreadable]), None);
+}
+
+#[test]
 fn identity_cannot_be_forged_by_separators_or_control_characters() {
     assert_eq!(
         identity(client("x,O=system:masters")),

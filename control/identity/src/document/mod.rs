@@ -5,20 +5,18 @@
 //! its reader knows.
 
 pub mod bounds;
+mod file;
+pub mod groups;
 mod places;
 mod report;
 mod section;
 mod tree;
 pub mod value;
 
-pub use report::Problem;
-pub use report::Report;
-pub use report::{CheckErrors, ConfigError, ConfigErrors, Finding};
+pub use file::{FileRef, paths};
+pub use report::{CheckErrors, ConfigError, ConfigErrors, Finding, Problem, Report};
 pub use section::Section;
-pub use tree::At;
-pub use tree::Node;
-pub use tree::Value;
-pub use tree::parse as parse_text;
+pub use tree::{At, Node, Value, parse as parse_text};
 
 use crate::yaml;
 use places::Places;
@@ -34,28 +32,78 @@ pub const API_VERSION: &str = "eyesplice.dev/v1alpha1";
 /// # Errors
 /// It cannot be read, or is too large.
 pub fn read_file(file: &Path) -> Result<String, ConfigErrors> {
-    read_bounded(file).map_err(|error| ConfigErrors {
-        file: file.to_owned(),
-        errors: vec![error],
-    })
+    read_within(file, bounds::FILE_BYTES)
 }
 
-/// Parses a document of `kind`; `file` names it in errors. The reader takes the fields below
-/// `apiVersion` and `kind`; it returns nothing only if it has reported why.
-///
-/// # Errors
-/// All that is wrong with it.
-pub fn parse<T>(
-    text: &str,
-    file: &Path,
-    kind: &str,
-    read: impl FnOnce(&mut Section<'_>, &mut Report) -> Option<T>,
-) -> Result<(T, Vec<Finding>), ConfigErrors> {
-    parse_any(text, file, |root, report| {
-        expect(root, "apiVersion", API_VERSION, report);
-        expect(root, "kind", kind, report);
-        read(root, report)
-    })
+fn read_within(file: &Path, limit: usize) -> Result<String, ConfigErrors> {
+    let failed = |error| ConfigErrors::new(file, vec![error]);
+    let read = |error| failed(ConfigError::Read(error));
+    let open = std::fs::File::open(file).map_err(read)?;
+    let mut text = String::new();
+    let mut bounded = open.take(limit as u64 + 1);
+    bounded.read_to_string(&mut text).map_err(read)?;
+    if text.len() > limit {
+        return Err(failed(ConfigError::TooLarge { limit }));
+    }
+    Ok(text)
+}
+
+/// A kind of document of ours.
+pub trait Document: Sized {
+    /// Its `kind`.
+    const KIND: &'static str;
+    /// Most bytes of a file.
+    const MAX_FILE: usize = bounds::FILE_BYTES;
+
+    /// Takes the fields below `apiVersion` and `kind`; returns nothing only if it has reported why.
+    fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Self>;
+
+    /// Reads and validates a file. Relative paths in it start at its directory.
+    ///
+    /// # Errors
+    /// Every mistake of the file, each with field, line, column and remedy.
+    fn load(file: &Path) -> Result<Loaded<Self>, ConfigErrors> {
+        Self::parse(&read_within(file, Self::MAX_FILE)?, file)
+    }
+
+    /// Validates the text of a file; `file` names it in errors and is the base of relative paths.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    fn parse(text: &str, file: &Path) -> Result<Loaded<Self>, ConfigErrors> {
+        let root = parse_tree(text, file, yaml::options())?;
+        let read = |root: &mut Section<'_>, report: &mut Report| read_root(root, file, report);
+        let (config, warnings) = parse_node(&root, file, read)?;
+        Ok(Loaded { config, warnings })
+    }
+
+    /// Reads what can be read of a file, for those that judge the files that it names as well.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no YAML.
+    fn partly(file: &Path) -> Result<Partly<Self>, ConfigErrors> {
+        let text = read_within(file, Self::MAX_FILE)?;
+        let root = parse_tree(&text, file, yaml::options())?;
+        let mut report = Report::default();
+        let value = Section::root(&root, directory(file), &mut report)
+            .and_then(|mut root| read_root(&mut root, file, &mut report));
+        let (errors, warnings) = report.into_parts();
+        Ok(Partly {
+            value,
+            errors,
+            warnings,
+            places: Places::of(&root),
+        })
+    }
+}
+
+/// A configuration and what deserves the operator's attention in it.
+#[derive(Clone, Debug)]
+pub struct Loaded<T> {
+    /// The configuration.
+    pub config: T,
+    /// Things that are allowed and probably not meant.
+    pub warnings: Vec<Finding>,
 }
 
 /// What could be read of a document, and all that is wrong with the rest.
@@ -70,55 +118,23 @@ pub struct Partly<T> {
     pub places: Places,
 }
 
-/// Reads what can be read of a document of `kind`, for whoever judges the files that it names as well.
-///
-/// # Errors
-/// The file cannot be read, or is no YAML.
-pub fn parse_partly<T>(
-    file: &Path,
-    kind: &str,
-    read: impl FnOnce(&mut Section<'_>, &mut Report) -> Option<T>,
-) -> Result<Partly<T>, ConfigErrors> {
-    let root = parse_tree(&read_file(file)?, file, yaml::options())?;
-    let mut report = Report::default();
-    let value = Section::open(String::new(), &root, &mut report).and_then(|mut section| {
-        expect(&mut section, "apiVersion", API_VERSION, &mut report);
-        expect(&mut section, "kind", kind, &mut report);
-        let value = read(&mut section, &mut report);
-        section.finish(&mut report);
-        value
-    });
-    let (errors, warnings) = report.into_parts();
-    Ok(Partly {
-        value,
-        errors,
-        warnings,
-        places: Places::of(&root),
-    })
+fn read_root<T: Document>(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<T> {
+    expect(root, "apiVersion", API_VERSION, report);
+    expect(root, "kind", T::KIND, report);
+    let read = T::read(root, file, report);
+    root.finish(report);
+    read
 }
 
-/// Parses a document of somebody else's API, whose version and kind the reader takes itself.
-pub(crate) fn parse_any<T>(
-    text: &str,
-    file: &Path,
-    read: impl FnOnce(&mut Section<'_>, &mut Report) -> Option<T>,
-) -> Result<(T, Vec<Finding>), ConfigErrors> {
-    let root = parse_tree(text, file, yaml::options())?;
-    parse_node(&root, file, |root, report| {
-        let value = read(root, report);
-        root.finish(report);
-        value
-    })
+fn directory(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
 }
 
 /// Parses a text by somebody else's rules of YAML.
 pub(crate) fn parse_tree(text: &str, file: &Path, options: Options) -> Result<Node, ConfigErrors> {
-    tree::parse_with(text, options).map_err(|error| ConfigErrors {
-        file: file.to_owned(),
-        errors: vec![ConfigError::Syntax {
-            at: error.at,
-            message: error.message,
-        }],
+    tree::parse_with(text, options).map_err(|error| {
+        let tree::SyntaxError { at, message } = error;
+        ConfigErrors::new(file, vec![ConfigError::Syntax { at, message }])
     })
 }
 
@@ -129,31 +145,15 @@ pub(crate) fn parse_node<T>(
     read: impl FnOnce(&mut Section<'_>, &mut Report) -> Option<T>,
 ) -> Result<(T, Vec<Finding>), ConfigErrors> {
     let mut report = Report::default();
-    let value = Section::open(String::new(), root, &mut report)
+    let value = Section::root(root, directory(file), &mut report)
         .and_then(|mut root| read(&mut root, &mut report));
-    let warnings = report.finish().map_err(|errors| ConfigErrors {
-        file: file.to_owned(),
-        errors,
-    })?;
+    let warnings = report
+        .finish()
+        .map_err(|errors| ConfigErrors::new(file, errors))?;
     match value {
         Some(value) => Ok((value, warnings)),
         None => unreachable!("a reader that returns nothing has reported why"),
     }
-}
-
-fn read_bounded(file: &Path) -> Result<String, ConfigError> {
-    let open = std::fs::File::open(file).map_err(ConfigError::Read)?;
-    let mut text = String::new();
-    let bound = bounds::FILE_BYTES as u64 + 1;
-    open.take(bound)
-        .read_to_string(&mut text)
-        .map_err(ConfigError::Read)?;
-    if text.len() > bounds::FILE_BYTES {
-        return Err(ConfigError::TooLarge {
-            limit: bounds::FILE_BYTES,
-        });
-    }
-    Ok(text)
 }
 
 /// Reads a field that can have one value only.

@@ -1,11 +1,12 @@
 //! What is wrong with a configuration: every mistake with its field, its place and its remedy.
 
 use super::tree::At;
-use std::fmt;
+use crate::joined::Lines;
 use std::path::{Path, PathBuf};
 
 /// All mistakes of one configuration file.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("configuration {} has {}{}", .file.display(), counted(.errors), Lines(.errors))]
 pub struct ConfigErrors {
     /// The file.
     pub file: PathBuf,
@@ -13,35 +14,20 @@ pub struct ConfigErrors {
     pub errors: Vec<ConfigError>,
 }
 
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.errors.len();
-        let noun = if count == 1 { "error" } else { "errors" };
-        write!(
-            f,
-            "configuration {} has {count} {noun}",
-            self.file.display()
-        )?;
-        for error in &self.errors {
-            write!(f, "\n  {error}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ConfigErrors {}
-
 /// One mistake.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file itself cannot be read.
+    #[error("cannot read the file: {0}; check its path and permissions")]
     Read(std::io::Error),
     /// It is larger than any configuration.
+    #[error("the file is larger than {limit} bytes; it is no configuration")]
     TooLarge {
         /// Most bytes that are read.
         limit: usize,
     },
     /// It is not YAML.
+    #[error("{at}: not valid YAML: {message}")]
     Syntax {
         /// Where the parser gave up.
         at: At,
@@ -49,8 +35,10 @@ pub enum ConfigError {
         message: String,
     },
     /// A field is wrong.
+    #[error("{0}")]
     Field(Finding),
     /// A file that a field names cannot be used.
+    #[error("{}{message}", at.known(|at| format!("{at}: ")))]
     File {
         /// Where the field stands; line 0 if nothing in the file names it.
         at: At,
@@ -69,34 +57,10 @@ impl ConfigError {
     }
 }
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read(error) => {
-                write!(
-                    f,
-                    "cannot read the file: {error}; check its path and permissions"
-                )
-            }
-            Self::TooLarge { limit } => {
-                write!(
-                    f,
-                    "the file is larger than {limit} bytes; it is no configuration"
-                )
-            }
-            Self::Syntax { at, message } => {
-                write!(
-                    f,
-                    "line {}, column {}: not valid YAML: {message}",
-                    at.line, at.column
-                )
-            }
-            Self::Field(field) => field.fmt(f),
-            Self::File { at, message } if at.line == 0 => f.write_str(message),
-            Self::File { at, message } => {
-                write!(f, "line {}, column {}: {message}", at.line, at.column)
-            }
-        }
+fn counted(errors: &[ConfigError]) -> String {
+    match errors.len() {
+        1 => "1 error".to_owned(),
+        several => format!("{several} errors"),
     }
 }
 
@@ -121,7 +85,8 @@ impl ConfigErrors {
 }
 
 /// One field that is wrong, or that deserves a warning.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
+#[display("{}{}: {what}; {fix}", self.name(), at.known(|at| format!(" ({at})")))]
 pub struct Finding {
     /// The field, as in `egress.rules[2].cidrs[0]`; empty for the document itself.
     pub path: String,
@@ -133,22 +98,11 @@ pub struct Finding {
     pub fix: String,
 }
 
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = if self.path.is_empty() {
-            "document"
-        } else {
-            &self.path
-        };
-        if self.at.line == 0 {
-            write!(f, "{path}: {}; {}", self.what, self.fix)
-        } else {
-            let At { line, column } = self.at;
-            write!(
-                f,
-                "{path} (line {line}, column {column}): {}; {}",
-                self.what, self.fix
-            )
+impl Finding {
+    fn name(&self) -> &str {
+        match self.path.as_str() {
+            "" => "document",
+            path => path,
         }
     }
 }
@@ -219,24 +173,15 @@ impl Report {
             self.warnings.sort_by_key(|warning| warning.at);
             Ok(self.warnings)
         } else {
-            self.errors.sort_by_key(ConfigError::place);
             Err(self.errors)
         }
     }
 }
 
 /// Why a process would not start: all that is wrong, file by file; never empty.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct CheckErrors(pub Vec<ConfigErrors>);
-
-impl fmt::Display for CheckErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let files: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        f.write_str(&files.join("\n"))
-    }
-}
-
-impl std::error::Error for CheckErrors {}
 
 impl From<ConfigErrors> for CheckErrors {
     fn from(errors: ConfigErrors) -> Self {

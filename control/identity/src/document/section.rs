@@ -1,7 +1,11 @@
 //! Reads the fields of one mapping: each by name, with its path, and nothing left over.
 
+use super::FileRef;
 use super::report::{Problem, Report};
 use super::tree::{At, Entry, Node, Value};
+use super::value;
+use std::path::Path;
+use strsim::levenshtein;
 
 /// One mapping whose fields are taken one after the other.
 ///
@@ -9,17 +13,33 @@ use super::tree::{At, Entry, Node, Value};
 /// rest. A field that is `null` (`idle:`) counts as absent, as in Kubernetes.
 pub struct Section<'a> {
     path: String,
+    /// What its files are called by: its path, unless somebody knows a better name.
+    name: String,
+    /// Where relative paths start.
+    base: &'a Path,
     at: At,
     entries: &'a [Entry],
     known: Vec<&'static str>,
 }
 
 impl<'a> Section<'a> {
-    /// Opens a mapping; anything else is an error of the field at `path`.
-    pub fn open(path: String, node: &'a Node, report: &mut Report) -> Option<Self> {
+    /// Opens the root of a document; anything but a mapping is an error.
+    pub(super) fn root(node: &'a Node, base: &'a Path, report: &mut Report) -> Option<Self> {
+        Self::open(String::new(), String::new(), node, base, report)
+    }
+
+    fn open(
+        path: String,
+        name: String,
+        node: &'a Node,
+        base: &'a Path,
+        report: &mut Report,
+    ) -> Option<Self> {
         match &node.value {
             Value::Map(entries) => Some(Self {
                 path,
+                name,
+                base,
                 at: node.at,
                 entries,
                 known: Vec::new(),
@@ -33,13 +53,43 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The path of a field of this mapping.
+    /// The path of a field of this mapping; of the mapping itself if the field is empty.
     pub fn path_of(&self, field: &str) -> String {
-        if self.path.is_empty() {
-            field.to_owned()
-        } else {
-            format!("{}.{field}", self.path)
-        }
+        below(&self.path, field)
+    }
+
+    /// Calls the files of this mapping by another name than its path.
+    pub fn name_files(&mut self, name: String) {
+        self.name = name;
+    }
+
+    /// Where relative paths start: the directory of the document.
+    pub fn base(&self) -> &'a Path {
+        self.base
+    }
+
+    /// Reports a mistake of a field: what is wrong, and what to do. No field is the mapping itself.
+    pub fn error(
+        &self,
+        field: &str,
+        what: impl Into<String>,
+        fix: impl Into<String>,
+        report: &mut Report,
+    ) {
+        let problem = Problem::new(what, fix);
+        report.error(&self.path_of(field), self.place_of(field), problem);
+    }
+
+    /// Reports what deserves a look at a field, as [`error`](Self::error) does.
+    pub fn warn(
+        &self,
+        field: &str,
+        what: impl Into<String>,
+        fix: impl Into<String>,
+        report: &mut Report,
+    ) {
+        let problem = Problem::new(what, fix);
+        report.warn(&self.path_of(field), self.place_of(field), problem);
     }
 
     /// The path of the mapping itself.
@@ -122,6 +172,39 @@ impl<'a> Section<'a> {
         report.error(&self.path_of(field), self.at, problem);
     }
 
+    /// Takes a field that names a file, and may be absent.
+    pub fn file(&mut self, field: &'static str, report: &mut Report) -> Option<FileRef> {
+        let (name, base) = (below(&self.name, field), self.base);
+        let path = self.optional(field, |node| value::path(node, base), report)?;
+        Some(FileRef::new(name, path))
+    }
+
+    /// Takes a field that names a file and must be there; `example` completes the remedy.
+    pub fn required_file(
+        &mut self,
+        field: &'static str,
+        example: &str,
+        report: &mut Report,
+    ) -> Option<FileRef> {
+        if !self.has(field) {
+            self.missing(field, example, report);
+        }
+        self.file(field, report)
+    }
+
+    /// Takes a list of files; each bad one is reported by its index. Absent reads as empty.
+    pub fn files(
+        &mut self,
+        field: &'static str,
+        bound: usize,
+        report: &mut Report,
+    ) -> Vec<FileRef> {
+        let (name, base) = (below(&self.name, field), self.base);
+        let paths = self.list(field, bound, |node| value::path(node, base), report);
+        let named = |(index, path)| FileRef::new(format!("{name}[{index}]"), path);
+        paths.into_iter().enumerate().map(named).collect()
+    }
+
     /// Counts a field as known, whatever it holds.
     pub fn ignore(&mut self, field: &'static str) {
         self.known.push(field);
@@ -149,7 +232,8 @@ impl<'a> Section<'a> {
     /// Takes a nested mapping.
     pub fn section(&mut self, field: &'static str, report: &mut Report) -> Option<Section<'a>> {
         let node = self.take(field)?;
-        Section::open(self.path_of(field), node, report)
+        let (path, name) = (self.path_of(field), below(&self.name, field));
+        Section::open(path, name, node, self.base, report)
     }
 
     /// Takes a list of mappings.
@@ -159,9 +243,12 @@ impl<'a> Section<'a> {
         bound: usize,
         report: &mut Report,
     ) -> Vec<Section<'a>> {
-        let path = self.path_of(field);
+        let (path, name) = (self.path_of(field), below(&self.name, field));
         let nodes = self.items(field, bound, report);
-        let open = |(index, node)| Section::open(format!("{path}[{index}]"), node, report);
+        let open = |(index, node)| {
+            let (path, name) = (format!("{path}[{index}]"), format!("{name}[{index}]"));
+            Section::open(path, name, node, self.base, report)
+        };
         nodes.iter().enumerate().filter_map(open).collect()
     }
 
@@ -237,21 +324,25 @@ impl<'a> Section<'a> {
     }
 }
 
+/// The path of a field of the mapping at `path`, and `path` itself for no field.
+fn below(path: &str, field: &str) -> String {
+    if path.is_empty() || field.is_empty() {
+        format!("{path}{field}")
+    } else {
+        format!("{path}.{field}")
+    }
+}
+
 /// Edits between a typo and the field that was probably meant: two letters swapped, and one more.
 const MOST_TYPOS: usize = 3;
 
-/// Levenshtein distance without regard to case.
+/// Edits between two fields without regard to case.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().map(|c| c.to_ascii_lowercase()).take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x.to_ascii_lowercase() != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    let small = |text: &str| {
+        text.chars()
+            .take(64)
+            .collect::<String>()
+            .to_ascii_lowercase()
+    };
+    levenshtein(&small(a), &small(b))
 }

@@ -9,12 +9,23 @@ use serde_saphyr::{Location, Options, Spanned};
 use std::fmt;
 
 /// A place in the file, both from 1; 0 where it is unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, derive_more::Display)]
+#[display("line {line}, column {column}")]
 pub struct At {
     /// Line.
     pub line: u64,
     /// Column.
     pub column: u64,
+}
+
+impl At {
+    /// Words the place; nothing where it is unknown.
+    pub(super) fn known(self, words: impl FnOnce(Self) -> String) -> String {
+        match self.line {
+            0 => String::new(),
+            _ => words(self),
+        }
+    }
 }
 
 impl From<Location> for At {

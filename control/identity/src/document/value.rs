@@ -3,7 +3,7 @@
 use super::bounds;
 use super::report::Problem;
 use super::tree::{Node, Value};
-use crate::pins::SpkiHash;
+use crate::spki::SpkiHash;
 use eyesplice_proto::target::Host;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};

@@ -1,22 +1,26 @@
 //! Asks an HTTPS server one thing at a time, each on a connection of its own.
 //!
-//! Who asks seldom gains nothing from a pool, and shares nothing between questions.
+//! Who asks seldom gains nothing from a pool, and shares nothing between questions. Who asks for
+//! each stream keeps some connections.
 
 mod endpoint;
+mod pool;
 
 pub use endpoint::{Endpoint, EndpointError};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use pool::Pool;
 use rustls::ClientConfig;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 /// A server, whom it must be, and the certificate that we present.
@@ -24,6 +28,7 @@ use zeroize::Zeroizing;
 pub struct HttpsClient {
     endpoint: Endpoint,
     tls: Arc<ClientConfig>,
+    pool: Option<Arc<Pool>>,
 }
 
 /// What is asked.
@@ -76,6 +81,17 @@ impl HttpsClient {
         Self {
             endpoint,
             tls: Arc::new(tls),
+            pool: None,
+        }
+    }
+
+    /// The same, for questions that may be asked twice: keeps so many connections for the next
+    /// ones, which may turn out to have been closed.
+    #[must_use]
+    pub fn keeping(self, connections: usize) -> Self {
+        Self {
+            pool: Some(Arc::new(Pool::new(connections))),
+            ..self
         }
     }
 
@@ -91,26 +107,13 @@ impl HttpsClient {
     pub async fn ask(&self, question: Question<'_>) -> Result<Reply, HttpsError> {
         let limit = question.limit;
         let request = self.request(question)?;
-        let address = (self.endpoint.host.as_str(), self.endpoint.port);
-        let stream = TcpStream::connect(address).await;
-        let stream = stream.map_err(HttpsError::Connect)?;
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
-        let name = self.endpoint.server_name.clone();
-        let stream = connector.connect(name, stream).await;
-        let stream = stream.map_err(HttpsError::Tls)?;
+        if let Some(pool) = &self.pool {
+            return pool.ask(request, limit, || self.kept()).await;
+        }
+        let stream = self.connect().await?;
         let shaken = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = shaken.map_err(HttpsError::Http)?;
-        let exchange = async {
-            let sent = sender.send_request(request).await;
-            let (head, body) = sent.map_err(HttpsError::Http)?.into_parts();
-            let body = Limited::new(body, limit).collect().await;
-            let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
-            Ok(Reply {
-                status: head.status,
-                date: date.map(str::to_owned),
-                body: body.ok().map(http_body_util::Collected::to_bytes),
-            })
-        };
+        let exchange = answer(&mut sender, request, limit);
         // The connection is driven by this task alone, and ends with it. However it ends, what came
         // before counts; if that is no reply, its error says more than that of the request.
         tokio::pin!(exchange);
@@ -121,6 +124,26 @@ impl HttpsClient {
                 (reply, _) => reply,
             },
         }
+    }
+
+    /// Connects for several questions: a task drives the connection until it is dropped or closed.
+    async fn kept(&self) -> Result<SendRequest<Full<Bytes>>, HttpsError> {
+        let stream = self.connect().await?;
+        let shaken = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = shaken.map_err(HttpsError::Http)?;
+        // How it ends, the question hears that is on it.
+        tokio::spawn(async { drop(connection.await) });
+        Ok(sender)
+    }
+
+    async fn connect(&self) -> Result<TlsStream<TcpStream>, HttpsError> {
+        let address = (self.endpoint.host.as_str(), self.endpoint.port);
+        let stream = TcpStream::connect(address).await;
+        let stream = stream.map_err(HttpsError::Connect)?;
+        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        let name = self.endpoint.server_name.clone();
+        let stream = connector.connect(name, stream).await;
+        stream.map_err(HttpsError::Tls)
     }
 
     fn request(&self, question: Question<'_>) -> Result<Request<Full<Bytes>>, HttpsError> {
@@ -144,10 +167,28 @@ impl HttpsClient {
     }
 }
 
+/// Sends a request on a connection that somebody drives, and reads the answer.
+async fn answer(
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+    limit: usize,
+) -> Result<Reply, HttpsError> {
+    let sent = sender.send_request(request).await;
+    let (head, body) = sent.map_err(HttpsError::Http)?.into_parts();
+    let body = Limited::new(body, limit).collect().await;
+    let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
+    Ok(Reply {
+        status: head.status,
+        date: date.map(str::to_owned),
+        body: body.ok().map(http_body_util::Collected::to_bytes),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::pki::testing::{authority, kubelet};
+    use eyesplice_proto::tls::provider;
     use rustls::sign::SingleCertAndKey;
     use rustls::{RootCertStore, ServerConfig};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -162,7 +203,9 @@ mod tests {
         let mut recipe = kubelet();
         recipe.names = vec!["127.0.0.1"];
         let pair = SingleCertAndKey::from(recipe.signed_by(&ca).certified());
-        let config = ServerConfig::builder()
+        let config = ServerConfig::builder_with_provider(provider::shared())
+            .with_safe_default_protocol_versions()
+            .unwrap()
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(pair));
         let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -178,7 +221,9 @@ mod tests {
         });
         let mut roots = RootCertStore::empty();
         roots.add(ca.der()).unwrap();
-        let tls = ClientConfig::builder()
+        let tls = ClientConfig::builder_with_provider(provider::shared())
+            .with_safe_default_protocol_versions()
+            .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
         HttpsClient::new(endpoint.parse().unwrap(), tls)

@@ -16,15 +16,14 @@
 //! A node's own name counts as one of its addresses: the API server dials it where a Node object
 //! has a `Hostname` address only.
 
+mod error;
 mod names;
-pub(crate) mod node_list;
-
+pub use error::NodeListError;
 pub(crate) use names::certificate_name;
 pub use names::{HostAddress, MAX_DNS_NAME, MAX_NODE_NAME, NameError, check_node_name};
-pub use node_list::{NodeListError, NodeListProblem};
 
+use crate::document::{At, Document, Node, Problem, Report, Section, value};
 use eyesplice_proto::target::Host;
-use node_list::{Located, Problems, Shape};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::path::Path;
@@ -32,13 +31,12 @@ use std::sync::Arc;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-const SHAPE: Shape = Shape {
-    kind: "NodeInventory",
-    list: "nodes",
-    name: "name",
-    values: "addresses",
-    more: Some("added"),
-};
+/// Largest file: 5,000 nodes, Kubernetes' own limit, with 20 lines of 150 bytes each.
+pub(crate) const MAX_FILE: usize = 16 << 20;
+/// Nodes of one file, twenty times Kubernetes' own limit.
+pub(crate) const MAX_NODES: usize = 100_000;
+/// Addresses of one node.
+const MAX_ADDRESSES: usize = 1024;
 
 /// Nodes by address and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,7 +53,7 @@ impl Inventory {
     /// # Errors
     /// It cannot be read or parsed, or all that is wrong in it.
     pub fn load(path: &Path) -> Result<Self, NodeListError> {
-        Self::parse(&node_list::read(path)?, path)
+        Ok(<Self as Document>::load(path)?.config)
     }
 
     /// Parses an inventory; `path` is for errors.
@@ -63,46 +61,7 @@ impl Inventory {
     /// # Errors
     /// It cannot be parsed, or all that is wrong in it.
     pub fn parse(text: &str, path: &Path) -> Result<Self, NodeListError> {
-        let mut problems = Problems::default();
-        let entries = node_list::parse(text, path, &SHAPE, &mut problems)?;
-        let mut reader = Reader {
-            owners: HashMap::new(),
-            lines: HashMap::new(),
-            added: HashMap::new(),
-            problems,
-        };
-        let nodes = entries.len();
-        for entry in &entries {
-            let Some(name) = &entry.name else { continue };
-            let field = format!("{}.name", entry.path);
-            if let Err(problem) = check_node_name(&name.value) {
-                let what = format!("{:?} {problem}", name.value);
-                reader.problems.add(name.referenced.line(), field, what);
-                continue;
-            }
-            let node: Arc<str> = name.value.as_str().into();
-            reader.own(name, &field, &node);
-            reader.add(entry.more.as_ref(), &entry.path, &node);
-            for (index, address) in entry.values.iter().enumerate() {
-                reader.own(
-                    address,
-                    &format!("{}.addresses[{index}]", entry.path),
-                    &node,
-                );
-            }
-        }
-        let Reader {
-            owners,
-            added,
-            problems,
-            ..
-        } = reader;
-        let read = Self {
-            owners,
-            added,
-            nodes,
-        };
-        problems.finish(read, path)
+        Ok(<Self as Document>::parse(text, path)?.config)
     }
 
     /// Puts an inventory together from who has what; every node's name is among it.
@@ -130,6 +89,15 @@ impl Inventory {
         let mut addresses: Vec<&HostAddress> = own.map(|(address, _)| address).collect();
         addresses.sort();
         addresses
+    }
+
+    /// Lists the addresses of every node, names among them, in no order.
+    pub fn by_node(&self) -> HashMap<&Arc<str>, Vec<&HostAddress>> {
+        let mut nodes: HashMap<&Arc<str>, Vec<&HostAddress>> = HashMap::new();
+        for (address, node) in &self.owners {
+            nodes.entry(node).or_default().push(address);
+        }
+        nodes
     }
 
     /// Says since when a machine has been this node, if the file tells.
@@ -163,59 +131,114 @@ impl From<&Host> for HostAddress {
     }
 }
 
+impl Document for Inventory {
+    const KIND: &'static str = "NodeInventory";
+    const MAX_FILE: usize = MAX_FILE;
+
+    fn read(root: &mut Section<'_>, _: &Path, report: &mut Report) -> Option<Self> {
+        let mut reader = Reader::default();
+        if !root.has("nodes") {
+            root.missing("nodes", "[]", report);
+        }
+        for mut section in root.sections("nodes", MAX_NODES, report) {
+            let name = section.required("name", "worker-1", node_name, report);
+            if section.is_blank("addresses") {
+                section.missing("addresses", "[10.0.0.7]", report);
+            }
+            let address = |node: &Node| Ok((address(node)?, node.at));
+            let addresses = section.list("addresses", MAX_ADDRESSES, address, report);
+            let added = section.optional("added", time, report);
+            section.finish(report);
+            reader.read.nodes += 1;
+            let Some(name) = name else { continue };
+            let node: Arc<str> = name.as_str().into();
+            reader.own_name(&section, &node, report);
+            for (address, at) in addresses {
+                reader.own(address, (&section.path_of("addresses"), at), &node, report);
+            }
+            reader.read.added.extend(added.map(|added| (node, added)));
+        }
+        Some(reader.read)
+    }
+}
+
+#[derive(Default)]
 struct Reader {
-    owners: HashMap<HostAddress, Arc<str>>,
+    read: Inventory,
     lines: HashMap<HostAddress, u64>,
-    added: HashMap<Arc<str>, OffsetDateTime>,
-    problems: Problems,
 }
 
 impl Reader {
-    fn add(&mut self, text: Option<&Located>, path: &str, node: &Arc<str>) {
-        let Some(text) = text else { return };
-        let read = OffsetDateTime::parse(&text.value, &Rfc3339).ok();
-        match read.and_then(|at| at.checked_to_offset(UtcOffset::UTC)) {
-            Some(at) => {
-                self.added.insert(Arc::clone(node), at);
+    /// Gives a node its name, which no other may have.
+    fn own_name(&mut self, section: &Section<'_>, node: &Arc<str>, report: &mut Report) {
+        let (path, at) = (section.path_of("name"), section.place_of("name"));
+        match node.parse() {
+            Ok(name) if self.read.owners.get(&name) == Some(node) => {
+                self.taken(&name, (&path, at), node, report);
             }
-            None => {
-                let what = format!(
-                    "{:?} is no time; write it like 2026-11-30T10:00:00Z",
-                    text.value
-                );
-                let line = text.referenced.line();
-                self.problems.add(line, format!("{path}.added"), what);
+            Ok(name) => self.own(name, (&path, at), node, report),
+            Err(problem) => section.error("name", format!("{node:?} {problem}"), FIX, report),
+        }
+    }
+
+    fn own(
+        &mut self,
+        address: HostAddress,
+        place: (&str, At),
+        node: &Arc<str>,
+        report: &mut Report,
+    ) {
+        match self.read.owners.entry(address) {
+            Slot::Vacant(slot) => {
+                self.lines.insert(slot.key().clone(), place.1.line);
+                slot.insert(Arc::clone(node));
+            }
+            // A node may list its own name among its addresses, and an address twice.
+            Slot::Occupied(owner) if owner.get() == node => {}
+            Slot::Occupied(owner) => {
+                let (address, owner) = (owner.key().clone(), Arc::clone(owner.get()));
+                self.taken(&address, place, &owner, report);
             }
         }
     }
 
-    fn own(&mut self, text: &Located, field: &str, node: &Arc<str>) {
-        let line = text.referenced.line();
-        let address: HostAddress = match text.value.parse() {
-            Ok(address) => address,
-            Err(problem) => {
-                let what = format!("{:?} {problem}", text.value);
-                return self.problems.add(line, field, what);
-            }
-        };
-        match self.owners.entry(address) {
-            Slot::Vacant(slot) => {
-                self.lines.insert(slot.key().clone(), line);
-                slot.insert(Arc::clone(node));
-            }
-            // A node may list its own name among its addresses, and be listed with it twice.
-            Slot::Occupied(owner) if owner.get() == node && !field.ends_with(".name") => {}
-            Slot::Occupied(owner) => {
-                let first = self.lines.get(owner.key()).copied().unwrap_or_default();
-                let what = format!(
-                    "{:?} belongs to node {} (line {first}) already; remove it from one",
-                    text.value,
-                    owner.get()
-                );
-                self.problems.add(line, field, what);
-            }
-        }
+    fn taken(
+        &self,
+        address: &HostAddress,
+        (path, at): (&str, At),
+        owner: &str,
+        report: &mut Report,
+    ) {
+        let first = self.lines.get(address).copied().unwrap_or_default();
+        let text = address.to_string();
+        let what = format!("{text:?} belongs to node {owner} (line {first}) already");
+        report.error(path, at, Problem::new(what, "remove it from one"));
     }
+}
+
+const FIX: &str = "write it as Kubernetes has it";
+
+/// A node's name.
+pub(crate) fn node_name(node: &Node) -> Result<String, Problem> {
+    let name = value::text(node)?;
+    match check_node_name(&name) {
+        Ok(()) => Ok(name),
+        Err(problem) => Err(Problem::new(format!("{name:?} {problem}"), FIX)),
+    }
+}
+
+fn address(node: &Node) -> Result<HostAddress, Problem> {
+    let text = value::text(node)?;
+    let read = text.parse::<HostAddress>();
+    read.map_err(|problem| Problem::new(format!("{text:?} {problem}"), "write an IP or DNS name"))
+}
+
+fn time(node: &Node) -> Result<OffsetDateTime, Problem> {
+    let text = value::text(node)?;
+    let read = OffsetDateTime::parse(&text, &Rfc3339).ok();
+    let read = read.and_then(|at| at.checked_to_offset(UtcOffset::UTC));
+    let fix = "write it like 2026-11-30T10:00:00Z";
+    read.ok_or_else(|| Problem::new(format!("{text:?} is no time"), fix))
 }
 
 /// Says whether a text is an inventory; panics if an address of it is not found by its own text.

@@ -1,6 +1,5 @@
 //! Names that a node may have: its own, and the addresses it is dialled at.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -19,13 +18,8 @@ pub enum NameError {
     #[error("is empty")]
     Empty,
     /// Longer than what DNS or a file name takes.
-    #[error("is {length} bytes long, at most {limit} are allowed")]
-    TooLong {
-        /// Its length.
-        length: usize,
-        /// The bound.
-        limit: usize,
-    },
+    #[error("is {0} bytes long, at most {1} are allowed")]
+    TooLong(usize, usize),
     /// A character that no host name has.
     #[error("has the character {0:?}; use letters, digits, '-' and '.' only")]
     Character(char),
@@ -45,7 +39,7 @@ pub enum NameError {
 
 /// What a node, pod or service is dialled at: an address or a DNS name, in one spelling only
 /// (IPv4-mapped IPv6 becomes IPv4, letters become small).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, derive_more::Display)]
 pub enum HostAddress {
     /// An IP address.
     Ip(IpAddr),
@@ -100,15 +94,6 @@ pub(crate) fn certificate_name(text: &str) -> Result<HostAddress, NameError> {
     }
 }
 
-impl fmt::Display for HostAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(ip) => ip.fmt(f),
-            Self::Dns(name) => f.write_str(name),
-        }
-    }
-}
-
 /// Checks a node's name: a DNS subdomain in small letters, as Kubernetes wants it.
 ///
 /// # Errors
@@ -125,10 +110,7 @@ fn dns_name(text: &str, limit: usize) -> Result<String, NameError> {
         return Err(NameError::Empty);
     }
     if text.len() > limit {
-        return Err(NameError::TooLong {
-            length: text.len(),
-            limit,
-        });
+        return Err(NameError::TooLong(text.len(), limit));
     }
     let foreign = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
     if let Some(character) = text.chars().find(foreign) {
@@ -190,7 +172,7 @@ mod tests {
         let long = "a.".repeat(127);
         assert!(matches!(
             long.parse::<HostAddress>(),
-            Err(NameError::TooLong { .. })
+            Err(NameError::TooLong(..))
         ));
         assert_eq!("a".repeat(64).parse::<HostAddress>(), Err(NameError::Label));
     }
@@ -211,7 +193,7 @@ mod tests {
         let limit = MAX_NODE_NAME;
         assert_eq!(
             check_node_name(&"a".repeat(201)),
-            Err(NameError::TooLong { length: 201, limit })
+            Err(NameError::TooLong(201, limit))
         );
     }
 }

@@ -11,11 +11,10 @@ use crate::certificate::CertificateFacts;
 use crate::document;
 use crate::kubeconfig::Severity;
 use crate::pem::{FileRef, Role};
-use crate::verify::chain::chain;
-use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use crate::verify::chain::leads;
+use rustls::pki_types::CertificateDer;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use webpki::{EndEntityCert, anchor_from_trusted_cert};
 use zeroize::Zeroizing;
 
 /// How kubeconfigs are judged.
@@ -165,8 +164,7 @@ fn add<E: Entry>(all: &mut Vec<E>, more: Vec<E>, kind: &'static str, flaws: &mut
             .iter()
             .any(|known| known.name() == entry.name())
         {
-            let name = entry.name().to_owned();
-            flaws.push(Flaw::Hidden { kind, name });
+            flaws.push(Flaw::Hidden(kind, entry.name().to_owned()));
         } else {
             all.push(entry);
         }
@@ -174,7 +172,7 @@ fn add<E: Entry>(all: &mut Vec<E>, more: Vec<E>, kind: &'static str, flaws: &mut
 }
 
 impl Model {
-    fn current_context(&self) -> Option<&Context> {
+    pub(super) fn current_context(&self) -> Option<&Context> {
         let current = self.current.as_ref()?;
         self.contexts
             .iter()
@@ -214,15 +212,11 @@ impl Checker {
                 ("cluster", &context.cluster, &clusters),
                 ("user", &context.user, &users),
             ] {
-                let there = name
-                    .as_ref()
-                    .is_some_and(|name| known.contains(&name.as_str()));
-                if !there {
-                    self.flaw(Flaw::Dangling {
-                        context: context.name.clone(),
-                        kind,
-                        name: name.clone(),
-                    });
+                let context = context.name.clone();
+                match name {
+                    None => self.flaw(Flaw::Unnamed(context, kind)),
+                    Some(name) if known.contains(&name.as_str()) => {}
+                    Some(name) => self.flaw(Flaw::Dangling(context, kind, name.clone())),
                 }
             }
         }
@@ -233,7 +227,7 @@ impl Checker {
     pub(super) fn load(&mut self, piece: &model::Piece) -> Option<(FileRef, Zeroizing<Vec<u8>>)> {
         let field = piece.name();
         if piece.is_twice() {
-            self.flaw(Flaw::Both { field });
+            self.flaw(Flaw::Both(field));
             return None;
         }
         if let Some(data) = &piece.data {
@@ -261,7 +255,7 @@ pub(super) fn beside(kubeconfig: &Path, named: &str) -> PathBuf {
 fn mode(path: &Path) -> Option<Flaw> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
-    (mode & 0o077 != 0).then_some(Flaw::Mode { mode })
+    (mode & 0o077 != 0).then_some(Flaw::Mode(mode))
 }
 
 /// Judges whether the CAs of a kubeconfig signed what an API server shows.
@@ -270,33 +264,15 @@ pub fn judge_server(
     shown: &[CertificateDer<'static>],
     now: SystemTime,
 ) -> Option<Flaw> {
-    let (leaf, intermediates) = shown.split_first()?;
-    let anchors: Vec<TrustAnchor<'_>> = authorities
-        .iter()
-        .filter_map(|der| anchor_from_trusted_cert(der).ok())
-        .collect();
-    if anchors.is_empty() {
+    let facts = CertificateFacts::read(shown.first()?).ok()?;
+    if authorities.is_empty() {
         return None;
     }
-    let facts = CertificateFacts::read(leaf).ok()?;
-    let certificate = EndEntityCert::try_from(leaf).ok()?;
-    let since = now
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let now = UnixTime::since_unix_epoch(since);
-    let result = chain(
-        &anchors,
-        &certificate,
-        intermediates,
-        now,
-        Role::Server,
-        &facts,
-    );
-    result.err().map(|cause| Flaw::ServerCertificate {
-        message: format!(
-            "its CA did not sign the API server's certificate {} ({}); write it anew",
-            facts.subject,
-            cause.as_str()
-        ),
-    })
+    let authorities: Vec<_> = authorities.iter().collect();
+    let cause = leads(shown, &authorities, now, Role::Server, &facts).err()?;
+    Some(Flaw::ServerCertificate(format!(
+        "its CA did not sign the API server's certificate {} ({}); write it again",
+        facts.subject,
+        cause.as_str()
+    )))
 }

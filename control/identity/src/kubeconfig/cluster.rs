@@ -57,25 +57,22 @@ impl Checker {
         let server = cluster.server.as_deref().and_then(server);
         match &server {
             Some(Server { secured: true, .. }) => {}
-            Some(_) => self.flaw(Flaw::PlainServer { cluster: name() }),
-            None => {
-                let server = cluster.server.clone();
-                self.flaw(Flaw::Server {
-                    cluster: name(),
-                    server,
-                });
-            }
+            Some(_) => self.flaw(Flaw::PlainServer(name())),
+            None => self.flaw(match &cluster.server {
+                Some(server) => Flaw::Server(name(), server.clone()),
+                None => Flaw::NoServer(name()),
+            }),
         }
         let secured = server.as_ref().is_some_and(|server| server.secured);
         match (cluster.insecure, cluster.authority.is_absent()) {
-            (true, true) => self.flaw(Flaw::Insecure { cluster: name() }),
-            (true, false) if secured => self.flaw(Flaw::InsecureWithAuthority { cluster: name() }),
+            (true, true) => self.flaw(Flaw::Insecure(name())),
+            (true, false) if secured => self.flaw(Flaw::InsecureWithAuthority(name())),
             _ => {}
         }
         self.proxy(cluster);
         if cluster.authority.is_absent() {
             if secured && !cluster.insecure {
-                self.flaw(Flaw::SystemRoots { cluster: name() });
+                self.flaw(Flaw::SystemRoots(name()));
             }
             return secured || server.is_none();
         }
@@ -91,9 +88,9 @@ impl Checker {
             .iter()
             .any(|known| scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(known)));
         self.flaw(if known && !bad_escape(proxy) {
-            Flaw::Proxied { cluster: name }
+            Flaw::Proxied(name)
         } else {
-            Flaw::Proxy { cluster: name }
+            Flaw::Proxy(name)
         });
     }
 
@@ -109,10 +106,7 @@ impl Checker {
             Err(error) => return self.flaw(Flaw::Piece(error)),
         };
         for note in bundle.notes(self.now) {
-            self.flaw(Flaw::Validity {
-                subject: note.subject,
-                kind: note.kind,
-            });
+            self.flaw(Flaw::Validity(note.subject, note.kind));
         }
         if !self.aside {
             self.out.authorities = found;

@@ -54,12 +54,11 @@ impl Target {
 /// # Errors
 /// It cannot be reached, or shows a certificate that does not pass.
 pub fn connect(target: &Target) -> Result<(), Flaw> {
-    let refused = |message: String| Flaw::ServerCertificate { message };
     let trust = Trust::targets(TargetTrust {
         roots: Some(Arc::clone(&target.roots)),
         pins: Arc::new([]),
     });
-    let trust = trust.map_err(|error| refused(error.to_string()))?;
+    let trust = trust.map_err(|error| Flaw::ServerCertificate(error.to_string()))?;
     let expected = Expected::target(
         target.host.clone(),
         target.port,
@@ -71,19 +70,16 @@ pub fn connect(target: &Target) -> Result<(), Flaw> {
         expected,
         client: None,
     });
-    let tls = tls.map_err(|error| refused(error.to_string()))?;
-    let unreachable = |source| Flaw::Unreachable {
-        address: target.to_string(),
-        source,
-    };
+    let tls = tls.map_err(|error| Flaw::ServerCertificate(error.to_string()))?;
+    let unreachable = |error| Flaw::Unreachable(target.to_string(), error);
     let mut socket = dial(target).map_err(unreachable)?;
     let session = ClientConnection::new(tls.config, tls.server_name);
-    let mut session = session.map_err(|error| refused(error.to_string()))?;
+    let mut session = session.map_err(|error| Flaw::ServerCertificate(error.to_string()))?;
     while session.is_handshaking() {
         if let Err(error) = session.complete_io(&mut socket) {
             return Err(match tls.verification.get() {
                 Some(PeerVerification::Refused { cause, message }) => {
-                    refused(explain(target, cause, message))
+                    Flaw::ServerCertificate(explain(target, cause, message))
                 }
                 _ => unreachable(error),
             });

@@ -4,226 +4,162 @@ use super::severity::Severity;
 use crate::certificate::instant;
 use crate::document::{ConfigErrors, Finding};
 use crate::pem::{NoteKind, PemError};
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// One thing that is wrong with a kubeconfig, or deserves a look.
-#[derive(Debug)]
+/// One thing that is wrong with a kubeconfig, or deserves a look. Text in front is the name of the
+/// cluster, user or context.
+#[derive(Debug, thiserror::Error)]
 pub enum Flaw {
     /// It is no kubeconfig, and no client loads it.
+    #[error("{0}")]
     Document(ConfigErrors),
     /// What clients pass over in silence.
+    #[error("{0}")]
     Passed(Finding),
     /// Of several files this one is not there.
+    #[error("does not exist, and is passed over")]
     Absent,
     /// It is wrong with one of several files.
-    Of {
-        /// Which.
-        file: PathBuf,
-        /// What.
-        flaw: Box<Flaw>,
-    },
+    #[error("{file}: {1}", file = .0.display())]
+    Of(PathBuf, Box<Flaw>),
     /// It is wrong with an entry that the current context does not use.
+    #[error("{0} (not of the current context)")]
     Aside(Box<Flaw>),
-    /// A file before this one has an entry of that name.
-    Hidden {
-        /// `cluster`, `user` or `context`.
-        kind: &'static str,
-        /// The name.
-        name: String,
-    },
+    /// A file before this one has an entry of that kind and name.
+    #[error("{0} {1:?} is not used: a file before has one of that name; rename one")]
+    Hidden(&'static str, String),
     /// No context is chosen.
+    #[error(
+        "has no current-context, so that clients dial localhost:8080; choose one (kubectl config \
+         use-context NAME), or check by --context"
+    )]
     NoCurrentContext,
     /// The chosen context is not there.
+    #[error("current-context {0:?} is not among contexts; choose one that is")]
     NoSuchContext(String),
-    /// A context names what is not there.
-    Dangling {
-        /// The context.
-        context: String,
-        /// `cluster` or `user`.
-        kind: &'static str,
-        /// The name; absent if the context names none.
-        name: Option<String>,
-    },
-    /// A cluster without a usable URL.
-    Server {
-        /// The cluster.
-        cluster: String,
-        /// What it has.
-        server: Option<String>,
-    },
+    /// A context names a cluster or user that is not there.
+    #[error("context {0:?} names {1} {2:?}, which is not there; add it")]
+    Dangling(String, &'static str, String),
+    /// A context names no cluster or no user.
+    #[error("context {0:?} names no {1}; add one")]
+    Unnamed(String, &'static str),
+    /// A cluster without a URL.
+    #[error("cluster {0:?} has no server; write https://HOST:PORT")]
+    NoServer(String),
+    /// A cluster whose URL is none.
+    #[error("cluster {0:?}: server {1:?} is no URL; write https://HOST:PORT")]
+    Server(String, String),
     /// Credentials would go out in the clear.
-    PlainServer {
-        /// The cluster.
-        cluster: String,
-    },
+    #[error("cluster {0:?} is dialled without TLS; write https://HOST:PORT")]
+    PlainServer(String),
     /// Nothing is verified.
-    Insecure {
-        /// The cluster.
-        cluster: String,
-    },
+    #[error("cluster {0:?} verifies nothing (insecure-skip-tls-verify); give its CA instead")]
+    Insecure(String),
     /// Verifies nothing, and has a CA.
-    InsecureWithAuthority {
-        /// The cluster.
-        cluster: String,
-    },
+    #[error(
+        "cluster {0:?} has a CA and insecure-skip-tls-verify, which no client takes together; remove \
+         insecure-skip-tls-verify"
+    )]
+    InsecureWithAuthority(String),
     /// The system's CAs are trusted.
-    SystemRoots {
-        /// The cluster.
-        cluster: String,
-    },
+    #[error(
+        "cluster {0:?} has no CA: whatever this machine trusts may pose as it; embed the cluster's CA"
+    )]
+    SystemRoots(String),
     /// A proxy is between.
-    Proxied {
-        /// The cluster.
-        cluster: String,
-    },
+    #[error("cluster {0:?} is reached over a proxy; exec and port-forward go over it too")]
+    Proxied(String),
     /// A proxy that no client dials.
-    Proxy {
-        /// The cluster.
-        cluster: String,
-    },
-    /// Both data and a file.
-    Both {
-        /// The field of the file.
-        field: String,
-    },
+    #[error(
+        "cluster {0:?}: proxy-url is none that clients dial; write http://, https:// or socks5:// \
+         and the proxy's address"
+    )]
+    Proxy(String),
+    /// Both data and a file, of a field.
+    #[error("{0} and {0}-data are both there, which no client takes; remove one")]
+    Both(String),
     /// A file or embedded piece cannot be used.
+    #[error("{0}")]
     Piece(PemError),
     /// The file of a token cannot be read.
-    TokenFile {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    #[error("cannot read the token file {file}: {1}", file = .0.display())]
+    TokenFile(PathBuf, io::Error),
     /// A token that cannot stand in a header.
-    Token {
-        /// The user.
-        user: String,
-    },
+    #[error("user {0:?}: the token has characters that no header takes; write it again")]
+    Token(String),
     /// A token whose time is over.
-    TokenExpired {
-        /// The user.
-        user: String,
-        /// When it ended.
-        end: SystemTime,
-    },
-    /// Token and token file.
-    TokenTwice {
-        /// The user.
-        user: String,
-        /// Which of them counts.
-        counts: &'static str,
-    },
+    #[error("user {0:?}: the token expired {end}; ask for another", end = instant((*.1).into()))]
+    TokenExpired(String, SystemTime),
+    /// Token and token file, with which of them counts.
+    #[error("user {0:?} has token and tokenFile; {1}, remove one")]
+    TokenTwice(String, &'static str),
     /// Credentials that exclude each other.
-    TwoMethods {
-        /// The user.
-        user: String,
-        /// Which.
-        methods: &'static str,
-    },
+    #[error("user {0:?} has {1}, which no client takes together; remove one")]
+    TwoMethods(String, &'static str),
     /// A key without its certificate, beside another credential.
-    IdleKey {
-        /// The user.
-        user: String,
-    },
-    /// Half of a pair.
-    Half {
-        /// The user.
-        user: String,
-        /// What is missing.
-        missing: &'static str,
-    },
+    #[error(
+        "user {0:?} has a client-key without a client-certificate, which nobody reads; remove it"
+    )]
+    IdleKey(String),
+    /// Half of a pair, with what is missing.
+    #[error("user {0:?} lacks {1}; a certificate needs its key and its key it")]
+    Half(String, &'static str),
     /// A user that shows nothing.
-    Anonymous {
-        /// The user.
-        user: String,
-    },
-    /// The time of a certificate.
-    Validity {
-        /// Whose.
-        subject: String,
-        /// What of it.
-        kind: NoteKind,
-    },
+    #[error(
+        "user {0:?} shows no credential, so that kubectl asks for a name and a password; add a \
+         certificate or a token"
+    )]
+    Anonymous(String),
+    /// The time of the certificate of a subject.
+    #[error("the certificate {0} {1}")]
+    Validity(String, NoteKind),
     /// A program is run.
-    Exec {
-        /// The user.
-        user: String,
-        /// The program.
-        command: String,
-    },
-    /// A plugin that client-go does not run.
-    ExecField {
-        /// The user.
-        user: String,
-        /// What it lacks.
-        field: &'static str,
-        /// What to write.
-        fix: &'static str,
-    },
-    /// A plugin that clients do not have, or not configured so.
-    Provider {
-        /// The user.
-        user: String,
-        /// What is wrong, with the remedy.
-        problem: String,
-    },
+    #[error("user {0:?} runs {1:?} on every machine that uses this; trust its author")]
+    Exec(String, String),
+    /// A plugin that client-go does not run, with the field and the remedy.
+    #[error("user {0:?}: exec.{1} is missing, unknown or not usable; {2}")]
+    ExecField(String, &'static str, &'static str),
+    /// A plugin that clients do not have, or not configured so; with the remedy.
+    #[error("user {0:?}: auth-provider: {1}")]
+    Provider(String, String),
     /// Removed from the API server.
-    Basic {
-        /// The user.
-        user: String,
-    },
+    #[error("user {0:?} has a password, which Kubernetes 1.19 removed; use a token")]
+    Basic(String),
     /// Acts as somebody else.
-    Impersonates {
-        /// The user.
-        user: String,
-    },
+    #[error("user {0:?} acts as somebody else (as, as-groups)")]
+    Impersonates(String),
     /// Says more of somebody else than who it is.
-    ImpersonatesNobody {
-        /// The user.
-        user: String,
-    },
+    #[error("user {0:?} has as-uid, as-groups or as-user-extra without as; add who it is")]
+    ImpersonatesNobody(String),
     /// Others may read it.
-    Mode {
-        /// The permission bits.
-        mode: u32,
-    },
-    /// The API server shows a certificate that the CA did not sign, or another name.
-    ServerCertificate {
-        /// What is wrong, with the remedy.
-        message: String,
-    },
-    /// The API server cannot be asked.
-    Unreachable {
-        /// Where.
-        address: String,
-        /// What the kernel or the TLS library said.
-        source: io::Error,
-    },
+    #[error("may be read by others (mode {0:04o}); set it to 0600")]
+    Mode(u32),
+    /// The API server shows a certificate that the CA did not sign, or another name; with the remedy.
+    #[error("{0}")]
+    ServerCertificate(String),
+    /// The API server at an address cannot be asked.
+    #[error("cannot ask {0}: {1}; check address and network")]
+    Unreachable(String, io::Error),
 }
 
 impl Flaw {
     /// How bad it is.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Of { flaw, .. } => flaw.severity(),
-            Self::SystemRoots { .. }
+            Self::Of(_, flaw) => flaw.severity(),
+            Self::SystemRoots(_)
             | Self::Passed(_)
             | Self::Absent
             | Self::Aside(_)
-            | Self::Hidden { .. }
-            | Self::Proxied { .. }
-            | Self::TokenTwice { .. }
-            | Self::IdleKey { .. }
-            | Self::Exec { .. }
-            | Self::Impersonates { .. }
-            | Self::Validity {
-                kind: NoteKind::ExpiresSoon(_),
-                ..
-            } => Severity::Warning,
+            | Self::Hidden(..)
+            | Self::Proxied(_)
+            | Self::TokenTwice(..)
+            | Self::IdleKey(_)
+            | Self::Exec(..)
+            | Self::Impersonates(_)
+            | Self::Validity(_, NoteKind::ExpiresSoon(_)) => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -233,200 +169,15 @@ impl Flaw {
         match self {
             // It names the file itself.
             Self::Document(_) => self,
-            flaw => Self::Of {
-                file: file.to_owned(),
-                flaw: Box::new(flaw),
-            },
+            flaw => Self::Of(file.to_owned(), Box::new(flaw)),
         }
     }
 
     /// The flaw itself, wherever it is.
     pub(super) fn bare(&self) -> &Self {
         match self {
-            Self::Of { flaw, .. } | Self::Aside(flaw) => flaw.bare(),
+            Self::Of(_, flaw) | Self::Aside(flaw) => flaw.bare(),
             flaw => flaw,
-        }
-    }
-}
-
-impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Document(errors) => errors.fmt(f),
-            Self::Piece(error) => error.fmt(f),
-            Self::Passed(finding) => finding.fmt(f),
-            Self::Absent => f.write_str("does not exist, and is passed over"),
-            Self::Of { file, flaw } => write!(f, "{}: {flaw}", file.display()),
-            Self::Aside(flaw) => write!(f, "{flaw} (not of the current context)"),
-            Self::Hidden { kind, name } => write!(
-                f,
-                "{kind} {name:?} is not used: a file before has one of that name; rename one"
-            ),
-            Self::Validity { subject, kind } => validity(subject, *kind, f),
-            Self::Mode { mode } => {
-                write!(f, "may be read by others (mode {mode:04o}); set it to 0600")
-            }
-            Self::ServerCertificate { message } => f.write_str(message),
-            Self::Unreachable { address, source } => {
-                write!(
-                    f,
-                    "cannot ask {address}: {source}; check address and network"
-                )
-            }
-            Self::TokenFile { path, source } => {
-                write!(f, "cannot read the token file {}: {source}", path.display())
-            }
-            Self::NoCurrentContext => f.write_str(
-                "has no current-context, so that clients dial localhost:8080; choose one (kubectl \
-                     config use-context NAME), or check by --context",
-            ),
-            Self::NoSuchContext(name) => {
-                write!(
-                    f,
-                    "current-context {name:?} is not among contexts; choose one that is"
-                )
-            }
-            Self::Dangling {
-                context,
-                kind,
-                name: Some(name),
-            } => write!(
-                f,
-                "context {context:?} names {kind} {name:?}, which is not there; add it"
-            ),
-            Self::Dangling { context, kind, .. } => {
-                write!(f, "context {context:?} names no {kind}; add one")
-            }
-            _ => self.of_entry(f),
-        }
-    }
-}
-
-impl Flaw {
-    /// The flaws of one cluster or user.
-    fn of_entry(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Server { cluster, server } => match server {
-                Some(server) => write!(f, "cluster {cluster:?}: server {server:?} is no URL"),
-                None => write!(f, "cluster {cluster:?} has no server"),
-            }
-            .and_then(|()| f.write_str("; write https://HOST:PORT")),
-            Self::PlainServer { cluster } => write!(
-                f,
-                "cluster {cluster:?} is dialled without TLS; write https://HOST:PORT"
-            ),
-            Self::Insecure { cluster } => write!(
-                f,
-                "cluster {cluster:?} verifies nothing (insecure-skip-tls-verify); give its CA instead"
-            ),
-            Self::InsecureWithAuthority { cluster } => write!(
-                f,
-                "cluster {cluster:?} has a CA and insecure-skip-tls-verify, which no client takes \
-                 together; remove insecure-skip-tls-verify"
-            ),
-            Self::Proxy { cluster } => write!(
-                f,
-                "cluster {cluster:?}: proxy-url is none that clients dial; write http://, https:// or \
-                 socks5:// and the proxy's address"
-            ),
-            Self::SystemRoots { cluster } => write!(
-                f,
-                "cluster {cluster:?} has no CA: whatever this machine trusts may pose as it; \
-                 embed the cluster's CA"
-            ),
-            Self::Proxied { cluster } => write!(
-                f,
-                "cluster {cluster:?} is reached over a proxy; exec and port-forward go over it too"
-            ),
-            Self::Both { field } => {
-                write!(
-                    f,
-                    "{field} and {field}-data are both there, which no client takes; remove one"
-                )
-            }
-            Self::Token { user } => write!(
-                f,
-                "user {user:?}: the token has characters that no header takes; write it again"
-            ),
-            Self::TokenExpired { user, end } => {
-                let end = instant((*end).into());
-                write!(f, "user {user:?}: the token expired {end}; ask for another")
-            }
-            Self::TokenTwice { user, counts } => {
-                write!(
-                    f,
-                    "user {user:?} has token and tokenFile; {counts}, remove one"
-                )
-            }
-            Self::TwoMethods { user, methods } => {
-                write!(
-                    f,
-                    "user {user:?} has {methods}, which no client takes together; remove one"
-                )
-            }
-            Self::IdleKey { user } => write!(
-                f,
-                "user {user:?} has a client-key without a client-certificate, which nobody reads; \
-                 remove it"
-            ),
-            Self::Half { user, missing } => {
-                write!(
-                    f,
-                    "user {user:?} lacks {missing}; a certificate needs its key and its key it"
-                )
-            }
-            Self::Anonymous { user } => {
-                write!(
-                    f,
-                    "user {user:?} shows no credential, so that kubectl asks for a name and a password; \
-                     add a certificate or a token"
-                )
-            }
-            Self::Exec { user, command } => write!(
-                f,
-                "user {user:?} runs {command:?} on every machine that uses this; trust its author"
-            ),
-            Self::ExecField { user, field, fix } => {
-                write!(
-                    f,
-                    "user {user:?}: exec.{field} is missing, unknown or not usable; {fix}"
-                )
-            }
-            Self::Provider { user, problem } => {
-                write!(f, "user {user:?}: auth-provider: {problem}")
-            }
-            Self::ImpersonatesNobody { user } => write!(
-                f,
-                "user {user:?} has as-uid, as-groups or as-user-extra without as; add who it is"
-            ),
-            Self::Basic { user } => write!(
-                f,
-                "user {user:?} has a password, which Kubernetes 1.19 removed; use a token"
-            ),
-            Self::Impersonates { user } => {
-                write!(f, "user {user:?} acts as somebody else (as, as-groups)")
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-fn validity(subject: &str, kind: NoteKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match kind {
-        NoteKind::Expired(end) => {
-            let end = instant(end.into());
-            write!(f, "the certificate {subject} expired {end}; renew it")
-        }
-        NoteKind::ExpiresSoon(end) => {
-            let end = instant(end.into());
-            write!(f, "the certificate {subject} expires {end}; renew it")
-        }
-        NoteKind::NotYetValid(start) => {
-            let start = instant(start.into());
-            write!(
-                f,
-                "the certificate {subject} is valid from {start} only; check the clock"
-            )
         }
     }
 }

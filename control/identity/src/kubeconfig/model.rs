@@ -301,8 +301,7 @@ fn extensions(section: &mut Section<'_>, report: &mut Report) {
         let name = optional(&mut extension, "name", report).unwrap_or_default();
         if !seen.insert(name.clone()) {
             let what = format!("{name:?} is there twice, which no client loads");
-            let problem = Problem::new(what, "remove one");
-            report.error(extension.path(), extension.at(), problem);
+            extension.error("", what, "remove one", report);
         }
         extension.ignore("extension");
         extension.finish_leniently(report);
@@ -327,8 +326,12 @@ fn piece(
         && yaml::decode(text).is_none()
     {
         // One of them keeps a client from loading the whole file, whoever the entry is for.
-        let problem = Problem::new("is no base64", "encode the PEM text (base64 -w0)");
-        report.error(&section.path_of(data), section.place_of(data), problem);
+        section.error(
+            data,
+            "is no base64",
+            "encode the PEM text (base64 -w0)",
+            report,
+        );
     }
     Piece {
         origin: origin.to_owned(),

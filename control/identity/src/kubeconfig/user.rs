@@ -25,28 +25,22 @@ impl Checker {
     pub(super) fn user(&mut self, user: &User) {
         let name = || user.name.clone();
         if user.username || user.password {
-            self.flaw(Flaw::Basic { user: name() });
+            self.flaw(Flaw::Basic(name()));
         }
         let token = user.token.is_some() || user.token_file.is_some();
         if token && user.username {
-            self.flaw(Flaw::TwoMethods {
-                user: name(),
-                methods: "a token and a password",
-            });
+            self.flaw(Flaw::TwoMethods(name(), "a token and a password"));
         }
         if user.exec.is_some() && user.provider.is_some() {
-            self.flaw(Flaw::TwoMethods {
-                user: name(),
-                methods: "exec and auth-provider",
-            });
+            self.flaw(Flaw::TwoMethods(name(), "exec and auth-provider"));
         }
         if let Some(provider) = &user.provider {
             self.provider(user, provider);
         }
         if user.impersonates {
-            self.flaw(Flaw::Impersonates { user: name() });
+            self.flaw(Flaw::Impersonates(name()));
         } else if user.impersonation_details {
-            self.flaw(Flaw::ImpersonatesNobody { user: name() });
+            self.flaw(Flaw::ImpersonatesNobody(name()));
         }
         if let Some(exec) = &user.exec {
             self.exec(user, exec);
@@ -55,18 +49,10 @@ impl Checker {
         let certificate = !user.certificate.is_absent();
         let other = token || user.exec.is_some() || user.provider.is_some() || user.username;
         match (certificate, user.key.is_absent()) {
-            (true, true) => self.flaw(Flaw::Half {
-                user: name(),
-                missing: "client-key",
-            }),
-            (false, false) if other => self.flaw(Flaw::IdleKey { user: name() }),
-            (false, false) => self.flaw(Flaw::Half {
-                user: name(),
-                missing: "client-certificate",
-            }),
-            (false, true) if !other && !user.password => {
-                self.flaw(Flaw::Anonymous { user: name() });
-            }
+            (true, true) => self.flaw(Flaw::Half(name(), "client-key")),
+            (false, false) if other => self.flaw(Flaw::IdleKey(name())),
+            (false, false) => self.flaw(Flaw::Half(name(), "client-certificate")),
+            (false, true) if !other && !user.password => self.flaw(Flaw::Anonymous(name())),
             _ => {}
         }
         self.certificate(user);
@@ -87,30 +73,18 @@ impl Checker {
             other => Some(format!("no client has {other:?}; use an exec plugin")),
         };
         if let Some(problem) = problem {
-            self.flaw(Flaw::Provider {
-                user: user.name.clone(),
-                problem,
-            });
+            self.flaw(Flaw::Provider(user.name.clone(), problem));
         }
     }
 
     fn exec(&mut self, user: &User, exec: &Exec) {
-        let field = |field, fix| Flaw::ExecField {
-            user: user.name.clone(),
-            field,
-            fix,
-        };
+        let field = |field, fix| Flaw::ExecField(user.name.clone(), field, fix);
         match &exec.command {
             Some(command) => {
-                self.flaw(Flaw::Exec {
-                    user: user.name.clone(),
-                    command: command.clone(),
-                });
+                self.flaw(Flaw::Exec(user.name.clone(), command.clone()));
                 if !is_found(command, &user.origin) {
-                    self.flaw(field(
-                        "command",
-                        "this machine has no such program: install it",
-                    ));
+                    let fix = "this machine has no such program: install it";
+                    self.flaw(field("command", fix));
                 }
             }
             None => self.flaw(field("command", "name the program")),
@@ -122,10 +96,8 @@ impl Checker {
         let mode = exec.interactive.as_deref();
         let required = version == Some(EXEC_VERSIONS[0]);
         if mode.map_or(required, |mode| !MODES.contains(&mode)) {
-            self.flaw(field(
-                "interactiveMode",
-                "write Never, IfAvailable or Always",
-            ));
+            let fix = "write Never, IfAvailable or Always";
+            self.flaw(field("interactiveMode", fix));
         }
         if exec.nameless_variable {
             self.flaw(field("env", "give each variable a name"));
@@ -141,26 +113,25 @@ impl Checker {
         let read = std::fs::read_to_string(&path).map(Zeroizing::new);
         match (read, &user.token) {
             // The token of the kubeconfig stands in.
-            (Err(_), Some(_)) => self.flaw(Flaw::TokenTwice {
-                user: user.name.clone(),
-                counts: "token counts, for the file cannot be read",
-            }),
-            (Ok(_), Some(_)) => self.flaw(Flaw::TokenTwice {
-                user: user.name.clone(),
-                counts: "the file counts",
-            }),
+            (Err(_), Some(_)) => {
+                let counts = "token counts, for the file cannot be read";
+                self.flaw(Flaw::TokenTwice(user.name.clone(), counts));
+            }
+            (Ok(_), Some(_)) => {
+                self.flaw(Flaw::TokenTwice(user.name.clone(), "the file counts"));
+            }
             (Ok(text), None) => self.one_token(user, text.trim()),
-            (Err(source), None) => self.flaw(Flaw::TokenFile { path, source }),
+            (Err(source), None) => self.flaw(Flaw::TokenFile(path, source)),
         }
     }
 
     fn one_token(&mut self, user: &User, token: &str) {
         let name = || user.name.clone();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return self.flaw(Flaw::Token { user: name() });
+            return self.flaw(Flaw::Token(name()));
         }
         if let Some(end) = token_end(token).filter(|end| *end <= self.now) {
-            self.flaw(Flaw::TokenExpired { user: name(), end });
+            self.flaw(Flaw::TokenExpired(name(), end));
         }
     }
 
@@ -183,10 +154,7 @@ impl Checker {
             Err(error) => self.flaw(Flaw::Piece(error)),
             Ok(credential) => {
                 if let Some(note) = note(&certificate, &credential.leaf, self.now) {
-                    self.flaw(Flaw::Validity {
-                        subject: note.subject,
-                        kind: note.kind,
-                    });
+                    self.flaw(Flaw::Validity(note.subject, note.kind));
                 }
                 if !self.aside {
                     self.out.chain = credential.certified.cert.clone();

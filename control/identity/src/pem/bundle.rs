@@ -38,9 +38,8 @@ impl CaBundle {
         let mut certificates = Vec::new();
         for (index, der) in found.into_iter().enumerate() {
             let number = index + 1;
-            let facts = CertificateFacts::read(&der).map_err(|problem| {
-                PemError::new(&file, Fault::BadCertificate { number, problem })
-            })?;
+            let facts = CertificateFacts::read(&der)
+                .map_err(|problem| PemError::new(&file, Fault::BadCertificate(number, problem)))?;
             // An anchor is trusted for standing here, by whatever it is signed.
             if let Some(weakness) = facts.weak_key.clone() {
                 let subject = facts.subject.to_string();
@@ -54,7 +53,7 @@ impl CaBundle {
             let usable = facts.authority && facts.usage.sign_certificates;
             if !usable || roots.add(der).is_err() {
                 let subject = facts.subject.to_string();
-                return Err(PemError::new(&file, Fault::BadAnchor { number, subject }));
+                return Err(PemError::new(&file, Fault::BadAnchor(number, subject)));
             }
             certificates.push(facts);
         }

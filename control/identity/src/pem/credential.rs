@@ -2,34 +2,27 @@
 
 use super::{Fault, FileRef, Note, PemError, PrivateKey, note, read};
 use crate::certificate::CertificateFacts;
-use rustls::crypto::ring::default_provider;
+use eyesplice_proto::tls::provider;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
-use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 /// What a credential is presented as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum Role {
     /// By a TLS client.
+    #[display("clientAuth")]
     Client,
     /// By a TLS server.
+    #[display("serverAuth")]
     Server,
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Client => "clientAuth",
-            Self::Server => "serverAuth",
-        })
-    }
-}
-
 /// A chain and its key, which match each other and the role they are for.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("Credential({file}, {})", leaf.describe())]
 pub struct Credential {
     /// Ready for rustls.
     pub certified: Arc<CertifiedKey>,
@@ -37,15 +30,6 @@ pub struct Credential {
     pub leaf: CertificateFacts,
     /// The file of the chain.
     pub file: FileRef,
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("Credential");
-        out.field("file", &self.file)
-            .field("leaf", &self.leaf.describe())
-            .finish_non_exhaustive()
-    }
 }
 
 impl Credential {
@@ -66,11 +50,11 @@ impl Credential {
         key: &FileRef,
         role: Role,
     ) -> Result<Self, PemError> {
-        let bad = |problem| Fault::BadCertificate { number: 1, problem };
+        let bad = |problem| Fault::BadCertificate(1, problem);
         let leaf = CertificateFacts::read(&chain[0])
             .map_err(|problem| PemError::new(&certificate, bad(problem)))?;
         strong(&chain).map_err(|fault| PemError::new(&certificate, fault))?;
-        let provider = default_provider();
+        let provider = provider::shared();
         let private = provider
             .key_provider
             .load_private_key(private.der().clone_key())
@@ -79,7 +63,7 @@ impl Credential {
         match certified.keys_match() {
             Ok(()) => {}
             Err(TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-                return Err(PemError::new(key, Fault::KeyMismatch { certificate }));
+                return Err(PemError::new(key, Fault::KeyMismatch(certificate)));
             }
             Err(_) => return Err(PemError::new(key, Fault::UnsupportedKey)),
         }
@@ -89,10 +73,7 @@ impl Credential {
         };
         if !fits {
             let subject = leaf.subject.to_string();
-            let fault = Fault::WrongUsage {
-                subject,
-                wanted: role,
-            };
+            let fault = Fault::WrongUsage(subject, role);
             return Err(PemError::new(&certificate, fault));
         }
         Ok(Self {
@@ -113,7 +94,7 @@ fn strong(chain: &[CertificateDer<'_>]) -> Result<(), Fault> {
     for (index, der) in chain.iter().enumerate() {
         let number = index + 1;
         let facts = CertificateFacts::read(der);
-        let facts = facts.map_err(|problem| Fault::BadCertificate { number, problem })?;
+        let facts = facts.map_err(|problem| Fault::BadCertificate(number, problem))?;
         if let Some(weakness) = facts.weakness().cloned() {
             return Err(Fault::Weak {
                 number,

@@ -31,20 +31,14 @@ pub enum Fault {
     #[error("does not exist; create it or correct the path")]
     Missing,
     /// We may not read it.
-    #[error("may not be read by this process (uid {uid}); give it read permission")]
-    Forbidden {
-        /// Our effective user id.
-        uid: u32,
-    },
+    #[error("may not be read by this process (uid {0}); give it read permission")]
+    Forbidden(u32),
     /// The kernel failed to read it.
     #[error("cannot be read: {0}")]
     Unreadable(io::Error),
     /// It is too large for what it should be.
-    #[error("is larger than {limit} bytes; it is no PEM file of certificates or keys")]
-    TooLarge {
-        /// The bound.
-        limit: u64,
-    },
+    #[error("is larger than {0} bytes; it is no PEM file of certificates or keys")]
+    TooLarge(u64),
     /// A block is cut or is not base64.
     #[error("has a damaged PEM block; write the file again")]
     Damaged,
@@ -52,13 +46,8 @@ pub enum Fault {
     #[error("holds no CERTIFICATE block; put the PEM certificate there, not a key or a DER file")]
     NoCertificate,
     /// A certificate cannot be parsed.
-    #[error("certificate {number} {problem}; write the file again")]
-    BadCertificate {
-        /// Which one, from 1.
-        number: usize,
-        /// What is wrong with it.
-        problem: FactsError,
-    },
+    #[error("certificate {0} {1}; write the file again")]
+    BadCertificate(usize, FactsError),
     /// A certificate has a key or a signature that is not taken.
     #[error("certificate {number} ({subject}) {weakness}")]
     Weak {
@@ -70,13 +59,8 @@ pub enum Fault {
         weakness: Box<Weakness>,
     },
     /// A certificate cannot be a trust anchor.
-    #[error("certificate {number} ({subject}) cannot be a trust anchor; put CA certificates there")]
-    BadAnchor {
-        /// Which one, from 1.
-        number: usize,
-        /// Whose it is.
-        subject: String,
-    },
+    #[error("certificate {0} ({1}) cannot be a trust anchor; put CA certificates there")]
+    BadAnchor(usize, String),
     /// There is no key.
     #[error("holds no private key; put an unencrypted PKCS#8, SEC1 or PKCS#1 block in PEM there")]
     NoKey,
@@ -90,17 +74,9 @@ pub enum Fault {
     #[error("holds a private key that is not supported; use ECDSA P-256 or P-384, Ed25519 or RSA")]
     UnsupportedKey,
     /// The key is another certificate's.
-    #[error("does not belong to the certificate in {certificate}; pair them again")]
-    KeyMismatch {
-        /// The certificate's file.
-        certificate: FileRef,
-    },
+    #[error("does not belong to the certificate in {0}; pair them again")]
+    KeyMismatch(FileRef),
     /// The certificate is made for something else.
-    #[error("certificate {subject} has no extended key usage {wanted}; issue one that has it")]
-    WrongUsage {
-        /// Whose it is.
-        subject: String,
-        /// What it is needed for.
-        wanted: Role,
-    },
+    #[error("certificate {0} has no extended key usage {1}; issue one that has it")]
+    WrongUsage(String, Role),
 }

@@ -1,12 +1,14 @@
 //! What is shown of a loaded certificate.
 
 use super::FileRef;
-use crate::certificate::CertificateFacts;
+use crate::certificate::{CertificateFacts, instant};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// A loaded certificate, for metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
+// For people: its field, whose it is, and when it ends.
+#[display("{field}: {subject}, until {}", instant((*not_after).into()))]
 pub struct CertificateInfo {
     /// The field that names its file, as in `kubelet.clientCertFile`.
     pub field: String,
@@ -27,16 +29,9 @@ pub struct CertificateInfo {
 impl CertificateInfo {
     /// Says whether it is the same certificate, wherever it lies.
     pub fn is_same(&self, other: &Self) -> bool {
-        let key = |info: &Self| {
-            let serial = info.serial.clone();
-            (
-                serial,
-                info.subject.clone(),
-                info.not_before,
-                info.not_after,
-            )
-        };
-        key(self) == key(other)
+        self.serial == other.serial
+            && self.subject == other.subject
+            && (self.not_before, self.not_after) == (other.not_before, other.not_after)
     }
 
     /// Takes what metrics show of a certificate.

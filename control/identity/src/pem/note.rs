@@ -1,15 +1,15 @@
 //! Judges the validity of a loaded certificate.
 
 use super::FileRef;
-use crate::certificate::CertificateFacts;
-use std::fmt;
+use crate::certificate::{CertificateFacts, instant};
 use std::time::{Duration, SystemTime};
 
 /// A certificate that ends sooner than this is worth a word: long enough to renew by hand.
 const SOON: Duration = Duration::from_secs(7 * 86_400);
 
 /// Something about a loaded certificate that an operator should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
+#[display("{file}: certificate {subject} {}", kind.remedied())]
 pub struct Note {
     /// The file that holds it.
     pub file: FileRef,
@@ -20,45 +20,29 @@ pub struct Note {
 }
 
 /// What is noteworthy about a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
+// What is to be done about it, after the name of the certificate.
 pub enum NoteKind {
     /// Its time is over; nobody will accept it.
+    #[display("expired {}; renew it", instant((*_0).into()))]
     Expired(SystemTime),
     /// Its time is over within seven days.
+    #[display("expires {}; renew it", instant((*_0).into()))]
     ExpiresSoon(SystemTime),
     /// Its time has not come; check the clocks.
+    #[display("is valid from {} only; check the clock", instant((*_0).into()))]
     NotYetValid(SystemTime),
 }
 
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            subject,
-            kind,
-        } = self;
-        let at = |time: SystemTime| crate::certificate::instant(time.into());
-        match *kind {
-            NoteKind::Expired(end) => {
-                write!(
-                    f,
-                    "{file}: certificate {subject} expired {}; replace it",
-                    at(end)
-                )
-            }
-            NoteKind::ExpiresSoon(end) => {
-                write!(
-                    f,
-                    "{file}: certificate {subject} expires {}; renew it",
-                    at(end)
-                )
-            }
-            NoteKind::NotYetValid(start) => {
-                let start = at(start);
-                write!(
-                    f,
-                    "{file}: certificate {subject} is valid from {start}; check the clock"
-                )
+impl NoteKind {
+    /// The same where somebody stands to replace what has expired.
+    fn remedied(self) -> String {
+        match self {
+            Self::Expired(end) => format!("expired {}; replace it", instant(end.into())),
+            Self::ExpiresSoon(_) => self.to_string(),
+            Self::NotYetValid(start) => {
+                let start = instant(start.into());
+                format!("is valid from {start}; check the clock")
             }
         }
     }

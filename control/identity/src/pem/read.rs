@@ -3,7 +3,6 @@
 use super::{Fault, FileRef, PemError};
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use zeroize::{Zeroize, Zeroizing};
@@ -12,6 +11,8 @@ use zeroize::{Zeroize, Zeroizing};
 const MAX_FILE: u64 = 1 << 20;
 
 /// A private key: never printed, wiped when dropped.
+#[derive(derive_more::Debug)]
+#[debug("PrivateKey(redacted)")]
 pub struct PrivateKey(PrivateKeyDer<'static>);
 
 impl PrivateKey {
@@ -32,12 +33,6 @@ impl PrivateKey {
 impl From<PrivateKeyDer<'static>> for PrivateKey {
     fn from(key: PrivateKeyDer<'static>) -> Self {
         Self(key)
-    }
-}
-
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PrivateKey(redacted)")
     }
 }
 
@@ -114,9 +109,7 @@ pub(crate) fn read(file: &FileRef) -> Result<Zeroizing<Vec<u8>>, PemError> {
     let fail = |error: std::io::Error| {
         let fault = match error.kind() {
             ErrorKind::NotFound => Fault::Missing,
-            ErrorKind::PermissionDenied => Fault::Forbidden {
-                uid: nix::unistd::geteuid().as_raw(),
-            },
+            ErrorKind::PermissionDenied => Fault::Forbidden(nix::unistd::geteuid().as_raw()),
             _ => Fault::Unreadable(error),
         };
         PemError::new(file, fault)
@@ -129,7 +122,7 @@ pub(crate) fn read(file: &FileRef) -> Result<Zeroizing<Vec<u8>>, PemError> {
         .read_to_end(&mut bytes)
         .map_err(fail)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(PemError::new(file, Fault::TooLarge { limit: MAX_FILE }));
+        return Err(PemError::new(file, Fault::TooLarge(MAX_FILE)));
     }
     Ok(bytes)
 }

@@ -86,13 +86,7 @@ fn credential_that_does_not_fit_says_why() {
         Role::Client,
     ));
     assert!(
-        matches!(
-            fault,
-            Fault::WrongUsage {
-                wanted: Role::Client,
-                ..
-            }
-        ),
+        matches!(fault, Fault::WrongUsage(_, Role::Client)),
         "{fault}"
     );
 }
@@ -132,10 +126,7 @@ fn file_faults_name_file_field_and_remedy() {
         assert!(error.contains(expected), "{text:?}: {error}");
     }
     let large = files.write("caFile", &" ".repeat((1 << 20) + 1));
-    assert!(matches!(
-        fault(CaBundle::load(large)),
-        Fault::TooLarge { .. }
-    ));
+    assert!(matches!(fault(CaBundle::load(large)), Fault::TooLarge(_)));
 }
 
 #[test]
@@ -147,10 +138,7 @@ fn file_that_may_not_be_read_says_so() {
     let files = Files::new();
     let key = files.write("keyFile", "");
     fs::set_permissions(&key.path, fs::Permissions::from_mode(0o000)).unwrap();
-    assert!(matches!(
-        fault(PrivateKey::load(&key)),
-        Fault::Forbidden { .. }
-    ));
+    assert!(matches!(fault(PrivateKey::load(&key)), Fault::Forbidden(_)));
 }
 
 #[test]
@@ -281,7 +269,7 @@ fn bundle_takes_authorities_only() {
     }
     .self_signed();
     let bundle = CaBundle::load(files.write("caFile", &pem(&unsigned)));
-    assert!(matches!(fault(bundle), Fault::BadAnchor { number: 1, .. }));
+    assert!(matches!(fault(bundle), Fault::BadAnchor(1, _)));
 }
 
 #[test]

@@ -239,10 +239,8 @@ fn read(files: &[PathBuf]) -> Result<Vec<Given>, PkiError> {
         let file = FileRef::new("FILE", path);
         for (index, der) in pem::certificates(&file)?.into_iter().enumerate() {
             let number = index + 1;
-            let facts = CertificateFacts::read(&der).map_err(|problem| PemError {
-                file: file.clone(),
-                fault: Fault::BadCertificate { number, problem },
-            })?;
+            let facts = CertificateFacts::read(&der)
+                .map_err(|problem| PemError::new(&file, Fault::BadCertificate(number, problem)))?;
             given.push(Given {
                 place: place(path, number, &facts),
                 der,

@@ -6,7 +6,6 @@ use crate::certificate::{CertificateFacts, FactsError, Subject, Weakness};
 use crate::pem::{self, FileRef, PemError, PrivateKey, Role};
 use rcgen::{CertificateParams, Issuer, PublicKeyData};
 use rustls::pki_types::CertificateDer;
-use std::fmt;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
@@ -26,24 +25,14 @@ pub enum AuthorityError {
     #[error("{0} is no CA: its basic constraints lack CA:TRUE; give the CA itself")]
     NoAuthority(Subject),
     /// Its key is too weak to sign.
-    #[error("the CA {subject} {weakness}")]
-    Weak {
-        /// The CA.
-        subject: Subject,
-        /// What is weak.
-        weakness: Weakness,
-    },
+    #[error("the CA {0} {1}")]
+    Weak(Subject, Weakness),
     /// It may not sign certificates.
     #[error("{0} may not sign certificates: its key usage lacks keyCertSign; reissue it")]
     NoCertSign(Subject),
     /// What it signs could not be used so.
-    #[error("{subject} may not sign for {role}: its extended key usage lacks that; reissue it")]
-    NoExtendedUsage {
-        /// The CA.
-        subject: Subject,
-        /// What it should sign for.
-        role: Role,
-    },
+    #[error("{0} may not sign for {1}: its extended key usage lacks that; reissue it")]
+    NoExtendedUsage(Subject, Role),
     /// The key is of a kind that cannot sign certificates here.
     #[error("the key of {0} is not supported; use ECDSA P-256 or P-384, Ed25519 or RSA")]
     UnsupportedKey(Subject),
@@ -53,6 +42,8 @@ pub enum AuthorityError {
 }
 
 /// A CA certificate with its key, able to issue.
+#[derive(derive_more::Debug)]
+#[debug("Authority({})", facts.describe())]
 pub struct Authority {
     facts: CertificateFacts,
     issuer: Issuer<'static, SigningKey>,
@@ -60,14 +51,6 @@ pub struct Authority {
     name: Vec<u8>,
     certificate: CertificateDer<'static>,
     intermediates: Vec<CertificateDer<'static>>,
-}
-
-impl fmt::Debug for Authority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority")
-            .field("facts", &self.facts.describe())
-            .finish_non_exhaustive()
-    }
 }
 
 impl Authority {
@@ -131,7 +114,7 @@ impl Authority {
             return Ok(());
         }
         let subject = self.facts.subject.clone();
-        Err(AuthorityError::NoExtendedUsage { subject, role })
+        Err(AuthorityError::NoExtendedUsage(subject, role))
     }
 
     /// Signs a certificate for a key. Its issuer is this CA's name byte for byte; so is its subject,
@@ -182,7 +165,7 @@ pub(super) fn may_sign<'a>(
     // It is trusted for what others made of it, by whatever it is signed.
     if let Some(weakness) = facts.weak_key.clone() {
         let subject = subject();
-        return Err(AuthorityError::Weak { subject, weakness });
+        return Err(AuthorityError::Weak(subject, weakness));
     }
     // RFC 5280, section 4.2.1.3: without the extension, every usage is allowed.
     if !facts.usage.sign_certificates {

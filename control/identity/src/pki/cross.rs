@@ -30,10 +30,7 @@ pub(super) fn certify(
     if now >= by.facts().not_after {
         return Ok(None);
     }
-    let failed = |source| PkiError::Issue {
-        name: name.to_owned(),
-        source,
-    };
+    let failed = |source| PkiError::Issue(name.to_owned(), source);
     let request = issue::from_authority(whom.certificate()).map_err(failed)?;
     let now = now.replace_nanosecond(0).unwrap_or(now);
     let lifetime = whom.facts().not_after - now;

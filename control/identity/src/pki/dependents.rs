@@ -7,11 +7,10 @@ use super::tree::Tree;
 use crate::certificate::CertificateFacts;
 use crate::kubeconfig::{self, CheckOptions, Checked};
 use crate::pem::{self, Fault, FileRef, Role};
-use crate::verify::chain::chain;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use crate::verify::chain::leads;
+use rustls::pki_types::CertificateDer;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use webpki::{EndEntityCert, anchor_from_trusted_cert};
 
 /// Files of more than this are counted, not named.
 const NAMED_FILES: usize = 8;
@@ -99,10 +98,8 @@ impl Dependents<'_> {
             let name = profile.certificate_file();
             let chain = pem::certificates(&self.tree.file(&profile.name, &name))?;
             let facts = CertificateFacts::read(&chain[0]);
-            let facts = facts.map_err(|problem| PkiError::Unreadable {
-                name: profile.name.clone(),
-                problem,
-            })?;
+            let facts =
+                facts.map_err(|problem| PkiError::Unreadable(profile.name.clone(), problem))?;
             let judged = Judged {
                 profile,
                 chain: &self.without_other(&chain),
@@ -152,27 +149,16 @@ impl Dependents<'_> {
 
     fn verifies(&self, presented: &[CertificateDer<'static>]) -> bool {
         let presented = self.without_other(presented);
-        let Some((leaf, intermediates)) = presented.split_first() else {
+        let Some(Ok(facts)) = presented.first().map(|leaf| CertificateFacts::read(leaf)) else {
             return false;
         };
-        let (Ok(facts), Ok(certificate)) =
-            (CertificateFacts::read(leaf), EndEntityCert::try_from(leaf))
-        else {
-            return false;
-        };
-        let anchors: Vec<_> = self
-            .authority
-            .iter()
-            .filter_map(|der| anchor_from_trusted_cert(der).ok())
-            .collect();
-        let since = self.now.duration_since(SystemTime::UNIX_EPOCH);
-        let now = UnixTime::since_unix_epoch(since.unwrap_or_default());
         let role = if facts.usage.server {
             Role::Server
         } else {
             Role::Client
         };
-        chain(&anchors, &certificate, intermediates, now, role, &facts).is_ok()
+        let authorities: Vec<_> = self.authority.iter().collect();
+        leads(&presented, &authorities, self.now, role, &facts).is_ok()
     }
 
     fn check(&self, path: &Path) -> Checked {

@@ -3,20 +3,17 @@
 use super::key::KeyAlgorithm;
 use super::plan::conflicts;
 use super::spec::{
-    Authorities, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN, DEFAULT_SERVICE_IP, Existing, Layout,
-    Lifetimes, NodeSpec, Pair, ServerUrl, Spec, UserSpec, default_member,
+    AgentName, AgentNameError, Authorities, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN,
+    DEFAULT_SERVICE_IP, Existing, Layout, Lifetimes, NodeSpec, Pair, ServerUrl, Spec, UserSpec,
+    default_member,
 };
-use crate::document;
-use crate::document::{ConfigErrors, Finding, Node, Problem, Report, Section, value};
+use crate::document::{Document, FileRef, Node, Problem, Report, Section, value};
 use crate::inventory::{HostAddress, certificate_name};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration as Span;
 use time::Duration;
-
-/// The kind of document.
-pub(crate) const KIND: &str = "PKIConfig";
 
 /// Nodes of one cluster, twice what Kubernetes is tested with.
 const NODES: usize = 10_000;
@@ -26,10 +23,12 @@ const MEMBERS: usize = 16;
 const USERS: usize = 10_000;
 /// Addresses and names of one server.
 const NAMES: usize = 64;
+/// Agents of tunnels.
+const AGENTS: usize = 10_000;
 /// Groups of one user.
 const GROUPS: usize = 64;
 /// CAs that exist already: one for each in the table.
-const AUTHORITIES: usize = 6;
+const AUTHORITIES: usize = 7;
 /// One service range for each address family.
 const SERVICE_RANGES: usize = 2;
 
@@ -40,21 +39,16 @@ const AUTHORITY_LIFETIME: RangeInclusive<Span> =
 const CERTIFICATE_LIFETIME: RangeInclusive<Span> =
     Span::from_secs(600)..=Span::from_secs(100 * 366 * 24 * 3600);
 
-/// Reads a file. Relative paths in it start at its directory, and come out absolute: they are
-/// written into a tree that may lie elsewhere.
-pub(super) fn load(file: &Path) -> Result<(Spec, Vec<Finding>), ConfigErrors> {
-    parse(&document::read_file(file)?, file)
+/// Paths come out absolute: they are written into a tree that may lie elsewhere.
+impl Document for Spec {
+    const KIND: &'static str = "PKIConfig";
+
+    fn read(root: &mut Section<'_>, _: &Path, report: &mut Report) -> Option<Self> {
+        read(root, report)
+    }
 }
 
-/// Validates the text of a file.
-pub(super) fn parse(text: &str, file: &Path) -> Result<(Spec, Vec<Finding>), ConfigErrors> {
-    let base = file.parent().unwrap_or(Path::new(""));
-    // Fails only where there is no current directory; such paths cannot be opened either.
-    let base = std::path::absolute(base.join(".")).unwrap_or_else(|_| base.to_owned());
-    document::parse(text, file, KIND, |root, report| read(root, &base, report))
-}
-
-fn read(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Option<Spec> {
+fn read(root: &mut Section<'_>, report: &mut Report) -> Option<Spec> {
     let before = report.error_count();
     let names = Names::read(root, report);
     let cluster = read_cluster(root, &names.apiserver, report);
@@ -64,7 +58,8 @@ fn read(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Option<Spec
     }
     let nodes = read_nodes(root, "nodes", NODES, report);
     let users = read_users(root, report);
-    let authorities = read_authorities(root, base, report);
+    let agents = root.list("agents", AGENTS, agent, report);
+    let authorities = read_authorities(root, report);
     let keys = read_keys(root, report);
     let lifetimes = read_lifetimes(root, report);
     let Names {
@@ -80,17 +75,18 @@ fn read(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Option<Spec
         etcd,
         nodes,
         users,
+        agents,
         authorities,
         keys,
         lifetimes,
     };
     for conflict in conflicts(&spec) {
-        let problem = Problem::new(conflict.to_string(), "give each its own");
-        report.error(root.path(), root.at(), problem);
+        root.error("", conflict.to_string(), "give each its own", report);
     }
     (report.error_count() == before).then_some(spec)
 }
 
+#[derive(Default)]
 struct Names {
     apiserver: Vec<HostAddress>,
     controllers: Vec<HostAddress>,
@@ -100,11 +96,7 @@ struct Names {
 impl Names {
     fn read(root: &mut Section<'_>, report: &mut Report) -> Self {
         let Some(mut section) = root.section("names", report) else {
-            return Self {
-                apiserver: Vec::new(),
-                controllers: Vec::new(),
-                gateway: Vec::new(),
-            };
+            return Self::default();
         };
         let names = Self {
             apiserver: section.list("apiserver", NAMES, covered, report),
@@ -167,8 +159,7 @@ fn read_nodes(
             match NodeSpec::new(&name, addresses) {
                 Ok(node) => nodes.push(node),
                 Err(error) => {
-                    let problem = Problem::new(error.to_string(), "give the node's name");
-                    report.error(&section.path_of("name"), section.place_of("name"), problem);
+                    section.error("name", error.to_string(), "give the node's name", report);
                 }
             }
         }
@@ -187,22 +178,24 @@ fn read_users(root: &mut Section<'_>, report: &mut Report) -> Vec<UserSpec> {
             Some(Ok(user)) => {
                 if user.groups.iter().any(|group| group == "system:masters") {
                     let what = "is in system:masters, which no policy can bind or revoke";
-                    let problem = Problem::new(what, "bind a group of its own to cluster-admin");
-                    report.warn(section.path(), section.at(), problem);
+                    section.warn("", what, "bind a group of its own to cluster-admin", report);
                 }
                 users.push(user);
             }
-            Some(Err(error)) => {
-                let problem = Problem::new(error.to_string(), "choose another");
-                report.error(section.path(), section.at(), problem);
-            }
+            Some(Err(error)) => section.error("", error.to_string(), "choose another", report),
         }
         section.finish(report);
     }
     users
 }
 
-fn read_authorities(root: &mut Section<'_>, base: &Path, report: &mut Report) -> Authorities {
+fn agent(node: &Node) -> Result<AgentName, Problem> {
+    let text = value::text(node)?;
+    text.parse()
+        .map_err(|error: AgentNameError| Problem::new(error.to_string(), "choose another"))
+}
+
+fn read_authorities(root: &mut Section<'_>, report: &mut Report) -> Authorities {
     let Some(mut section) = root.section("authorities", report) else {
         return Authorities::default();
     };
@@ -213,20 +206,14 @@ fn read_authorities(root: &mut Section<'_>, base: &Path, report: &mut Report) ->
     if layout == Layout::Single {
         let what = "lets every client certificate pass wherever one of its CA is trusted";
         let fix = "use separate unless something forces one CA on you";
-        let problem = Problem::new(what, fix);
-        report.warn(
-            &section.path_of("layout"),
-            section.place_of("layout"),
-            problem,
-        );
+        section.warn("layout", what, fix, report);
     }
-    let parent = section
-        .section("parent", report)
-        .and_then(|parent| read_pair(parent, base, report));
+    let parent = section.section("parent", report);
+    let parent = parent.and_then(|parent| read_pair(parent, report));
     let mut existing = Vec::new();
     for mut each in section.sections("existing", AUTHORITIES, report) {
         let name = each.required("name", "ca", value::text, report);
-        if let (Some(name), Some(files)) = (name, read_existing(each, base, report)) {
+        if let (Some(name), Some(files)) = (name, read_existing(each, report)) {
             existing.push((name, files));
         }
     }
@@ -239,26 +226,29 @@ fn read_authorities(root: &mut Section<'_>, base: &Path, report: &mut Report) ->
 }
 
 /// Without `keyFile`, the key is elsewhere.
-fn read_existing(mut section: Section<'_>, base: &Path, report: &mut Report) -> Option<Existing> {
+fn read_existing(mut section: Section<'_>, report: &mut Report) -> Option<Existing> {
     if section.has("keyFile") {
-        return read_pair(section, base, report).map(Existing::Signs);
+        return read_pair(section, report).map(Existing::Signs);
     }
     section.ignore("keyFile");
-    let file = |node: &Node| value::path(node, base);
-    let certificate = section.required("certFile", "ca.crt", file, report);
+    let certificate = section.required_file("certFile", "ca.crt", report);
     section.finish(report);
-    certificate.map(Existing::External)
+    certificate.map(|file| Existing::External(absolute(file)))
 }
 
-fn read_pair(mut section: Section<'_>, base: &Path, report: &mut Report) -> Option<Pair> {
-    let file = |node: &Node| value::path(node, base);
-    let certificate = section.required("certFile", "ca.crt", file, report);
-    let key = section.required("keyFile", "ca.key", file, report);
+fn read_pair(mut section: Section<'_>, report: &mut Report) -> Option<Pair> {
+    let certificate = section.required_file("certFile", "ca.crt", report);
+    let key = section.required_file("keyFile", "ca.key", report);
     section.finish(report);
     Some(Pair {
-        certificate: certificate?,
-        key: key?,
+        certificate: absolute(certificate?),
+        key: absolute(key?),
     })
+}
+
+/// Fails only where there is no current directory; such a path cannot be opened either.
+fn absolute(file: FileRef) -> PathBuf {
+    std::path::absolute(&file.path).unwrap_or(file.path)
 }
 
 fn read_keys(root: &mut Section<'_>, report: &mut Report) -> KeyAlgorithm {
@@ -282,16 +272,12 @@ fn read_lifetimes(root: &mut Section<'_>, report: &mut Report) -> Lifetimes {
             *target = span;
         }
     };
-    read(
-        "authorities",
-        &AUTHORITY_LIFETIME,
-        &mut lifetimes.authorities,
-    );
-    read(
-        "certificates",
-        &CERTIFICATE_LIFETIME,
-        &mut lifetimes.certificates,
-    );
+    let Lifetimes {
+        authorities,
+        certificates,
+    } = &mut lifetimes;
+    read("authorities", &AUTHORITY_LIFETIME, authorities);
+    read("certificates", &CERTIFICATE_LIFETIME, certificates);
     section.finish(report);
     lifetimes
 }

@@ -85,6 +85,17 @@ impl Kind {
 }
 
 impl Row {
+    pub(super) fn new(file: String, kind: Kind, used_by: &'static str) -> Self {
+        Self {
+            file,
+            kind,
+            authority: None,
+            used_by,
+            facts: None,
+            flaws: Vec::new(),
+        }
+    }
+
     /// The worst of its flaws.
     pub fn severity(&self) -> Option<Severity> {
         self.flaws.iter().map(Flaw::severity).max()
@@ -110,14 +121,9 @@ impl Tree {
 
     fn certificate(&self, profile: &Profile, now: SystemTime) -> Row {
         let file = self.file(&profile.name, profile.certificate_file());
-        let mut row = Row {
-            file: profile.certificate_file(),
-            kind: Kind::of(profile.usage),
-            authority: Some(format!("{}.crt", profile.authority())),
-            used_by: profile.used_by,
-            facts: None,
-            flaws: Vec::new(),
-        };
+        let kind = Kind::of(profile.usage);
+        let mut row = Row::new(profile.certificate_file(), kind, profile.used_by);
+        row.authority = Some(format!("{}.crt", profile.authority()));
         if profile.usage == Usage::Authority
             && let Ok(stage @ (Stage::TrustBoth | Stage::Reissued | Stage::OldDropped)) =
                 self.rotation(&profile.name)
@@ -142,13 +148,13 @@ impl Tree {
         let request = profile.request_file();
         let has_certificate = self.has_certificate(profile);
         if !self.waits(profile) {
-            return (!has_certificate).then_some(Flaw::Unrequested { request });
+            return (!has_certificate).then_some(Flaw::Unrequested(request));
         }
         match self.fits(profile) {
             Err(error) => Some(Flaw::File(error)),
             Ok(false) => Some(Flaw::ForeignRequest { name, request }),
-            Ok(true) if has_certificate => Some(Flaw::RenewalAwaited { request }),
-            Ok(true) => Some(Flaw::Awaited { request }),
+            Ok(true) if has_certificate => Some(Flaw::RenewalAwaited(request)),
+            Ok(true) => Some(Flaw::Awaited(request)),
         }
     }
 
@@ -160,10 +166,8 @@ impl Tree {
     }
 
     pub(super) fn own_key(&self, file: &FileRef) -> Result<SigningKey, PemError> {
-        SigningKey::new(&PrivateKey::load(file)?).map_err(|_| PemError {
-            file: file.clone(),
-            fault: Fault::UnsupportedKey,
-        })
+        SigningKey::new(&PrivateKey::load(file)?)
+            .map_err(|_| PemError::new(file, Fault::UnsupportedKey))
     }
 
     fn judge(
@@ -173,10 +177,6 @@ impl Tree {
         now: SystemTime,
         row: &mut Row,
     ) -> Result<(), PemError> {
-        let fail = |fault| PemError {
-            file: file.clone(),
-            fault,
-        };
         let chain = pem::certificates(file)?;
         let mut authorities = Vec::new();
         if profile.usage != Usage::Authority {
@@ -194,8 +194,7 @@ impl Tree {
         };
         for (index, chain) in chains.into_iter().enumerate() {
             let facts = CertificateFacts::read(&chain[0]).map_err(|problem| {
-                let number = index + 1;
-                fail(Fault::BadCertificate { number, problem })
+                PemError::new(file, Fault::BadCertificate(index + 1, problem))
             })?;
             let judged = Judged {
                 profile,
@@ -225,7 +224,7 @@ impl Tree {
         if profile.usage == Usage::Authority && file.path.exists() {
             let chain = pem::certificates(&file)?;
             if chain.first() != Some(own) {
-                row.flaws.push(Flaw::SignerChain { file: name });
+                row.flaws.push(Flaw::SignerChain(name));
             }
         }
         Ok(())
@@ -262,14 +261,10 @@ impl Tree {
             }
             key => key?,
         };
-        let fail = |fault| PemError {
-            file: file.clone(),
-            fault,
-        };
+        let fail = |fault| PemError::new(&file, fault);
         let key = SigningKey::new(&key).map_err(|_| fail(Fault::UnsupportedKey))?;
         if key.spki() != facts.spki {
-            let certificate = certificate.clone();
-            return Err(fail(Fault::KeyMismatch { certificate }));
+            return Err(fail(Fault::KeyMismatch(certificate.clone())));
         }
         Ok(())
     }
@@ -282,14 +277,7 @@ impl Tree {
         if !is_made && !path.exists() {
             return None;
         }
-        let mut row = Row {
-            file: name,
-            kind: Kind::Kubeconfig,
-            authority: None,
-            used_by: profile.used_by,
-            facts: None,
-            flaws: Vec::new(),
-        };
+        let mut row = Row::new(name, Kind::Kubeconfig, profile.used_by);
         let options = CheckOptions::at(now);
         let checked = kubeconfig::check(&path, &options);
         row.flaws
@@ -301,8 +289,7 @@ impl Tree {
         if let (Some(embedded), Some(current)) = (embedded, current)
             && *embedded != current.serial
         {
-            let file = profile.certificate_file();
-            row.flaws.push(Flaw::Stale { file });
+            row.flaws.push(Flaw::Stale(profile.certificate_file()));
         }
         let server = self.file("apiserver", "apiserver.crt");
         if let Ok(chain) = pem::certificates(&server) {
@@ -313,14 +300,8 @@ impl Tree {
     }
 
     fn service_account_pair(&self) -> Row {
-        let mut row = Row {
-            file: SERVICE_ACCOUNT_PUBLIC.to_owned(),
-            kind: Kind::KeyPair,
-            authority: None,
-            used_by: "kube-apiserver --service-account-key-file and -signing-key-file",
-            facts: None,
-            flaws: Vec::new(),
-        };
+        let used_by = "kube-apiserver --service-account-key-file and -signing-key-file";
+        let mut row = Row::new(SERVICE_ACCOUNT_PUBLIC.to_owned(), Kind::KeyPair, used_by);
         let key = self.file("sa", SERVICE_ACCOUNT_KEY);
         match self.service_account_keys(&key) {
             Ok((private, public)) if private == public => {}
@@ -335,10 +316,7 @@ impl Tree {
         let private = self.own_key(key)?;
         let text = pem::text(&public)?;
         let parsed = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes());
-        let parsed = parsed.map_err(|_| PemError {
-            file: public,
-            fault: Fault::Damaged,
-        })?;
+        let parsed = parsed.map_err(|_| PemError::new(&public, Fault::Damaged))?;
         Ok((private.spki().to_vec(), parsed.to_vec()))
     }
 }

@@ -39,10 +39,7 @@ pub(super) fn sign(
     lifetime: Duration,
     now: OffsetDateTime,
 ) -> Result<Vec<CertificateDer<'static>>, PkiError> {
-    let failed = |source| PkiError::Issue {
-        name: name.to_owned(),
-        source,
-    };
+    let failed = |source| PkiError::Issue(name.to_owned(), source);
     let Request {
         mut params,
         subject,
@@ -50,9 +47,7 @@ pub(super) fn sign(
     let now = now.replace_nanosecond(0).unwrap_or(now);
     params.not_before = now - BACKDATE;
     params.not_after = now + lifetime;
-    let serial = random_serial().map_err(|_| PkiError::Random {
-        name: name.to_owned(),
-    })?;
+    let serial = random_serial().map_err(|_| PkiError::Random(name.to_owned()))?;
     params.serial_number = Some(serial);
     params.use_authority_key_identifier_extension = true;
     let Some(authority) = authority else {

@@ -2,52 +2,45 @@
 
 use super::profile::{Profile, Usage};
 use super::stage::Stage;
-use crate::certificate::{CertificateFacts, Weakness, instant};
+use crate::certificate::{CertificateFacts, Weakness};
 use crate::inventory::{HostAddress, certificate_name};
 use crate::kubeconfig::Severity;
 use crate::pem::{FileRef, NoteKind, PemError, Role, note};
 use crate::verify::Cause;
-use crate::verify::chain::chain;
-use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use crate::verify::chain::leads;
+use rustls::pki_types::{CertificateDer, ServerName};
 use std::fmt;
 use std::time::SystemTime;
-use webpki::{EndEntityCert, anchor_from_trusted_cert};
+use webpki::EndEntityCert;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 /// What is wrong with one file of a tree, or deserves a look.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Flaw {
     /// It, or its key, cannot be used.
+    #[error("{0}")]
     File(PemError),
     /// Others than its owner may read it.
-    Mode {
-        /// The permission bits.
-        mode: u32,
-    },
+    #[error("may be read by others (mode {0:04o}); set it to 0600")]
+    Mode(u32),
     /// Others than its owner may write it, or put other files into it.
-    Writable {
-        /// The permission bits.
-        mode: u32,
-    },
+    #[error("may be changed by others (mode {0:04o}); set it to {right:04o}", right = .0 & !0o022)]
+    Writable(u32),
     /// The CA's key is not here; its certificates are renewed elsewhere.
+    #[error("the CA's key is not here; issue and renew where it is kept")]
     NoAuthorityKey,
-    /// There is no certificate yet: a CA whose key is elsewhere is to sign the request.
-    Awaited {
-        /// The request's file.
-        request: String,
-    },
+    /// There is no certificate yet: a CA whose key is elsewhere is to sign the request of this file.
+    #[error("awaits its certificate; have {0} signed by its CA, then pki accept")]
+    Awaited(String),
     /// A CA whose key is elsewhere is to sign the next certificate.
-    RenewalAwaited {
-        /// The request's file.
-        request: String,
-    },
+    #[error("is to be replaced; have {0} signed by its CA, then pki accept")]
+    RenewalAwaited(String),
     /// There is no certificate, and no request for one.
-    Unrequested {
-        /// The request's file, which is not there.
-        request: String,
-    },
+    #[error("is not there, and no request for it; pki issue writes {0}")]
+    Unrequested(String),
     /// The request is for another key than that of the role.
+    #[error("has {request} for another key than {name}.key; pki renew {name} writes it again")]
     ForeignRequest {
         /// The role.
         name: String,
@@ -55,6 +48,7 @@ pub enum Flaw {
         request: String,
     },
     /// It is somebody else's.
+    #[error("is for {found}, its role is {expected}; issue it again")]
     Subject {
         /// Whose it is.
         found: String,
@@ -62,26 +56,40 @@ pub enum Flaw {
         expected: String,
     },
     /// It must sign others, and may not.
+    #[error("is no CA that may sign: basic constraints or key usage lack it; replace it")]
     NoAuthority,
     /// It may sign others, and must not.
+    #[error("may sign others as a CA, which its role must not; issue it again")]
     UnwantedAuthority,
     /// Its root signature is not its own, or its parent did not sign it.
+    #[error("is not signed by its own key or its parent's; write the CA's file again")]
     AuthoritySignature,
     /// Its key or its signature is not taken.
+    #[error("{0}")]
     Weak(Weakness),
     /// It lacks an extended key usage.
+    #[error("has no extended key usage {0}; issue it again")]
     MissingUsage(Role),
     /// It has an extended key usage that its role has no use for.
+    #[error("has extended key usage {0}, which its role does not need")]
     UnwantedUsage(Role),
     /// It may not sign handshakes.
+    #[error("may not sign handshakes: key usage lacks it; issue it again")]
     NoDigitalSignature,
     /// It does not cover a name that its role is called by.
+    #[error("does not cover {0}; renew it, which adds its role's names")]
     MissingName(HostAddress),
     /// It covers no name at all.
+    #[error(
+        "has no DNS name or IP address as subject alternative name, so that nobody accepts it as a \
+         server's; issue it again"
+    )]
     Nameless,
     /// It covers a name that its role does not have.
+    #[error("covers {0}, which its role does not have; issue it again without it")]
     ForeignName(String),
     /// No path leads to its CA.
+    #[error("{}; issue it again", ChainText { cause, authority })]
     Chain {
         /// Why.
         cause: Cause,
@@ -89,22 +97,22 @@ pub enum Flaw {
         authority: String,
     },
     /// Its time.
+    #[error("{0}")]
     Validity(NoteKind),
     /// What is embedded here is not what stands in its own file.
-    Stale {
-        /// The file that has the current one.
-        file: String,
-    },
+    #[error("embeds another certificate or key than {0}; renew to write it again")]
+    Stale(String),
     /// The two halves of a key pair are not of one pair.
+    #[error("is not the public half of sa.key; write both again")]
     KeyPair,
     /// What others sign by is not this CA.
-    SignerChain {
-        /// The file that has it.
-        file: String,
-    },
+    #[error("{0} begins with another CA; write both files again")]
+    SignerChain(String),
     /// It is being replaced.
+    #[error("is being rotated, stage {0}; go on with pki rotate-ca")]
     Rotation(Stage),
     /// A kubeconfig's own flaw.
+    #[error("{0}")]
     Kubeconfig(crate::kubeconfig::Flaw),
 }
 
@@ -113,129 +121,13 @@ impl Flaw {
     pub fn severity(&self) -> Severity {
         match self {
             Self::NoAuthorityKey
-            | Self::RenewalAwaited { .. }
+            | Self::RenewalAwaited(_)
             | Self::UnwantedUsage(_)
             | Self::ForeignName(_)
             | Self::Rotation(_)
             | Self::Validity(NoteKind::ExpiresSoon(_)) => Severity::Warning,
             Self::Kubeconfig(flaw) => flaw.severity(),
             _ => Severity::Error,
-        }
-    }
-}
-
-impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(error) => error.fmt(f),
-            Self::Mode { mode } => {
-                write!(f, "may be read by others (mode {mode:04o}); set it to 0600")
-            }
-            Self::Writable { mode } => {
-                let right = mode & !0o022;
-                write!(
-                    f,
-                    "may be changed by others (mode {mode:04o}); set it to {right:04o}"
-                )
-            }
-            Self::NoAuthorityKey => {
-                f.write_str("the CA's key is not here; issue and renew where it is kept")
-            }
-            Self::Awaited { request } => {
-                write!(
-                    f,
-                    "awaits its certificate; have {request} signed by its CA, then pki accept"
-                )
-            }
-            Self::RenewalAwaited { request } => {
-                write!(
-                    f,
-                    "is to be replaced; have {request} signed by its CA, then pki accept"
-                )
-            }
-            Self::Unrequested { request } => {
-                write!(
-                    f,
-                    "is not there, and no request for it; pki issue writes {request}"
-                )
-            }
-            Self::ForeignRequest { name, request } => {
-                write!(
-                    f,
-                    "has {request} for another key than {name}.key; pki renew {name} writes it again"
-                )
-            }
-            Self::Subject { found, expected } => {
-                write!(f, "is for {found}, its role is {expected}; issue it anew")
-            }
-            Self::NoAuthority => f.write_str(
-                "is no CA that may sign: basic constraints or key usage lack it; replace it",
-            ),
-            Self::UnwantedAuthority => {
-                f.write_str("may sign others as a CA, which its role must not; issue it anew")
-            }
-            Self::AuthoritySignature => f.write_str(
-                "is not signed by its own key or its parent's; write the CA's file again",
-            ),
-            Self::Weak(weakness) => weakness.fmt(f),
-            Self::MissingUsage(role) => {
-                write!(f, "has no extended key usage {role}; issue it anew")
-            }
-            Self::UnwantedUsage(role) => {
-                write!(
-                    f,
-                    "has extended key usage {role}, which its role does not need"
-                )
-            }
-            Self::NoDigitalSignature => {
-                f.write_str("may not sign handshakes: key usage lacks it; issue it anew")
-            }
-            Self::MissingName(name) => {
-                write!(
-                    f,
-                    "does not cover {name}; renew it, which adds its role's names"
-                )
-            }
-            Self::Nameless => f.write_str(
-                "has no DNS name or IP address as subject alternative name, so that nobody accepts it \
-                 as a server's; issue it anew",
-            ),
-            Self::ForeignName(name) => {
-                write!(
-                    f,
-                    "covers {name}, which its role does not have; issue it anew without it"
-                )
-            }
-            Self::Chain { cause, authority } => {
-                write!(f, "{}; issue it anew", ChainText { cause, authority })
-            }
-            Self::Validity(NoteKind::Expired(end)) => {
-                write!(f, "expired {}; renew it", instant((*end).into()))
-            }
-            Self::Validity(NoteKind::ExpiresSoon(end)) => {
-                write!(f, "expires {}; renew it", instant((*end).into()))
-            }
-            Self::Validity(NoteKind::NotYetValid(start)) => {
-                let start = instant((*start).into());
-                write!(f, "is valid from {start} only; check the clock")
-            }
-            Self::Stale { file } => {
-                write!(
-                    f,
-                    "embeds another certificate or key than {file}; renew to write it anew"
-                )
-            }
-            Self::Rotation(stage) => {
-                write!(
-                    f,
-                    "is being rotated, stage {stage}; go on with pki rotate-ca"
-                )
-            }
-            Self::SignerChain { file } => {
-                write!(f, "{file} begins with another CA; write both files again")
-            }
-            Self::KeyPair => f.write_str("is not the public half of sa.key; write both again"),
-            Self::Kubeconfig(flaw) => flaw.fmt(f),
         }
     }
 }
@@ -390,23 +282,17 @@ impl Judged<'_> {
     }
 
     fn path(&self, facts: &CertificateFacts) -> Result<(), Cause> {
-        let Some((leaf, intermediates)) = self.chain.split_first() else {
-            return Ok(());
-        };
-        let certificate = EndEntityCert::try_from(leaf).map_err(Cause::Unusable)?;
         let role = if self.profile.usage.server() {
             Role::Server
         } else {
             Role::Client
         };
-        let since = self.now.duration_since(SystemTime::UNIX_EPOCH);
-        let now = UnixTime::since_unix_epoch(since.unwrap_or_default());
-        let all = anchors(self.authorities.iter());
-        chain(&all, &certificate, intermediates, now, role, facts)?;
+        let mut authorities: Vec<_> = self.authorities.iter().collect();
+        leads(self.chain, &authorities, self.now, role, facts)?;
         // webpki takes anchors as they are; openssl and Go do not take them expired.
-        let valid = anchors(self.authorities.iter().filter(|der| self.is_in_time(der)));
-        chain(&valid, &certificate, intermediates, now, role, facts)
-            .map_err(|_| Cause::IssuerExpired)
+        authorities.retain(|der| self.is_in_time(der));
+        let valid = leads(self.chain, &authorities, self.now, role, facts);
+        valid.map_err(|_| Cause::IssuerExpired)
     }
 
     fn is_in_time(&self, der: &CertificateDer<'_>) -> bool {
@@ -438,14 +324,6 @@ impl Judged<'_> {
                 })
             })
     }
-}
-
-fn anchors<'a>(
-    authorities: impl Iterator<Item = &'a CertificateDer<'static>>,
-) -> Vec<TrustAnchor<'a>> {
-    authorities
-        .filter_map(|der| anchor_from_trusted_cert(der).ok())
-        .collect()
 }
 
 fn server_name(name: &HostAddress) -> Option<ServerName<'static>> {

@@ -1,15 +1,14 @@
 //! Private keys that sign: made here, or loaded in every format that TLS takes.
 
 use crate::pem::{self, PrivateKey};
+use eyesplice_proto::tls::provider;
 use rcgen::{
     KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
     PublicKeyData, SignatureAlgorithm,
 };
 use rustls::SignatureScheme;
-use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::SigningKey as TlsKey;
-use std::fmt;
 use std::sync::Arc;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -45,11 +44,8 @@ impl KeyAlgorithm {
 
     /// As a configuration names it.
     pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::EcdsaP256 => "ECDSA-P256",
-            Self::EcdsaP384 => "ECDSA-P384",
-            Self::Ed25519 => "Ed25519",
-        }
+        let found = Self::NAMES.iter().find(|(_, algorithm)| *algorithm == self);
+        found.map_or("", |(name, _)| name)
     }
 
     fn signature(self) -> &'static SignatureAlgorithm {
@@ -61,12 +57,6 @@ impl KeyAlgorithm {
     }
 }
 
-impl fmt::Display for KeyAlgorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// A key of a kind that cannot sign certificates here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the key is not supported; use ECDSA P-256 or P-384, Ed25519 or RSA")]
@@ -74,7 +64,8 @@ pub(crate) struct UnsupportedKey;
 
 /// Signs certificates by a rustls key: it takes every key format that TLS keys have, which the
 /// certificate library's own key type does not.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("SigningKey(redacted)")]
 pub(crate) struct SigningKey {
     key: Arc<dyn TlsKey>,
     scheme: SignatureScheme,
@@ -83,16 +74,10 @@ pub(crate) struct SigningKey {
     public: Vec<u8>,
 }
 
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SigningKey(redacted)")
-    }
-}
-
 impl SigningKey {
     /// Makes ready a key that was loaded.
     pub(crate) fn new(key: &PrivateKey) -> Result<Self, UnsupportedKey> {
-        let provider = default_provider();
+        let provider = provider::shared();
         let key = provider
             .key_provider
             .load_private_key(key.der().clone_key())

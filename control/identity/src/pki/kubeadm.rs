@@ -8,7 +8,6 @@ use super::error::PkiError;
 use super::options::InitOptions;
 use super::plan::{Plan, SERVICE_ACCOUNT_PUBLIC};
 use super::profile::{Profile, Usage};
-use super::spec::DEFAULT_SERVICE_IP;
 use crate::certificate::CertificateFacts;
 use crate::inventory::certificate_name;
 use crate::pem::{self, FileRef};
@@ -33,13 +32,7 @@ const GROUPS: [&str; 2] = ["system:masters", "kubeadm:cluster-admins"];
 
 /// Lays out what is there; nothing, if no file has a name of kubeadm's.
 pub(super) fn plan(dir: &Path) -> Result<Option<Plan>, PkiError> {
-    let defaults = InitOptions {
-        apiserver: Vec::new(),
-        server: None,
-        service_ips: vec![DEFAULT_SERVICE_IP],
-        nodes: Vec::new(),
-        gateway: Vec::new(),
-    };
+    let defaults = InitOptions::default();
     let mut plan = Plan::new(defaults.spec().map_err(PkiError::Options)?);
     plan.profiles.retain(|profile| {
         let name = profile.name.as_str();

@@ -4,6 +4,7 @@ use crate::file::{self, FileFault, Mode};
 use crate::kubeconfig::{Credential, Kubeconfig, Source};
 use crate::pem::{self, CaBundle, FileRef, PemError, Role};
 use crate::pki::{PkiError, Tree};
+use clap::Args;
 use std::io;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -11,28 +12,46 @@ use zeroize::Zeroizing;
 /// Longest token file; tokens of service accounts have some 1 KiB, those with many claims 8.
 const MAX_TOKEN: u64 = 64 << 10;
 
-/// What a kubeconfig shall hold.
-#[derive(Clone, Debug)]
+/// What a kubeconfig shall hold, as the command line says it.
+#[derive(Clone, Debug, Args)]
 pub struct Request {
-    /// A certificate of the tree, or what the user is called.
+    /// The certificate or user that the kubeconfig is for
+    #[arg(value_name = "NAME")]
     pub name: String,
-    /// The tree.
+    /// Directory that `pki init` filled
+    #[arg(long, value_name = "DIR", required_unless_present = "server")]
     pub pki: Option<PathBuf>,
-    /// URL of the API server; default: the tree's.
+    /// URL of the API server
+    #[arg(long, value_name = "URL")]
     pub server: Option<String>,
-    /// The name that its certificate is verified by.
+    /// Name for which the API server's certificate is validated, if not the URL's host
+    #[arg(long, value_name = "NAME")]
     pub tls_server_name: Option<String>,
-    /// Its CA; default: the tree's.
+    /// CA of the API server
+    #[arg(long, value_name = "FILE", required_unless_present = "pki")]
     pub ca_file: Option<PathBuf>,
-    /// Certificate and key; default: the tree's.
-    pub client: Option<(PathBuf, PathBuf)>,
-    /// Token, instead of a certificate.
+    /// Client certificate
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "client_key_file",
+        conflicts_with = "token_file"
+    )]
+    pub client_cert_file: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "client_cert_file")]
+    pub client_key_file: Option<PathBuf>,
+    /// File that holds a bearer token
+    #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Name of the cluster entry.
+    /// Name of the cluster entry
+    #[arg(long, value_name = "NAME", default_value = "kubernetes")]
     pub cluster: String,
-    /// Default namespace.
+    /// Namespace of commands that name none
+    #[arg(long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
-    /// Name files instead of embedding them.
+    /// Reference the files instead of embedding their content
+    #[arg(long)]
     pub references: bool,
 }
 
@@ -64,13 +83,8 @@ pub enum CreateError {
     #[error("{} holds no token: it must be one line of visible characters", .0.display())]
     Token(PathBuf),
     /// A relative path has no meaning without a current directory.
-    #[error("cannot make the path {} absolute", .path.display())]
-    Path {
-        /// The path.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    #[error("cannot make the path {} absolute", .0.display())]
+    Path(PathBuf, #[source] io::Error),
 }
 
 /// Makes a kubeconfig; certificate, key and CA are checked before they are embedded or named.
@@ -102,8 +116,9 @@ pub fn create(request: &Request) -> Result<Kubeconfig, CreateError> {
     let credential = if let Some(path) = &request.token_file {
         Credential::Token(token(path, request.references)?)
     } else {
-        let pair = match (&request.client, &tree) {
-            (Some(pair), _) => pair.clone(),
+        let client = request.client_cert_file.clone();
+        let pair = match (client.zip(request.client_key_file.clone()), &tree) {
+            (Some(pair), _) => pair,
             (None, Some(tree)) => {
                 let client = tree.client(&request.name)?;
                 let client = client.ok_or_else(|| CreateError::NoClient(request.name.clone()))?;
@@ -144,10 +159,7 @@ fn source(file: &FileRef, reference: bool) -> Result<Source, CreateError> {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, CreateError> {
-    std::path::absolute(path).map_err(|source| CreateError::Path {
-        path: path.to_owned(),
-        source,
-    })
+    std::path::absolute(path).map_err(|source| CreateError::Path(path.to_owned(), source))
 }
 
 fn token(path: &Path, reference: bool) -> Result<Source, CreateError> {

@@ -105,12 +105,14 @@ impl<'a> Maker<'a> {
             None if self.plan.is_requested(profile) => return self.request_by_new_key(profile),
             None => {}
         }
-        let failed = |source| PkiError::Issue {
-            name: profile.name.clone(),
-            source,
-        };
-        let new = key::generate(self.plan.spec.keys).map_err(failed)?;
+        let failed = |source| PkiError::Issue(profile.name.clone(), source);
         let request = issue::from_profile(profile).map_err(failed)?;
+        self.finish_by_new_key(profile, request)
+    }
+
+    fn finish_by_new_key(&mut self, profile: &Profile, request: Request) -> Result<(), PkiError> {
+        let failed = |source| PkiError::Issue(profile.name.clone(), source);
+        let new = key::generate(self.plan.spec.keys).map_err(failed)?;
         let secret = new.pem.clone();
         self.files.push(File::secret(profile.key_file(), new.pem));
         self.finish(profile, request, &new.key, secret)
@@ -122,19 +124,11 @@ impl<'a> Maker<'a> {
         if self.plan.is_requested(profile) {
             return self.request_by_kept_key(profile);
         }
-        let failed = |source| PkiError::Issue {
-            name: profile.name.clone(),
-            source,
-        };
+        let failed = |source| PkiError::Issue(profile.name.clone(), source);
         let chain = pem::certificates(&self.file(profile, profile.certificate_file()))?;
         let request = issue::from_certificate(&chain[0], profile).map_err(failed)?;
         match key {
-            RenewedKey::New => {
-                let new = key::generate(self.plan.spec.keys).map_err(failed)?;
-                let secret = new.pem.clone();
-                self.files.push(File::secret(profile.key_file(), new.pem));
-                self.finish(profile, request, &new.key, secret)
-            }
+            RenewedKey::New => self.finish_by_new_key(profile, request),
             RenewedKey::Kept => {
                 let file = self.file(profile, profile.key_file());
                 let (kept, text) = (PrivateKey::load(&file)?, pem::text(&file)?);
@@ -148,10 +142,7 @@ impl<'a> Maker<'a> {
         &self,
         profile: &Profile,
     ) -> Result<(Authority, Zeroizing<String>), PkiError> {
-        let failed = |source| PkiError::Issue {
-            name: profile.name.clone(),
-            source,
-        };
+        let failed = |source| PkiError::Issue(profile.name.clone(), source);
         let new = key::generate(self.plan.spec.keys).map_err(failed)?;
         let request = issue::from_profile(profile).map_err(failed)?;
         let chain = self.sign(profile, request, &new.key, None)?;
@@ -165,10 +156,8 @@ impl<'a> Maker<'a> {
     /// Makes the service-account key pair.
     pub(super) fn make_service_account_key(&mut self) -> Result<(), PkiError> {
         let algorithm = self.plan.spec.keys.for_service_accounts();
-        let new = key::generate(algorithm).map_err(|source| PkiError::Issue {
-            name: SERVICE_ACCOUNT_KEY.to_owned(),
-            source,
-        })?;
+        let new = key::generate(algorithm)
+            .map_err(|source| PkiError::Issue(SERVICE_ACCOUNT_KEY.to_owned(), source))?;
         self.files
             .push(File::secret(SERVICE_ACCOUNT_KEY.to_owned(), new.pem));
         let public = SERVICE_ACCOUNT_PUBLIC.to_owned();
@@ -243,15 +232,21 @@ impl<'a> Maker<'a> {
         profile: &Profile,
         chain: &[CertificateDer<'static>],
     ) -> Result<(), PkiError> {
-        let text = pem::encode(chain);
-        self.files
-            .push(File::public(profile.certificate_file(), text.clone()));
-        let made = Made {
-            chain: text,
-            key: pem::text(&self.file(profile, profile.key_file()))?,
-        };
-        self.made.insert(profile.name.clone(), made);
+        let key = pem::text(&self.file(profile, profile.key_file()))?;
         self.remove.push(profile.request_file());
+        self.put(profile, pem::encode(chain), key)
+    }
+
+    /// Puts a certificate into its place, and into the kubeconfig.
+    fn put(
+        &mut self,
+        profile: &Profile,
+        chain: String,
+        key: Zeroizing<String>,
+    ) -> Result<(), PkiError> {
+        let file = File::public(profile.certificate_file(), chain.clone());
+        self.files.push(file);
+        self.made.insert(profile.name.clone(), Made { chain, key });
         self.make_kubeconfig(profile)
     }
 
@@ -280,14 +275,7 @@ impl<'a> Maker<'a> {
             pem::encode(&chain)
         };
         self.check(profile, &chain)?;
-        self.files
-            .push(File::public(profile.certificate_file(), text.clone()));
-        let made = Made {
-            chain: text,
-            key: secret,
-        };
-        self.made.insert(profile.name.clone(), made);
-        self.make_kubeconfig(profile)
+        self.put(profile, text, secret)
     }
 
     fn sign(
@@ -318,10 +306,8 @@ impl<'a> Maker<'a> {
         profile: &Profile,
         key: &PrivateKey,
     ) -> Result<SigningKey, PkiError> {
-        let unsupported = |_| pem::PemError {
-            file: self.file(profile, profile.key_file()),
-            fault: pem::Fault::UnsupportedKey,
-        };
+        let file = self.file(profile, profile.key_file());
+        let unsupported = |_| pem::PemError::new(&file, pem::Fault::UnsupportedKey);
         Ok(SigningKey::new(key).map_err(unsupported)?)
     }
 
@@ -331,10 +317,8 @@ impl<'a> Maker<'a> {
             Usage::Authority => Vec::new(),
             _ => self.bundle(profile.authority())?,
         };
-        let facts = CertificateFacts::read(&chain[0]).map_err(|problem| PkiError::Unreadable {
-            name: profile.name.clone(),
-            problem,
-        })?;
+        let facts = CertificateFacts::read(&chain[0])
+            .map_err(|problem| PkiError::Unreadable(profile.name.clone(), problem))?;
         let judged = Judged {
             profile,
             chain,
@@ -347,10 +331,7 @@ impl<'a> Maker<'a> {
             .find(|flaw| flaw.severity() == Severity::Error)
         {
             None => Ok(()),
-            Some(flaw) => Err(PkiError::Rejected {
-                name: profile.name.clone(),
-                flaw: Box::new(flaw),
-            }),
+            Some(flaw) => Err(PkiError::Rejected(profile.name.clone(), Box::new(flaw))),
         }
     }
 
@@ -359,16 +340,12 @@ impl<'a> Maker<'a> {
         if let Some(known) = self.authorities.get(name) {
             return Ok(Arc::clone(known));
         }
-        let unknown = || PkiError::NoSuchName {
-            name: name.to_owned(),
-        };
+        let unknown = || PkiError::NoSuchName(name.to_owned());
         let profile = self.plan.profile(name).ok_or_else(unknown)?;
         let authority = match self.plan.existing(name) {
             Some(Existing::Signs(pair)) => load_pair(profile, pair)?,
             Some(Existing::External(_)) => {
-                return Err(PkiError::ExternalAuthority {
-                    name: name.to_owned(),
-                });
+                return Err(PkiError::ExternalAuthority(name.to_owned()));
             }
             None => {
                 let certificate = self.file(profile, profile.certificate_file());
@@ -451,18 +428,12 @@ pub(super) fn external_chain(
 ) -> Result<Vec<CertificateDer<'static>>, PkiError> {
     let field = format!("authorities, {}: certFile", profile.name);
     let chain = pem::certificates(&FileRef::new(field, file));
-    let refused = |source| PkiError::TakeOver {
-        name: profile.name.clone(),
-        source: Box::new(source),
-    };
+    let refused = |source| PkiError::TakeOver(profile.name.clone(), Box::new(source));
     let chain = chain.map_err(|error| refused(error.into()))?;
     authority::may_sign(&chain).map_err(refused)?;
     Ok(chain)
 }
 
 fn refused(profile: &Profile, source: super::AuthorityError) -> PkiError {
-    PkiError::Authority {
-        name: profile.name.clone(),
-        source: Box::new(source),
-    }
+    PkiError::Authority(profile.name.clone(), Box::new(source))
 }

@@ -48,14 +48,10 @@ pub use accept::Accepted;
 pub use authority::{Authority, AuthorityError};
 pub use error::PkiError;
 pub use files::FileError;
-pub use from_request::IssueForError;
-pub use from_request::Wanted;
-pub use from_request::issue_for;
-pub use held::Expected;
-pub use held::unfit;
+pub use from_request::{IssueForError, Wanted, issue_for};
+pub use held::{Expected, unfit};
 pub use inspect::{Kind, Row};
-pub use issue::BACKDATE;
-pub use issue::alternative_names;
+pub use issue::{BACKDATE, alternative_names};
 pub use judge::Flaw;
 pub use maker::RenewedKey;
 pub use options::{InitOptions, OptionProblem};
@@ -66,17 +62,18 @@ pub use request::PendingRequest;
 pub use rotation::{Rotated, Step};
 pub use serial::random_serial;
 pub use spec::{
-    DEFAULT_SERVICE_IP, NodeSpec, NodeSpecError, ServiceCidr, ServiceCidrError, UserSpec,
-    UserSpecError,
+    AgentName, AgentNameError, DEFAULT_SERVICE_IP, NodeSpec, NodeSpecError, ServiceCidr,
+    ServiceCidrError, UserSpec, UserSpecError,
 };
 pub use stage::Stage;
 pub use table::role_table;
-pub use tree::{Selection, Tree, Written};
+pub use tree::{Added, Selection, Tree, Written};
 
-use crate::document::Finding;
+use crate::document::{Document, Finding, Loaded};
 use disk::{Disk, Lock, Os};
 use maker::Maker;
 use plan::Plan;
+use spec::Spec;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -84,11 +81,11 @@ use std::time::SystemTime;
 #[cfg(any(test, feature = "fuzzing"))]
 pub fn check_any(text: &str) -> bool {
     let file = Path::new("/pki.yaml");
-    let Ok((spec, _)) = document::parse(text, file) else {
+    let Ok(Loaded { config: spec, .. }) = Spec::parse(text, file) else {
         return false;
     };
     let written = render::render(&spec);
-    let again = document::parse(&written, file).map(|(again, _)| render::render(&again));
+    let again = Spec::parse(&written, file).map(|again| render::render(&again.config));
     assert!(
         matches!(&again, Ok(again) if *again == written),
         "{written}"
@@ -136,12 +133,15 @@ fn init_on(
     source: &Source,
     force: bool,
 ) -> Result<InitReport, PkiError> {
-    let (spec, warnings) = match source {
-        Source::Config(file) => document::load(file)?,
-        Source::Options(options) => {
-            let spec = options.spec().map_err(PkiError::Options)?;
-            (spec, Vec::new())
-        }
+    let Loaded {
+        config: spec,
+        warnings,
+    } = match source {
+        Source::Config(file) => Spec::load(file)?,
+        Source::Options(options) => Loaded {
+            config: options.spec().map_err(PkiError::Options)?,
+            warnings: Vec::new(),
+        },
     };
     let plan = Plan::new(spec);
     files::refuse_existing(dir, &plan.file_names(), force)?;

@@ -57,8 +57,8 @@ impl Tree {
         let metadata = std::fs::metadata(self.dir.join(file)).ok()?;
         let mode = metadata.permissions().mode() & 0o7777;
         (mode & forbidden != 0).then_some(match forbidden {
-            OTHERS => Flaw::Mode { mode },
-            _ => Flaw::Writable { mode },
+            OTHERS => Flaw::Mode(mode),
+            _ => Flaw::Writable(mode),
         })
     }
 }
@@ -69,12 +69,7 @@ fn add(rows: &mut Vec<Row>, file: &str, kind: Kind, flaw: Option<Flaw>) {
         row.flaws.push(flaw);
         return;
     }
-    rows.push(Row {
-        file: file.to_owned(),
-        kind,
-        authority: None,
-        used_by: "-",
-        facts: None,
-        flaws: vec![flaw],
-    });
+    let mut row = Row::new(file.to_owned(), kind, "-");
+    row.flaws.push(flaw);
+    rows.push(row);
 }

@@ -3,28 +3,47 @@
 use super::key::KeyAlgorithm;
 use super::plan::Conflict;
 use super::spec::{
-    Authorities, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN, DEFAULT_SERVICE_IP, Lifetimes, NodeSpec,
-    ServerUrl, Spec, default_member,
+    AgentName, Authorities, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN, DEFAULT_SERVICE_IP,
+    Lifetimes, NodeSpec, ServerUrl, ServiceCidr, Spec, default_member,
 };
 use crate::inventory::{HostAddress, NameError, certificate_name};
+use clap::Args;
 use std::net::IpAddr;
 
 /// Flags of `eyesplice pki init` that stand for a configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct InitOptions {
-    /// More names and addresses of the API server (`--apiserver`).
+    /// Address, DNS name or wildcard such as `*.example.com` that the API server's certificate must
+    /// cover (repeatable or comma-separated)
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
     pub apiserver: Vec<String>,
-    /// URL in the kubeconfigs (`--server`); default: the first `apiserver`, or 127.0.0.1, at 6443.
-    /// Its host is added to the API server's names.
+    /// URL of the API server in kubeconfigs [default: the first --apiserver, or 127.0.0.1, at 6443]
+    // Its host is added to the API server's names.
+    #[arg(long, value_name = "URL")]
     pub server: Option<String>,
-    /// Addresses of the `kubernetes` service, one for each family (`--service-ip`, `--service-cidr`);
-    /// empty: the default.
+    /// First address of each service range: the ClusterIP of the service `kubernetes` (repeatable
+    /// or comma-separated) [default: 10.96.0.1]
+    #[arg(long = "service-ip", value_name = "IP", value_delimiter = ',')]
     pub service_ips: Vec<IpAddr>,
-    /// Nodes to issue kubelet certificates for (`--node`).
+    /// The service ranges instead, as in --service-cluster-ip-range (repeatable or comma-separated)
+    #[arg(
+        long = "service-cidr",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        conflicts_with = "service_ips"
+    )]
+    pub service_cidrs: Vec<ServiceCidr>,
+    /// A node and the addresses or DNS names of its kubelet (repeatable)
+    #[arg(long = "node", value_name = "NAME=ADDRESS[,ADDRESS..]")]
     pub nodes: Vec<NodeSpec>,
-    /// Names and addresses of the gateway's TCP listener (`--gateway`); `localhost` and 127.0.0.1
-    /// are always there.
+    /// Address or DNS name at which the API server dials the gateway over TCP (repeatable or
+    /// comma-separated)
+    // `localhost` and 127.0.0.1 are always there.
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
     pub gateway: Vec<String>,
+    /// An agent of the tunnel listeners; the first one makes their CA, tunnel-ca (repeatable)
+    #[arg(long = "agent", value_name = "NAME")]
+    pub agents: Vec<AgentName>,
 }
 
 /// One wrong option.
@@ -75,6 +94,7 @@ impl InitOptions {
             gateway,
             nodes: self.nodes.clone(),
             users: Vec::new(),
+            agents: self.agents.clone(),
             authorities: Authorities::default(),
             keys: KeyAlgorithm::default(),
             lifetimes: Lifetimes::default(),
@@ -94,11 +114,12 @@ impl InitOptions {
 
 impl InitOptions {
     fn service_ips(&self) -> Vec<IpAddr> {
-        if self.service_ips.is_empty() {
+        let first = self.service_cidrs.iter().map(|ServiceCidr(first)| first);
+        let ips: Vec<_> = self.service_ips.iter().chain(first).collect();
+        if ips.is_empty() {
             return vec![DEFAULT_SERVICE_IP];
         }
-        let ips = self.service_ips.iter();
-        ips.map(IpAddr::to_canonical).collect()
+        ips.into_iter().map(IpAddr::to_canonical).collect()
     }
 }
 

@@ -88,13 +88,8 @@ impl Plan {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
     /// Two nodes, members or users of one name.
-    #[error("{kind} {name} is given twice; list all that belongs to it in one")]
-    Repeated {
-        /// `node`, `etcd member` or `user`.
-        kind: &'static str,
-        /// The name.
-        name: String,
-    },
+    #[error("{0} {1} is given twice; list all that belongs to it in one")]
+    Repeated(&'static str, String),
     /// Two nodes at one address.
     #[error("address {address} belongs to both node {first} and node {second}; remove it from one")]
     SharedAddress {
@@ -106,29 +101,14 @@ pub enum Conflict {
         second: String,
     },
     /// Two service ranges of one family.
-    #[error(
-        "{first} and {second} are both service addresses of one family; give one for each family"
-    )]
-    ServiceFamily {
-        /// The one that was named first.
-        first: IpAddr,
-        /// The other one.
-        second: IpAddr,
-    },
+    #[error("{0} and {1} are both service addresses of one family; give one for each family")]
+    ServiceFamily(IpAddr, IpAddr),
     /// A name makes a file name that another file has.
-    #[error("{file} would be written twice, because of names like client-NAME; rename one")]
-    TakenFile {
-        /// The file.
-        file: String,
-    },
+    #[error("{0} would be written twice, because of names like client-NAME; rename one")]
+    TakenFile(String),
     /// An existing CA that the layout does not have.
-    #[error("there is no CA {name}; the CAs are {}", .known.join(", "))]
-    NoAuthority {
-        /// The name.
-        name: String,
-        /// All names.
-        known: Vec<String>,
-    },
+    #[error("there is no CA {0}; the CAs are {known}", known = .1.join(", "))]
+    NoAuthority(String, Vec<String>),
 }
 
 /// All conflicts of a specification.
@@ -139,6 +119,8 @@ pub(super) fn conflicts(spec: &Spec) -> Vec<Conflict> {
     repeated("etcd member", spec.etcd.iter().map(name), &mut conflicts);
     let users = spec.users.iter().map(|user| user.name.clone());
     repeated("user", users, &mut conflicts);
+    let agents = spec.agents.iter().map(|agent| agent.as_str().to_owned());
+    repeated("agent", agents, &mut conflicts);
     let existing = spec.authorities.existing.iter();
     repeated("CA", existing.map(|(name, _)| name.clone()), &mut conflicts);
     shared_addresses(&spec.nodes, &mut conflicts);
@@ -146,16 +128,14 @@ pub(super) fn conflicts(spec: &Spec) -> Vec<Conflict> {
     for ip in &spec.cluster.service_ips {
         if let Some(first) = families[usize::from(ip.is_ipv6())].replace(*ip) {
             let second = *ip;
-            conflicts.push(Conflict::ServiceFamily { first, second });
+            conflicts.push(Conflict::ServiceFamily(first, second));
         }
     }
     let plan = Plan::new(without_repeated_names(spec));
     let mut names = HashSet::new();
     for profile in &plan.profiles {
         if !names.insert(&profile.name) {
-            conflicts.push(Conflict::TakenFile {
-                file: profile.certificate_file(),
-            });
+            conflicts.push(Conflict::TakenFile(profile.certificate_file()));
         }
     }
     let authorities = plan
@@ -165,10 +145,7 @@ pub(super) fn conflicts(spec: &Spec) -> Vec<Conflict> {
     let known: Vec<String> = authorities.map(|profile| profile.name.clone()).collect();
     for (name, _) in &spec.authorities.existing {
         if !known.contains(name) {
-            conflicts.push(Conflict::NoAuthority {
-                name: name.clone(),
-                known: known.clone(),
-            });
+            conflicts.push(Conflict::NoAuthority(name.clone(), known.clone()));
         }
     }
     conflicts
@@ -183,6 +160,9 @@ fn without_repeated_names(spec: &Spec) -> Spec {
     spec.etcd.retain(|member| seen.insert(member.name.clone()));
     seen.clear();
     spec.users.retain(|user| seen.insert(user.name.clone()));
+    seen.clear();
+    spec.agents
+        .retain(|agent| seen.insert(agent.as_str().to_owned()));
     spec
 }
 
@@ -194,7 +174,7 @@ fn repeated(
     let mut seen = HashSet::new();
     for name in names {
         if !seen.insert(name.clone()) {
-            conflicts.push(Conflict::Repeated { kind, name });
+            conflicts.push(Conflict::Repeated(kind, name));
         }
     }
 }

@@ -16,9 +16,15 @@ const FRONT_PROXY_CA: &str = "front-proxy-ca";
 const ETCD_CA: &str = "etcd/ca";
 const EGRESS_CA: &str = "egress-ca";
 const EGRESS_CLIENT_CA: &str = "egress-client-ca";
+/// Of agents alone: neither the API server nor the egress takes what it signs. Only where there are
+/// any.
+const TUNNEL_CA: &str = "tunnel-ca";
+
+/// The group of agents.
+const AGENT_GROUP: &str = "eyesplice:agents";
 
 /// Name, common name and trusting side of each CA. kubeadm names the etcd CA `etcd-ca`.
-const AUTHORITIES: [(&str, &str, &str); 6] = [
+const AUTHORITIES: [(&str, &str, &str); 7] = [
     (
         CLUSTER_CA,
         "kubernetes",
@@ -48,6 +54,11 @@ const AUTHORITIES: [(&str, &str, &str); 6] = [
         EGRESS_CLIENT_CA,
         "egress-client-ca",
         "eyesplice listeners' clientCAFile",
+    ),
+    (
+        TUNNEL_CA,
+        "tunnel-ca",
+        "eyesplice tunnel listeners' clientCAFile",
     ),
 ];
 
@@ -149,13 +160,14 @@ pub(super) fn profiles(spec: &Spec) -> Vec<Profile> {
         layout: spec.authorities.layout,
         rows: Vec::new(),
     };
-    table.authorities();
+    table.authorities(spec);
     table.control_plane(spec);
     for (index, member) in spec.etcd.iter().enumerate() {
         table.etcd_member(index, member);
     }
     table.users(spec);
     table.egress(spec);
+    table.agents(spec);
     for node in &spec.nodes {
         table.node(node);
     }
@@ -168,9 +180,12 @@ struct Table {
 }
 
 impl Table {
-    fn authorities(&mut self) {
+    fn authorities(&mut self, spec: &Spec) {
         for (name, common_name, used_by) in AUTHORITIES {
             if self.layout == Layout::Single && name != CLUSTER_CA {
+                continue;
+            }
+            if name == TUNNEL_CA && spec.agents.is_empty() {
                 continue;
             }
             self.rows.push(Profile {
@@ -330,6 +345,15 @@ impl Table {
             ),
         ];
         self.rows.extend(rows);
+    }
+
+    fn agents(&mut self, spec: &Spec) {
+        for agent in &spec.agents {
+            let name = format!("agent-{}", agent.as_str());
+            let used_by = "eyesplice agent's identity";
+            let row = self.client(&name, TUNNEL_CA, &agent.user(), used_by);
+            self.rows.push(row.of(AGENT_GROUP));
+        }
     }
 
     fn node(&mut self, node: &NodeSpec) {

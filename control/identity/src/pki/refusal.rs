@@ -13,22 +13,12 @@ pub struct Refusal {
 }
 
 /// One certificate of one file, by subject.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
+#[display("{}, certificate {number} ({subject})", file.display())]
 pub(super) struct Place {
     pub(super) file: PathBuf,
     pub(super) number: usize,
     pub(super) subject: String,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            number,
-            subject,
-        } = self;
-        write!(f, "{}, certificate {number} ({subject})", file.display())
-    }
 }
 
 impl fmt::Display for Refusal {

@@ -68,7 +68,7 @@ fn how(profile: &Profile) -> &'static str {
         "egress-ca" => {
             "at the next start of kube-apiserver (1.36: for kubelets within five minutes)"
         }
-        "egress-client-ca" => SECONDS,
+        "egress-client-ca" | "tunnel-ca" => SECONDS,
         "apiserver" | "front-proxy-client" | "controller-manager-server" | "scheduler-server" => {
             MINUTE
         }
@@ -78,6 +78,7 @@ fn how(profile: &Profile) -> &'static str {
         "egress-client" => "at the next start of kube-apiserver, unless it dials a UNIX socket",
         "admin" | "super-admin" => "whenever the kubeconfig is read",
         name if name.starts_with("user-") => "whenever the kubeconfig is read",
+        name if name.starts_with("agent-") => SECONDS,
         name if name.starts_with("etcd/") => CONNECTION,
         _ if profile.usage == Usage::Server => {
             "at its next start, or with serverTLSBootstrap when it renews its own"
@@ -89,17 +90,17 @@ fn how(profile: &Profile) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::document;
+    use crate::document::Document;
     use crate::pki::files::File;
     use crate::pki::profile::profiles;
+    use crate::pki::spec::Spec;
 
     #[test]
     fn reloads_tell_holders_from_those_who_trust() {
-        let (spec, _) = document::parse(
-            "apiVersion: eyesplice.dev/v1alpha1\nkind: PKIConfig\n",
-            std::path::Path::new("/pki.yaml"),
-        )
-        .unwrap();
+        let text = "apiVersion: eyesplice.dev/v1alpha1\nkind: PKIConfig\n";
+        let spec = Spec::parse(text, std::path::Path::new("/pki.yaml"))
+            .unwrap()
+            .config;
         let all = profiles(&spec);
         let files = ["etcd/ca.crt", "etcd/server.crt", "admin.kubeconfig"];
         let file = |name: &&str| File::public((*name).to_owned(), String::new());
@@ -140,11 +141,10 @@ mod tests {
         }
         let others = files(&["apiserver.crt", "eyesplice-kubelet-client.crt", "ca.crt"]);
         assert_eq!(notice(&others), None);
-        let (spec, _) = document::parse(
-            "apiVersion: eyesplice.dev/v1alpha1\nkind: PKIConfig\n",
-            std::path::Path::new("/pki.yaml"),
-        )
-        .unwrap();
+        let text = "apiVersion: eyesplice.dev/v1alpha1\nkind: PKIConfig\n";
+        let spec = Spec::parse(text, std::path::Path::new("/pki.yaml"))
+            .unwrap()
+            .config;
         let change = Change {
             files: vec![File::public(
                 "apiserver-kubelet-client.crt".to_owned(),

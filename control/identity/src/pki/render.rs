@@ -1,8 +1,7 @@
 //! Writes a specification as the document that it would be read from.
 
-use super::document::KIND;
-use super::spec::{Existing, Layout, NodeSpec, Pair, Spec};
-use crate::document::{API_VERSION, value};
+use super::spec::{AgentName, Existing, Layout, NodeSpec, Pair, Spec};
+use crate::document::{API_VERSION, Document, value};
 use crate::inventory::HostAddress;
 use serde_json::{Value as Json, json};
 use time::Duration;
@@ -18,6 +17,7 @@ pub(super) fn render(spec: &Spec) -> String {
         etcd,
         nodes,
         users,
+        agents,
         authorities,
         keys,
         lifetimes,
@@ -49,6 +49,7 @@ pub(super) fn render(spec: &Spec) -> String {
         .iter()
         .map(|user| json!({"name": user.name, "groups": user.groups}))
         .collect();
+    let agents: Vec<&str> = agents.iter().map(AgentName::as_str).collect();
     let sections = [
         (
             "cluster",
@@ -70,6 +71,7 @@ pub(super) fn render(spec: &Spec) -> String {
         ("etcd", node_list(etcd)),
         ("nodes", node_list(nodes)),
         ("users", Json::Array(users)),
+        ("agents", json!(agents)),
         ("authorities", sources),
         ("keys", json!({"algorithm": keys.name()})),
         (
@@ -80,7 +82,7 @@ pub(super) fn render(spec: &Spec) -> String {
             }),
         ),
     ];
-    let mut text = format!("apiVersion: {}\nkind: {KIND}\n", API_VERSION);
+    let mut text = format!("apiVersion: {}\nkind: {}\n", API_VERSION, Spec::KIND);
     for (name, section) in sections {
         block(&mut text, name, &section);
     }

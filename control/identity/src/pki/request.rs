@@ -46,10 +46,7 @@ pub(super) fn pending(plan: &Plan, dir: &Path) -> Vec<PendingRequest> {
 impl Maker<'_> {
     /// Makes a key, and the request for its certificate. What was there for another key goes.
     pub(super) fn request_by_new_key(&mut self, profile: &Profile) -> Result<(), PkiError> {
-        let failed = |source| PkiError::Issue {
-            name: profile.name.clone(),
-            source,
-        };
+        let failed = |source| PkiError::Issue(profile.name.clone(), source);
         let new = key::generate(self.plan.spec.keys).map_err(failed)?;
         let request = issue::from_profile(profile).map_err(failed)?;
         self.files.push(File::secret(profile.key_file(), new.pem));
@@ -61,10 +58,7 @@ impl Maker<'_> {
     /// Makes a request for the key that is there: for what the certificate that is there says, or
     /// without one for what the table says.
     pub(super) fn request_by_kept_key(&mut self, profile: &Profile) -> Result<(), PkiError> {
-        let failed = |source| PkiError::Issue {
-            name: profile.name.clone(),
-            source,
-        };
+        let failed = |source| PkiError::Issue(profile.name.clone(), source);
         let key = PrivateKey::load(&self.file(profile, profile.key_file()))?;
         let certificate = self.file(profile, profile.certificate_file());
         let request = if certificate.path.exists() {
@@ -83,10 +77,8 @@ impl Maker<'_> {
         key: &PrivateKey,
     ) -> Result<(), PkiError> {
         let key = self.signing_key(profile, key)?;
-        let text = write(request, &key).map_err(|source| PkiError::Issue {
-            name: profile.name.clone(),
-            source,
-        })?;
+        let text =
+            write(request, &key).map_err(|source| PkiError::Issue(profile.name.clone(), source))?;
         self.files.push(File::public(profile.request_file(), text));
         Ok(())
     }
@@ -102,10 +94,7 @@ fn write(request: Request, key: &SigningKey) -> Result<String, rcgen::Error> {
 
 /// The public key that a request is for (SubjectPublicKeyInfo), DER.
 pub(super) fn public_key(file: &FileRef) -> Result<Vec<u8>, PemError> {
-    let damaged = || PemError {
-        file: file.clone(),
-        fault: Fault::Damaged,
-    };
+    let damaged = || PemError::new(file, Fault::Damaged);
     let text = pem::text(file)?;
     let der = CertificateSigningRequestDer::from_pem_slice(text.as_bytes());
     let der = der.map_err(|_| damaged())?;

@@ -135,11 +135,11 @@ impl Tree {
             (Stage::Idle, Step::Forget) => (Stage::Idle, rotation.forget()?),
             (_, Step::Forget) => {
                 let name = name.to_owned();
-                return Err(PkiError::ForgetMidway { name, stage });
+                return Err(PkiError::ForgetMidway(name, stage));
             }
             (Stage::Idle, Step::Undo) => {
                 let name = name.to_owned();
-                return Err(PkiError::NoRotation { name });
+                return Err(PkiError::NoRotation(name));
             }
             (Stage::TrustBoth, Step::Undo) => {
                 rotation.refuse_unless_signed("drop the new CA", Which::Old)?;
@@ -169,18 +169,14 @@ impl Tree {
         let bare = name.strip_suffix(".crt").unwrap_or(name);
         let found = self.plan.profile(bare);
         let authority = found.filter(|profile| profile.usage == Usage::Authority);
-        let authority = authority.ok_or_else(|| PkiError::NoSuchAuthority {
-            name: name.to_owned(),
-        })?;
+        let authority = authority.ok_or_else(|| PkiError::NoSuchAuthority(name.to_owned()))?;
         match self.plan.existing(&authority.name) {
             None => Ok(authority),
-            Some(Existing::Signs(pair)) => Err(PkiError::ForeignAuthority {
-                name: authority.name.clone(),
-                file: pair.certificate.clone(),
-            }),
-            Some(Existing::External(_)) => Err(PkiError::ExternalAuthority {
-                name: authority.name.clone(),
-            }),
+            Some(Existing::Signs(pair)) => Err(PkiError::ForeignAuthority(
+                authority.name.clone(),
+                pair.certificate.clone(),
+            )),
+            Some(Existing::External(_)) => Err(PkiError::ExternalAuthority(authority.name.clone())),
         }
     }
 }
@@ -214,10 +210,7 @@ impl Rotation<'_> {
         maker.trust(&self.profile.name, bundle);
         self.kubeconfigs(&mut maker)?;
         files.extend(maker.into_files());
-        Ok(Change {
-            files,
-            remove: Vec::new(),
-        })
+        Ok(Change::writing(files))
     }
 
     /// Lets one of both CAs sign, and signs by it whatever the other one signed.
@@ -239,10 +232,7 @@ impl Rotation<'_> {
         let mut files = maker.into_files();
         files.push(File::secret(self.profile.key_file(), pem::text(&key)?));
         files.push(self.stage(stage));
-        Ok(Change {
-            files,
-            remove: Vec::new(),
-        })
+        Ok(Change::writing(files))
     }
 
     /// One of both CAs, with what the other one says of it.
@@ -271,10 +261,7 @@ impl Rotation<'_> {
         let key = self.tree.file(&self.profile.name, self.profile.key_file());
         let authority = maker.load(self.profile, &certificate, &key, &[])?;
         maker.make_chain(self.profile, &authority);
-        Ok(Change {
-            files: maker.into_files(),
-            remove: Vec::new(),
-        })
+        Ok(Change::writing(maker.into_files()))
     }
 
     /// Changes only who is trusted.
@@ -286,10 +273,7 @@ impl Rotation<'_> {
         if stage != Stage::Idle {
             files.push(self.stage(stage));
         }
-        Ok(Change {
-            files,
-            remove: Vec::new(),
-        })
+        Ok(Change::writing(files))
     }
 
     /// Forgets the rotation.
@@ -299,8 +283,8 @@ impl Rotation<'_> {
         remove.extend(both.map(|which| self.certificate(which)));
         remove.extend(both.map(|which| self.secret(which)));
         Change {
-            files: Vec::new(),
             remove,
+            ..Change::default()
         }
     }
 

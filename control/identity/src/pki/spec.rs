@@ -4,7 +4,6 @@ use super::key::KeyAlgorithm;
 use super::names::without_repeats;
 use crate::inventory::{HostAddress, NameError, check_node_name};
 use ipnet::IpNet;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -36,6 +35,7 @@ pub(crate) struct Spec {
     pub(crate) etcd: Vec<NodeSpec>,
     pub(crate) nodes: Vec<NodeSpec>,
     pub(crate) users: Vec<UserSpec>,
+    pub(crate) agents: Vec<AgentName>,
     pub(crate) authorities: Authorities,
     pub(crate) keys: KeyAlgorithm,
     pub(crate) lifetimes: Lifetimes,
@@ -157,13 +157,8 @@ pub enum UserSpecError {
     )]
     Name(String),
     /// A group cannot stand in a certificate.
-    #[error("group {group:?} of user {user} must be 1 to 64 visible characters without comma")]
-    Group {
-        /// The user.
-        user: String,
-        /// The group.
-        group: String,
-    },
+    #[error("group {1:?} of user {0} must be 1 to 64 visible characters without comma")]
+    Group(String, String),
 }
 
 impl UserSpec {
@@ -180,10 +175,7 @@ impl UserSpec {
         for group in &groups {
             let visible = |byte: u8| byte.is_ascii_graphic() && byte != b',';
             if group.is_empty() || group.len() > MAX_NAME || !group.bytes().all(visible) {
-                return Err(UserSpecError::Group {
-                    user: name.to_owned(),
-                    group: group.clone(),
-                });
+                return Err(UserSpecError::Group(name.to_owned(), group.clone()));
             }
         }
         Ok(Self {
@@ -204,6 +196,46 @@ impl FromStr for UserSpec {
     }
 }
 
+/// The user of an agent of a tunnel is this with its name.
+const AGENT_USER: &str = "eyesplice:agent:";
+
+/// The name of an agent of a tunnel, with a client certificate of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentName(String);
+
+/// Why a `--agent` value was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "agent name {0:?} must be 1 to {max} letters, digits, '.', '_' and '-', not '.' first",
+    max = MAX_NAME - AGENT_USER.len()
+)]
+pub struct AgentNameError(String);
+
+impl AgentName {
+    /// As in `tunnel.agents` of a gateway.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The common name of its certificate.
+    pub(super) fn user(&self) -> String {
+        format!("{AGENT_USER}{}", self.0)
+    }
+}
+
+impl FromStr for AgentName {
+    type Err = AgentNameError;
+
+    fn from_str(text: &str) -> Result<Self, AgentNameError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let long = text.len() > MAX_NAME - AGENT_USER.len();
+        if text.is_empty() || long || text.starts_with('.') || !text.bytes().all(allowed) {
+            return Err(AgentNameError(text.to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// A node: `NAME=ADDRESS[,ADDRESS...]`, addresses being IPs or DNS names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeSpec {
@@ -215,10 +247,7 @@ pub struct NodeSpec {
 
 impl NodeSpec {
     pub(crate) fn new(name: &str, addresses: Vec<HostAddress>) -> Result<Self, NodeSpecError> {
-        check_node_name(name).map_err(|problem| NodeSpecError::Name {
-            name: name.to_owned(),
-            problem,
-        })?;
+        check_node_name(name).map_err(|problem| NodeSpecError::Name(name.to_owned(), problem))?;
         if addresses.is_empty() {
             return Err(NodeSpecError::NoAddress(name.to_owned()));
         }
@@ -242,13 +271,8 @@ pub enum NodeSpecError {
     #[error("node {0:?} has no address; write NAME=IP[,IP_OR_DNS...], such as worker-3=10.0.0.7")]
     NoAddress(String),
     /// The name is not one that Kubernetes gives to a node.
-    #[error("node name {name:?} {problem}")]
-    Name {
-        /// The name.
-        name: String,
-        /// What is wrong with it.
-        problem: NameError,
-    },
+    #[error("node name {0:?} {1}")]
+    Name(String, NameError),
     /// An address is neither an IP nor a DNS name.
     #[error("address {address:?} of node {node} {problem}")]
     Address {
@@ -279,10 +303,7 @@ impl FromStr for NodeSpec {
                 })
         };
         // The name's mistakes come first, as they stand first.
-        check_node_name(name).map_err(|problem| NodeSpecError::Name {
-            name: name.to_owned(),
-            problem,
-        })?;
+        check_node_name(name).map_err(|problem| NodeSpecError::Name(name.to_owned(), problem))?;
         let addresses = addresses
             .split(',')
             .map(address)
@@ -319,7 +340,8 @@ impl FromStr for ServiceCidr {
 }
 
 /// The URL of an API server, as a kubeconfig of ours has it: `https://HOST[:PORT]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
+#[display("{text}")]
 pub(crate) struct ServerUrl {
     text: String,
     pub(crate) host: HostAddress,
@@ -351,12 +373,6 @@ impl ServerUrl {
             Some(host) => Self::of_host(host),
             None => Self::of_host(&HostAddress::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST))),
         }
-    }
-}
-
-impl fmt::Display for ServerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 

@@ -1,9 +1,8 @@
 //! How far the rotation of a CA is.
 
-use std::fmt;
-
 /// How far the rotation of a CA is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
+#[display("{}", self.as_str())]
 pub enum Stage {
     /// None is under way.
     Idle,
@@ -26,11 +25,5 @@ impl Stage {
     pub fn as_str(self) -> &'static str {
         let found = Self::NAMES.iter().find(|(_, stage)| *stage == self);
         found.map_or("idle", |(name, _)| name)
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

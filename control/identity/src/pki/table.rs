@@ -1,20 +1,31 @@
 //! Renders the table of roles for the documents, from the table that certificates are made by.
 
-use super::key::KeyAlgorithm;
 use super::profile::{Issuer, Profile, Usage, profiles};
-use super::spec::{
-    Authorities, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN, DEFAULT_SERVICE_IP, Lifetimes, NodeSpec,
-    ServerUrl, Spec, UserSpec,
-};
-use crate::inventory::HostAddress;
+use super::spec::{Lifetimes, Spec};
+use crate::document::{ConfigErrors, Document};
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use time::Duration;
+
+/// The cluster of the table.
+const EXAMPLE: &str = "\
+apiVersion: eyesplice.dev/v1alpha1
+kind: PKIConfig
+cluster: {server: 'https://10.0.0.1:6443'}
+names: {gateway: [10.0.0.1]}
+etcd: [{name: cp-1, addresses: [10.0.0.1]}]
+nodes: [{name: worker-1, addresses: [10.0.0.11]}]
+users: [{name: jane, groups: [dev]}]
+agents: [edge-1]
+";
 
 /// Every certificate of a cluster of one control plane `cp-1` (10.0.0.1), one node `worker-1`
 /// (10.0.0.11) and one user `jane` in the group `dev`, as a Markdown table.
-pub fn role_table() -> String {
-    let spec = example();
+///
+/// # Errors
+/// The example is no document of a PKI.
+pub fn role_table() -> Result<String, ConfigErrors> {
+    let spec = Spec::parse(EXAMPLE, Path::new("example"))?.config;
     let mut text = String::from(
         "| File | Issuer | Subject | Usages | Names | Lifetime | Used by |\n\
          |---|---|---|---|---|---|---|\n",
@@ -33,35 +44,7 @@ pub fn role_table() -> String {
             profile.used_by,
         );
     }
-    text
-}
-
-fn example() -> Spec {
-    let address = |last| HostAddress::Ip(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)));
-    let node = |name: &str, last| NodeSpec {
-        name: name.to_owned(),
-        addresses: vec![address(last)],
-    };
-    Spec {
-        cluster: Cluster {
-            name: DEFAULT_CLUSTER.to_owned(),
-            domain: DEFAULT_DOMAIN.to_owned(),
-            server: ServerUrl::of_host(&address(1)),
-            service_ips: vec![DEFAULT_SERVICE_IP],
-        },
-        apiserver: Vec::new(),
-        controllers: Vec::new(),
-        gateway: vec![address(1)],
-        etcd: vec![node("cp-1", 1)],
-        nodes: vec![node("worker-1", 11)],
-        users: vec![UserSpec {
-            name: "jane".to_owned(),
-            groups: vec!["dev".to_owned()],
-        }],
-        authorities: Authorities::default(),
-        keys: KeyAlgorithm::default(),
-        lifetimes: Lifetimes::default(),
-    }
+    Ok(text)
 }
 
 fn issuer(profile: &Profile) -> String {
@@ -111,7 +94,7 @@ mod tests {
         let (_, rest) = document.split_once("<!-- role-table:begin -->\n").unwrap();
         let (table, _) = rest.split_once("<!-- role-table:end -->").unwrap();
         assert!(
-            table == role_table(),
+            table == role_table().unwrap(),
             "docs/pki.md is behind; put in the output of `eyesplice generate role-table DIR`"
         );
     }

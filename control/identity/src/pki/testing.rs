@@ -3,13 +3,13 @@
 
 use super::name;
 use super::serial::random_serial;
+use eyesplice_proto::tls::provider;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
     SignatureAlgorithm,
 };
 use rustls::RootCertStore;
-use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;
@@ -186,7 +186,7 @@ pub fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Arc<CertifiedKey> {
-    let key = default_provider()
+    let key = provider::shared()
         .key_provider
         .load_private_key(key)
         .unwrap();

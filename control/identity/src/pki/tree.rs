@@ -1,7 +1,6 @@
 //! A directory that `pki init` filled: opened for one command at a time.
 
 use super::disk::{Disk, Lock, Os};
-use super::document;
 use super::error::PkiError;
 use super::files::{self, Change};
 use super::kubeadm;
@@ -9,15 +8,17 @@ use super::maker::{Maker, RenewedKey};
 use super::plan::{Plan, SPEC_FILE, conflicts};
 use super::profile::{CLUSTER_CA, Profile, Usage};
 use super::request::{self, PendingRequest};
-use super::spec::{NodeSpec, UserSpec};
+use super::spec::{AgentName, NodeSpec, Spec, UserSpec};
 use crate::certificate::CertificateFacts;
+use crate::document::Document;
 use crate::pem::{self, FileRef};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use time::OffsetDateTime;
 
 /// A tree that nobody else changes while this exists.
+#[derive(derive_more::Debug)]
+#[debug("Tree({dir:?})")]
 pub struct Tree {
     pub(super) dir: PathBuf,
     pub(super) plan: Plan,
@@ -25,14 +26,6 @@ pub struct Tree {
     pub(super) planned: bool,
     pub(super) disk: Box<dyn Disk>,
     _lock: Lock,
-}
-
-impl fmt::Debug for Tree {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tree")
-            .field("dir", &self.dir)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Which certificates a command is about.
@@ -62,6 +55,23 @@ pub struct Written {
     pub pending: Vec<PendingRequest>,
 }
 
+/// What becomes part of a tree.
+#[derive(Clone, Debug, Default)]
+pub struct Added {
+    /// Nodes (`--node`).
+    pub nodes: Vec<NodeSpec>,
+    /// Users (`--user`).
+    pub users: Vec<UserSpec>,
+    /// Agents of tunnels (`--agent`).
+    pub agents: Vec<AgentName>,
+}
+
+impl Added {
+    fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && self.users.is_empty() && self.agents.is_empty()
+    }
+}
+
 impl Tree {
     /// Opens a tree; finishes a change that was interrupted.
     ///
@@ -75,7 +85,7 @@ impl Tree {
         if config.is_none() && !own.exists() {
             return Err(PkiError::NoDocument(dir.to_owned()));
         }
-        let (spec, _) = document::load(file)?;
+        let spec = Spec::load(file)?.config;
         Ok(Self {
             dir: dir.to_owned(),
             plan: Plan::new(spec),
@@ -104,37 +114,37 @@ impl Tree {
         })
     }
 
-    /// Makes certificates that are not there yet, among them those of `nodes` and `users`, which
-    /// become part of the tree's document. What waits for a CA whose key is elsewhere is left alone.
+    /// Makes certificates that are not there yet, among them those of `added`, which becomes
+    /// part of the tree's document. What waits for a CA whose key is elsewhere is left alone.
     ///
     /// # Errors
     /// A name is unknown or its files exist, a CA cannot sign, or writing fails; nothing is changed.
     pub fn issue(
         mut self,
         names: &[String],
-        nodes: &[NodeSpec],
-        users: &[UserSpec],
+        added: &Added,
         force: bool,
     ) -> Result<Written, PkiError> {
         let mut selected = self.selected(names)?;
         let old = self.plan.profiles.clone();
         let mut spec = self.plan.spec.clone();
-        spec.nodes.extend_from_slice(nodes);
-        spec.users.extend_from_slice(users);
+        spec.nodes.extend_from_slice(&added.nodes);
+        spec.users.extend_from_slice(&added.users);
+        spec.agents.extend_from_slice(&added.agents);
         let problems = conflicts(&spec);
         if !problems.is_empty() {
             let problems = problems.into_iter().map(Into::into);
             return Err(PkiError::Options(problems.collect()));
         }
         self.plan = Plan::new(spec);
-        let added = self
+        let new = self
             .plan
             .profiles
             .iter()
             .filter(|profile| !old.contains(profile));
-        selected.extend(added.cloned());
+        selected.extend(new.cloned());
         let missing = |profile: &&Profile| !self.has_certificate(profile) && !self.waits(profile);
-        if names.is_empty() && nodes.is_empty() && users.is_empty() {
+        if names.is_empty() && added.is_empty() {
             selected = self.plan.profiles.iter().filter(missing).cloned().collect();
         }
         let mut file_names = Vec::new();
@@ -160,7 +170,7 @@ impl Tree {
         for profile in &kept {
             maker.request_by_kept_key(profile)?;
         }
-        if !nodes.is_empty() || !users.is_empty() {
+        if !added.is_empty() {
             maker.make_documents();
         }
         self.apply(&maker.into_change())
@@ -183,7 +193,7 @@ impl Tree {
             if profile.usage == Usage::Authority {
                 if named {
                     let name = profile.name.clone();
-                    return Err(PkiError::RenewAuthority { name });
+                    return Err(PkiError::RenewAuthority(name));
                 }
                 continue;
             }
@@ -255,10 +265,8 @@ impl Tree {
         }
         let file = FileRef::new(&profile.name, self.dir.join(profile.certificate_file()));
         let chain = pem::certificates(&file)?;
-        let facts = CertificateFacts::read(&chain[0]).map_err(|problem| PkiError::Unreadable {
-            name: profile.name.clone(),
-            problem,
-        })?;
+        let facts = CertificateFacts::read(&chain[0])
+            .map_err(|problem| PkiError::Unreadable(profile.name.clone(), problem))?;
         let life = facts.not_after - facts.not_before;
         Ok(now() >= facts.not_before + life * 2 / 3)
     }
@@ -268,7 +276,7 @@ impl Tree {
         let find = |name: &String| {
             // People copy file names.
             let bare = name.strip_suffix(".crt").unwrap_or(name);
-            let unknown = || PkiError::NoSuchName { name: name.clone() };
+            let unknown = || PkiError::NoSuchName(name.clone());
             self.plan.profile(bare).cloned().ok_or_else(unknown)
         };
         names.iter().map(find).collect()

@@ -4,6 +4,7 @@
 //! when the last one ends, it is gone.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
+pub mod apiserver;
 pub mod openssl;
 
 use nix::errno::Errno;

@@ -1,6 +1,5 @@
 //! Reads a bearer token from an Authorization header.
 
-use std::fmt;
 use zeroize::Zeroizing;
 
 /// Longest token: service-account tokens with many audiences stay below 4 KiB, OIDC tokens with
@@ -17,15 +16,13 @@ pub enum BearerError {
     #[error("the token has bytes outside of RFC 6750's alphabet; check for quotes and line ends")]
     Alphabet,
     /// The token is longer than any.
-    #[error("the token is longer than {limit} bytes")]
-    TooLong {
-        /// The bound.
-        limit: usize,
-    },
+    #[error("the token is longer than {0} bytes")]
+    TooLong(usize),
 }
 
 /// A bearer token: never printed, wiped when dropped.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("BearerToken(redacted)")]
 pub struct BearerToken(Zeroizing<String>);
 
 impl BearerToken {
@@ -38,7 +35,7 @@ impl BearerToken {
             return Err(BearerError::Scheme);
         }
         if text.len() > MAX_TOKEN {
-            return Err(BearerError::TooLong { limit: MAX_TOKEN });
+            return Err(BearerError::TooLong(MAX_TOKEN));
         }
         // Visible ASCII. RFC 6750's b64token is narrower, but token files hold whatever an operator
         // wrote, and the API server takes it.
@@ -70,12 +67,6 @@ impl BearerToken {
     /// Lends the token to whoever checks it.
     pub fn expose(&self) -> &str {
         &self.0
-    }
-}
-
-impl fmt::Debug for BearerToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BearerToken(redacted)")
     }
 }
 
@@ -115,7 +106,7 @@ mod tests {
             (b"Bearer a b", BearerError::Alphabet),
             (b"Bearer a\tb", BearerError::Alphabet),
             (b"Bearer \xff", BearerError::Alphabet),
-            (long.as_bytes(), BearerError::TooLong { limit: MAX_TOKEN }),
+            (long.as_bytes(), BearerError::TooLong(MAX_TOKEN)),
         ];
         for (value, refusal) in table {
             assert_eq!(

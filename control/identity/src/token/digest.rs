@@ -5,26 +5,16 @@
 
 use ring::hmac::{Context, HMAC_SHA256, Key};
 use ring::rand::{SecureRandom, SystemRandom};
-use std::fmt;
 
 /// A token, and what was asked of it, as a key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, derive_more::Debug)]
+#[debug("Digest(redacted)")]
 pub(crate) struct Digest([u8; 32]);
 
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Digest(redacted)")
-    }
-}
-
 /// Makes digests under one key.
+#[derive(derive_more::Debug)]
+#[debug("Digester(redacted)")]
 pub(crate) struct Digester(Key);
-
-impl fmt::Debug for Digester {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Digester(redacted)")
-    }
-}
 
 impl Digester {
     /// Draws a key.

@@ -5,7 +5,7 @@
 mod bearer;
 pub mod bootstrap;
 mod cause;
-mod digest;
+pub(crate) mod digest;
 pub mod jwt;
 pub mod review;
 pub mod serviceaccount;

@@ -1,16 +1,15 @@
 //! Builds the path from a certificate to a trust anchor, and names what is wrong with it.
 
 use super::failure::Cause;
+use super::signatures::algorithms;
 use crate::certificate::{CertificateFacts, Subject};
 use crate::pem::Role;
-use rustls::crypto::ring::default_provider;
-use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
-use std::sync::LazyLock;
-use webpki::{EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage};
-
-/// What signatures may be made by.
-static ALGORITHMS: LazyLock<&'static [&'static dyn SignatureVerificationAlgorithm]> =
-    LazyLock::new(|| default_provider().signature_verification_algorithms.all);
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use std::time::SystemTime;
+use webpki::{
+    EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage,
+    anchor_from_trusted_cert,
+};
 
 /// Judges chain and extended key usage of a certificate whose own validity was checked before.
 ///
@@ -41,6 +40,30 @@ pub fn chain(
     }
 }
 
+/// Judges a chain, whose leaf is first, against CAs at the time of a clock; nothing leads nowhere.
+///
+/// # Errors
+/// It does not lead there.
+pub(crate) fn leads(
+    presented: &[CertificateDer<'_>],
+    authorities: &[&CertificateDer<'_>],
+    now: SystemTime,
+    role: Role,
+    facts: &CertificateFacts,
+) -> Result<(), Cause> {
+    let Some((leaf, intermediates)) = presented.split_first() else {
+        return Err(Cause::UnknownIssuer);
+    };
+    let leaf = EndEntityCert::try_from(leaf).map_err(Cause::Unusable)?;
+    let anchors = authorities
+        .iter()
+        .filter_map(|der| anchor_from_trusted_cert(der).ok());
+    let anchors: Vec<TrustAnchor<'_>> = anchors.collect();
+    let since = now.duration_since(SystemTime::UNIX_EPOCH);
+    let now = UnixTime::since_unix_epoch(since.unwrap_or_default());
+    chain(&anchors, &leaf, intermediates, now, role, facts)
+}
+
 fn path(
     anchors: &[TrustAnchor<'_>],
     certificate: &EndEntityCert<'_>,
@@ -50,7 +73,7 @@ fn path(
 ) -> Result<(), Error> {
     certificate
         .verify_for_usage(
-            *ALGORITHMS,
+            algorithms().all,
             anchors,
             intermediates,
             now,

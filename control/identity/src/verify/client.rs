@@ -1,16 +1,13 @@
 //! Verifies the clients of our own TLS servers: a required certificate of a CA, and of a name.
 
+use super::signatures::signatures;
 use super::trust::TrustError;
 use crate::certificate::CertificateFacts;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::ring::default_provider;
+use eyesplice_proto::tls::provider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    SignatureScheme,
-};
+use rustls::{CertificateError, DistinguishedName, Error, RootCertStore};
 use std::sync::Arc;
 
 /// Requires a client certificate of one of `roots`, with one of `allowed_names` as its common name;
@@ -22,7 +19,7 @@ pub fn client_verifier(
     roots: Arc<RootCertStore>,
     allowed_names: &[String],
 ) -> Result<Arc<dyn ClientCertVerifier>, TrustError> {
-    let provider = Arc::new(default_provider());
+    let provider = provider::shared();
     let inner = WebPkiClientVerifier::builder_with_provider(roots, provider)
         .build()
         .map_err(TrustError::ClientRoots)?;
@@ -42,6 +39,37 @@ pub fn judged_later(inner: Arc<dyn ClientCertVerifier>) -> Arc<dyn ClientCertVer
         inner,
         rule: Rule::Later,
     })
+}
+
+/// As [`judged_later`], where no chain will be good: a client that has a certificate can be told
+/// so.
+pub fn taken_by_nobody() -> Arc<dyn ClientCertVerifier> {
+    Arc::new(Nobody)
+}
+
+/// Asks for a certificate of any issuer.
+#[derive(Debug)]
+struct Nobody;
+
+impl ClientCertVerifier for Nobody {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    signatures!(|_own, certificate, found| found);
 }
 
 /// What is asked of a client's certificate beside what `inner` asks.
@@ -92,27 +120,5 @@ impl ClientCertVerifier for Clients {
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner
-            .verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner
-            .verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
+    signatures!(|_own, certificate, found| found);
 }

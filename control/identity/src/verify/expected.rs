@@ -19,6 +19,8 @@ pub struct Expected {
     pub names: Arc<[Host]>,
     /// Sent as SNI instead of `host`, and verified if `names` is empty.
     pub server_name: Option<Host>,
+    /// `host` is one of several that may be dialled, so that no message names it.
+    pub one_of_several: bool,
 }
 
 impl Expected {
@@ -31,6 +33,7 @@ impl Expected {
             require_node: false,
             names: Arc::new([]),
             server_name: None,
+            one_of_several: false,
         }
     }
 
@@ -43,6 +46,7 @@ impl Expected {
             require_node: false,
             names,
             server_name,
+            one_of_several: false,
         }
     }
 

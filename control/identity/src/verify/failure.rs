@@ -1,7 +1,7 @@
 //! Why a certificate is refused, in one line that a kubectl user can act on.
 
 use super::expected::Expected;
-use super::trust::Trust;
+use super::trust::{Trust, Words};
 use crate::certificate::{CertificateFacts, FactsError, Weakness, instant, printable};
 use crate::pins::SpkiHash;
 use eyesplice_proto::target::{Host, Target};
@@ -110,9 +110,10 @@ impl Cause {
 pub struct Failure {
     /// What is wrong.
     pub cause: Cause,
-    noun: &'static str,
+    words: Words,
     node: Option<Arc<str>>,
-    address: Target,
+    /// None: one of several.
+    address: Option<Target>,
     accepted: Vec<Host>,
     presented: Option<CertificateFacts>,
 }
@@ -126,12 +127,12 @@ impl Failure {
     ) -> Self {
         Self {
             cause,
-            noun: trust.noun(),
+            words: trust.words(),
             node: expected.node.clone(),
-            address: Target {
+            address: (!expected.one_of_several).then(|| Target {
                 host: expected.host.clone(),
                 port: expected.port,
-            },
+            }),
             accepted: expected.accepted().to_vec(),
             presented,
         }
@@ -146,14 +147,19 @@ impl Failure {
     }
 
     fn is_kubelet(&self) -> bool {
-        self.noun == "kubelet"
+        self.words == Words::Kubelet
     }
 
     fn peer(&self) -> String {
-        let address = printable(&self.address.to_string(), MAX_NAME);
-        match &self.node {
-            Some(node) => format!("{} {} at {address}", self.noun, printable(node, MAX_NAME)),
-            None => format!("{} at {address}", self.noun),
+        let mut peer = self.words.noun().to_owned();
+        if let Some(node) = &self.node {
+            peer = format!("{peer} {}", printable(node, MAX_NAME));
+        }
+        match &self.address {
+            Some(address) => {
+                format!("{peer} at {}", printable(&address.to_string(), MAX_NAME))
+            }
+            None => format!("one {peer} of several"),
         }
     }
 
@@ -239,11 +245,7 @@ impl Failure {
     }
 
     fn remedy(&self) -> String {
-        let field = if self.is_kubelet() {
-            "kubelet.caFile"
-        } else {
-            "the rule's caFile"
-        };
+        let field = self.words.ca_field();
         let pin = || match self.presented.as_ref() {
             Some(facts) => format!("pin {}", SpkiHash::of(&facts.spki)),
             None => "pin its key".to_owned(),
@@ -265,7 +267,10 @@ impl Failure {
                     pin()
                 )
             }
-            Cause::SelfSigned => format!("have a CA of {field} sign it, or {}", pin()),
+            Cause::SelfSigned if self.words == Words::Target => {
+                format!("have a CA of {field} sign it, or {}", pin())
+            }
+            Cause::SelfSigned => format!("have a CA of {field} sign it"),
             Cause::UnknownIssuer => {
                 format!("add that CA to {field}, or have one that is there sign it")
             }

@@ -9,11 +9,12 @@ mod check;
 mod client;
 mod expected;
 mod failure;
+mod signatures;
 mod trust;
 mod verifier;
 
 pub use any_server::AnyServer;
-pub use client::{client_verifier, judged_later};
+pub use client::{client_verifier, judged_later, taken_by_nobody};
 pub use expected::Expected;
 pub use failure::{Cause, Failure, MAX_MESSAGE};
 pub use trust::{KubeletTrust, Mode, TargetTrust, Trust, TrustError};

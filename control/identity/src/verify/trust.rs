@@ -3,13 +3,12 @@
 use crate::inventory::Inventory;
 use crate::pins::{Pins, SpkiHash};
 use eyesplice_proto::target::Host;
+use eyesplice_proto::tls::{Groups, provider};
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring::default_provider;
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::TrustAnchor;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, Error, RootCertStore};
 use std::sync::Arc;
 
 /// The only protocol that is spoken inside: a kubelet that chose h2 would be relayed unread.
@@ -70,8 +69,39 @@ pub enum TrustError {
 pub struct Trust {
     scope: Scope,
     mode: Mode,
+    words: Words,
     base: ClientConfig,
-    algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// How messages call what is trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Words {
+    /// A kubelet.
+    Kubelet,
+    /// A pod or service of a rule.
+    Target,
+    /// An API server.
+    ApiServer,
+}
+
+impl Words {
+    /// What it is.
+    pub(super) fn noun(self) -> &'static str {
+        match self {
+            Self::Kubelet => "kubelet",
+            Self::Target => "target",
+            Self::ApiServer => "API server",
+        }
+    }
+
+    /// Where its issuers are configured.
+    pub(super) fn ca_field(self) -> &'static str {
+        match self {
+            Self::Kubelet => "kubelet.caFile",
+            Self::Target => "the rule's caFile",
+            Self::ApiServer => "apiservers.caFile",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -109,6 +139,7 @@ impl Trust {
                 inventory,
             },
             mode,
+            Words::Kubelet,
         )
     }
 
@@ -121,19 +152,41 @@ impl Trust {
         if !rooted && trust.pins.is_empty() {
             return Err(TrustError::Nobody);
         }
-        Self::new(Scope::Targets(trust), Mode::Enforce)
+        Self::new(Scope::Targets(trust), Mode::Enforce, Words::Target)
     }
 
-    fn new(scope: Scope, mode: Mode) -> Result<Self, TrustError> {
-        let provider = Arc::new(default_provider());
-        let algorithms = provider.signature_verification_algorithms;
-        let base = base_config(provider).map_err(TrustError::Tls)?;
+    /// Trusts API servers whose certificates these roots vouch for.
+    ///
+    /// # Errors
+    /// Nobody would be trusted.
+    pub fn api_servers(roots: Arc<RootCertStore>) -> Result<Self, TrustError> {
+        if roots.is_empty() {
+            return Err(TrustError::Nobody);
+        }
+        let trust = TargetTrust {
+            roots: Some(roots),
+            pins: Arc::new([]),
+        };
+        Self::new(Scope::Targets(trust), Mode::Enforce, Words::ApiServer)
+    }
+
+    fn new(scope: Scope, mode: Mode, words: Words) -> Result<Self, TrustError> {
+        let base = base_config(provider::shared()).map_err(TrustError::Tls)?;
         Ok(Self {
             scope,
             mode,
+            words,
             base,
-            algorithms,
         })
+    }
+
+    /// The same, with these key exchange groups alone.
+    ///
+    /// # Errors
+    /// No TLS version is left.
+    pub fn allowing(self, groups: Groups) -> Result<Self, TrustError> {
+        let base = base_config(provider::allowing(groups)).map_err(TrustError::Tls)?;
+        Ok(Self { base, ..self })
     }
 
     pub(super) fn base(&self) -> &ClientConfig {
@@ -144,16 +197,9 @@ impl Trust {
         self.mode
     }
 
-    pub(super) fn algorithms(&self) -> WebPkiSupportedAlgorithms {
-        self.algorithms
-    }
-
-    /// The word for what is trusted here.
-    pub(super) fn noun(&self) -> &'static str {
-        match self.scope {
-            Scope::Kubelets { .. } => "kubelet",
-            Scope::Targets(_) => "target",
-        }
+    /// How messages call what is trusted here.
+    pub(super) fn words(&self) -> Words {
+        self.words
     }
 
     /// Says whether failures concern a kubelet.
@@ -217,55 +263,12 @@ pub(super) enum Pinning<'a> {
 fn base_config(provider: Arc<CryptoProvider>) -> Result<ClientConfig, Error> {
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Nobody))
+        // Nobody is trusted until a stream's own verifier takes its place.
+        .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     // Kernel TLS takes the traffic secrets.
     config.enable_secret_extraction = true;
     Ok(config)
-}
-
-/// Stands in the shared configuration until a stream's own verifier takes its place.
-#[derive(Debug)]
-struct Nobody;
-
-impl ServerCertVerifier for Nobody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Err(refused())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(refused())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(refused())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        Vec::new()
-    }
-}
-
-fn refused() -> Error {
-    Error::General("a stream began without a verifier".to_owned())
 }

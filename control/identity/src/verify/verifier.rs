@@ -3,13 +3,13 @@
 use super::check::check;
 use super::expected::Expected;
 use super::failure::{Cause, Failure};
+use super::signatures::signatures;
 use super::trust::{Mode, Trust};
 use crate::certificate::CertificateFacts;
 use eyesplice_dataplane::seam::{PeerVerification, VerificationSlot};
+use rustls::Error;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use std::sync::{Arc, OnceLock};
 
 /// Verifies the peer of one stream, and leaves what it found in the stream's slot.
@@ -98,29 +98,5 @@ impl ServerCertVerifier for StreamVerifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = self.trust.algorithms();
-        let valid = verify_tls12_signature(message, certificate, signed, &algorithms);
-        self.settle(certificate, valid)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = self.trust.algorithms();
-        let valid = verify_tls13_signature(message, certificate, signed, &algorithms);
-        self.settle(certificate, valid)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.trust.algorithms().supported_schemes()
-    }
+    signatures!(|own, certificate, found| own.settle(certificate, found));
 }

@@ -1,4 +1,5 @@
-//! Health and metrics over plain HTTP on loopback: `/livez`, `/readyz`, `/healthz`, `/metrics`.
+//! Health and metrics over plain HTTP on loopback: `/livez`, `/readyz`, `/healthz`, `/metrics`, and
+//! `/tunnels` of a process that has any.
 //!
 //! Only GET and HEAD; no request body is read. A connection that is slow or idle is closed. The next one
 //! is always taken, for it may be the probe that decides whether the process may live: where there are
@@ -13,10 +14,11 @@ pub use settings::AdminSettings;
 use crate::guests::{Bounds, Guest, Guests, Trouble, While};
 use crate::linger::lingering;
 use crate::listen;
-use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::metrics::{Form, Metrics};
+use eyesplice_sys::socket::{Inherited, Place, tcp_place};
 use http_body_util::Full;
 use hyper::body::{Body, Bytes};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE as CONTENT_TYPE_HEADER, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -25,6 +27,7 @@ use readiness::Checks;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -70,9 +73,26 @@ impl Admin {
     /// # Errors
     /// An address that is in use or not of this machine.
     pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
-        let bound = listen::tcp(address).await;
+        Self::take(address, &mut Inherited::default()).await
+    }
+
+    /// The same with the socket of a process before this one, where it has one there.
+    ///
+    /// # Errors
+    /// As those of [`Admin::bind`].
+    pub async fn take(address: SocketAddr, inherited: &mut Inherited) -> Result<Self, BindError> {
+        let bound = listen::tcp_from(inherited, address).await;
         let (listener, address) = bound.map_err(|source| BindError { address, source })?;
         Ok(Self { listener, address })
+    }
+
+    /// A second descriptor of its socket, for another process.
+    ///
+    /// # Errors
+    /// Descriptors ran out.
+    pub fn second(&self) -> io::Result<(Place, OwnedFd)> {
+        let fd = self.listener.as_fd();
+        Ok((tcp_place(fd)?, fd.try_clone_to_owned()?))
     }
 
     /// The bound address.
@@ -114,7 +134,11 @@ async fn serve_connection(
 ) {
     let service = service_fn(move |request| {
         let busy = guest.busy();
-        let response = respond(&request, &metrics, &readiness);
+        let mut response = respond(&request, &metrics, &readiness);
+        if readiness.is_handed_over() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
         async move { Ok::<_, Infallible>(response.map(|body| While::new(body, busy))) }
     });
     let connection = http1::Builder::new()
@@ -148,7 +172,8 @@ fn respond<B: Body>(
         "/livez" => health("livez", &readiness.alive(), verbose),
         "/healthz" => health("healthz", &readiness.alive(), verbose),
         "/readyz" => health("readyz", &readiness.checks(), verbose),
-        "/metrics" => exposition(metrics),
+        "/metrics" => exposition(metrics, accepted(request)),
+        "/tunnels" => tunnels(metrics),
         _ => text(StatusCode::NOT_FOUND, "not found\n".into()),
     }
 }
@@ -174,9 +199,21 @@ fn health(endpoint: &str, checks: &Checks, verbose: bool) -> Response<Full<Bytes
     )
 }
 
-fn exposition(metrics: &Metrics) -> Response<Full<Bytes>> {
-    match metrics.render() {
-        Ok(body) => typed(StatusCode::OK, CONTENT_TYPE, body),
+/// The form of the exposition that a request asks for.
+fn accepted<B>(request: &Request<B>) -> Form {
+    let lines = request.headers().get_all(ACCEPT).iter();
+    let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+    Form::accepted(&lines.join(","))
+}
+
+fn exposition(metrics: &Metrics, form: Form) -> Response<Full<Bytes>> {
+    match metrics.write(form) {
+        Ok(body) => {
+            let mut response = typed(StatusCode::OK, form.media_type(), body);
+            let headers = response.headers_mut();
+            headers.insert(VARY, HeaderValue::from_static("accept"));
+            response
+        }
         Err(error) => {
             tracing::error!(%error, "metrics cannot be rendered");
             text(
@@ -184,6 +221,17 @@ fn exposition(metrics: &Metrics) -> Response<Full<Bytes>> {
                 "metrics cannot be rendered\n".into(),
             )
         }
+    }
+}
+
+/// Only of a process that has tunnels.
+fn tunnels(metrics: &Metrics) -> Response<Full<Bytes>> {
+    match metrics.tunnels.json() {
+        Some(body) => typed(StatusCode::OK, "application/json", body),
+        None => text(
+            StatusCode::NOT_FOUND,
+            "this process has no tunnels\n".into(),
+        ),
     }
 }
 
@@ -195,7 +243,7 @@ fn typed(status: StatusCode, media_type: &'static str, body: String) -> Response
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE_HEADER, HeaderValue::from_static(media_type));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -13,28 +13,33 @@ pub trait Audited: fmt::Debug + Send + Sync + 'static {
     fn condition(&self) -> Condition;
 }
 
-/// How the audit log does, for health endpoints.
+/// How a part of the process does, for health endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// It takes lines.
+    /// It works.
     Good,
-    /// It takes none; streams begin all the same.
+    /// It does not, or not as it should; streams begin all the same.
     Noted(String),
-    /// It takes none, and neither does the gateway take streams.
+    /// It does not, and neither does the process take streams.
     Failed(String),
 }
 
 /// What must hold for the process to take new streams; every part is set by whoever knows it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Readiness {
     material: AtomicBool,
     listeners: AtomicBool,
     draining: AtomicBool,
+    handed_over: AtomicBool,
     /// Certificates that must come from an authority before anything is accepted.
     awaited: ArcSwapOption<String>,
     /// Limits that are lower than configured, in words.
     lowered: ArcSwapOption<String>,
+    /// Another process was to take over and did not, in words.
+    takeover: ArcSwapOption<String>,
     audit: OnceLock<Box<dyn Audited>>,
+    /// In place of listeners where the process dials out.
+    gateways: OnceLock<Box<dyn Fn() -> Condition + Send + Sync>>,
     cluster: OnceLock<Cluster>,
 }
 
@@ -43,6 +48,12 @@ pub struct Readiness {
 struct Cluster {
     watches: AtomicBool,
     leads: AtomicBool,
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Readiness").field(&self.checks()).finish()
+    }
 }
 
 impl Readiness {
@@ -74,9 +85,19 @@ impl Readiness {
         self.lowered.store(what.map(Arc::new));
     }
 
+    /// Another process was to take over and did not, in words: this one is as ready, and says so.
+    pub fn takeover_failed(&self, why: String) {
+        self.takeover.store(Some(Arc::new(why)));
+    }
+
     /// Streams are audited, as this gate lets them.
     pub fn audits(&self, gate: impl Audited) {
         self.audit.get_or_init(|| Box::new(gate));
+    }
+
+    /// The process dials out, and is ready while this is good.
+    pub fn dials(&self, gateways: impl Fn() -> Condition + Send + Sync + 'static) {
+        self.gateways.get_or_init(|| Box::new(gateways));
     }
 
     /// Every worker accepts on every listener.
@@ -89,52 +110,55 @@ impl Readiness {
         self.draining.store(true, Relaxed);
     }
 
+    /// Another process accepts in place of this one, and answers for the service from the next
+    /// connection on.
+    pub fn handed_over(&self) {
+        self.handed_over.store(true, Relaxed);
+    }
+
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Relaxed)
+    }
+
     pub(super) fn checks(&self) -> Checks {
-        let check = |name, failure| Check {
-            name,
-            failure,
-            note: None,
-        };
         let material = self.material.load(Relaxed);
+        let awaited = self.awaited.load().as_deref().cloned();
         let mut checks = vec![
-            check("ping", None),
-            check(
+            ("ping", Condition::Good),
+            (
                 "material",
                 unless(material, "configuration and certificates are not loaded"),
             ),
-            check("certificates", self.awaited.load().as_deref().cloned()),
+            (
+                "certificates",
+                awaited.map_or(Condition::Good, Condition::Failed),
+            ),
         ];
         match self.cluster.get() {
             None => {
-                let bound = self.listeners.load(Relaxed);
-                checks.push(check("listeners", unless(bound, "listeners are not bound")));
-                checks.extend(self.lowered.load().as_deref().map(|lowered| Check {
-                    note: Some(lowered.clone()),
-                    ..check("descriptors", None)
-                }));
+                checks.push(match self.gateways.get() {
+                    Some(gateways) => ("gateways", gateways()),
+                    None => {
+                        let bound = self.listeners.load(Relaxed);
+                        ("listeners", unless(bound, "listeners are not bound"))
+                    }
+                });
+                let lowered = self.lowered.load().as_deref().cloned();
+                checks.extend(lowered.map(|lowered| ("descriptors", Condition::Noted(lowered))));
             }
             Some(cluster) => {
                 let seen = cluster.watches.load(Relaxed);
                 let why = "the API server's objects are not listed, or their watch fails";
-                checks.push(check("watches", unless(seen, why)));
+                checks.push(("watches", unless(seen, why)));
                 let leads = cluster.leads.load(Relaxed);
-                checks.push(check(if leads { "leader" } else { "standby" }, None));
+                checks.push((if leads { "leader" } else { "standby" }, Condition::Good));
             }
         }
-        if let Some(gate) = self.audit.get() {
-            let (failure, note) = match gate.condition() {
-                Condition::Good => (None, None),
-                Condition::Noted(words) => (None, Some(words)),
-                Condition::Failed(words) => (Some(words), None),
-            };
-            checks.push(Check {
-                name: "audit",
-                failure,
-                note,
-            });
-        }
+        checks.extend(self.audit.get().map(|gate| ("audit", gate.condition())));
+        let failed = self.takeover.load().as_deref().cloned();
+        checks.extend(failed.map(|failed| ("takeover", Condition::Noted(failed))));
         let draining = self.draining.load(Relaxed);
-        checks.push(check("shutdown", unless(!draining, "process is draining")));
+        checks.push(("shutdown", unless(!draining, "process is draining")));
         Checks(checks)
     }
 
@@ -145,20 +169,14 @@ impl Readiness {
             Condition::Good => None,
             Condition::Noted(words) | Condition::Failed(words) => Some(words),
         });
-        let notes = [("audit", audit), ("log", stalled_log())];
-        let mut checks = vec![Check {
-            name: "ping",
-            failure: None,
-            note: None,
-        }];
-        for (name, note) in notes {
-            checks.extend(note.map(|words| Check {
-                name,
-                failure: None,
-                note: Some(words),
-            }));
-        }
-        Checks(checks)
+        let notes = [("audit", audit), ("log", stalled_log())].into_iter();
+        let notes = notes.filter_map(|(name, note)| Some((name, Condition::Noted(note?))));
+        Checks(
+            [("ping", Condition::Good)]
+                .into_iter()
+                .chain(notes)
+                .collect(),
+        )
     }
 }
 
@@ -176,43 +194,41 @@ fn stalled_log() -> Option<String> {
     ))
 }
 
-fn unless(good: bool, failure: &str) -> Option<String> {
-    (!good).then(|| failure.to_owned())
+fn unless(good: bool, failure: &str) -> Condition {
+    if good {
+        Condition::Good
+    } else {
+        Condition::Failed(failure.to_owned())
+    }
 }
 
-/// One named condition.
-#[derive(Clone, Debug)]
-pub(super) struct Check {
-    name: &'static str,
-    failure: Option<String>,
-    /// What an operator should know although it holds.
-    note: Option<String>,
-}
-
-/// Named conditions; all must hold.
+/// Named conditions; none may have failed.
 #[derive(Debug)]
-pub(super) struct Checks(Vec<Check>);
+pub(super) struct Checks(Vec<(&'static str, Condition)>);
 
 impl Checks {
     pub(super) fn hold(&self) -> bool {
-        self.0.iter().all(|check| check.failure.is_none())
+        !self.any(|condition| matches!(condition, Condition::Failed(_)))
     }
 
     /// Whether an operator should see more than that they hold.
     pub(super) fn have_notes(&self) -> bool {
-        self.0.iter().any(|check| check.note.is_some())
+        self.any(|condition| matches!(condition, Condition::Noted(_)))
+    }
+
+    fn any(&self, is: fn(&Condition) -> bool) -> bool {
+        self.0.iter().any(|(_, condition)| is(condition))
     }
 
     /// The format of the API server's own endpoints with `?verbose`.
     pub(super) fn verbose(&self, endpoint: &str) -> String {
         let mut text = String::new();
-        for check in &self.0 {
-            let name = check.name;
+        for (name, condition) in &self.0 {
             // Writing into a String has no way to fail.
-            let _ = match (&check.failure, &check.note) {
-                (Some(failure), _) => writeln!(text, "[-]{name} failed: {failure}"),
-                (None, Some(note)) => writeln!(text, "[+]{name} ok, but: {note}"),
-                (None, None) => writeln!(text, "[+]{name} ok"),
+            let _ = match condition {
+                Condition::Failed(failure) => writeln!(text, "[-]{name} failed: {failure}"),
+                Condition::Noted(note) => writeln!(text, "[+]{name} ok, but: {note}"),
+                Condition::Good => writeln!(text, "[+]{name} ok"),
             };
         }
         let verdict = if self.hold() { "passed" } else { "failed" };

@@ -1,6 +1,6 @@
 //! Where the endpoint listens: `admin` of every configuration.
 
-use eyesplice_identity::document::{Problem, Report, Section, value};
+use eyesplice_identity::document::{Report, Section, value};
 use std::net::SocketAddr;
 
 /// The health and metrics endpoint.
@@ -30,21 +30,14 @@ impl AdminSettings {
             .unwrap_or_default();
         let admin = address.map_or_else(Self::default, |address| Self { address });
         if !admin.address.ip().to_canonical().is_loopback() {
-            let (path, at) = (section.path_of("address"), section.place_of("address"));
-            let what = format!(
-                "{} is no loopback address, and the endpoint has no login",
-                admin.address
-            );
+            let address = admin.address;
+            let what = format!("{address} is no loopback address, and the endpoint has no login");
             if insecure {
-                report.warn(
-                    &path,
-                    at,
-                    Problem::new(what, "keep the port behind a firewall"),
-                );
+                section.warn("address", what, "keep the port behind a firewall", report);
             } else {
                 let fix =
                     "use 127.0.0.1, or add `insecureNonLoopback: true` if the port is guarded";
-                report.error(&path, at, Problem::new(what, fix));
+                section.error("address", what, fix, report);
             }
         }
         section.finish(report);

@@ -1,6 +1,8 @@
 //! The endpoint over a real loopback socket.
 
 use super::*;
+use crate::metrics::TunnelReport;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 struct Answer {
@@ -12,6 +14,7 @@ struct Answer {
 struct Server {
     address: SocketAddr,
     readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -20,10 +23,13 @@ impl Server {
         let admin = Admin::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = admin.address();
         let readiness = Arc::new(Readiness::default());
-        let task = tokio::spawn(admin.serve(Metrics::new(), Arc::clone(&readiness)));
+        let metrics = Metrics::new();
+        let serving = admin.serve(Arc::clone(&metrics), Arc::clone(&readiness));
+        let task = tokio::spawn(serving);
         Self {
             address,
             readiness,
+            metrics,
             task,
         }
     }
@@ -104,18 +110,26 @@ async fn readyz_names_what_is_missing_and_follows_the_process() {
 }
 
 #[tokio::test]
-async fn metrics_are_openmetrics_text() {
+async fn metrics_are_in_the_form_that_is_asked_for() {
     let server = Server::start().await;
-    let answer = server.get("/metrics").await;
-    assert_eq!(answer.status, 200);
-    assert!(
-        answer
-            .head
-            .contains(&format!("content-type: {CONTENT_TYPE}")),
-        "{}",
-        answer.head
-    );
-    assert!(answer.body.ends_with("# EOF\n"));
+    for (accept, form) in [
+        ("", Form::Text),
+        ("accept: */*\r\n", Form::Text),
+        (
+            "accept: text/html\r\naccept: application/openmetrics-text\r\n",
+            Form::OpenMetrics,
+        ),
+    ] {
+        let rest = "host: x\r\nconnection: close\r\n\r\n";
+        let asked = format!("GET /metrics HTTP/1.1\r\n{accept}{rest}");
+        let answer = server.ask(&asked).await;
+        assert_eq!(answer.status, 200);
+        let wanted = format!("content-type: {}", form.media_type());
+        assert!(answer.head.contains(&wanted), "{}", answer.head);
+        assert!(answer.head.contains("vary: accept"), "{}", answer.head);
+        let openmetrics = answer.body.ends_with("# EOF\n");
+        assert_eq!(openmetrics, form == Form::OpenMetrics, "{accept}");
+    }
 }
 
 #[tokio::test]
@@ -190,4 +204,57 @@ async fn crowd_of_idle_connections_keeps_no_probe_out() {
     // The first have none; what they find is an end, or a reset for the byte that nobody read.
     assert!(!idle[0].read(&mut [0; 1]).await.is_ok_and(|read| read > 0));
     assert!(is_open(scraper.get_ref()), "who has asked goes later");
+}
+
+#[tokio::test]
+async fn tunnels_are_json_once_the_process_has_any() {
+    let server = Server::start().await;
+    let answer = server.get("/tunnels").await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (404, "this process has no tunnels\n")
+    );
+    server.metrics.tunnels.attach(|| TunnelReport {
+        agents: Some(Vec::new()),
+        gateways: None,
+    });
+    let answer = server.get("/tunnels").await;
+    assert_eq!(answer.status, 200);
+    assert!(
+        answer.head.contains("content-type: application/json"),
+        "{}",
+        answer.head
+    );
+    assert!(
+        answer.body.starts_with("{\"agents\":[],\"time\":\""),
+        "{}",
+        answer.body
+    );
+}
+
+#[tokio::test]
+async fn readyz_of_a_process_that_dials_out_follows_its_gateways() {
+    let server = Server::start().await;
+    server.readiness.material_loaded();
+    let (held, now) = (
+        Arc::new(AtomicBool::new(false)),
+        Condition::Failed("none is held".into()),
+    );
+    let seen = Arc::clone(&held);
+    server.readiness.dials(move || {
+        if seen.load(Ordering::Relaxed) {
+            Condition::Good
+        } else {
+            now.clone()
+        }
+    });
+    let answer = server.get("/readyz").await;
+    assert!(
+        answer.body.contains("[-]gateways failed: none is held\n"),
+        "{}",
+        answer.body
+    );
+    assert!(!answer.body.contains("listeners"), "{}", answer.body);
+    held.store(true, Ordering::Relaxed);
+    assert_eq!(server.get("/readyz").await.status, 200);
 }

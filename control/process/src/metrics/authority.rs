@@ -1,57 +1,20 @@
 //! What the authority decides, signs and leaves.
 
 use super::Table;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
+use super::family::{Add, Counters};
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    verb: &'static str,
-    code: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DecisionLabels {
-    signer: &'static str,
-    decision: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResultLabels {
-    signer: &'static str,
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AuthenticationLabels {
-    credential: &'static str,
-    cause: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CheckLabels {
-    check: &'static str,
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
-}
 
 /// What the authority decides, signs and leaves.
 #[derive(Debug)]
 pub struct AuthorityMetrics {
-    requests: Family<RequestLabels, Counter>,
-    strangers: Family<AuthenticationLabels, Counter>,
-    decisions: Family<DecisionLabels, Counter>,
-    signatures: Family<ResultLabels, Counter>,
-    checks: Family<CheckLabels, Counter>,
-    cleaned: Family<ReasonLabel, Counter>,
-    limited: Family<ReasonLabel, Counter>,
+    requests: Counters<2, String>,
+    strangers: Counters<2>,
+    decisions: Counters<2>,
+    signatures: Counters<2>,
+    checks: Counters<2>,
+    cleaned: Counters<1>,
+    limited: Counters<1>,
     /// CSRs that nobody decided about; labels `signer`, `reason`.
     pub pending: Arc<Table>,
     /// The age of the oldest of them; labels `signer`, `reason`.
@@ -60,105 +23,85 @@ pub struct AuthorityMetrics {
 
 impl AuthorityMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let table = |registry: &mut Registry, name, help| {
-            let table = Arc::new(Table::new(name, help));
-            registry.register_collector(Box::new(Arc::clone(&table)));
-            table
-        };
-        let metrics = Self {
-            requests: Family::default(),
-            strangers: Family::default(),
-            decisions: Family::default(),
-            signatures: Family::default(),
-            checks: Family::default(),
-            cleaned: Family::default(),
-            limited: Family::default(),
-            pending: table(
+        Self {
+            requests: registry.add(
+                "authority_requests",
+                "Requests to the authority that were answered",
+            ),
+            strangers: registry.add(
+                "authority_authentication_failures",
+                "Requests that have no user, by the credential that was looked at and what failed",
+            ),
+            decisions: registry.add(
+                "authority_decisions",
+                "CSRs that the approver decided about",
+            ),
+            signatures: registry.add(
+                "authority_signatures",
+                "Approved CSRs that the signer signed, refused or could not sign for now",
+            ),
+            checks: registry.add(
+                "authority_approval_checks",
+                "Names that were looked up and nodes that were probed for the approver, by what was seen",
+            ),
+            cleaned: registry.add(
+                "authority_csrs_cleaned",
+                "CSRs that were removed because their time was over",
+            ),
+            limited: registry.add(
+                "authority_csrs_limited",
+                "CSRs that were refused because of a limit",
+            ),
+            pending: Table::register(
                 registry,
                 "authority_csrs_pending",
-                "CSRs that nobody decided about, by why they are left",
+                "CSRs without a decision, by why they are left",
             ),
-            pending_age: table(
+            pending_age: Table::register(
                 registry,
                 "authority_csrs_pending_oldest_age_seconds",
-                "Age of the oldest CSR that nobody decided about, by why it is left",
+                "Age of the oldest CSR without a decision, by why it is left",
             ),
-        };
-        registry.register(
-            "authority_requests",
-            "Requests to the authority that were answered",
-            metrics.requests.clone(),
-        );
-        registry.register(
-            "authority_authentication_failures",
-            "Requests that have no user, by the credential that was looked at and what failed",
-            metrics.strangers.clone(),
-        );
-        registry.register(
-            "authority_decisions",
-            "CSRs that the approver decided about",
-            metrics.decisions.clone(),
-        );
-        registry.register(
-            "authority_signatures",
-            "Approved CSRs that the signer signed, refused or could not sign for now",
-            metrics.signatures.clone(),
-        );
-        registry.register(
-            "authority_approval_checks",
-            "Names that were looked up and nodes that were probed for the approver, by what was seen",
-            metrics.checks.clone(),
-        );
-        registry.register(
-            "authority_csrs_cleaned",
-            "CSRs that were removed because their time was over",
-            metrics.cleaned.clone(),
-        );
-        registry.register(
-            "authority_csrs_limited",
-            "CSRs that were refused because of a limit",
-            metrics.limited.clone(),
-        );
-        metrics
+        }
     }
 
     /// A request was answered.
     pub fn request(&self, verb: &'static str, code: u16) {
-        let labels = RequestLabels { verb, code };
+        let labels = [("verb", verb.to_owned()), ("code", code.to_string())];
         self.requests.get_or_create(&labels).inc();
     }
 
     /// A request had no user.
     pub fn authentication_failure(&self, credential: &'static str, cause: &'static str) {
-        let labels = AuthenticationLabels { credential, cause };
+        let labels = [("credential", credential), ("cause", cause)];
         self.strangers.get_or_create(&labels).inc();
     }
 
     /// The approver decided.
     pub fn decision(&self, signer: &'static str, decision: &'static str) {
-        let labels = DecisionLabels { signer, decision };
+        let labels = [("signer", signer), ("decision", decision)];
         self.decisions.get_or_create(&labels).inc();
     }
 
     /// The signer did its work, or not.
     pub fn signature(&self, signer: &'static str, result: &'static str) {
-        let labels = ResultLabels { signer, result };
+        let labels = [("signer", signer), ("result", result)];
         self.signatures.get_or_create(&labels).inc();
     }
 
     /// A name was looked up, or an address probed.
     pub fn check(&self, check: &'static str, result: &'static str) {
-        let labels = CheckLabels { check, result };
+        let labels = [("check", check), ("result", result)];
         self.checks.get_or_create(&labels).inc();
     }
 
     /// A CSR was removed.
     pub fn cleaned(&self, reason: &'static str) {
-        self.cleaned.get_or_create(&ReasonLabel { reason }).inc();
+        self.cleaned.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// A CSR was refused.
     pub fn limited(&self, reason: &'static str) {
-        self.limited.get_or_create(&ReasonLabel { reason }).inc();
+        self.limited.get_or_create(&[("reason", reason)]).inc();
     }
 }

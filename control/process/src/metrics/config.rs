@@ -1,22 +1,16 @@
 //! Which configuration is in force, and how its last reload went.
 
+use super::family::Counters;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResultLabel {
-    result: &'static str,
-}
-
-const SUCCESS: ResultLabel = ResultLabel { result: "success" };
-const FAILURE: ResultLabel = ResultLabel { result: "failure" };
+const SUCCESS: [(&str, &str); 1] = [("result", "success")];
+const FAILURE: [(&str, &str); 1] = [("result", "failure")];
 
 /// Which configuration is in force, and how its last reload went; clones count together.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +18,7 @@ pub struct ConfigMetrics {
     generation: Gauge,
     successful: Gauge,
     success_time: Gauge<f64, AtomicU64>,
-    reloads: Family<ResultLabel, Counter>,
+    reloads: Counters<1>,
     restart_required: Gauge,
 }
 

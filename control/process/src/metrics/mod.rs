@@ -1,34 +1,41 @@
-//! What the process counts and shows at `/metrics`, in the OpenMetrics text format.
+//! What the process counts and shows at `/metrics`, in the text format or as OpenMetrics;
+//! `docs/metrics.md` lists it.
 //!
 //! Names begin with `eyesplice_`; those of the process itself are the conventional `process_*`.
 //! Labels are bounded: listener, mode, action, reason, side, and words from this source. Nodes, pods
 //! and users are in the audit log, never here.
 
 mod authority;
-mod certificates;
 mod cluster;
 mod config;
 mod engine;
 mod enrolment;
+mod family;
+mod form;
+mod front;
 mod generations;
 mod output;
 mod process;
 mod server;
 mod streams;
 mod table;
+mod takeover;
+mod tunnels;
 
 pub use authority::AuthorityMetrics;
-pub use certificates::certificate_rows;
-pub use certificates::seconds;
 pub use cluster::ClusterMetrics;
 pub use config::ConfigMetrics;
 pub use engine::EngineMetrics;
 pub use enrolment::EnrolmentMetrics;
+pub use form::Form;
+pub use front::{EventSink, FrontReport, Fronts};
 pub use generations::Generations;
 pub use output::OutputMetrics;
 pub use server::ServerMetrics;
 pub use streams::StreamMetrics;
 pub use table::{Row, Table};
+pub use takeover::TakeoverMetrics;
+pub use tunnels::{TunnelReport, Tunnels};
 
 use crate::BUILD;
 use crate::log;
@@ -37,9 +44,6 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
-
-/// The media type of [`Metrics::render`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Everything that the process counts.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ pub struct Metrics {
     pub cluster: Arc<ClusterMetrics>,
     /// Connections of the admin endpoint and the authority.
     pub servers: ServerMetrics,
+    /// Listening sockets that pass from one process to the next.
+    pub takeovers: TakeoverMetrics,
     /// Configuration and reloads.
     pub config: ConfigMetrics,
     /// The same of an authority inside of a gateway; in an authority's own process both are one.
@@ -71,6 +77,12 @@ pub struct Metrics {
     pub probe: Arc<Table>,
     /// How bytes are moved; one row, value 1.
     pub strategy: Arc<Table>,
+    /// Whether each API server is used; label `server`.
+    pub api_servers: Arc<Table>,
+    /// What fronts refuse and record.
+    pub front: Arc<Fronts>,
+    /// How the tunnels are.
+    pub tunnels: Arc<Tunnels>,
     /// Limits as configured and as in force; labels `limit`, `state`.
     pub limits: Arc<Table>,
 }
@@ -81,7 +93,8 @@ impl Metrics {
         Self::of(false)
     }
 
-    /// The same for the process of an authority, whose configuration has an authority's name as well.
+    /// The same for the process of an authority, whose configuration has an authority's name as
+    /// well, and which shows nothing of streams.
     pub fn of_authority() -> Arc<Self> {
         Self::of(true)
     }
@@ -91,7 +104,17 @@ impl Metrics {
         registry.register_collector(Box::new(process::Process::new()));
         let own = registry.sub_registry_with_prefix("eyesplice");
         own.register("build", "Version of this binary", build());
-        let streams = StreamMetrics::register(own);
+        // What a process does not have is counted and never shown.
+        let mut unseen = Registry::default();
+        let carrying = if authority_process {
+            &mut unseen
+        } else {
+            &mut *own
+        };
+        let streams = StreamMetrics::register(carrying);
+        let enrolment = EnrolmentMetrics::register(carrying);
+        let engine = Arc::new(EngineMetrics::default());
+        carrying.register_collector(Box::new(Arc::clone(&engine)));
         let audit = Arc::new(OutputMetrics::default());
         let log = Arc::new(OutputMetrics::default());
         if let Some(output) = log::output() {
@@ -101,38 +124,46 @@ impl Metrics {
             own.register_collector(Box::new(output::Shown(part, Arc::clone(output))));
         }
         let authority = AuthorityMetrics::register(own);
-        let enrolment = EnrolmentMetrics::register(own);
-        let cluster = Arc::new(ClusterMetrics::default());
-        cluster.register(own);
+        let cluster = Arc::new(ClusterMetrics::register(own));
         let servers = ServerMetrics::register(own);
+        let takeovers = TakeoverMetrics::register(own);
         let config = ConfigMetrics::register(own);
         let authority_config = if authority_process {
             config.register_as_authority(own)
         } else {
             ConfigMetrics::register_embedded(own)
         };
-        let engine = Arc::new(EngineMetrics::default());
-        own.register_collector(Box::new(Arc::clone(&engine)));
         let generations = Arc::new(Generations::default());
         own.register_collector(Box::new(Arc::clone(&generations)));
-        let mut table = |name, help| {
-            let table = Arc::new(Table::new(name, help));
-            own.register_collector(Box::new(Arc::clone(&table)));
-            table
-        };
-        let certificates = table(
+        let certificates = Table::register(
+            own,
             "certificate_expiry_timestamp_seconds",
             "When a loaded certificate expires, in seconds since 1970",
         );
-        let probe = table("probe", "Whether the kernel and sandbox have a capability");
-        let strategy = table(
+        let probe = Table::register(
+            own,
+            "probe",
+            "Whether the kernel and sandbox have a capability",
+        );
+        let strategy = Table::register(
+            own,
             "strategy_info",
             "How bytes are moved, as decided at the start",
         );
-        let limits = table(
+        let limits = Table::register(
+            own,
             "limit",
             "Limits: as configured, and in force, where the limit of open files has room for less",
         );
+        let api_servers = Table::register(
+            own,
+            "apiserver_up",
+            "Whether requests go to an API server, or it is left alone until it is well again",
+        );
+        let front = Arc::new(Fronts::default());
+        own.register_collector(Box::new(front::Shown(Arc::clone(&front))));
+        let tunnels = Arc::new(Tunnels::default());
+        own.register_collector(Box::new(Arc::clone(&tunnels)));
         Arc::new(Self {
             registry,
             streams,
@@ -141,6 +172,7 @@ impl Metrics {
             enrolment,
             cluster,
             servers,
+            takeovers,
             config,
             authority_config,
             engine,
@@ -149,14 +181,30 @@ impl Metrics {
             probe,
             strategy,
             limits,
+            api_servers,
+            front,
+            tunnels,
         })
     }
 
-    /// Writes every metric, ended by `# EOF`.
+    /// Writes every metric that has a sample.
     ///
     /// # Errors
     /// A collector that failed; none of ours does.
+    pub fn write(&self, form: Form) -> Result<String, fmt::Error> {
+        form.write(&self.encode()?)
+    }
+
+    /// Writes every metric that has a sample as OpenMetrics, ended by `# EOF`.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
     pub fn render(&self) -> Result<String, fmt::Error> {
+        self.write(Form::OpenMetrics)
+    }
+
+    /// Writes every family, with samples or without.
+    fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::with_capacity(16 << 10);
         text::encode(&mut text, &self.registry)?;
         Ok(text)

@@ -1,5 +1,6 @@
 //! The conventional metrics of a process, read from `/proc/self` at each scrape.
 
+use eyesplice_sys::limits;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -47,12 +48,12 @@ impl Collector for Process {
         gauge(
             "process_open_fds",
             "Open file descriptors",
-            open_descriptors(),
+            limits::open_descriptors().ok().map(|open| open as f64),
         )?;
         gauge(
             "process_max_fds",
             "Limit of open file descriptors",
-            max_descriptors(),
+            limits::open_files().ok().map(|limit| limit.soft as f64),
         )?;
         gauge(
             "process_resident_memory_bytes",
@@ -70,23 +71,6 @@ impl Collector for Process {
         }
         Ok(())
     }
-}
-
-fn open_descriptors() -> Option<f64> {
-    // The directory that is being read is one of them.
-    let count = fs::read_dir("/proc/self/fd")
-        .ok()?
-        .count()
-        .saturating_sub(1);
-    Some(count as f64)
-}
-
-fn max_descriptors() -> Option<f64> {
-    let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 fn resident_bytes() -> Option<f64> {

@@ -1,5 +1,6 @@
 //! Metrics of streams that ended, fed by their end records.
 
+use super::family::{Add, Counters, Labels};
 use eyesplice_dataplane::seam::{ListenerName, StreamRecord, VerificationResult};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -25,51 +26,44 @@ struct EndLabels {
     side: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DurationLabels {
-    mode: &'static str,
-    action: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct VerificationLabels {
-    result: &'static str,
-    cause: &'static str,
-}
-
 /// Metrics of streams that ended.
 #[derive(Debug)]
 pub struct StreamMetrics {
     ended: Family<EndLabels, Counter>,
-    duration: Family<DurationLabels, Histogram, fn() -> Histogram>,
-    verifications: Family<VerificationLabels, Counter>,
+    duration: Family<Labels<2>, Histogram, fn() -> Histogram>,
+    verifications: Counters<2>,
+    front_requests: Counters<3>,
 }
 
 impl StreamMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            ended: Family::default(),
-            duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
-            verifications: Family::default(),
-        };
-        registry.register(
+        let ended = registry.add(
             "streams_ended",
             "Streams that ended; of a terminated connection to a kubelet, each request is one",
-            metrics.ended.clone(),
         );
+        let duration = Family::<_, _, fn() -> Histogram>::new_with_constructor(|| {
+            Histogram::new(DURATION_BUCKETS)
+        });
         registry.register_with_unit(
             "stream_duration",
             "How long streams lived, from accept or request to their end",
             Unit::Seconds,
-            metrics.duration.clone(),
+            duration.clone(),
         );
-        registry.register(
-            "verifications",
-            "Certificates of kubelets and other upstreams that were judged; observed ones would \
-             have been refused under verification: enforce",
-            metrics.verifications.clone(),
-        );
-        metrics
+        Self {
+            ended,
+            duration,
+            verifications: registry.add(
+                "verifications",
+                "Certificates of kubelets and other upstreams that were judged; observed ones \
+                 would have been refused under verification: enforce",
+            ),
+            front_requests: registry.add(
+                "front_requests",
+                "Requests to front listeners: through the API server, past it (short), or answered \
+                 by the gateway; and why a stream went through the API server",
+            ),
+        }
     }
 
     /// Counts a stream that ended.
@@ -89,9 +83,18 @@ impl StreamMetrics {
             })
             .inc();
         self.duration
-            .get_or_create(&DurationLabels { mode, action })
+            .get_or_create(&[("mode", mode), ("action", action)])
             .observe(record.duration.as_secs_f64());
         self.verified(record);
+        if let Some(path) = record
+            .exchange_labels
+            .as_ref()
+            .and_then(|labels| labels.path)
+        {
+            let why = path.why().unwrap_or(NONE);
+            let labels = [("path", path.as_str()), ("action", action), ("why", why)];
+            self.front_requests.get_or_create(&labels).inc();
+        }
     }
 
     /// A connection is verified once, however many requests it carries.
@@ -106,7 +109,7 @@ impl StreamMetrics {
             VerificationResult::Refused { cause } => ("refused", *cause),
         };
         self.verifications
-            .get_or_create(&VerificationLabels { result, cause })
+            .get_or_create(&[("result", result), ("cause", cause)])
             .inc();
     }
 }

@@ -5,8 +5,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// One row: its labels and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +28,19 @@ pub struct Table {
 }
 
 impl Table {
-    pub(super) fn new(name: &'static str, help: &'static str) -> Self {
-        Self {
+    /// Shows a table that has no rows yet.
+    pub(super) fn register(
+        registry: &mut Registry,
+        name: &'static str,
+        help: &'static str,
+    ) -> Arc<Self> {
+        let table = Arc::new(Self {
             name,
             help,
             parts: ArcSwap::default(),
-        }
+        });
+        registry.register_collector(Box::new(Arc::clone(&table)));
+        table
     }
 
     /// Replaces all rows.

@@ -14,7 +14,6 @@ pub use queue::{Gap, Rank};
 pub use target::Target;
 
 use queue::Queue;
-use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -76,7 +75,8 @@ pub struct Status {
 }
 
 /// A handle to an output; the last one that goes does not end it, [`Output::finish`] does.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("Output({:?})", self.status())]
 pub struct Output(Arc<Shared>);
 
 struct Shared {
@@ -242,12 +242,6 @@ impl Shared {
 
     fn now(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1
-    }
-}
-
-impl fmt::Debug for Output {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Output").field(&self.status()).finish()
     }
 }
 

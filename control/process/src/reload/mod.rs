@@ -5,10 +5,15 @@
 //! leave every file's content as it was do nothing.
 
 mod digest;
+mod host;
+mod load;
 mod watch;
 
-use crate::metrics::ConfigMetrics;
+pub use host::{Host, Kept};
+pub use load::{Loaded, Seen, Valid, invalid, load};
+
 use digest::Digests;
+use load::load_settled;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,56 +22,33 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 use watch::Watch;
 
-/// Loads while files still change under us: a mounted secret is swapped within milliseconds.
-const MAX_ROUNDS: u32 = 3;
-
 /// Where state comes from, and where it goes.
-pub trait Source: Send + 'static {
+pub trait Source: Send + Sync + 'static {
     /// What was loaded and is not in force yet.
     type State: Send + 'static;
 
     /// Reads every file. Blocks.
     fn load(&mut self) -> Loaded<Self::State>;
 
-    /// Puts a state in force for streams that begin from now on.
-    fn publish(&mut self, state: Self::State) -> Published;
+    /// Puts a state in force for streams that begin from now on. Gives the fields whose new value
+    /// waits for a restart.
+    fn publish(&mut self, state: Self::State) -> Vec<String>;
 
-    /// A load begins; [`settled`](Self::settled) follows.
-    fn reloading(&mut self) {}
-
-    /// A load is over, whether it succeeded or not.
-    fn settled(&mut self) {}
-}
-
-/// The outcome of reading every file.
-#[derive(Debug)]
-pub struct Loaded<S> {
-    /// Files that were read or that were missing.
-    pub files: BTreeSet<PathBuf>,
-    /// The state, or every error in words.
-    pub result: Result<S, Vec<String>>,
-}
-
-/// What came into force.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// The number that new streams carry.
-    pub generation: u64,
-    /// Fields whose new value waits for a restart.
-    pub restart_required: Vec<String>,
+    /// One line for the service manager, whenever a load is over.
+    fn status(&self) -> String;
 }
 
 /// How patient the watcher is.
 #[derive(Clone, Copy, Debug)]
-pub struct Timing {
+struct Timing {
     /// Quiet time after the last event before files are read: writers come in bursts.
-    pub debounce: Duration,
+    debounce: Duration,
     /// A burst is read after this time even if it goes on.
-    pub max_debounce: Duration,
+    max_debounce: Duration,
     /// Between two reads of all files where events come: the net below a missed event.
-    pub poll_watched: Duration,
+    poll_watched: Duration,
     /// Between two reads of all files where a directory cannot be watched.
-    pub poll_unwatched: Duration,
+    poll_unwatched: Duration,
 }
 
 impl Default for Timing {
@@ -100,56 +82,9 @@ impl Trigger {
     }
 }
 
-/// A state that was loaded while its files held still.
-#[derive(Debug)]
-pub struct Settled<S> {
-    loaded: Loaded<S>,
-    digests: Digests,
-}
-
-impl<S> Settled<S> {
-    /// Takes the state, and leaves what the reloader compares with.
-    ///
-    /// # Errors
-    /// Every error of the load in words.
-    pub fn into_state(self) -> Result<(S, Seen), Vec<String>> {
-        let seen = Seen {
-            files: self.loaded.files,
-            digests: self.digests,
-        };
-        self.loaded.result.map(|state| (state, seen))
-    }
-}
-
-/// The files of a state and their contents when it was loaded.
-#[derive(Debug)]
-pub struct Seen {
-    files: BTreeSet<PathBuf>,
-    digests: Digests,
-}
-
-/// Loads until nothing changed while it was loading, so that no certificate is paired with the key
-/// of another moment. Blocks.
-pub fn load_settled<S>(load: impl FnMut() -> Loaded<S>) -> Settled<S> {
-    load_settled_from(load, Digests::default())
-}
-
-fn load_settled_from<S>(mut load: impl FnMut() -> Loaded<S>, mut before: Digests) -> Settled<S> {
-    let mut round = 1;
-    loop {
-        let loaded = load();
-        let digests = Digests::of(&loaded.files);
-        if digests == before || round == MAX_ROUNDS {
-            return Settled { loaded, digests };
-        }
-        before = digests;
-        round += 1;
-    }
-}
-
 /// Watches the files and reloads the state.
 #[derive(Debug)]
-pub struct Reloader<S: Source> {
+struct Reloader<S: Source> {
     /// Absent only while a blocking thread has it, or if that thread died.
     source: Option<S>,
     /// What the state in force was made from, and what a failed load read after it.
@@ -158,18 +93,14 @@ pub struct Reloader<S: Source> {
     watch: Watch,
     hangup: Arc<Notify>,
     timing: Timing,
-    metrics: ConfigMetrics,
+    host: Host,
+    /// The number that new streams carry.
+    generation: u64,
 }
 
 impl<S: Source> Reloader<S> {
     /// Begins to watch the files of the state in force. `hangup` asks for a reload.
-    pub fn new(
-        source: S,
-        seen: Seen,
-        hangup: Arc<Notify>,
-        timing: Timing,
-        metrics: ConfigMetrics,
-    ) -> Self {
+    fn new(source: S, seen: Seen, hangup: Arc<Notify>, timing: Timing, host: Host) -> Self {
         let mut watch = Watch::new();
         watch.follow(&seen.files);
         let good_files = seen.files.clone();
@@ -180,12 +111,13 @@ impl<S: Source> Reloader<S> {
             watch,
             hangup,
             timing,
-            metrics,
+            host,
+            generation: 1,
         }
     }
 
     /// Runs until the task is dropped.
-    pub async fn run(mut self) {
+    async fn run(mut self) {
         // What changed between the load and the first watch has no event.
         self.consider(Trigger::Start).await;
         while self.source.is_some() {
@@ -222,70 +154,68 @@ impl<S: Source> Reloader<S> {
         }
     }
 
-    /// Loads anew if a file's content changed, or if asked to.
+    /// Loads again if a file's content changed, or if asked to.
     async fn consider(&mut self, trigger: Trigger) {
         let Some(mut source) = self.source.take() else {
             return;
         };
         let files = self.seen.files.clone();
         let known = self.seen.digests.clone();
+        let host = self.host.clone();
         let looked = tokio::task::spawn_blocking(move || {
             let now = Digests::of(&files);
             if trigger != Trigger::Hangup && now == known {
                 return (source, None);
             }
-            source.reloading();
-            let settled = load_settled_from(|| source.load(), now);
+            host.reloading();
+            let settled = load_settled(|| source.load(), now);
             (source, Some(settled))
         })
         .await;
         // A load that panicked took the source with it; `run` says so and ends.
-        let Ok((source, settled)) = looked else {
+        let Ok((mut source, settled)) = looked else {
             return;
         };
-        self.source = Some(source);
-        if let Some(settled) = settled {
-            self.apply(trigger, settled);
+        if let Some((result, seen)) = settled {
+            self.apply(trigger, &mut source, result, seen);
+            self.host.settled(&source.status());
         }
+        self.source = Some(source);
         // A directory that was replaced lost its watch.
         self.watch.follow(&self.seen.files);
     }
 
-    fn apply(&mut self, trigger: Trigger, settled: Settled<S::State>) {
-        let Some(source) = &mut self.source else {
-            return;
-        };
-        let Settled {
-            loaded: Loaded { files, result },
-            digests,
-        } = settled;
+    fn apply(
+        &mut self,
+        trigger: Trigger,
+        source: &mut S,
+        result: Result<Valid<S::State>, Vec<String>>,
+        seen: Seen,
+    ) {
         match result {
-            Ok(state) => {
-                let published = source.publish(state);
-                self.good_files.clone_from(&files);
-                self.seen = Seen { files, digests };
-                self.succeeded(trigger, &published);
+            Ok(valid) => {
+                let state = self.host.show(valid);
+                let restart_required = source.publish(state);
+                self.generation += 1;
+                self.good_files.clone_from(&seen.files);
+                self.seen = seen;
+                self.succeeded(trigger, &restart_required);
             }
             Err(errors) => {
                 // The files of the state in force are watched on: their return is news too.
-                let files: BTreeSet<_> = files.union(&self.good_files).cloned().collect();
-                let digests = digests.extended(&files);
+                let files: BTreeSet<_> = seen.files.union(&self.good_files).cloned().collect();
+                let digests = seen.digests.extended(&files);
                 self.seen = Seen { files, digests };
                 self.failed(trigger, &errors);
             }
         }
-        if let Some(source) = &mut self.source {
-            source.settled();
-        }
     }
 
-    fn succeeded(&self, trigger: Trigger, published: &Published) {
-        let Published {
-            generation,
-            restart_required,
-        } = published;
-        self.metrics
-            .reloaded(*generation, restart_required.len(), SystemTime::now());
+    fn succeeded(&self, trigger: Trigger, restart_required: &[String]) {
+        let generation = self.generation;
+        self.host
+            .reloads
+            .reloaded(generation, restart_required.len(), SystemTime::now());
         tracing::info!(
             generation,
             trigger = trigger.as_str(),
@@ -298,10 +228,8 @@ impl<S: Source> Reloader<S> {
     }
 
     fn failed(&self, trigger: Trigger, errors: &[String]) {
-        self.metrics.reload_failed();
-        for error in errors {
-            tracing::error!(error, "configuration is not valid");
-        }
+        self.host.reloads.reload_failed();
+        invalid(errors);
         tracing::error!(
             errors = errors.len(),
             trigger = trigger.as_str(),

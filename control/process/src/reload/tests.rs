@@ -38,7 +38,11 @@ impl Source for TextSource {
         }
         let result = match text {
             Ok(text) if text.starts_with("bad") => Err(vec![format!("{text} does not load")]),
-            Ok(text) => Ok(text),
+            Ok(state) => Ok(Valid {
+                state,
+                warnings: Vec::new(),
+                certificates: Vec::new(),
+            }),
             Err(error) => Err(vec![error.to_string()]),
         };
         Loaded {
@@ -47,13 +51,13 @@ impl Source for TextSource {
         }
     }
 
-    fn publish(&mut self, state: String) -> Published {
-        let mut published = self.board.published.lock().unwrap();
-        published.push(state);
-        Published {
-            generation: published.len() as u64 + 1,
-            restart_required: Vec::new(),
-        }
+    fn publish(&mut self, state: String) -> Vec<String> {
+        self.board.published.lock().unwrap().push(state);
+        Vec::new()
+    }
+
+    fn status(&self) -> String {
+        String::new()
     }
 }
 
@@ -72,20 +76,16 @@ impl Running {
             board: Arc::clone(&board),
             write_during_load: None,
         };
-        let (_, seen) = load_settled(|| source.load()).into_state().unwrap();
         let metrics = Metrics::new();
+        let host = Host::of(Arc::clone(&metrics));
+        let (_, seen) = load_settled(|| source.load(), Digests::default());
+        host.reloads.loaded(1, SystemTime::now());
         let hangup = Arc::new(Notify::new());
         let timing = Timing {
             debounce: Duration::from_millis(20),
             ..Timing::default()
         };
-        let reloader = Reloader::new(
-            source,
-            seen,
-            Arc::clone(&hangup),
-            timing,
-            metrics.config.clone(),
-        );
+        let reloader = Reloader::new(source, seen, Arc::clone(&hangup), timing, host);
         let task = tokio::spawn(reloader.run());
         Self {
             board,
@@ -246,15 +246,8 @@ async fn polling_finds_changes_where_nothing_can_be_watched() {
         digests: Digests::of(&files),
         files,
     };
-    let metrics = Metrics::new();
-    let hangup = Arc::new(Notify::new());
-    let reloader = Reloader::new(
-        source,
-        seen,
-        hangup,
-        Timing::default(),
-        metrics.config.clone(),
-    );
+    let host = Host::of(Metrics::new());
+    let reloader = Reloader::new(source, seen, Arc::default(), Timing::default(), host);
     assert!(!reloader.watch.is_complete());
     let task = tokio::spawn(reloader.run());
     std::fs::create_dir(dir.path().join("absent")).unwrap();
@@ -276,10 +269,8 @@ fn load_settled_reads_again_what_changed_meanwhile() {
         board: Arc::default(),
         write_during_load: Some("two"),
     };
-    let (state, _) = load_settled_from(|| source.load(), before)
-        .into_state()
-        .unwrap();
-    assert_eq!(state, "two");
+    let (result, _) = load_settled(|| source.load(), before);
+    assert_eq!(result.unwrap().state, "two");
 }
 
 #[test]

@@ -7,26 +7,18 @@
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// Watches the directories of files, as far as the kernel lets it.
+#[derive(derive_more::Debug)]
+#[debug("Watch({watched:?}, not {unwatched:?})")]
 pub(super) struct Watch {
     changed: Arc<Notify>,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
     unwatched: BTreeSet<PathBuf>,
-}
-
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch")
-            .field("watched", &self.watched)
-            .field("unwatched", &self.unwatched)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Watch {

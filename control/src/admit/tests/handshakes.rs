@@ -3,7 +3,7 @@
 use super::*;
 use crate::tickets::tests::carry;
 use eyesplice_identity::pem::{CaBundle, Credential, FileRef, Role};
-use rustls::crypto::ring::default_provider;
+use eyesplice_proto::tls::provider;
 use rustls::pki_types::ServerName;
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::SingleCertAndKey;
@@ -21,7 +21,7 @@ fn credential(dir: &Path, name: &str, role: Role) -> Credential {
 /// An API server that trusts `ca` and presents `name`, or nothing.
 fn client(dir: &Path, ca: &str, name: Option<&str>) -> Arc<ClientConfig> {
     let roots = CaBundle::load(file(dir, ca)).unwrap().roots;
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    let builder = ClientConfig::builder_with_provider(provider::shared())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
@@ -36,7 +36,7 @@ fn client(dir: &Path, ca: &str, name: Option<&str>) -> Arc<ClientConfig> {
 
 /// A kubelet that presents `name` and asks for a client certificate of `ca`.
 fn server(dir: &Path, name: &str, ca: &str) -> Arc<ServerConfig> {
-    let provider = Arc::new(default_provider());
+    let provider = provider::shared();
     let roots = CaBundle::load(file(dir, ca)).unwrap().roots;
     let clients = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
     let certified = credential(dir, name, Role::Server).certified;
@@ -51,7 +51,7 @@ fn server(dir: &Path, name: &str, ca: &str) -> Arc<ServerConfig> {
 /// A service that presents `name` and asks for nothing.
 fn open_server(dir: &Path, name: &str) -> Arc<ServerConfig> {
     let certified = credential(dir, name, Role::Server).certified;
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    let config = ServerConfig::builder_with_provider(provider::shared())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
@@ -60,7 +60,7 @@ fn open_server(dir: &Path, name: &str) -> Arc<ServerConfig> {
 }
 
 /// Runs a handshake in memory; the first error of either side.
-fn handshake(
+pub(super) fn handshake(
     client: Arc<ClientConfig>,
     name: ServerName<'static>,
     server: Arc<ServerConfig>,
@@ -74,7 +74,7 @@ fn handshake(
     Ok(())
 }
 
-fn name(host: &str) -> ServerName<'static> {
+pub(super) fn name(host: &str) -> ServerName<'static> {
     ServerName::try_from(host.to_owned()).unwrap()
 }
 

@@ -1,13 +1,17 @@
 mod handshakes;
+mod kubelets;
+mod neighbours;
+mod tunnels;
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Document};
 use crate::material::tests::{load, site};
 use eyesplice_dataplane::seam::{
-    Connect, Inside, Mode, Peer, PeerVerification, Refusal, StreamId, Terminate,
+    Connect, Inside, Mode, Peer, PeerVerification, Refusal, StreamId, Terminate, Way,
 };
 use eyesplice_process::resolve::LookupFuture;
 use eyesplice_proto::route::Action;
+use eyesplice_proto::target::Target;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
@@ -96,6 +100,7 @@ fn request(target: &str) -> StreamRequest {
         },
         target: target.parse().unwrap(),
         received: SystemTime::UNIX_EPOCH,
+        hop: None,
     }
 }
 
@@ -114,7 +119,10 @@ async fn refusal(gatekeeper: &Gatekeeper, target: &str) -> Refusal {
 }
 
 fn addresses(connect: &Connect) -> Vec<String> {
-    connect.addresses.iter().map(ToString::to_string).collect()
+    let Way::Dial(addresses) = &connect.way else {
+        panic!("not dialled: {connect:?}")
+    };
+    addresses.iter().map(ToString::to_string).collect()
 }
 
 #[tokio::test]
@@ -395,6 +403,7 @@ async fn admit_worker_that_leaves_ends_the_decision() {
         },
         target: "slow.example:80".parse().unwrap(),
         received: SystemTime::UNIX_EPOCH,
+        hop: None,
     };
     drop(gatekeeper.admit(request));
     // The lookup itself stays, as it holds a thread of the C library's; the decision does not.

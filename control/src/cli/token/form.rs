@@ -49,25 +49,6 @@ pub(super) fn fields(rows: &[(&str, String)]) -> String {
         .collect()
 }
 
-/// Writes aligned columns.
-pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |row: &[String; N]| {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
-        let cells: Vec<String> = cells.collect();
-        format!("{}\n", cells.join("   ").trim_end())
-    };
-    rows.iter().map(line).collect()
-}
-
 /// Writes JSON for people.
 pub(super) fn pretty(value: &Value) -> String {
     format!("{value:#}\n")

@@ -5,12 +5,12 @@ mod form;
 mod serviceaccount;
 mod static_file;
 
-use super::say::{complain, print};
+use super::say::{complain, fail, print, warn};
 use super::token_args::{ReviewArgs, TokenCommand, TokenFormat};
 use eyesplice_identity::authn::{
     AuthenticationConfig, Authenticator, AuthnError, SourceErrors, Sources,
 };
-use eyesplice_identity::document::ConfigErrors;
+use eyesplice_identity::document::{ConfigErrors, Document, Loaded};
 use eyesplice_identity::token::BearerToken;
 use eyesplice_process::Exit;
 use eyesplice_proto::causes::chain;
@@ -25,22 +25,15 @@ pub(super) fn run(command: TokenCommand) -> Exit {
         TokenCommand::Serviceaccount(command) => serviceaccount::run(command),
         TokenCommand::Review(args) => review(&args),
     };
-    result.unwrap_or_else(|error| {
-        complain(&chain(&*error));
-        Exit::Failure
-    })
+    result.unwrap_or_else(|error| fail(&chain(&*error)))
 }
 
 fn review(args: &ReviewArgs) -> Result<Exit, Failure> {
-    let (config, warnings) =
+    let Loaded { config, warnings } =
         AuthenticationConfig::load(&args.config).map_err(|errors: ConfigErrors| errors)?;
-    for warning in warnings {
-        complain(&format!("warning: {warning}"));
-    }
+    warn(warnings);
     let sources = Sources::load(&config.settings).map_err(|errors: SourceErrors| errors)?;
-    for warning in sources.warnings() {
-        complain(&format!("warning: {warning}"));
-    }
+    warn(sources.warnings());
     let text = read_token(&args.file)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

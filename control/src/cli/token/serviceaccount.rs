@@ -24,11 +24,8 @@ use std::time::SystemTime;
 /// A file of a JWKS that cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum JwksFileError {
-    #[error("cannot read {}", .path.display())]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    #[error("cannot read {}", .0.display())]
+    Read(PathBuf, #[source] std::io::Error),
     #[error("{} cannot be used", .path.display())]
     Parse { path: PathBuf, source: JwkError },
 }
@@ -131,7 +128,7 @@ fn table(verified: &Verified) -> String {
             .unwrap_or_default()
     };
     let stale = if verified.stale {
-        "yes: its client should have fetched another one"
+        "yes: the client should have requested a new token"
     } else {
         ""
     };
@@ -221,17 +218,17 @@ fn word(stage: &Stage) -> &'static str {
 
 fn advice(stage: &Stage) -> &'static str {
     match stage {
-        Stage::Idle => "restart or reload whatever loads the public keys",
+        Stage::Idle => "restart or reload every process that loads the public keys",
         Stage::Trusted { .. } => {
-            "restart or reload whatever loads the public keys, then run the stage switch"
+            "restart or reload every process that loads the public keys, then run the stage switch"
         }
         Stage::Switched { .. } => {
-            "restart or reload what signs; once the last token of the old key has expired, run the \
-             stage drop"
+            "restart or reload the processes that sign; once the last token of the old key has \
+             expired, run the stage drop"
         }
         Stage::Undone { .. } => {
-            "restart or reload what signs; then run the stage switch again, or, once the last token of \
-             the key that was switched back from has expired, the stage drop"
+            "restart or reload the processes that sign; then run the stage switch again, or, once the \
+             last token of the key that is no longer used has expired, the stage drop"
         }
     }
 }
@@ -248,10 +245,8 @@ fn public_keys(args: &KeyArgs) -> Result<Vec<PublicKey>, Failure> {
 }
 
 fn read_jwks(path: &Path) -> Result<Vec<PublicKey>, JwksFileError> {
-    let json = std::fs::read(path).map_err(|source| JwksFileError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let json =
+        std::fs::read(path).map_err(|source| JwksFileError::Read(path.to_owned(), source))?;
     JwkSet::parse(&json).map_err(|source| JwksFileError::Parse {
         path: path.to_owned(),
         source,

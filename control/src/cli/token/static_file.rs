@@ -3,7 +3,7 @@
 use super::form::{Failure, pretty};
 use crate::cli::say::{complain, print};
 use crate::cli::token_args::{StaticCheckArgs, StaticCommand, StaticGenerateArgs, TokenFormat};
-use eyesplice_identity::token::static_tokens::{Entry, StaticTokens, append, generate};
+use eyesplice_identity::token::static_tokens::{StaticTokens, append, generate};
 use eyesplice_process::Exit;
 use eyesplice_proto::causes::chain;
 use serde_json::json;
@@ -16,12 +16,7 @@ pub(super) fn run(command: StaticCommand) -> Result<Exit, Failure> {
 }
 
 fn make(args: StaticGenerateArgs) -> Result<Exit, Failure> {
-    let entry = Entry {
-        user: args.user,
-        uid: args.uid,
-        groups: args.groups,
-    };
-    let line = generate(&entry)?;
+    let line = generate(&args.entry)?;
     let Some(file) = args.file else {
         return Ok(print(&format!("{}\n", *line)));
     };

@@ -30,7 +30,7 @@ configuration /etc/eyesplice/gateway.yaml has 9 errors
   egress.rules[0].prots (line 10, column 5): is not a known field; did you mean `ports`?
   egress.rules[0].action (line 11, column 13): \"spliec\" is not a known value; use one of: splice, terminate, originate, deny
   timeouts.dial (line 12, column 18): 5 has no unit; write it like 10s, 1m30s, 500ms or 24h
-  surprise (line 13, column 1): is not a known field; known here: apiVersion, kind, identity, authority, listeners, egress, egressCA, kubelet, limits, timeouts, engine, admin, audit";
+  surprise (line 13, column 1): is not a known field; known here: apiVersion, kind, identity, authority, listeners, tunnel, apiservers, front, egress, egressCA, kubelet, limits, timeouts, tls, engine, admin, audit";
     assert_eq!(error, want);
 }
 
@@ -93,8 +93,20 @@ fn parse_each_mistake_names_field_and_remedy() {
             "timeouts.dial: 2h is out of range; use 10ms to 10m",
         ),
         (
+            with("engine: {io: select}"),
+            "engine.io: \"select\" is not a known value; use one of: io_uring, epoll, auto",
+        ),
+        (
             with("engine: {ktls: maybe}"),
             "engine.ktls: \"maybe\" is not a known value; use one",
+        ),
+        (
+            with("engine: {crypto: openssl}"),
+            "engine.crypto: \"openssl\" is not a known value; use one of: auto, ring, aws-lc",
+        ),
+        (
+            with("tls: {curvePreferences: [X25519, P-521]}"),
+            "tls.curvePreferences[1]: is \"P-521\", which is no key exchange group",
         ),
         (
             with("engine: {workers: -1}"),
@@ -149,7 +161,7 @@ fn parse_each_mistake_names_field_and_remedy() {
         ),
         (
             format!("{HEAD}listeners: [{{name: l}}]\n{SPLICE}"),
-            "listeners[0]: has neither `unix`",
+            "listeners[0]: has none of `unix`",
         ),
         (
             format!(
@@ -165,7 +177,7 @@ fn parse_each_mistake_names_field_and_remedy() {
         ),
         (
             rule("action: splice"),
-            "egress.rules[0]: says neither `cidrs` nor `dnsSuffixes`",
+            "egress.rules[0]: has neither `cidrs` nor `dnsSuffixes`",
         ),
         (
             rule("cidrs: [10.0.0.0/8]"),
@@ -209,7 +221,7 @@ fn parse_each_mistake_names_field_and_remedy() {
         ),
         (
             rule("cidrs: [10.0.0.1], action: originate, upstream: {}"),
-            "egress.rules[0].upstream: names nobody to trust",
+            "egress.rules[0].upstream: names nothing to trust",
         ),
         (
             rule("cidrs: [10.0.0.1], action: originate, upstream: {spkiSHA256: [abc]}"),
@@ -220,7 +232,7 @@ fn parse_each_mistake_names_field_and_remedy() {
                 "{}  - {{name: s, cidrs: [10.1.0.0/16], action: deny}}\n",
                 rule("cidrs: [10.0.0.0/8], action: splice")
             ),
-            "egress.rules[1]: can never match: rule \"r\" before it takes all of it; move it",
+            "egress.rules[1]: can never match: rule \"r\" before it covers it; move it",
         ),
         (
             format!(
@@ -240,6 +252,10 @@ fn parse_each_mistake_names_field_and_remedy() {
         (
             format!("{HEAD}{UDS}{KUBELET}{CA}{TRUST}, verification: off}}\n"),
             "kubelet.verification: \"off\" is not a known value; use one of: enforce, observe",
+        ),
+        (
+            format!("{HEAD}{UDS}{KUBELET}{CA}{TRUST}, warm: 1m}}\n"),
+            "kubelet.warm: is a string, not a boolean",
         ),
         (
             format!(
@@ -280,7 +296,7 @@ fn parse_what_is_probably_not_meant_is_a_warning() {
         ),
         (
             rule("dnsSuffixes: [a.b], action: splice"),
-            "egress.rules[0].dnsSuffixes (line 6, column 28): whoever controls",
+            "egress.rules[0].dnsSuffixes (line 6, column 28): the owner of these",
         ),
         (
             format!("{HEAD}{UDS}{KUBELET}{CA}{TRUST}, verification: observe}}\n"),

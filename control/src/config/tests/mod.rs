@@ -1,11 +1,13 @@
+mod front;
 mod mistakes;
+mod short_way;
+mod tunnel;
 
 use super::*;
 use crate::check::check;
 use eyesplice_dataplane::engine::{Bind, KtlsPolicy};
-use eyesplice_identity::document::{ConfigError, value};
+use eyesplice_identity::document::{ConfigError, ConfigErrors, FileRef, value};
 use eyesplice_proto::route::Action;
-use std::path::PathBuf;
 use std::time::Duration;
 
 const FILE: &str = "/etc/eyesplice/gateway.yaml";
@@ -17,6 +19,8 @@ const KUBELET: &str = "egress: {rules: [{name: k, cidrs: [10.0.0.0/8], action: t
 const CA: &str = "egressCA: {certFile: e.crt, keyFile: e.key}\n";
 const TRUST: &str = "kubelet: {caFile: a, clientCertFile: b, clientKeyFile: c, \
                      apiserverClientCAFile: d";
+
+type Loaded = eyesplice_identity::document::Loaded<Config>;
 
 fn parse(text: &str) -> Result<Loaded, ConfigErrors> {
     Config::parse(text, Path::new(FILE))
@@ -189,6 +193,14 @@ fn parse_examples_are_valid_and_the_full_one_has_every_field() {
             "gateway-full.yaml",
             include_str!("../../../examples/gateway-full.yaml"),
         ),
+        (
+            "gateway-tunnel.yaml",
+            include_str!("../../../examples/gateway-tunnel.yaml"),
+        ),
+        (
+            "gateway-front.yaml",
+            include_str!("../../../examples/gateway-front.yaml"),
+        ),
     ] {
         let loaded = parse(text).unwrap_or_else(|errors| panic!("{name}: {errors}"));
         assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);
@@ -196,7 +208,7 @@ fn parse_examples_are_valid_and_the_full_one_has_every_field() {
     // The list of known fields comes from the reader itself: a misspelt field names its neighbours.
     let full = include_str!("../../../examples/gateway-full.yaml");
     let reference = include_str!("../../../../docs/config.md");
-    let sections: [(&str, Text); 18] = [
+    let sections: [(&str, Text); 30] = [
         ("", |f| with(f)),
         ("unix", |f| {
             format!("{HEAD}listeners: [{{name: l, unix: {{path: /x, {f}}}}}]\n{SPLICE}")
@@ -204,6 +216,32 @@ fn parse_examples_are_valid_and_the_full_one_has_every_field() {
         ("tcp", |f| {
             format!("{HEAD}listeners: [{{name: l, tcp: {{{f}}}}}]\n{SPLICE}")
         }),
+        ("tunnel listener", |f| {
+            format!("{HEAD}listeners: [{{name: l, tunnel: {{{f}}}}}]\n{SPLICE}")
+        }),
+        ("front listener", |f| {
+            format!("{HEAD}listeners: [{{name: l, front: {{{f}}}}}]\n{SPLICE}")
+        }),
+        ("apiserver listener", |f| {
+            format!("{HEAD}listeners: [{{name: l, apiserver: {{{f}}}}}]\n{SPLICE}")
+        }),
+        ("apiservers", |f| with(&format!("apiservers: {{{f}}}"))),
+        ("front", |f| with(&format!("front: {{{f}}}"))),
+        ("shortWay", |f| {
+            with(&format!("front: {{shortWay: {{{f}}}}}"))
+        }),
+        ("front.audit", |f| {
+            with(&format!("front: {{audit: {{{f}}}}}"))
+        }),
+        ("front.limits", |f| {
+            with(&format!("front: {{limits: {{{f}}}}}"))
+        }),
+        ("tunnel", |f| with(&format!("tunnel: {{{f}}}"))),
+        ("agents", |f| {
+            with(&format!("tunnel: {{agents: [{{{f}}}]}}"))
+        }),
+        ("pool", |f| with(&format!("tunnel: {{pool: {{{f}}}}}"))),
+        ("peers", |f| with(&format!("tunnel: {{peers: {{{f}}}}}"))),
         ("egress", |f| format!("{HEAD}{UDS}egress: {{{f}}}\n")),
         ("rule", |f| rule(&format!("action: terminate, {f}"))),
         ("upstream", |f| {
@@ -258,8 +296,12 @@ fn parse_relative_paths_start_at_the_file() {
     ))
     .unwrap();
     let kubelet = config.kubelet.as_ref().unwrap();
-    assert_eq!(kubelet.ca_file, PathBuf::from("/etc/eyesplice/a"));
-    assert_eq!(kubelet.pins_file, Some(PathBuf::from("/etc/eyesplice/p/q")));
+    assert_eq!(
+        kubelet.ca_file,
+        FileRef::new("kubelet.caFile", "/etc/eyesplice/a")
+    );
+    let pins = FileRef::new("kubelet.pinsFile", "/etc/eyesplice/p/q");
+    assert_eq!(kubelet.pins_file, Some(pins));
     let files: Vec<String> = config
         .files()
         .iter()

@@ -6,7 +6,7 @@
 //! names that no node has do not become requests. Leaves outlive reloads, as far as the CA of the
 //! configuration in force vouches for them.
 
-use super::{ClientAuth, DEFAULT_CAPACITY, LeafError, tls_server};
+use super::{ClientAuth, DEFAULT_CAPACITY, LeafError, Manner, tls_server};
 use crate::bootstrap::{BootstrapError, Wish, certificate};
 use crate::config::Identity;
 use crate::enrol::{self, GROUP};
@@ -20,12 +20,11 @@ use eyesplice_identity::x509::{NODE_GROUP, NODE_PREFIX, Signer};
 use eyesplice_process::metrics::EnrolmentMetrics;
 use eyesplice_proto::causes::chain;
 use eyesplice_proto::target::Host;
-use rustls::crypto::ring::default_provider;
+use eyesplice_proto::tls::{Groups, provider};
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
@@ -45,19 +44,16 @@ const FAILED_FOR: Duration = Duration::from_secs(1);
 const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Whom a leaf is for, and the node whose subject it has.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, derive_more::Display)]
+#[display("{host}")]
 pub(crate) struct Named {
     pub(crate) host: Host,
     pub(crate) node: Option<Arc<str>>,
 }
 
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.host.fmt(f)
-    }
-}
-
 /// How a configuration asks for leaves.
+#[derive(derive_more::Debug)]
+#[debug("LeafRequests({identity:?}, {})", authority.0)]
 pub struct LeafRequests {
     pub(crate) identity: Identity,
     /// What the CA is called in messages, and its certificates.
@@ -65,15 +61,7 @@ pub struct LeafRequests {
     pub(crate) lifetime: Duration,
     pub(crate) clients: Option<Arc<dyn ClientCertVerifier>>,
     pub(crate) tickets: Tickets,
-}
-
-impl fmt::Debug for LeafRequests {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeafRequests")
-            .field("identity", &self.identity)
-            .field("authority", &self.authority.0)
-            .finish_non_exhaustive()
-    }
+    pub(crate) groups: Groups,
 }
 
 impl LeafRequests {
@@ -84,13 +72,12 @@ impl LeafRequests {
         leaf: Arc<CertifiedKey>,
         client_auth: ClientAuth,
     ) -> Result<DownstreamTls, LeafError> {
-        tls_server(
-            host,
-            leaf,
-            client_auth,
-            self.clients.as_ref(),
-            &self.tickets,
-        )
+        let manner = Manner {
+            clients: self.clients.as_ref(),
+            tickets: &self.tickets,
+            groups: self.groups,
+        };
+        tls_server(host, leaf, client_auth, &manner)
     }
 
     fn wish(&self, Named { host, node }: &Named) -> Wish {
@@ -136,7 +123,7 @@ impl LeafRequests {
         let (chain, facts, key) = enrol::read(&issued)?;
         let now = SystemTime::now();
         self.check(named, &chain, &facts, now)?;
-        let provider = default_provider();
+        let provider = provider::shared();
         let key = provider
             .key_provider
             .load_private_key(key.der().clone_key());
@@ -178,19 +165,11 @@ struct Inner {
 }
 
 /// All leaves that came from the authority.
-#[derive(Default)]
+#[derive(Default, derive_more::Debug)]
+#[debug("LeafStore({} leaves)", self.lock().leaves.len())]
 pub struct LeafStore {
     inner: Mutex<Inner>,
     metrics: EnrolmentMetrics,
-}
-
-impl fmt::Debug for LeafStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let leaves = self.lock().leaves.len();
-        f.debug_struct("LeafStore")
-            .field("leaves", &leaves)
-            .finish_non_exhaustive()
-    }
 }
 
 /// What is known of a host.
@@ -218,19 +197,13 @@ impl LeafStore {
         now: SystemTime,
         patience: Duration,
     ) -> Result<Arc<CertifiedKey>, LeafError> {
-        let refused = |why| LeafError::Refused {
-            host: host.host.clone(),
-            why,
-        };
+        let refused = |why| LeafError::Refused(host.host.clone(), why);
         let mut flight = match self.look(requests, host, now) {
             Known::Leaf(leaf) => return Ok(leaf),
             Known::Refused(why) => return Err(refused(why)),
             Known::Flight(flight) => flight,
             Known::Busy => {
-                return Err(LeafError::Busy {
-                    host: host.host.clone(),
-                    limit: FLIGHTS,
-                });
+                return Err(LeafError::Busy(host.host.clone(), FLIGHTS));
             }
         };
         let outcome = timeout(patience, flight.wait_for(Option::is_some)).await;
@@ -241,10 +214,7 @@ impl LeafStore {
                 None => Err(refused("its request ended without an answer".into())),
             },
             Ok(Err(_)) => Err(refused("its request ended without an answer".into())),
-            Err(_) => Err(LeafError::Slow {
-                host: host.host.clone(),
-                after: patience,
-            }),
+            Err(_) => Err(LeafError::Slow(host.host.clone(), patience)),
         }
     }
 
@@ -343,7 +313,7 @@ impl LeafStore {
         match outcome {
             Ok(leaf) => {
                 self.metrics.answered(Signer::EgressLeaf, "issued");
-                tracing::debug!(%host, end = instant(leaf.facts.not_after), "leaf came");
+                tracing::debug!(%host, end = instant(leaf.facts.not_after), "leaf was issued");
                 let certified = Arc::clone(&leaf.certified);
                 inner.refused.remove(host);
                 inner.keep(host, leaf);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::enrol::testing::gateway_identity;
 use eyesplice_authority::testing::{Served, Site, put_gateway_client};
+use eyesplice_proto::tls::Groups;
 use std::net::TcpListener;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -61,6 +62,7 @@ fn requests(
         lifetime: Duration::from_secs(3600),
         clients: None,
         tickets: Tickets::none(),
+        groups: Groups::default(),
     })
 }
 
@@ -195,6 +197,7 @@ async fn silent_authority_costs_a_stream_its_patience_and_no_more() {
         lifetime: LONG,
         clients: None,
         tickets: Tickets::none(),
+        groups: Groups::default(),
     });
     let patience = Duration::from_millis(20);
     let now = SystemTime::now();
@@ -202,14 +205,14 @@ async fn silent_authority_costs_a_stream_its_patience_and_no_more() {
         let host = named(&format!("10.1.0.{octet}"));
         if octet == 0 {
             let slow = bench.store.find(&requests, &host, now, patience).await;
-            assert!(matches!(slow, Err(LeafError::Slow { .. })), "{slow:?}");
+            assert!(matches!(slow, Err(LeafError::Slow(..))), "{slow:?}");
         } else {
             drop(bench.store.look(&requests, &host, now));
         }
     }
     let more = named("10.2.0.1");
     let busy = bench.store.find(&requests, &more, now, patience).await;
-    assert!(matches!(busy, Err(LeafError::Busy { .. })), "{busy:?}");
+    assert!(matches!(busy, Err(LeafError::Busy(..))), "{busy:?}");
 }
 
 /// The authority has an inventory of its own: it says which node a gateway may stand for.

@@ -11,6 +11,7 @@ use eyesplice_identity::pki::{
     DEFAULT_SERVICE_IP, InitOptions, RenewedKey, Source, Step, Tree, init,
 };
 use eyesplice_identity::verify::client_verifier;
+use eyesplice_proto::tls::provider;
 use rcgen::{BasicConstraints, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SignatureAlgorithm};
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
@@ -43,7 +44,7 @@ fn shake(
     name: &Host,
     own: Option<&Made>,
 ) -> Result<(ClientConnection, ServerConnection), TlsError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    let builder = ClientConfig::builder_with_provider(provider::shared())
         .with_protocol_versions(&[&TLS13, &TLS12])
         .unwrap()
         .with_root_certificates(roots);
@@ -179,7 +180,7 @@ fn leaf_of_a_known_node_has_its_subject_and_is_no_clients() {
     for verifier in [
         client_verifier(ca.roots(), &[]).unwrap(),
         client_verifier(ca.roots(), &["system:node:worker-3".into()]).unwrap(),
-        WebPkiClientVerifier::builder_with_provider(ca.roots(), Arc::new(default_provider()))
+        WebPkiClientVerifier::builder_with_provider(ca.roots(), provider::shared())
             .allow_unauthenticated()
             .build()
             .unwrap(),
@@ -189,7 +190,7 @@ fn leaf_of_a_known_node_has_its_subject_and_is_no_clients() {
     }
     let certificate = webpki::EndEntityCert::try_from(&chain[0]).unwrap();
     let judge = |usage: webpki::KeyUsage| {
-        let algorithms = default_provider().signature_verification_algorithms.all;
+        let algorithms = provider::shared().signature_verification_algorithms.all;
         let roots = ca.roots();
         let anchors = &roots.roots;
         let path =
@@ -340,7 +341,7 @@ fn leaf_server_requires_the_api_servers_client_certificate() {
     assert!(shake(server, ca.roots(), &name, Some(&serving)).is_err());
     let without = issuer_of(&ca, 4, None);
     let refused = without.tls_server(&name, None, ClientAuth::Required, now());
-    assert!(matches!(refused, Err(LeafError::NoClientAuthority { .. })));
+    assert!(matches!(refused, Err(LeafError::NoClientAuthority(_))));
 }
 
 #[test]
@@ -449,8 +450,10 @@ fn leaf_of_a_rotated_ca_is_verified_by_who_knows_either() {
         apiserver: vec!["10.0.0.1".to_owned()],
         server: None,
         service_ips: vec![DEFAULT_SERVICE_IP],
+        service_cidrs: Vec::new(),
         nodes: Vec::new(),
         gateway: Vec::new(),
+        agents: Vec::new(),
     };
     let at = |name: &str| FileRef::new("egressCA", dir.path().join("pki").join(name));
     let pki = at("").path;

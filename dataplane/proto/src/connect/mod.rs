@@ -4,18 +4,33 @@
 //! Its Host header is the literal `127.0.0.1` and is not compared with the target. A reply with a
 //! single byte after its head fails the API server's dial, so `ESTABLISHED` goes out alone. Of a
 //! refusal only status and reason phrase reach the kubectl user.
+//!
+//! A gateway that has no agent for a target asks another one by the same request, in which `HOP`
+//! says that it was passed on. Once is all that can be said.
 
 use thiserror::Error;
 
 use crate::framing;
 use crate::head::{Method, RequestHead, ResponseHead};
-use crate::headers::{HeaderName, HeaderValue};
+use crate::headers::{HeaderName, HeaderValue, Sole};
 use crate::parse::{self, HeadError, HeadLimits, Parsed, Progress};
 use crate::serialize;
 use crate::target::{Target, TargetError};
 
 /// The reply to a CONNECT that succeeded. Nothing may ride in the same write.
 pub const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+
+/// The header of a CONNECT that another gateway passes on, always with the value `1`.
+pub const HOP: &str = "Eyesplice-Hop";
+
+/// What a CONNECT asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Where to.
+    pub target: Target,
+    /// It says that another gateway has passed it on.
+    pub hop: bool,
+}
 
 /// Why a request is no CONNECT that can be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -34,6 +49,9 @@ pub enum ConnectError {
     /// It announces a body.
     #[error("CONNECT announces a body")]
     Body,
+    /// It says otherwise than once that it was passed on.
+    #[error("CONNECT was passed on by more than one gateway; a stream is passed on once")]
+    Hops,
 }
 
 impl ConnectError {
@@ -43,7 +61,7 @@ impl ConnectError {
         match self {
             Self::Head(error) => error.status(),
             Self::NotConnect => 405,
-            Self::Target(_) | Self::Body => 400,
+            Self::Target(_) | Self::Body | Self::Hops => 400,
         }
     }
 }
@@ -62,6 +80,27 @@ pub fn parse_connect(
     parsed.try_map(|head| connect_target(&head))
 }
 
+/// Parses a CONNECT of an API server, or of another gateway; as `parse_connect`.
+///
+/// # Errors
+/// `ConnectError`: answer with `write_refusal` and close.
+pub fn parse_asked(
+    buf: &[u8],
+    progress: &mut Progress,
+    limits: &HeadLimits,
+) -> Result<Parsed<Asked>, ConnectError> {
+    let parsed = parse::parse_request(buf, progress, limits).map_err(ConnectError::Head)?;
+    parsed.try_map(|head| {
+        let target = connect_target(&head)?;
+        let hop = match head.headers.sole(HOP) {
+            Sole::Absent => false,
+            Sole::One(value) if value.is("1") => true,
+            Sole::One(_) | Sole::Repeated => return Err(ConnectError::Hops),
+        };
+        Ok(Asked { target, hop })
+    })
+}
+
 /// Reads the target of a CONNECT whose head was parsed.
 ///
 /// # Errors
@@ -75,6 +114,42 @@ pub fn connect_target(head: &RequestHead) -> Result<Target, ConnectError> {
         Ok(_) | Err(_) => return Err(ConnectError::Body),
     }
     head.target.as_str().parse().map_err(ConnectError::Target)
+}
+
+/// Appends a CONNECT to another proxy (RFC 9110 section 9.3.6).
+pub fn write_connect(target: &Target, out: &mut Vec<u8>) {
+    write(target, &[], out);
+}
+
+/// Appends a CONNECT to another gateway, to which it is passed on.
+pub fn write_passed_on(target: &Target, out: &mut Vec<u8>) {
+    write(target, &[HOP, ": 1\r\n"], out);
+}
+
+fn write(target: &Target, line: &[&str], out: &mut Vec<u8>) {
+    let authority = target.to_string();
+    let head = [
+        "CONNECT ",
+        &authority,
+        " HTTP/1.1\r\nHost: ",
+        &authority,
+        "\r\n",
+    ];
+    for part in head.iter().chain(line).chain(&["\r\n"]) {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// Parses a proxy's answer to a CONNECT; arguments as for `parse::parse_request`. With a status of
+/// 2xx the bytes after `consumed` are the tunnel's first, whatever its headers say of a body.
+///
+/// # Errors
+/// `HeadError`: it is no answer.
+pub fn parse_answer(
+    buf: &[u8],
+    progress: &mut Progress,
+) -> Result<Parsed<ResponseHead>, HeadError> {
+    parse::parse_response(buf, progress, &HeadLimits::CONNECT)
 }
 
 /// Appends the reply to a CONNECT that failed. Cause and remedy go into `reason`, which is made one

@@ -104,3 +104,30 @@ fn refusal_with_hostile_reason_is_one_bounded_head() {
     let parsed = parse_response(&out, &mut Progress::default(), &HeadLimits::RESPONSE);
     assert!(matches!(parsed, Ok(Parsed::Complete { consumed, .. }) if consumed == out.len()));
 }
+
+fn asked(buf: &[u8]) -> Result<(String, bool), ConnectError> {
+    match parse_asked(buf, &mut Progress::default(), &HeadLimits::CONNECT)? {
+        Parsed::Complete { head, .. } => Ok((head.target.to_string(), head.hop)),
+        Parsed::Incomplete => panic!("incomplete"),
+    }
+}
+
+#[test]
+fn connect_that_is_passed_on_says_so_once() {
+    let target: Target = "[fd00::7]:10250".parse().unwrap();
+    let mut passed_on = Vec::new();
+    write_passed_on(&target, &mut passed_on);
+    assert_eq!(asked(&passed_on), Ok(("[fd00::7]:10250".into(), true)));
+    assert_eq!(connect(&passed_on).map(|_| ()), Ok(()));
+    assert_eq!(asked(GOOD), Ok(("10.0.0.7:10250".into(), false)));
+    for lines in [
+        "Eyesplice-Hop: 2\r\n",
+        "Eyesplice-Hop: \r\n",
+        "Eyesplice-Hop: 1, 1\r\n",
+        "Eyesplice-Hop: 1\r\neyesplice-hop: 1\r\n",
+    ] {
+        let head = format!("CONNECT a:1 HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+        assert_eq!(asked(head.as_bytes()), Err(ConnectError::Hops), "{lines}");
+    }
+    assert_eq!(ConnectError::Hops.status(), 400);
+}

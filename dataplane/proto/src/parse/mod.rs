@@ -46,6 +46,17 @@ impl HeadLimits {
         underscores: Underscores::Accept,
         ..Self::REQUEST
     };
+    /// Bounds requests of clients of the Kubernetes API, whose server takes underscores for what
+    /// they are.
+    pub const API: Self = Self {
+        underscores: Underscores::Accept,
+        ..Self::REQUEST
+    };
+    /// The same while it is not known whose they are.
+    pub const STRANGER: Self = Self {
+        bytes: limits::STRANGER_HEAD_BYTES,
+        ..Self::API
+    };
     /// Bounds CONNECT requests.
     pub const CONNECT: Self = Self {
         bytes: limits::CONNECT_HEAD_BYTES,

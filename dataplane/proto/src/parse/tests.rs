@@ -217,6 +217,27 @@ fn response_hostile_heads_are_refused_by_cause() {
 }
 
 #[test]
+fn requests_to_the_kubernetes_api_may_have_underscores_and_less_of_a_stranger() {
+    let parse = |text: &str, limits: HeadLimits| {
+        parse_request(text.as_bytes(), &mut Progress::default(), &limits).map(|_| ())
+    };
+    let head = |padding: usize| {
+        let padding = "p".repeat(padding);
+        format!("GET /api HTTP/1.1\r\nHost: a\r\nx_trace_id: {padding}\r\n\r\n")
+    };
+    for limits in [HeadLimits::API, HeadLimits::STRANGER] {
+        assert_eq!(parse(&head(1), limits), Ok(()));
+        let exact = limits.bytes - head(0).len();
+        assert_eq!(parse(&head(exact), limits), Ok(()));
+        let limit = limits.bytes;
+        assert_eq!(
+            parse(&head(exact + 1), limits),
+            Err(HeadError::TooLarge { limit })
+        );
+    }
+}
+
+#[test]
 fn request_limits_are_exact() {
     let limits = HeadLimits {
         bytes: EXEC.len(),

@@ -26,8 +26,8 @@ pub enum Action {
     Truncate(Side),
     /// Close this leg.
     Close(Side),
-    /// Look out for a peer of this leg that closes for good, and for an other leg that is silent, while
-    /// the other direction goes on.
+    /// Look out for a peer of this leg that closes for good, and for an other leg that is silent,
+    /// while the other direction goes on.
     Watch(Side),
     /// Waits: end the write side of this leg.
     ShutWrite(Side),

@@ -61,7 +61,8 @@ pub enum Cut {
     Reset,
     /// We gave it up: its machine is dead, a deadline passed, its certificate is refused.
     GivenUp,
-    /// It ended where no end may be: FIN without close_notify, or in the middle of a body or record.
+    /// It ended where no end may be: FIN without close_notify, or in the middle of a body or
+    /// record.
     Truncated,
     /// Its peer broke the protocol, and was told so by an alert or an answer.
     Broken,
@@ -91,8 +92,8 @@ pub enum Event {
     Cut(Side, Cut),
     /// A write found this leg cut.
     Unwritable(Side, Cut),
-    /// A write found that the peer of this leg takes no more (EPIPE), which a clean end of its own may
-    /// have preceded.
+    /// A write found that the peer of this leg takes no more (EPIPE), which a clean end of its own
+    /// may have preceded.
     Closed(Side),
     /// The peer of a leg that had ended cleanly has closed it for good.
     Abandoned(Side),
@@ -116,8 +117,8 @@ pub enum Event {
     Failed(Cause),
     /// The set-up or the exchange has failed, and the client was sent an answer that says why.
     Told(Cause),
-    /// The set-up has failed behind the answer, and the write side of the downstream leg was ended with an
-    /// alert that says why.
+    /// The set-up has failed behind the answer, and the write side of the downstream leg was ended
+    /// with an alert that says why.
     Alerted(Cause),
     /// The last exchange is over, and the kubelet has had all that was its own.
     Served,

@@ -1,5 +1,6 @@
 //! Why a TLS session ends.
 
+use super::group::{Group, Groups};
 use super::handshake::OUTGOING_MAX;
 use super::messages::MessageFault;
 use super::record::PENDING_MAX;
@@ -11,6 +12,17 @@ pub enum TlsError {
     /// The peer broke the protocol, its certificate was refused, or it sent an alert.
     #[error("TLS failed")]
     Rustls(#[from] rustls::Error),
+    /// The two ends have no version, cipher, signature or key exchange group in common, or a peer
+    /// says that it found none.
+    #[error("TLS failed")]
+    Apart {
+        /// What rustls says.
+        source: rustls::Error,
+        /// The key exchange groups that are allowed on this side.
+        groups: Groups,
+        /// Those that a client offers; unknown of a server, which says nothing of its own.
+        offered: Option<Box<str>>,
+    },
     /// The peer broke the record protocol after the handshake.
     #[error("TLS failed")]
     Record(#[from] RecordFault),
@@ -99,7 +111,7 @@ impl TlsError {
     pub fn alert(&self) -> Option<AlertDescription> {
         match self {
             Self::Record(fault) => Some(fault.alert()),
-            Self::Rustls(rustls::Error::AlertReceived(_)) => None,
+            Self::Rustls(rustls::Error::AlertReceived(_)) | Self::Apart { .. } => None,
             // Nothing else is the peer's doing.
             _ => Some(AlertDescription::InternalError),
         }
@@ -108,9 +120,38 @@ impl TlsError {
     /// The alert that the peer sent, if that is what ended the session.
     pub fn peer_alert(&self) -> Option<AlertDescription> {
         match self {
-            Self::Rustls(rustls::Error::AlertReceived(alert)) => Some(*alert),
+            Self::Rustls(rustls::Error::AlertReceived(alert))
+            | Self::Apart {
+                source: rustls::Error::AlertReceived(alert),
+                ..
+            } => Some(*alert),
             _ => None,
         }
+    }
+
+    /// What is likely behind a handshake that the two ends cannot agree on; `None` for any other
+    /// error.
+    pub fn hint(&self) -> Option<String> {
+        let Self::Apart {
+            groups, offered, ..
+        } = self
+        else {
+            return None;
+        };
+        let missing = match Group::X25519MlKem768.is_built() {
+            true => "",
+            false => "; this build has no X25519MLKEM768",
+        };
+        Some(match offered {
+            Some(offered) => format!(
+                "it offers the key exchange groups {offered}; allowed here are {groups}{missing}"
+            ),
+            None => format!(
+                "it may allow only versions, ciphers or key exchange groups that the gateway does \
+                 not offer (TLS 1.2 and 1.3 with AES-GCM or ChaCha20-Poly1305; groups {groups})\
+                 {missing}"
+            ),
+        })
     }
 
     /// Whether the session ended because the peer's certificate was refused by us.

@@ -4,7 +4,9 @@
 //! cost; so the records are protected here, with the secrets of rustls' handshake. What may come in a
 //! record then is little: data, an alert, a ticket, a key update.
 
+use super::aead::RecordLibrary;
 use super::error::{RecordFault, TlsError};
+use super::group::Group;
 use super::handshake::{Handshake, Secrets};
 use super::layout::{Layout, compact};
 use super::messages::{KEY_UPDATE_MESSAGE, KeyUpdate, PostHandshake};
@@ -23,6 +25,7 @@ pub const CONTROLS_IN_A_ROW: u8 = 32;
 pub(super) struct Established {
     tx: Protection,
     rx: Protection,
+    library: RecordLibrary,
     secrets: Secrets,
     messages: PostHandshake,
     controls: u8,
@@ -36,6 +39,7 @@ pub(super) struct Established {
 pub(super) struct Facts {
     pub(super) version: ProtocolVersion,
     pub(super) suite: SupportedCipherSuite,
+    pub(super) group: Option<Group>,
     pub(super) alpn: Option<Vec<u8>>,
     pub(super) peer_certificates: Option<Vec<CertificateDer<'static>>>,
     pub(super) is_server: bool,
@@ -66,6 +70,7 @@ impl Facts {
         Ok(Self {
             version,
             suite,
+            group: handshake.group(),
             alpn: common.alpn_protocol().map(<[u8]>::to_vec),
             peer_certificates: handshake.peer_certificates().map(<[_]>::to_vec),
             is_server: handshake.is_server(),
@@ -80,12 +85,13 @@ impl Facts {
 
 impl Established {
     /// Takes a session over at the end of its handshake.
-    pub(super) fn new(handshake: Handshake) -> Result<Self, TlsError> {
+    pub(super) fn new(handshake: Handshake, library: RecordLibrary) -> Result<Self, TlsError> {
         let facts = Facts::of(&handshake)?;
         let (now, secrets) = handshake.finish()?;
         Ok(Self {
-            tx: Protection::new(facts.version, now.tx)?,
-            rx: Protection::new(facts.version, now.rx)?,
+            tx: Protection::new(library, facts.version, now.tx)?,
+            rx: Protection::new(library, facts.version, now.rx)?,
+            library,
             secrets,
             messages: PostHandshake::new(facts.is_server),
             controls: 0,
@@ -148,7 +154,8 @@ impl Established {
                     self.count_control()?;
                     let update = self.messages.follow(content).map_err(RecordFault::from)?;
                     if let Some(KeyUpdate { requested }) = update {
-                        self.rx = Protection::new(self.facts.version, self.secrets.next_rx()?)?;
+                        let next = self.secrets.next_rx()?;
+                        self.rx = Protection::new(self.library, self.facts.version, next)?;
                         self.answer_due |= requested && may_answer;
                     }
                 }
@@ -205,7 +212,8 @@ impl Established {
             return Err(TlsError::KeyExhausted);
         }
         let sealed = self.tx.seal(HANDSHAKE, &KEY_UPDATE_MESSAGE, out)?;
-        self.tx = Protection::new(self.facts.version, self.secrets.next_tx()?)?;
+        let next = self.secrets.next_tx()?;
+        self.tx = Protection::new(self.library, self.facts.version, next)?;
         self.answer_due = false;
         Ok(sealed)
     }
@@ -268,7 +276,8 @@ impl Established {
     /// Takes the next sending key without a word.
     pub(super) fn rotate_tx(&mut self) {
         let next = self.secrets.next_tx().expect("the next secret");
-        self.tx = Protection::new(self.facts.version, next).expect("its keys");
+        let keys = Protection::new(self.library, self.facts.version, next);
+        self.tx = keys.expect("its keys");
     }
 
     /// Goes on from where both keys have one record left.

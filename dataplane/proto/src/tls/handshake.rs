@@ -6,12 +6,14 @@
 //! of the next record.
 
 use super::TlsError;
+use super::group::{self, Group, Groups};
 use super::protection::{ALERT, plain_alert};
 use super::record::{RECORD_HEADER, missing_to_record_end};
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::crypto::CryptoProvider;
 use rustls::kernel::KernelConnection;
 use rustls::pki_types::CertificateDer;
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::server::{Acceptor, ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{AlertDescription, CommonState, ConnectionTrafficSecrets, Error, ExtractedSecrets};
 
@@ -24,6 +26,8 @@ pub(super) struct Handshake {
     conn: Conn,
     /// Bytes at the front of what was not released that rustls has processed.
     seen: usize,
+    /// The key exchange groups of its configuration.
+    groups: Groups,
 }
 
 pub(super) enum Conn {
@@ -46,8 +50,14 @@ enum Turn {
 }
 
 impl Handshake {
-    pub(super) fn new(conn: Conn) -> Self {
-        Self { conn, seen: 0 }
+    pub(super) fn new(conn: Conn, provider: &CryptoProvider) -> Self {
+        let groups = provider.kx_groups.iter();
+        let groups: Vec<_> = groups.filter_map(|group| Group::of(group.name())).collect();
+        Self {
+            conn,
+            seen: 0,
+            groups: Groups::only(&groups).unwrap_or_default(),
+        }
     }
 
     /// What is known of the connection so far.
@@ -56,6 +66,12 @@ impl Handshake {
             Conn::Server(conn) => conn,
             Conn::Client(conn) => conn,
         }
+    }
+
+    /// Negotiated key exchange group.
+    pub(super) fn group(&self) -> Option<Group> {
+        let group = self.common().negotiated_key_exchange_group()?;
+        Group::of(group.name())
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -94,7 +110,9 @@ impl Handshake {
                         released += discard;
                         let shown = buffer.get_mut(released..next).unwrap_or_default();
                         self.tell(&error, shown, outgoing);
-                        return (released, Err(error));
+                        // A hello that failed stands where this began.
+                        let hello = buffer.get(..next).unwrap_or_default();
+                        return (released, Err(self.explained(error, hello)));
                     }
                 }
             }
@@ -128,6 +146,18 @@ impl Handshake {
                 _ => AlertDescription::InternalError,
             };
             outgoing.extend(plain_alert(alert));
+        }
+    }
+
+    /// Adds what each side has to an error that says that they have nothing in common.
+    fn explained(&self, error: TlsError, hello: &[u8]) -> TlsError {
+        match error {
+            TlsError::Rustls(source) if is_apart(&source) => TlsError::Apart {
+                source,
+                groups: self.groups,
+                offered: self.is_server().then(|| offered_groups(hello)).flatten(),
+            },
+            other => other,
         }
     }
 
@@ -183,6 +213,46 @@ impl Secrets {
         match self {
             Self::Server(kept) => kept.update_rx_secret(),
             Self::Client(kept) => kept.update_rx_secret(),
+        }
+    }
+}
+
+/// Whether the two ends of a handshake have nothing in common, as far as an error says.
+fn is_apart(error: &Error) -> bool {
+    use rustls::PeerIncompatible::{
+        NoCipherSuitesInCommon, NoKxGroupsInCommon, NoSignatureSchemesInCommon,
+        ServerDoesNotSupportTls12Or13, Tls12NotOffered,
+    };
+    match error {
+        Error::PeerIncompatible(why) => matches!(
+            why,
+            NoCipherSuitesInCommon
+                | NoKxGroupsInCommon
+                | NoSignatureSchemesInCommon
+                | ServerDoesNotSupportTls12Or13
+                | Tls12NotOffered
+        ),
+        Error::AlertReceived(alert) => matches!(
+            alert,
+            AlertDescription::HandshakeFailure
+                | AlertDescription::InsufficientSecurity
+                | AlertDescription::ProtocolVersion
+        ),
+        _ => false,
+    }
+}
+
+/// Names the groups that a ClientHello offers, if it is one and offers any.
+fn offered_groups(mut hello: &[u8]) -> Option<Box<str>> {
+    let mut acceptor = Acceptor::default();
+    loop {
+        // Its end is the end of the hello.
+        if acceptor.read_tls(&mut hello).ok()? == 0 {
+            return None;
+        }
+        if let Some(accepted) = acceptor.accept().ok()? {
+            let hello = accepted.client_hello();
+            return Some(group::names(hello.named_groups()?).into());
         }
     }
 }

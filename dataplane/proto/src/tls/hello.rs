@@ -84,14 +84,14 @@ impl fmt::Debug for HelloReader {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Session;
+    use super::super::{Session, provider};
     use super::*;
     use rustls::pki_types::ServerName;
     use rustls::{ClientConfig, RootCertStore};
     use std::sync::Arc;
 
     fn hello(name: &'static str) -> Vec<u8> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = provider::shared();
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()

@@ -5,18 +5,26 @@
 //! records are sealed into the caller's output buffer. A session that waits holds nothing but the
 //! start of a record, if it has one ([`Session::pending_len`]).
 
+mod aead;
 mod error;
 mod established;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+mod group;
 mod handshake;
 mod hello;
 mod layout;
 mod messages;
 mod protection;
+pub mod provider;
 mod record;
 mod resumed;
+mod trial;
 
+pub use aead::RecordLibrary;
 pub use error::{RecordFault, TlsError};
 pub use established::CONTROLS_IN_A_ROW;
+pub use group::{Group, Groups, group_name, group_named};
 pub use handshake::OUTGOING_MAX;
 pub use hello::{Hello, HelloError, HelloReader};
 pub use layout::Layout;
@@ -25,6 +33,7 @@ pub use record::{
     FirstRecord, PENDING_MAX, RECORD_FULL, RECORD_HEADER, RECORD_MAX, RECORD_PAYLOAD, first_record,
     sealed_bound,
 };
+pub use trial::Trial;
 
 use established::{Established, Facts};
 use handshake::{Conn, Handshake};
@@ -33,6 +42,7 @@ use protection::plain_alert;
 use record::{missing_to_record_end, sealed_alone};
 use resumed::Judge;
 use rustls::client::UnbufferedClientConnection;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::server::danger::ClientCertVerifier;
@@ -53,6 +63,8 @@ use std::sync::Arc;
 /// nothing must be able to close without harm.
 pub struct Session {
     state: State,
+    /// What protects the records behind the handshake.
+    library: RecordLibrary,
     /// Judges resumed sessions of a server.
     judge: Option<Box<Judge>>,
     /// The sealed ticket of a server that has sent nothing since its handshake.
@@ -119,9 +131,10 @@ impl Session {
         clients: Option<Arc<dyn ClientCertVerifier>>,
     ) -> Result<Self, TlsError> {
         let conn = UnbufferedServerConnection::new(Arc::clone(&config))?;
+        let session = Self::new(Conn::Server(Box::new(conn)), config.crypto_provider());
         Ok(Self {
             judge: Some(Box::new(Judge::new(config, clients))),
-            ..Self::new(Conn::Server(Box::new(conn)))
+            ..session
         })
     }
 
@@ -131,13 +144,20 @@ impl Session {
     /// # Errors
     /// If rustls refuses the configuration or the name.
     pub fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsError> {
-        let conn = UnbufferedClientConnection::new(config, name)?;
-        Ok(Self::new(Conn::Client(Box::new(conn))))
+        let conn = UnbufferedClientConnection::new(Arc::clone(&config), name)?;
+        let conn = Conn::Client(Box::new(conn));
+        Ok(Self::new(conn, config.crypto_provider()))
     }
 
-    fn new(conn: Conn) -> Self {
+    /// The same, whose records another library protects than ring.
+    pub fn protected_by(self, library: RecordLibrary) -> Self {
+        Self { library, ..self }
+    }
+
+    fn new(conn: Conn, provider: &CryptoProvider) -> Self {
         Self {
-            state: State::Handshake(Handshake::new(conn)),
+            state: State::Handshake(Handshake::new(conn, provider)),
+            library: RecordLibrary::default(),
             judge: None,
             ticket: Vec::new(),
             outgoing: Vec::new(),
@@ -232,7 +252,7 @@ impl Session {
             }
         }
         let may_answer = !self.close_sent;
-        let session = establish(&mut self.state)?;
+        let session = establish(&mut self.state, self.library)?;
         let progress = session.receive(buffer, start, wanted, may_answer)?;
         self.peer_closed = progress.closed;
         if !progress.closed {
@@ -256,7 +276,7 @@ impl Session {
         };
         if let Err(refused) = judge.judge(handshake) {
             let alert = resumed::alert(&refused);
-            establish(&mut self.state)?.tell(alert, &mut self.outgoing);
+            establish(&mut self.state, self.library)?.tell(alert, &mut self.outgoing);
             return Err(refused);
         }
         // With the client's Finished a TLS 1.3 server has nothing to say but tickets.
@@ -310,7 +330,7 @@ impl Session {
     pub fn answer(&mut self) -> Result<(), TlsError> {
         if self.owes_answer() {
             self.release_ticket();
-            establish(&mut self.state)?.answer(&mut self.outgoing)?;
+            establish(&mut self.state, self.library)?.answer(&mut self.outgoing)?;
         }
         Ok(())
     }
@@ -361,7 +381,8 @@ impl Session {
         }
         if self.outgoing.is_empty()
             && !self.has_ticket()
-            && let Some(sealed) = establish(&mut self.state)?.seal_slots(plaintext, buffer)
+            && let Some(sealed) =
+                establish(&mut self.state, self.library)?.seal_slots(plaintext, buffer)
         {
             return sealed.map(Some);
         }
@@ -396,7 +417,7 @@ impl Session {
         if out.len() < required {
             return Err(TlsError::OutputTooSmall { required });
         }
-        let session = establish(&mut self.state)?;
+        let session = establish(&mut self.state, self.library)?;
         let (ahead, room) = out.split_at_mut(self.outgoing.len());
         ahead.copy_from_slice(&std::mem::take(&mut self.outgoing));
         Ok(ahead.len() + act(session, room)?)
@@ -440,6 +461,15 @@ impl Session {
         }
     }
 
+    /// Negotiated key exchange group, once known; a session of TLS 1.2 that is resumed has none.
+    pub fn group(&self) -> Option<Group> {
+        match &self.state {
+            State::Handshake(handshake) => handshake.group(),
+            State::Established(session) => session.facts.group,
+            State::Failed => None,
+        }
+    }
+
     /// Negotiated application protocol, if any.
     pub fn alpn(&self) -> Option<&[u8]> {
         match &self.state {
@@ -475,11 +505,11 @@ impl Session {
 }
 
 /// The session after its handshake, which is over.
-fn establish(state: &mut State) -> Result<&mut Established, TlsError> {
+fn establish(state: &mut State, library: RecordLibrary) -> Result<&mut Established, TlsError> {
     if let State::Handshake(_) = state
         && let State::Handshake(handshake) = std::mem::replace(state, State::Failed)
     {
-        *state = State::Established(Box::new(Established::new(handshake)?));
+        *state = State::Established(Box::new(Established::new(handshake, library)?));
     }
     match state {
         State::Established(session) => Ok(session),

@@ -2,12 +2,9 @@
 //! RFC 7905): payload is sealed where the record will stand, and opened towards the front of the
 //! buffer that it was received into.
 
+use super::aead::{Algorithm, Key, NONCE, RecordLibrary, TAG};
 use super::error::{RecordFault, TlsError};
 use super::record::{RECORD_HEADER, RECORD_PAYLOAD};
-use ring::aead::{
-    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce,
-    UnboundKey,
-};
 use rustls::{AlertDescription, ConnectionTrafficSecrets as Secrets, ProtocolVersion};
 use std::ops::Range;
 
@@ -22,9 +19,6 @@ pub(super) const FATAL: u8 = 2;
 
 /// What both versions write as the version of a record.
 const RECORD_VERSION: [u8; 2] = [3, 3];
-
-/// Tag of all three AEADs.
-pub(super) const TAG: usize = 16;
 
 /// The part of a TLS 1.2 AES-GCM nonce that is sent (RFC 5288 section 3).
 const EXPLICIT_NONCE: usize = 8;
@@ -47,8 +41,8 @@ enum Scheme {
 
 /// Key, nonce base and next sequence number of one direction.
 pub(super) struct Protection {
-    key: LessSafeKey,
-    iv: [u8; NONCE_LEN],
+    key: Key,
+    iv: [u8; NONCE],
     sequence: u64,
     sealable: u64,
     scheme: Scheme,
@@ -66,29 +60,21 @@ pub(super) struct Opened {
 impl Protection {
     /// Takes over from rustls, which protected `sequence` records.
     pub(super) fn new(
+        library: RecordLibrary,
         version: ProtocolVersion,
         (sequence, secrets): (u64, Secrets),
     ) -> Result<Self, TlsError> {
-        let (algorithm, key, iv): (&'static Algorithm, &[u8], _) = match &secrets {
-            Secrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key.as_ref(), iv),
-            Secrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key.as_ref(), iv),
-            Secrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key.as_ref(), iv),
-            _ => return Err(TlsError::UnknownCipher),
-        };
-        let gcm = algorithm != &CHACHA20_POLY1305;
+        let made = Key::new(library, &secrets);
+        let (key, iv, gcm) = made.ok_or(TlsError::UnknownCipher)?;
         let scheme = match version {
             ProtocolVersion::TLSv1_3 => Scheme::Tls13,
             ProtocolVersion::TLSv1_2 if gcm => Scheme::Tls12Gcm,
             ProtocolVersion::TLSv1_2 => Scheme::Tls12ChaCha,
             _ => return Err(TlsError::UnknownCipher),
         };
-        let key = UnboundKey::new(algorithm, key).map_err(|_| TlsError::UnknownCipher)?;
         Ok(Self {
-            key: LessSafeKey::new(key),
-            iv: iv
-                .as_ref()
-                .try_into()
-                .map_err(|_| TlsError::UnknownCipher)?,
+            key,
+            iv,
             sequence,
             sealable: if gcm { AES_GCM_RECORDS } else { u64::MAX },
             scheme,
@@ -152,17 +138,14 @@ impl Protection {
         explicit_room.copy_from_slice(explicit.get(..prefix).unwrap_or_default());
 
         let sealed = match self.scheme {
-            Scheme::Tls13 => self
-                .key
-                .seal_in_place_separate_tag(nonce, Aad::from(header), text),
+            Scheme::Tls13 => self.key.seal(nonce, &header, text),
             Scheme::Tls12Gcm | Scheme::Tls12ChaCha => {
-                let aad = Aad::from(tls12_aad(sequence, kind, content));
-                self.key.seal_in_place_separate_tag(nonce, aad, text)
+                let aad = tls12_aad(sequence, kind, content);
+                self.key.seal(nonce, &aad, text)
             }
         };
-        // ring refuses only what is longer than a record can be.
-        let made = sealed.map_err(|_| required())?;
-        tag.copy_from_slice(made.as_ref());
+        // Only what is longer than a record can be is refused.
+        tag.copy_from_slice(&sealed.map_err(|_| required())?);
         Ok(len)
     }
 
@@ -215,24 +198,20 @@ impl Protection {
         let shift = (record.start + RECORD_HEADER + prefix)
             .checked_sub(to)
             .ok_or(RecordFault::Authentication)?;
-        let text = shift..;
         let region = buffer
             .get_mut(to..record.end)
             .ok_or(RecordFault::Authentication)?;
         let opened = match self.scheme {
-            Scheme::Tls13 => self.key.open_within(nonce, Aad::from(header), region, text),
+            Scheme::Tls13 => self.key.open(nonce, &header, region, shift),
             Scheme::Tls12Gcm | Scheme::Tls12ChaCha => {
-                let aad = Aad::from(tls12_aad(sequence, outer, content));
-                self.key.open_within(nonce, aad, region, text)
+                let aad = tls12_aad(sequence, outer, content);
+                self.key.open(nonce, &aad, region, shift)
             }
-        }
-        .map_err(|_| RecordFault::Authentication)?;
+        };
+        let len = opened.map_err(|_| RecordFault::Authentication)?;
         let opened = match self.scheme {
-            Scheme::Tls13 => unpadded(opened)?,
-            Scheme::Tls12Gcm | Scheme::Tls12ChaCha => Opened {
-                kind: outer,
-                len: opened.len(),
-            },
+            Scheme::Tls13 => unpadded(region.get(..len).unwrap_or_default())?,
+            Scheme::Tls12Gcm | Scheme::Tls12ChaCha => Opened { kind: outer, len },
         };
         if opened.len > RECORD_PAYLOAD {
             return Err(RecordFault::Oversized);
@@ -274,7 +253,7 @@ impl Protection {
 
     /// Every version's nonce: the base with the sequence number laid over its end. What TLS 1.2
     /// AES-GCM sends of it is unique in the same way.
-    fn sealing_nonce(&self, sequence: u64) -> (Nonce, [u8; EXPLICIT_NONCE]) {
+    fn sealing_nonce(&self, sequence: u64) -> ([u8; NONCE], [u8; EXPLICIT_NONCE]) {
         let mut nonce = self.iv;
         let mut explicit = [0; EXPLICIT_NONCE];
         if let Some(counter) = nonce.last_chunk_mut::<EXPLICIT_NONCE>() {
@@ -283,10 +262,10 @@ impl Protection {
             }
             explicit = *counter;
         }
-        (Nonce::assume_unique_for_key(nonce), explicit)
+        (nonce, explicit)
     }
 
-    fn opening_nonce(&self, sequence: u64, explicit: &[u8]) -> Nonce {
+    fn opening_nonce(&self, sequence: u64, explicit: &[u8]) -> [u8; NONCE] {
         if explicit.is_empty() {
             return self.sealing_nonce(sequence).0;
         }
@@ -294,7 +273,7 @@ impl Protection {
         if let Some(sent) = nonce.last_chunk_mut::<EXPLICIT_NONCE>() {
             sent.copy_from_slice(explicit);
         }
-        Nonce::assume_unique_for_key(nonce)
+        nonce
     }
 }
 
@@ -331,6 +310,34 @@ fn unpadded(inner: &[u8]) -> Result<Opened, RecordFault> {
         .ok_or(RecordFault::Unexpected)?;
     let kind = inner.get(len).copied().ok_or(RecordFault::Unexpected)?;
     Ok(Opened { kind, len })
+}
+
+/// Keys that no handshake made.
+pub(super) struct Traffic {
+    pub(super) algorithm: Algorithm,
+    pub(super) key: Vec<u8>,
+    pub(super) iv: [u8; NONCE],
+    /// Of the next record.
+    pub(super) sequence: u64,
+}
+
+impl Protection {
+    /// Protects records of TLS 1.3 or 1.2 with given keys; `None` if the key has another length
+    /// than its algorithm's.
+    pub(super) fn of(library: RecordLibrary, tls13: bool, traffic: &Traffic) -> Option<Self> {
+        let gcm = traffic.algorithm != Algorithm::ChaCha20Poly1305;
+        Some(Self {
+            key: Key::of(library, traffic.algorithm, &traffic.key)?,
+            iv: traffic.iv,
+            sequence: traffic.sequence,
+            sealable: if gcm { AES_GCM_RECORDS } else { u64::MAX },
+            scheme: match (tls13, gcm) {
+                (true, _) => Scheme::Tls13,
+                (false, true) => Scheme::Tls12Gcm,
+                (false, false) => Scheme::Tls12ChaCha,
+            },
+        })
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Sizes of TLS records, and where one ends.
 
+use super::aead::TAG;
 use super::messages::KEY_UPDATE_BYTES;
-use super::protection::{RECORD_OVERHEAD, TAG};
+use super::protection::RECORD_OVERHEAD;
 
 /// Bytes of a record's header.
 pub const RECORD_HEADER: usize = 5;

@@ -6,8 +6,11 @@
 use crate::config::{Bind, EngineConfig, Listener, ListenerConfig};
 use crate::error::StartError;
 use crate::limits::{BACKLOG, RELEASE_LOOK, RELEASE_LOOK_FIRST, RELEASED_WITHIN};
+use crate::liveness::Liveness;
 use crate::seam::ListenerName;
-use eyesplice_sys::socket::{self, Address, ListenUnixError, Ownership, SocketFile};
+use eyesplice_sys::socket::{
+    self, Address, Inherited, ListenUnixError, Ownership, Place, SocketFile,
+};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,6 +24,8 @@ pub struct Listeners {
     /// Each worker's listening sockets.
     pub(crate) per_worker: Vec<Vec<(Listener, OwnedFd)>>,
     pub(crate) tcp_addresses: Vec<(ListenerName, SocketAddr)>,
+    /// Whose the socket files are.
+    unix_names: Vec<ListenerName>,
     pub(crate) socket_files: Vec<SocketFile>,
 }
 
@@ -31,12 +36,25 @@ impl Listeners {
     /// # Errors
     /// The first that cannot be bound; nothing stays behind.
     pub fn bind(config: &EngineConfig) -> Result<Self, StartError> {
+        Self::take(config, &mut Inherited::default())
+    }
+
+    /// The same with the sockets of a process before this one, where they are at the same addresses
+    /// and paths. A group has as many sockets as it had: one more would take connections from the
+    /// others, and lose those that it holds if this process failed.
+    ///
+    /// # Errors
+    /// As those of [`Listeners::bind`].
+    pub fn take(config: &EngineConfig, inherited: &mut Inherited) -> Result<Self, StartError> {
         let workers = config.workers.max(1);
         let mut bound = Self::default();
         bound.per_worker.resize_with(workers, Vec::new);
         for listener in &config.listeners {
             match &listener.bind {
-                Bind::Tcp(address) => bound.tcp(&of(listener), *address)?,
+                Bind::Tcp(address) => {
+                    let taken = inherited.take_tcp(*address);
+                    bound.tcp(&of(listener), *address, taken, Liveness::of(config))?;
+                }
                 Bind::Unix {
                     path,
                     mode,
@@ -47,7 +65,14 @@ impl Listeners {
                         uid: *uid,
                         gid: *gid,
                     };
-                    bound.unix(&of(listener), path, *mode, owner)?;
+                    let taken = inherited.take_unix(path, *mode, owner);
+                    let of = of(listener);
+                    let taken = taken
+                        .map_err(|source| failed(&of.name, path.display().to_string(), source))?;
+                    match taken {
+                        Some(taken) => bound.unix(of, taken),
+                        None => bound.unix_at(of, path, *mode, owner)?,
+                    }
                 }
             }
         }
@@ -59,35 +84,57 @@ impl Listeners {
         self.tcp_addresses.iter().map(|(_, address)| *address)
     }
 
-    fn tcp(&mut self, listener: &Listener, asked: SocketAddr) -> Result<(), StartError> {
+    /// Second descriptors of all sockets, with where they listen: for another process.
+    ///
+    /// # Errors
+    /// Descriptors ran out.
+    pub fn second(&self) -> io::Result<Vec<(Place, OwnedFd)>> {
+        let sockets = self.per_worker.iter().flatten();
+        sockets
+            .map(|(listener, fd)| {
+                let mut files = self.unix_names.iter().zip(&self.socket_files);
+                let place = match files.find(|(name, _)| **name == listener.name) {
+                    Some((_, file)) => file.place(),
+                    None => socket::tcp_place(fd.as_fd())?,
+                };
+                Ok((place, fd.try_clone()?))
+            })
+            .collect()
+    }
+
+    /// Sockets at an address: those that another process had, or new ones.
+    fn tcp(
+        &mut self,
+        listener: &Listener,
+        asked: SocketAddr,
+        taken: Vec<OwnedFd>,
+        liveness: Liveness,
+    ) -> Result<(), StartError> {
         let name = &listener.name;
         let workers = self.per_worker.len();
-        let in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
-        let group = patiently(|| socket::listen_tcp_group(asked, workers, BACKLOG), in_use);
-        let group = group.map_err(|source| {
-            if in_use(&source) {
-                StartError::InUse {
-                    name: Arc::clone(name),
-                    address: asked,
-                }
-            } else {
-                failed(name, asked.to_string(), source)
-            }
-        })?;
+        let group = if taken.is_empty() {
+            new_group(name, asked, workers)?
+        } else {
+            taken
+        };
         let mut address = asked;
-        for (sockets, fd) in self.per_worker.iter_mut().zip(group) {
+        for (index, fd) in group.into_iter().enumerate() {
+            liveness.apply_to_listener(fd.as_fd());
             if let Ok(Address::Ip(local)) = socket::local_address(fd.as_fd()) {
                 address = local;
             }
-            sockets.push((listener.clone(), fd));
+            if let Some(sockets) = self.per_worker.get_mut(index % workers) {
+                sockets.push((listener.clone(), fd));
+            }
         }
         self.tcp_addresses.push((Arc::clone(name), address));
         Ok(())
     }
 
-    fn unix(
+    /// Listens at a path.
+    fn unix_at(
         &mut self,
-        listener: &Listener,
+        listener: Listener,
         path: &Path,
         mode: u32,
         owner: Ownership,
@@ -100,16 +147,42 @@ impl Listeners {
             )
         };
         let listening = patiently(|| socket::listen_unix(path, mode, owner, BACKLOG), in_use);
-        let (fd, file) = listening
+        let listening = listening
             .map_err(|error| failed(name, path.display().to_string(), io::Error::other(error)))?;
-        // One worker takes them for all: were it all of them, each connection would wake them all.
-        let taker = self.socket_files.len() % self.per_worker.len();
-        if let Some(sockets) = self.per_worker.get_mut(taker) {
-            sockets.push((listener.clone(), fd));
-        }
-        self.socket_files.push(file);
+        self.unix(listener, listening);
         Ok(())
     }
+
+    /// One worker takes the connections of a path for all: were it all of them, each connection
+    /// would wake them all.
+    fn unix(&mut self, listener: Listener, (fd, file): (OwnedFd, SocketFile)) {
+        let taker = self.socket_files.len() % self.per_worker.len();
+        self.unix_names.push(Arc::clone(&listener.name));
+        self.socket_files.push(file);
+        if let Some(sockets) = self.per_worker.get_mut(taker) {
+            sockets.push((listener, fd));
+        }
+    }
+}
+
+/// Listens at an address with a socket for each worker.
+fn new_group(
+    name: &ListenerName,
+    asked: SocketAddr,
+    workers: usize,
+) -> Result<Vec<OwnedFd>, StartError> {
+    let in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    let group = patiently(|| socket::listen_tcp_group(asked, workers, BACKLOG), in_use);
+    group.map_err(|source| {
+        if in_use(&source) {
+            StartError::InUse {
+                name: Arc::clone(name),
+                address: asked,
+            }
+        } else {
+            failed(name, asked.to_string(), source)
+        }
+    })
 }
 
 fn of(config: &ListenerConfig) -> Listener {

@@ -44,6 +44,12 @@ impl Bucket {
         let settled = self.settled.map_or(now, |settled| settled.max(now));
         self.settled = Some(settled + rate.interval);
     }
+
+    /// Gives one back: it was taken by somebody to whom the rate does not apply.
+    pub fn give_back(&mut self, rate: Rate) {
+        let settled = self.settled;
+        self.settled = settled.and_then(|settled| settled.checked_sub(rate.interval));
+    }
 }
 
 /// A bucket for each source, at most twice `room` of them.
@@ -141,6 +147,21 @@ mod tests {
             assert_eq!(bucket.wait(rate, start), turn * 100 * MILLI);
             bucket.take(rate, start);
         }
+    }
+
+    #[test]
+    fn bucket_that_is_given_back_to_has_no_more_than_a_seconds_worth() {
+        let (rate, start) = (Rate::per_second(10), Instant::now());
+        let mut bucket = Bucket::default();
+        bucket.give_back(rate);
+        assert_eq!(burst(&mut bucket, rate, start), 10);
+        bucket.give_back(rate);
+        bucket.give_back(rate);
+        assert_eq!(burst(&mut bucket, rate, start), 2);
+        for _ in 0..100 {
+            bucket.give_back(rate);
+        }
+        assert_eq!(burst(&mut bucket, rate, start), 10);
     }
 
     #[test]

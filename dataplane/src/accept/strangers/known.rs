@@ -1,13 +1,23 @@
 //! Remembers the sources from which somebody proved who he is.
 
 use super::Source;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
+
+/// When somebody authenticated for the last time, and a number that no other has.
+type Place = (Instant, u64);
+
+/// Sources that are over and are forgotten with each new one: more than one, so that they become
+/// fewer, and not all at once, since others wait meanwhile.
+const FORGOTTEN_AT_ONCE: usize = 2;
 
 /// Sources from which somebody authenticated lately, at most `room` of them.
 #[derive(Debug)]
 pub struct Known {
-    last: HashMap<Source, Instant>,
+    last: HashMap<Source, Place>,
+    /// The first one has been silent for longest.
+    order: BTreeMap<Place, Source>,
+    number: u64,
     room: usize,
     keep: Duration,
 }
@@ -17,6 +27,8 @@ impl Known {
     pub fn new(room: usize, keep: Duration) -> Self {
         Self {
             last: HashMap::new(),
+            order: BTreeMap::new(),
+            number: 0,
             room: room.max(1),
             keep,
         }
@@ -25,10 +37,14 @@ impl Known {
     /// Notes that somebody authenticated; tells whether that source was not known before.
     pub fn note(&mut self, source: Source, now: Instant) -> bool {
         let news = !self.knows(source, now);
-        if !self.last.contains_key(&source) && self.last.len() >= self.room {
-            self.make_room(now);
+        match self.last.remove(&source) {
+            Some(place) => drop(self.order.remove(&place)),
+            None => self.make_room(now),
         }
-        self.last.insert(source, now);
+        self.number += 1;
+        let place = (now, self.number);
+        self.last.insert(source, place);
+        self.order.insert(place, source);
         news
     }
 
@@ -36,20 +52,27 @@ impl Known {
     pub fn knows(&self, source: Source, now: Instant) -> bool {
         self.last
             .get(&source)
-            .is_some_and(|last| now.saturating_duration_since(*last) < self.keep)
+            .is_some_and(|(last, _)| !self.is_over(*last, now))
     }
 
-    /// Forgets all that are over, or who has been silent for longest. Only what authenticates gets here.
+    /// Forgets some that are over, or who has been silent for longest. Only what authenticates gets
+    /// here.
     fn make_room(&mut self, now: Instant) {
-        let keep = self.keep;
-        self.last
-            .retain(|_, last| now.saturating_duration_since(*last) < keep);
-        if self.last.len() >= self.room {
-            let longest = self.last.iter().min_by_key(|(_, last)| **last);
-            if let Some(source) = longest.map(|(source, _)| *source) {
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            let Some((&(last, _), _)) = self.order.first_key_value() else {
+                return;
+            };
+            if self.last.len() < self.room && !self.is_over(last, now) {
+                return;
+            }
+            if let Some((_, source)) = self.order.pop_first() {
                 self.last.remove(&source);
             }
         }
+    }
+
+    fn is_over(&self, last: Instant, now: Instant) -> bool {
+        now.saturating_duration_since(last) >= self.keep
     }
 }
 
@@ -90,5 +113,21 @@ mod tests {
         assert_eq!(left, [0, 2, 3]);
         known.note(source(4), start + 15 * SECOND);
         assert_eq!(known.last.len(), 2, "two were over");
+        assert_eq!(known.order.len(), 2);
+    }
+
+    #[test]
+    fn table_keeps_the_last_of_many_and_no_more_than_it_has_room_for() {
+        let start = Instant::now();
+        let mut known = Known::new(1000, 1000 * SECOND);
+        for n in 0..10_000 {
+            let now = start + Duration::from_millis(n.into());
+            assert!(known.note(source(n), now));
+            assert_eq!(known.last.len(), known.order.len());
+            assert!(known.last.len() <= 1000);
+        }
+        let now = start + 10 * SECOND;
+        let left = (0..10_000).filter(|n| known.knows(source(*n), now));
+        assert!(left.eq(9000..10_000));
     }
 }

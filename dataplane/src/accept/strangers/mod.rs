@@ -7,10 +7,11 @@ mod budget;
 mod crowd;
 mod known;
 mod pace;
-mod source;
+mod turns;
 
+pub use crate::source::Source;
 pub use budget::{Bucket, Budgets, Rate};
 pub use crowd::{Crowd, Entry, Seat};
 pub use known::Known;
 pub use pace::{Pace, Unsaid};
-pub use source::Source;
+pub use turns::{Asked, Limit, Turn, Turns};

@@ -1,8 +1,9 @@
 //! The relay: two directions between two legs, until both have ended.
 //!
-//! A direction begins with copying (receive, seal, send) and moves to splice(2) when it proves bulky
-//! and both legs carry plain bytes on the socket. It waits for readiness only while it holds neither
-//! buffer nor pipe, save for bytes that a slow reader does not take: those cost this stream alone.
+//! A direction begins with copying (receive, seal, send) and moves to splice(2) when it proves
+//! bulky and both legs carry plain bytes on the socket. It waits for readiness only while it holds
+//! neither buffer nor pipe, save for bytes that a slow reader does not take: those cost this stream
+//! alone.
 
 use crate::carry::coalesce::Coalesce;
 use crate::carry::ending::{Ending, Met, met};
@@ -16,13 +17,13 @@ use crate::limits::{
     BULKY_READ, BULKY_READS, CHUNK, LINGER, SMALL_SPLICE, SMALL_SPLICES, TURN_BUDGET, WATCHED_READS,
 };
 use crate::pool::LentPipe;
-use crate::seam::{Phase, Reason, Side};
+use crate::seam::{Phase, Reason};
 use eyesplice_proto::body::BodyDecoder;
 use eyesplice_proto::stream::{self, Action, Event};
 use eyesplice_proto::tls::Layout;
 use eyesplice_sys::ktls::Trouble;
-use eyesplice_sys::ring::{Op, Readiness, Watch};
 use eyesplice_sys::splice;
+use eyesplice_sys::uring::{Op, Readiness, Watch};
 use std::future::{pending, poll_fn};
 use std::io;
 use std::os::fd::AsFd;
@@ -84,13 +85,6 @@ pub(crate) async fn relay(cx: &StreamContext, downstream: &Leg, upstream: &Leg) 
     }
 }
 
-fn side(leg: stream::Side) -> Side {
-    match leg {
-        stream::Side::Downstream => Side::Downstream,
-        stream::Side::Upstream => Side::Upstream,
-    }
-}
-
 /// Carries one direction to its end, and passes the end on.
 async fn direction(cx: &StreamContext, from: &Leg, to: &Leg) -> Met {
     let way = Way {
@@ -106,7 +100,7 @@ async fn direction(cx: &StreamContext, from: &Leg, to: &Leg) -> Met {
         if action == Action::ShutWrite(to.side())
             && let Err(error) = to.shut_write(cx.pools()).await
         {
-            let failure = error.at(side(to.side()), Phase::Relay);
+            let failure = error.at(to.side().into(), Phase::Relay);
             return (met(from.side(), &failure), Some(failure));
         }
     }
@@ -149,9 +143,8 @@ pub(crate) async fn pump(way: Way<'_>, mut body: Option<&mut BodyDecoder>) -> Re
         to,
         phase,
     } = way;
-    let (from_side, to_side) = (side(from.side()), side(to.side()));
-    let reading = |error: LegError| error.at(from_side, phase);
-    let writing = |error: LegError| error.at(to_side, phase);
+    let reading = |error: LegError| error.at(from.side().into(), phase);
+    let writing = |error: LegError| error.at(to.side().into(), phase);
     let may_splice = body.is_none() && from.is_plain() && to.is_plain();
     let mut sender = Sender::Unwatched;
     let mut bulk = Bulk::default();
@@ -186,7 +179,7 @@ pub(crate) async fn pump(way: Way<'_>, mut body: Option<&mut BodyDecoder>) -> Re
             if let Some(body) = body.as_deref_mut() {
                 let read = buffer.get(..payload).unwrap_or_default();
                 let taken = body.take(read).map_err(|error| {
-                    End::new(Reason::Protocol, from_side, phase).detail(error.to_string())
+                    End::new(Reason::Protocol, from.side().into(), phase).detail(error.to_string())
                 })?;
                 from.unread(read.get(taken.bytes..).unwrap_or_default());
                 payload = taken.bytes;
@@ -221,7 +214,7 @@ pub(crate) async fn pump(way: Way<'_>, mut body: Option<&mut BodyDecoder>) -> Re
             Next::End => {
                 if let Some(body) = body {
                     body.peer_ended().map_err(|_| {
-                        End::new(Reason::Truncated, from_side, phase)
+                        End::new(Reason::Truncated, from.side().into(), phase)
                             .detail("ended in the middle of a body")
                     })?;
                 }
@@ -252,8 +245,8 @@ pub(crate) async fn pump(way: Way<'_>, mut body: Option<&mut BodyDecoder>) -> Re
 
 /// How a direction waits for its sender.
 ///
-/// One of small messages is watched. One of bulk, or whose reads are put off, arms a poll when it waits,
-/// so that what arrives before that wakes nobody.
+/// One of small messages is watched. One of bulk, or whose reads are put off, arms a poll when it
+/// waits, so that what arrives before that wakes nobody.
 #[derive(Default)]
 struct Arrivals {
     small: u8,
@@ -328,9 +321,8 @@ async fn spliced(way: Way<'_>, sender: &mut Sender, first: LentPipe) -> Result<S
         to,
         phase,
     } = way;
-    let (from_side, to_side) = (side(from.side()), side(to.side()));
-    let reading = |error: LegError| error.at(from_side, phase);
-    let writing = |error: LegError| error.at(to_side, phase);
+    let reading = |error: LegError| error.at(from.side().into(), phase);
+    let writing = |error: LegError| error.at(to.side().into(), phase);
     let mut bulk = Bulk::default();
     let mut budget = TURN_BUDGET;
     let mut lent = Some(first);
@@ -338,6 +330,7 @@ async fn spliced(way: Way<'_>, sender: &mut Sender, first: LentPipe) -> Result<S
         let Some(mut pipe) = lent.take().or_else(|| cx.pools().pipe()) else {
             return Ok(Spliced::Copy);
         };
+        from.before_splice().map_err(reading)?;
         let moved = match fill(from, &mut pipe) {
             // In kernel TLS a cut looks like an end here; a read tells.
             Ok(0) if from.is_kernel() => return Ok(Spliced::Copy),
@@ -447,7 +440,7 @@ impl Sender {
             }
         }
         Box::pin(sleep(LINGER)).await;
-        End::new(Reason::Reset, side(from.side()), phase)
+        End::new(Reason::Reset, from.side().into(), phase)
             .detail("closed, and the other side does not take what it had sent before")
     }
 }

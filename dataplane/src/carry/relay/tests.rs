@@ -1,5 +1,5 @@
 use super::*;
-use eyesplice_sys::ring::{self, Fd, RingConfig};
+use eyesplice_sys::uring::{self, Fd, UringConfig};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -12,7 +12,7 @@ fn a_direction_that_may_not_watch_polls_and_is_counted_once() {
     let mut reader = ours.try_clone().unwrap();
     let leg = Leg::new(Fd::from(OwnedFd::from(ours)), stream::Side::Downstream);
     let counters = WorkerCounters::default();
-    let finished = ring::run(&RingConfig::default(), async {
+    let finished = uring::run(&UringConfig::default(), async {
         // The kernel registers a descriptor once.
         let _first = leg.watch().unwrap();
         let mut arrivals = Arrivals::default();

@@ -12,7 +12,7 @@ use crate::limits::{
     LINGER, PARTING_LOOK_MAX, PARTING_LOOK_MIN, SETTLE_FIRST, SETTLE_MOST, UNSEEN,
 };
 use eyesplice_proto::stream::Side;
-use eyesplice_sys::ring;
+use eyesplice_sys::uring;
 use std::pin::Pin;
 use std::time::Instant;
 use tokio::time::{sleep, timeout};
@@ -47,7 +47,7 @@ pub(crate) async fn linger(cx: &StreamContext, leg: &Leg) {
             Ok(step) if step.next == Next::End => return,
             Ok(step) if step.next == Next::Read && Instant::now() < deadline => {}
             Ok(_) => {
-                if ring::until(leg.readable(), Some(deadline)).await.is_err() {
+                if uring::until(leg.readable(), Some(deadline)).await.is_err() {
                     return;
                 }
             }
@@ -99,7 +99,7 @@ pub(crate) async fn seen(downstream: &Leg) -> bool {
         return true;
     }
     // One that is still sending will be told.
-    match ring::until(downstream.readable(), Some(Instant::now() + UNSEEN)).await {
+    match uring::until(downstream.readable(), Some(Instant::now() + UNSEEN)).await {
         // It has left: nobody takes this for anything.
         Ok(readiness) if readiness.gone() => true,
         _ => downstream.shows_a_cut(),

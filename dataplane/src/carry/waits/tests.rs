@@ -1,6 +1,6 @@
 use super::*;
-use eyesplice_sys::ring::{Fd, RingConfig};
 use eyesplice_sys::socket;
+use eyesplice_sys::uring::{Fd, UringConfig};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,7 +27,7 @@ fn kept_waits_for_the_peer_where_a_close_would_reset() {
         drop(peer.read_to_end(&mut all));
         all.len()
     });
-    let finished = ring::run(&RingConfig::default(), async {
+    let finished = uring::run(&UringConfig::default(), async {
         while !leg.has_input() {
             tokio::task::yield_now().await;
         }
@@ -43,7 +43,7 @@ fn kept_waits_for_the_peer_where_a_close_would_reset() {
 #[test]
 fn kept_waits_for_nobody_where_a_close_is_an_end() {
     let (leg, _peer) = full_leg();
-    let finished = ring::run(&RingConfig::default(), async {
+    let finished = uring::run(&UringConfig::default(), async {
         kept(&leg).await;
         leg.unacknowledged()
     });

@@ -127,18 +127,6 @@ impl Keys {
         Ok(keys)
     }
 
-    /// The protocol version that they are for.
-    #[must_use]
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    /// The cipher that they are for.
-    #[must_use]
-    pub fn cipher(&self) -> Cipher {
-        self.cipher
-    }
-
     pub(super) fn key(&self) -> &[u8] {
         &self.key[..self.cipher.key_len()]
     }

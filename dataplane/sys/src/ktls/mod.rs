@@ -11,6 +11,8 @@
 //!   first.
 //! - Half a record makes the socket readable although nothing can be read: [`RecordWait`] keeps the
 //!   reader from spinning.
+//! - A read whose low-water mark (SO_RCVLOWAT) is above what it found takes the error of a reset,
+//!   and returns the data alone; the next one says FIN. [`RecordWait`] lowers the mark for reads.
 //! - A FIN without close_notify, even inside a record, reads as an end. Only a close_notify that
 //!   [`recv_record`] returned is a clean one.
 //! - Neither `close` nor `shutdown` sends close_notify: [`close_notify`] does.

@@ -1,6 +1,5 @@
 //! Receives and sends whole records with their type.
 
-use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -186,46 +185,6 @@ impl Alert {
     pub fn is_close_notify(self) -> bool {
         self.description == Self::CLOSE_NOTIFY
     }
-
-    fn name(self) -> &'static str {
-        match self.description {
-            Self::CLOSE_NOTIFY => "close_notify",
-            10 => "unexpected_message",
-            20 => "bad_record_mac",
-            22 => "record_overflow",
-            40 => "handshake_failure",
-            42 => "bad_certificate",
-            43 => "unsupported_certificate",
-            44 => "certificate_revoked",
-            45 => "certificate_expired",
-            46 => "certificate_unknown",
-            47 => "illegal_parameter",
-            48 => "unknown_ca",
-            49 => "access_denied",
-            50 => "decode_error",
-            51 => "decrypt_error",
-            70 => "protocol_version",
-            71 => "insufficient_security",
-            80 => "internal_error",
-            86 => "inappropriate_fallback",
-            Self::USER_CANCELED => "user_canceled",
-            100 => "no_renegotiation",
-            109 => "missing_extension",
-            110 => "unsupported_extension",
-            112 => "unrecognized_name",
-            113 => "bad_certificate_status_response",
-            115 => "unknown_psk_identity",
-            116 => "certificate_required",
-            120 => "no_application_protocol",
-            _ => "unknown",
-        }
-    }
-}
-
-impl fmt::Display for Alert {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "alert {} ({})", self.name(), self.description)
-    }
 }
 
 #[cfg(test)]
@@ -270,18 +229,6 @@ mod tests {
         for content in [&[][..], &[1], &[0, 0], &[3, 0], &[1, 0, 0]] {
             assert_eq!(Alert::parse(content), None, "{content:?}");
         }
-    }
-
-    #[test]
-    fn alert_shows_name_and_number() {
-        assert_eq!(
-            Alert::parse(&[2, 48]).unwrap().to_string(),
-            "alert unknown_ca (48)"
-        );
-        assert_eq!(
-            Alert::parse(&[2, 200]).unwrap().to_string(),
-            "alert unknown (200)"
-        );
     }
 
     #[test]

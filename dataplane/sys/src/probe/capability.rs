@@ -6,24 +6,21 @@ use crate::ktls::{Cipher, Version};
 
 /// A ring op that is used, so required; the ring knows no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RingOp {
+pub enum UringOp {
     /// Readiness.
     PollAdd,
     /// Cancellation.
     AsyncCancel,
-    /// Connections.
-    Connect,
 }
 
-impl RingOp {
+impl UringOp {
     /// All of them.
-    pub const ALL: [RingOp; 3] = [RingOp::PollAdd, RingOp::AsyncCancel, RingOp::Connect];
+    pub const ALL: [UringOp; 2] = [UringOp::PollAdd, UringOp::AsyncCancel];
 
     fn name(self) -> &'static str {
         match self {
-            RingOp::PollAdd => "POLL_ADD",
-            RingOp::AsyncCancel => "ASYNC_CANCEL",
-            RingOp::Connect => "CONNECT",
+            UringOp::PollAdd => "POLL_ADD",
+            UringOp::AsyncCancel => "ASYNC_CANCEL",
         }
     }
 }
@@ -43,9 +40,9 @@ pub enum Capability {
     /// io_uring at all.
     IoUring,
     /// Locked memory for a ring of the size in use.
-    RingMemory,
+    UringMemory,
     /// One of its ops.
-    RingOp(RingOp),
+    UringOp(UringOp),
     /// Stopping one op by its number.
     CancelOne,
     /// Completions without interrupts, since Linux 5.19.
@@ -81,8 +78,8 @@ impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Capability::IoUring => f.write_str("io_uring"),
-            Capability::RingMemory => f.write_str("io_uring memory for a worker"),
-            Capability::RingOp(op) => write!(f, "io_uring {}", op.name()),
+            Capability::UringMemory => f.write_str("io_uring memory for a worker"),
+            Capability::UringOp(op) => write!(f, "io_uring {}", op.name()),
             Capability::CancelOne => f.write_str("io_uring cancellation by number"),
             Capability::CoopTaskrun => f.write_str("io_uring COOP_TASKRUN"),
             Capability::SingleIssuer => f.write_str("io_uring SINGLE_ISSUER"),

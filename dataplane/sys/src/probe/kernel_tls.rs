@@ -48,10 +48,7 @@ pub(super) fn probe() -> Vec<Finding> {
             version, cipher, ..
         }) => record_poll(version, cipher)
             .unwrap_or_else(|error| failed("poll half a record", &error)),
-        _ => State::Missing {
-            why: "no kernel TLS works".to_owned(),
-            remedy: None,
-        },
+        _ => State::missing("no kernel TLS works", None),
     };
     findings.push(optional(Capability::KernelTlsRecordPoll, poll));
     findings
@@ -119,11 +116,10 @@ fn record_poll(version: Version, cipher: Cipher) -> io::Result<State> {
     }
     install_rx(receiver.as_fd(), &keys(version, cipher)).map_err(io::Error::other)?;
     Ok(if readable(&receiver, Duration::ZERO)? {
-        State::Missing {
-            why: "half a record makes a socket readable; the low-water mark is used instead"
-                .to_owned(),
-            remedy: None,
-        }
+        State::missing(
+            "half a record makes a socket readable; the low-water mark is used instead",
+            None,
+        )
     } else {
         State::Present
     })
@@ -136,21 +132,16 @@ fn readable(socket: &TcpStream, patience: Duration) -> io::Result<bool> {
 }
 
 fn failed(attempt: &str, error: &io::Error) -> State {
-    State::Missing {
-        why: format!("cannot {attempt}: {error}"),
-        remedy: None,
-    }
+    State::missing(format!("cannot {attempt}: {error}"), None)
 }
 
 fn installed(outcome: &Result<(), InstallError>) -> State {
     let Err(error) = outcome else {
         return State::Present;
     };
-    State::Missing {
-        why: match error.obstacle {
-            Obstacle::Other => format!("cannot {}: {}", error.step, error.source),
-            obstacle => obstacle.to_string(),
-        },
-        remedy: error.obstacle.remedy().map(str::to_owned),
-    }
+    let why = match error.obstacle {
+        Obstacle::Other => format!("cannot {}: {}", error.step, error.source),
+        obstacle => obstacle.to_string(),
+    };
+    State::missing(why, error.obstacle.remedy())
 }

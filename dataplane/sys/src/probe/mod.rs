@@ -6,8 +6,8 @@
 
 mod capability;
 mod kernel_tls;
-mod ring;
 mod shortage;
+mod uring;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub use capability::{Capability, Direction, RingOp};
-pub use shortage::RingShortage;
+pub use capability::{Capability, Direction, UringOp};
+pub use shortage::UringShortage;
 
 use crate::limits::{self, Limit};
 use crate::pipe::Pipe;
-use crate::ring::RingConfig;
 use crate::socket;
+use crate::uring::UringConfig;
 
 /// The pipe that makes splicing fast, in bytes; a default one of 64 KiB doubles the cost.
 const LARGE_PIPE: usize = 1 << 20;
@@ -50,6 +50,15 @@ pub enum State {
         /// What an operator can do about it, if anything.
         remedy: Option<String>,
     },
+}
+
+impl State {
+    fn missing(why: impl Into<String>, remedy: Option<&str>) -> Self {
+        Self::Missing {
+            why: why.into(),
+            remedy: remedy.map(str::to_owned),
+        }
+    }
 }
 
 /// What was found out about one capability.
@@ -111,7 +120,9 @@ fn summary(missing: &[Finding]) -> String {
         State::Missing { why, remedy: None } => format!("{}: {why}", finding.capability),
         State::Present | State::Measured(_) => finding.capability.to_string(),
     });
-    lines.collect::<Vec<_>>().join("; ")
+    let mut text = lines.collect::<Vec<_>>().join("; ");
+    text.push_str(". `engine.io: epoll`, or `auto`, needs none of this");
+    text
 }
 
 impl Probe {
@@ -141,7 +152,7 @@ impl Probe {
         }
         let limit = missing
             .iter()
-            .all(|finding| finding.capability == Capability::RingMemory);
+            .all(|finding| finding.capability == Capability::UringMemory);
         Err(Unusable {
             kernel: self.kernel.clone(),
             missing,
@@ -157,7 +168,7 @@ pub fn probe() -> Probe {
         |_| "of unknown release".to_owned(),
         |release| release.trim().to_owned(),
     );
-    let mut findings = ring::probe();
+    let mut findings = uring::probe();
     findings.extend(kernel_tls::probe());
     findings.extend([window_probes(), large_pipe(), pipe_pages()]);
     findings.extend([open_files(), locked_memory()]);
@@ -185,14 +196,13 @@ fn window_probes() -> Finding {
         .and_then(|socket| socket::ask_at_least_every(socket.as_fd(), Duration::from_secs(1)));
     let state = match tried {
         Ok(()) => State::Present,
-        Err(error) => State::Missing {
-            why: format!("no TCP_RTO_MAX_MS: {error}"),
-            remedy: Some(
+        Err(error) => State::missing(
+            format!("no TCP_RTO_MAX_MS: {error}"),
+            Some(
                 "run Linux 6.15 or later; before it, a peer that vanishes while its window is shut \
-                 is noticed up to two minutes later than timeouts.tcpUserTimeout"
-                    .to_owned(),
+                 is noticed up to two minutes later than timeouts.tcpUserTimeout",
             ),
-        },
+        ),
     };
     optional(Capability::WindowProbes, state)
 }
@@ -200,18 +210,14 @@ fn window_probes() -> Finding {
 fn large_pipe() -> Finding {
     let state = match Pipe::new(LARGE_PIPE) {
         Ok(pipe) if pipe.capacity() >= LARGE_PIPE => State::Present,
-        Ok(pipe) => State::Missing {
-            why: format!("a pipe of {LARGE_PIPE} bytes got {}", pipe.capacity()),
-            remedy: Some(
+        Ok(pipe) => State::missing(
+            format!("a pipe of {LARGE_PIPE} bytes got {}", pipe.capacity()),
+            Some(
                 "raise the sysctls fs.pipe-max-size and fs.pipe-user-pages-soft on the node, or \
-                 grant CAP_SYS_RESOURCE"
-                    .to_owned(),
+                 grant CAP_SYS_RESOURCE",
             ),
-        },
-        Err(error) => State::Missing {
-            why: format!("no pipe: {error}"),
-            remedy: None,
-        },
+        ),
+        Err(error) => State::missing(format!("no pipe: {error}"), None),
     };
     optional(Capability::LargePipe, state)
 }
@@ -227,31 +233,25 @@ fn pipe_pages() -> Finding {
 
 fn open_files() -> Finding {
     let state = match limits::open_files() {
-        Ok(limit) => State::Measured(format!("{}, at most {}", soft(limit), hard(limit))),
+        Ok(Limit { soft, hard }) => {
+            State::Measured(format!("{}, at most {}", amount(soft), amount(hard)))
+        }
         Err(error) => unreadable("RLIMIT_NOFILE", &error),
     };
     optional(Capability::OpenFiles, state)
 }
 
 fn locked_memory() -> Finding {
-    let ring = RingConfig::default().locked_bytes();
+    let ring = UringConfig::default().locked_bytes();
     let state = match limits::locked_memory() {
-        Ok(limit) => State::Measured(format!(
+        Ok(Limit { soft, hard }) => State::Measured(format!(
             "{} bytes, at most {}; a worker takes {ring}, unless CAP_IPC_LOCK is held",
-            soft(limit),
-            hard(limit)
+            amount(soft),
+            amount(hard)
         )),
         Err(error) => unreadable("RLIMIT_MEMLOCK", &error),
     };
     optional(Capability::LockedMemory, state)
-}
-
-fn soft(limit: Limit) -> String {
-    amount(limit.soft)
-}
-
-fn hard(limit: Limit) -> String {
-    amount(limit.hard)
 }
 
 fn amount(value: u64) -> String {
@@ -263,10 +263,7 @@ fn amount(value: u64) -> String {
 }
 
 fn unreadable(what: &str, error: &std::io::Error) -> State {
-    State::Missing {
-        why: format!("{what} cannot be read: {error}"),
-        remedy: None,
-    }
+    State::missing(format!("{what} cannot be read: {error}"), None)
 }
 
 #[cfg(test)]
@@ -291,22 +288,22 @@ mod tests {
 
     #[test]
     fn missing_required_capability_makes_it_unusable_and_names_the_remedy() {
-        let missing = |why: &str, remedy: Option<&str>| State::Missing {
-            why: why.to_owned(),
-            remedy: remedy.map(str::to_owned),
-        };
         let mut found = Probe {
             kernel: "6.1.0".to_owned(),
             findings: vec![
-                required(Capability::IoUring, missing("denied", Some("allow it"))),
-                optional(Capability::LargePipe, missing("too small", None)),
+                required(
+                    Capability::IoUring,
+                    State::missing("denied", Some("allow it")),
+                ),
+                optional(Capability::LargePipe, State::missing("too small", None)),
             ],
         };
         let error = found.usable().unwrap_err();
         assert_eq!(error.missing.len(), 1);
         assert_eq!(
             error.to_string(),
-            "kernel 6.1.0 cannot run eyesplice: io_uring: denied; allow it"
+            "kernel 6.1.0 cannot run eyesplice: io_uring: denied; allow it. `engine.io: epoll`, or \
+             `auto`, needs none of this"
         );
         assert!(!found.has(Capability::LargePipe));
         assert!(!error.limit);
@@ -316,22 +313,20 @@ mod tests {
 
     #[test]
     fn missing_memory_for_a_ring_is_a_limit_and_not_the_kernel() {
-        let short = State::Missing {
-            why: "too little".to_owned(),
-            remedy: Some("raise it".to_owned()),
-        };
+        let short = State::missing("too little", Some("raise it"));
         let found = Probe {
             kernel: "6.1.0".to_owned(),
             findings: vec![
                 required(Capability::IoUring, State::Present),
-                required(Capability::RingMemory, short),
+                required(Capability::UringMemory, short),
             ],
         };
         let error = found.usable().unwrap_err();
         assert!(error.limit);
         assert_eq!(
             error.to_string(),
-            "a limit is too low to run eyesplice: io_uring memory for a worker: too little; raise it"
+            "a limit is too low to run eyesplice: io_uring memory for a worker: too little; raise \
+             it. `engine.io: epoll`, or `auto`, needs none of this"
         );
     }
 }

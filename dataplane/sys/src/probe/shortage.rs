@@ -3,26 +3,27 @@
 use std::fmt;
 
 use crate::limits::{self, Limit};
-use crate::ring::RingConfig;
+use crate::uring::UringConfig;
 
 /// There is too little locked memory for a ring of the size in use. Shows the limit and the remedy.
 ///
-/// Rings count against RLIMIT_MEMLOCK of an ordinary user, over all its processes: on kernels before 5.12, and
-/// again on current ones (seen on 6.18). What a ring held comes back some time after its end.
+/// Rings count against RLIMIT_MEMLOCK of an ordinary user, over all its processes: on kernels
+/// before 5.12, and again on current ones (seen on 6.18). What a ring held comes back some time
+/// after its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RingShortage {
+pub struct UringShortage {
     /// What a ring takes.
     pub ring: u64,
     /// The limit, if it could be read.
     pub limit: Option<Limit>,
 }
 
-impl RingShortage {
+impl UringShortage {
     /// With the limit as it is now.
     #[must_use]
     pub fn now() -> Self {
         Self {
-            ring: RingConfig::default().locked_bytes(),
+            ring: UringConfig::default().locked_bytes(),
             limit: limits::locked_memory().ok(),
         }
     }
@@ -39,7 +40,7 @@ impl RingShortage {
         }
     }
 
-    pub(super) fn remedy(&self) -> String {
+    pub(super) fn remedy(&self) -> &'static str {
         match self.limit {
             Some(limit) if limit.soft != u64::MAX => {
                 "raise LimitMEMLOCK in the systemd unit, or `ulimit -l`, or the container runtime's \
@@ -47,11 +48,10 @@ impl RingShortage {
             }
             _ => "raise the memory limit",
         }
-        .to_owned()
     }
 }
 
-impl fmt::Display for RingShortage {
+impl fmt::Display for UringShortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.why(), self.remedy())
     }
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn shortage_names_limit_and_remedy() {
         let limit = |soft| Some(Limit { soft, hard: soft });
-        let shortage = RingShortage {
+        let shortage = UringShortage {
             ring: 84 * 1024,
             limit: limit(64 * 1024),
         };
@@ -82,7 +82,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        let shortage = RingShortage {
+        let shortage = UringShortage {
             limit: limit(u64::MAX),
             ..shortage
         };
@@ -95,6 +95,6 @@ mod tests {
 
     #[test]
     fn ring_in_use_takes_84_kib() {
-        assert_eq!(RingConfig::default().locked_bytes(), 84 * 1024);
+        assert_eq!(UringConfig::default().locked_bytes(), 84 * 1024);
     }
 }

@@ -17,28 +17,19 @@ pub fn new_tcp(peer: SocketAddr) -> io::Result<OwnedFd> {
     Ok(tcp_socket(peer)?.into())
 }
 
-/// Listens on `address` alone, non-blocking and close-on-exec, with SO_REUSEADDR.
+/// Listens on `address` with `count` sockets, at least one, over which the kernel spreads
+/// connections (SO_REUSEPORT): one for each worker. The first picks the port where 0 was asked.
 ///
-/// `backlog` is cut to `net.core.somaxconn`. `[::]` takes IPv4 too, whatever the sysctl says, as Go's
-/// listeners do.
+/// The first one listens alone before it lets others in, so a second process, which would begin in
+/// the same way, never joins: SO_REUSEPORT by itself would let in any process of the same user.
+///
+/// `backlog` is cut to `net.core.somaxconn`. `[::]` takes IPv4 too, whatever the sysctl says, as
+/// Go's listeners do.
 ///
 /// # Errors
 ///
 /// `EADDRINUSE` while any other socket listens there, also one that would share; `EADDRNOTAVAIL`,
 /// `EACCES` (port under 1024) and those of [`new_tcp`].
-pub fn listen_tcp(address: SocketAddr, backlog: u32) -> io::Result<OwnedFd> {
-    Ok(listening(address, false, backlog)?.into())
-}
-
-/// Listens on `address` with `count` sockets, at least one, over which the kernel spreads connections
-/// (SO_REUSEPORT): one for each worker. The first picks the port where 0 was asked.
-///
-/// The first one listens alone before it lets others in, so a second process, which would begin in the
-/// same way, never joins: SO_REUSEPORT by itself would let in any process of the same user.
-///
-/// # Errors
-///
-/// As [`listen_tcp`].
 pub fn listen_tcp_group(
     address: SocketAddr,
     count: usize,
@@ -91,7 +82,7 @@ pub struct Accepted {
 ///
 /// # Errors
 ///
-/// `WouldBlock` when none waits; the rest as [`crate::ring::accept`] says.
+/// `WouldBlock` when none waits; the rest as [`crate::uring::accept`] says.
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Accepted> {
     let (socket, peer) =
         SockRef::from(&listener).accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)?;

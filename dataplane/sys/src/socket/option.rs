@@ -16,8 +16,8 @@ pub fn nodelay(socket: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&socket).set_tcp_nodelay(true)
 }
 
-/// Acknowledges at once what came in, where the kernel waits up to 40 ms for an answer to ride along
-/// (TCP_QUICKACK); later data is acknowledged as before.
+/// Acknowledges at once what came in, where the kernel waits up to 40 ms for an answer to ride
+/// along (TCP_QUICKACK); later data is acknowledged as before.
 ///
 /// A peer with Nagle's algorithm on sends nothing more until then (RFC 9293 section 3.7.4).
 ///
@@ -53,9 +53,9 @@ pub fn keepalive(socket: BorrowedFd<'_>, keepalive: Keepalive) -> io::Result<()>
 }
 
 /// Lets a UNIX socket hold up to `bytes` of what its reader has not taken (SO_SNDBUF), at most
-/// `net.core.wmem_max`; the kernel doubles it for its own books. TCP sockets grow by themselves, and
-/// a fixed size would end that: they are left alone, and the answer is `false`, as for a socket that
-/// may hold as much already.
+/// `net.core.wmem_max`; the kernel doubles it for its own books. TCP sockets grow by themselves,
+/// and a fixed size would end that: they are left alone, and the answer is `false`, as for a socket
+/// that may hold as much already.
 ///
 /// # Errors
 ///
@@ -78,8 +78,8 @@ pub fn linger_zero(socket: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&socket).set_linger(Some(Duration::ZERO))
 }
 
-/// Lets `socket` count as readable only when so many bytes are there (SO_RCVLOWAT), or its end or an
-/// error; 1 is usual. The kernel may wake earlier when it is short of memory.
+/// Lets `socket` count as readable only when so many bytes are there (SO_RCVLOWAT), or its end or
+/// an error; 1 is usual. The kernel may wake earlier when it is short of memory.
 ///
 /// # Errors
 ///
@@ -87,8 +87,8 @@ pub fn linger_zero(socket: BorrowedFd<'_>) -> io::Result<()> {
 pub fn readable_from(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     let length = size_of_val(&bytes) as libc::socklen_t;
-    // SAFETY: `setsockopt` reads `length` bytes from the address, which is that of a c_int of that size
-    // on the stack. The descriptor is borrowed, so it is open.
+    // SAFETY: `setsockopt` reads `length` bytes from the address, which is that of a c_int of that
+    // size on the stack. The descriptor is borrowed, so it is open.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

@@ -1,4 +1,5 @@
-//! Says how far the peer of a TCP socket has come: what it has not taken, and when it was last heard of.
+//! Says how far the peer of a TCP socket has come: what it has not taken, and when it was last
+//! heard of.
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
@@ -20,8 +21,8 @@ const TCP_CLOSE: u8 = 7;
 /// What the kernel makes of a TCP peer (TCP_INFO).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// The connection is over, by a reset or both ends: what was not acknowledged will not be, however
-    /// much the kernel still counts.
+    /// The connection is over, by a reset or both ends: what was not acknowledged will not be,
+    /// however much the kernel still counts.
     pub closed: bool,
     /// Segments that were sent and not acknowledged; a window probe is none.
     pub unacknowledged: u32,
@@ -36,8 +37,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Whether the kernel has asked the peer anything since it was last heard of. One whose window is
-    /// shut answers a segment that it has no room for, and does not acknowledge it.
+    /// Whether the kernel has asked the peer anything since it was last heard of. One whose window
+    /// is shut answers a segment that it has no room for, and does not acknowledge it.
     #[must_use]
     pub fn asked(&self) -> bool {
         self.probes > 0 || (self.unacknowledged > 0 && self.last_sent < self.silence)
@@ -102,10 +103,11 @@ pub fn unsent(socket: BorrowedFd<'_>) -> io::Result<usize> {
     count(socket, SIOCOUTQNSD)
 }
 
-fn count(socket: BorrowedFd<'_>, request: libc::c_ulong) -> io::Result<usize> {
+/// Asks for a number of bytes: `request` is one of the three that this folder names.
+pub(super) fn count(socket: BorrowedFd<'_>, request: libc::c_ulong) -> io::Result<usize> {
     let mut count: libc::c_int = 0;
-    // SAFETY: both requests write one c_int to their argument, which points to one. The descriptor is
-    // borrowed, so it is open.
+    // SAFETY: each of these requests writes one c_int to its argument, which points to one. The
+    // descriptor is borrowed, so it is open.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut count) };
     if result < 0 {
         return Err(io::Error::last_os_error());
@@ -122,8 +124,8 @@ fn count(socket: BorrowedFd<'_>, request: libc::c_ulong) -> io::Result<usize> {
 pub fn ask_at_least_every(socket: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
     let limit = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(0);
-    // SAFETY: `setsockopt` reads `length` bytes, the size of `limit`, from where it is told, which is
-    // `limit`. The descriptor is borrowed, so it is open.
+    // SAFETY: `setsockopt` reads `length` bytes, the size of `limit`, from where it is told, which
+    // is `limit`. The descriptor is borrowed, so it is open.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -139,9 +141,9 @@ pub fn ask_at_least_every(socket: BorrowedFd<'_>, limit: Duration) -> io::Result
     Ok(())
 }
 
-/// Whether nobody is at the other end to read: a UNIX peer that closed for good (POLLHUP), or a reset
-/// (POLLERR). A FIN is neither. The answer means something only while this side was not ended: a TCP
-/// or UNIX socket with both directions ended says the same.
+/// Whether nobody is at the other end to read: a UNIX peer that closed for good (POLLHUP), or a
+/// reset (POLLERR). A FIN is neither. The answer means something only while this side was not
+/// ended: a TCP or UNIX socket with both directions ended says the same.
 ///
 /// # Errors
 ///

@@ -220,8 +220,6 @@ fn address_of_a_listener_has_no_second_owner() {
                     "{owners} {other} {count}"
                 );
             }
-            let error = listen_tcp(other, 16).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::AddrInUse);
         }
         drop(group);
         listen_tcp_group(address, 2, 16).unwrap();
@@ -230,15 +228,15 @@ fn address_of_a_listener_has_no_second_owner() {
 
 #[test]
 fn accept_without_a_connection_would_block() {
-    let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 16).unwrap();
-    let error = accept(listener.as_fd()).unwrap_err();
+    let group = listen_tcp_group("127.0.0.1:0".parse().unwrap(), 1, 16).unwrap();
+    let error = accept(group[0].as_fd()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
 fn dual_stack_listener_names_an_ipv4_peer_by_its_own_address() {
-    let listener = match listen_tcp("[::]:0".parse().unwrap(), 16) {
-        Ok(listener) => listener,
+    let listener = match listen_tcp_group("[::]:0".parse().unwrap(), 1, 16) {
+        Ok(mut group) => group.remove(0),
         Err(error) => {
             assert_eq!(
                 error.raw_os_error(),

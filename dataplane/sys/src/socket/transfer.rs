@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::sys::socket::{self as nix_socket, MsgFlags};
 use socket2::SockRef;
 
+use super::progress::count;
+
 /// Reads into `buf`; 0 is the end (or an empty `buf`).
 ///
 /// # Errors
@@ -64,12 +66,6 @@ pub fn shutdown(socket: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
 ///
 /// `EINVAL` on a listener.
 pub fn unread(socket: BorrowedFd<'_>) -> io::Result<usize> {
-    let mut count: libc::c_int = 0;
-    // SAFETY: `ioctl` with FIONREAD (the same number as SIOCINQ) writes one c_int to its argument,
-    // which points to one. The descriptor is borrowed, so it is open.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(usize::try_from(count).unwrap_or(0))
+    // The same number as SIOCINQ.
+    count(socket, libc::FIONREAD)
 }

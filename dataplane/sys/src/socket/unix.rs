@@ -13,6 +13,7 @@ use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
+use super::file::SocketFile;
 use super::listen::backlog_argument;
 use super::option::{PeerCredentials, peer_credentials};
 
@@ -84,22 +85,22 @@ impl fmt::Display for Who<'_> {
     }
 }
 
-/// Removes a socket file when dropped, unless another file has its name by then.
-#[derive(Debug)]
-pub struct SocketFile {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
+/// Bytes in a stream, or messages with their bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// SOCK_STREAM.
+    Stream,
+    /// SOCK_SEQPACKET.
+    Messages,
 }
 
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode);
-        if ours {
-            // Left behind it is a stale socket, which the next start replaces.
-            let _ = fs::remove_file(&self.path);
-        }
+impl Kind {
+    pub(super) fn socket(self) -> io::Result<Socket> {
+        let kind = match self {
+            Self::Stream => Type::STREAM,
+            Self::Messages => Type::SEQPACKET,
+        };
+        Socket::new_raw(Domain::UNIX, kind.nonblocking().cloexec(), None)
     }
 }
 
@@ -108,15 +109,38 @@ impl Drop for SocketFile {
 /// The socket is made under a temporary name next to `path`, gets its mode and owner there, and is
 /// renamed when it listens: nobody can connect who may not, not for a moment, and a client never
 /// meets a socket that refuses. A stale socket (nobody accepts on it) is replaced; anything else at
-/// `path` is left alone. Of two processes that start at the same moment one has the path: the look and
-/// the rename are made under a lock beside it. The directory must exist. Share the descriptor between
-/// workers by cloning it.
+/// `path` is left alone. Of two processes that start at the same moment one has the path: the look
+/// and the rename are made under a lock beside it. The directory must exist. Share the descriptor
+/// between workers by cloning it.
 ///
 /// # Errors
 ///
 /// See [`ListenUnixError`].
 pub fn listen_unix(
     path: &Path,
+    mode: u32,
+    ownership: Ownership,
+    backlog: u32,
+) -> Result<(OwnedFd, SocketFile), ListenUnixError> {
+    listen(path, Kind::Stream, mode, ownership, backlog)
+}
+
+/// The same with a socket that keeps the bounds of messages (SOCK_SEQPACKET), for this process's
+/// own user alone.
+///
+/// # Errors
+///
+/// See [`ListenUnixError`].
+pub fn listen_messages(
+    path: &Path,
+    backlog: u32,
+) -> Result<(OwnedFd, SocketFile), ListenUnixError> {
+    listen(path, Kind::Messages, 0o600, Ownership::default(), backlog)
+}
+
+fn listen(
+    path: &Path,
+    kind: Kind,
     mode: u32,
     ownership: Ownership,
     backlog: u32,
@@ -145,10 +169,11 @@ pub fn listen_unix(
         }
         Err(error) => return Err(refused("cannot make a lock file beside", path)(error)),
     };
-    require_free(path, &real)?;
+    require_free(path, kind, &real)?;
     let address =
         SockAddr::unix(&temporary).map_err(refused("cannot use the socket path", &temporary))?;
-    let socket = Socket::new_raw(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)
+    let socket = kind
+        .socket()
         .map_err(refused("cannot make a socket for", path))?;
 
     // Before the bind the mode of the descriptor is the mode that the file will be made with.
@@ -160,21 +185,17 @@ pub fn listen_unix(
         .map_err(refused("cannot bind", &temporary))?;
     let made = fs::symlink_metadata(&temporary).map_err(refused("cannot inspect", &temporary))?;
     // From here on an error removes the file.
-    let mut file = SocketFile {
-        path: temporary,
-        device: made.dev(),
-        inode: made.ino(),
-    };
-    chown(&file.path, ownership.uid, ownership.gid)
-        .map_err(refused("cannot set the owner of", &file.path))?;
+    let mut file = SocketFile::made(temporary, &made);
+    chown(file.path(), ownership.uid, ownership.gid)
+        .map_err(refused("cannot set the owner of", file.path()))?;
     // Again: the umask may have taken bits away.
-    fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))
-        .map_err(refused("cannot set the mode of", &file.path))?;
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(mode))
+        .map_err(refused("cannot set the mode of", file.path()))?;
     socket
         .listen(backlog_argument(backlog))
-        .map_err(refused("cannot listen on", &file.path))?;
-    fs::rename(&file.path, path).map_err(refused("cannot rename a socket to", path))?;
-    path.clone_into(&mut file.path);
+        .map_err(refused("cannot listen on", file.path()))?;
+    fs::rename(file.path(), path).map_err(refused("cannot rename a socket to", path))?;
+    file.renamed(path);
     drop(lock);
     Ok((socket.into(), file))
 }
@@ -205,7 +226,8 @@ impl Lock {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // Who had it before removed the file, perhaps between our two calls: then this locks nothing.
+        // Who had it before removed the file, perhaps between our two calls: then this locks
+        // nothing.
         let opened = file.metadata()?;
         let current = fs::symlink_metadata(&path)
             .is_ok_and(|found| (found.dev(), found.ino()) == (opened.dev(), opened.ino()));
@@ -221,7 +243,7 @@ impl Drop for Lock {
 }
 
 /// Makes sure that `path` is not there, or is a socket on which nobody accepts.
-fn require_free(path: &Path, address: &SockAddr) -> Result<(), ListenUnixError> {
+fn require_free(path: &Path, kind: Kind, address: &SockAddr) -> Result<(), ListenUnixError> {
     let refused = |attempt| {
         let path = path.to_owned();
         move |source| ListenUnixError::Refused {
@@ -240,7 +262,8 @@ fn require_free(path: &Path, address: &SockAddr) -> Result<(), ListenUnixError> 
         }
         Ok(_) => {}
     }
-    let socket = Socket::new_raw(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)
+    let socket = kind
+        .socket()
         .map_err(refused("cannot make a socket to look at"))?;
     let in_use = |owner| ListenUnixError::InUse {
         path: path.to_owned(),

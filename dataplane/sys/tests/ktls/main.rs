@@ -46,6 +46,7 @@ const ONCE: &[(&str, Test)] = tests![traps:
     overlong_record_is_malformed,
     control_record_larger_than_the_buffer_comes_in_parts,
     half_a_record_wakes_no_reader_that_waits_for_records,
+    reset_behind_a_record_that_was_waited_for_is_no_fin,
 ];
 
 fn main() -> ExitCode {

@@ -69,6 +69,17 @@ pub(crate) fn wait_readable(socket: &impl AsFd) {
     );
 }
 
+/// Waits for an error of the connection, which poll reports unasked.
+pub(crate) fn wait_error(socket: &impl AsFd) {
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+    let timeout = PollTimeout::try_from(PATIENCE).unwrap();
+    assert_eq!(
+        poll(&mut fds, timeout).unwrap(),
+        1,
+        "no error after {PATIENCE:?}"
+    );
+}
+
 /// Waits until `count` bytes came, which poll does not tell where it waits for whole records.
 pub(crate) fn wait_unread(socket: &impl AsFd, count: usize) {
     let begin = Instant::now();

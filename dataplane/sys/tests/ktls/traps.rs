@@ -11,14 +11,14 @@ use eyesplice_sys::ktls::{
 };
 use eyesplice_sys::pipe::Pipe;
 use eyesplice_sys::probe::{self, Capability, probe};
-use eyesplice_sys::ring::{self, Interest, RingConfig};
+use eyesplice_sys::uring::{self, Interest, UringConfig};
 use eyesplice_sys::{socket, splice};
 
 use crate::by_hand::{DATA, Direction};
 use crate::harness::Outcome;
 use crate::setup::{
-    PATIENCE, pair, pair_with_ulp, receive, receiver, sender, take_record, wait_readable,
-    wait_unread,
+    PATIENCE, pair, pair_with_ulp, receive, receiver, sender, take_record, wait_error,
+    wait_readable, wait_unread,
 };
 
 pub(crate) fn probe_finds_every_suite(_: Direction) -> Outcome {
@@ -223,10 +223,10 @@ pub(crate) fn control_record_larger_than_the_buffer_comes_in_parts(mut keys: Dir
 pub(crate) fn half_a_record_wakes_no_reader_that_waits_for_records(mut keys: Direction) -> Outcome {
     let (kernel, mut peer) = receiver(&keys)?;
     kernel.set_nonblocking(true).unwrap();
-    let kernel = ring::Fd::from(OwnedFd::from(kernel));
+    let kernel = uring::Fd::from(OwnedFd::from(kernel));
     let mut wait = RecordWait::default();
     let mut buf = [0; 64];
-    let finished = ring::run(&RingConfig::default(), async {
+    let finished = uring::run(&UringConfig::default(), async {
         for content in [&b"a record of some length"[..], b"short"] {
             let record = keys.seal(DATA, content);
             let (first, rest) = record.split_at(1);
@@ -236,6 +236,7 @@ pub(crate) fn half_a_record_wakes_no_reader_that_waits_for_records(mut keys: Dir
                 wait_unread(&kernel, total);
                 let mut retries = 0;
                 loop {
+                    wait.reading(kernel.as_fd()).unwrap();
                     let error = socket::recv(kernel.as_fd(), &mut buf).unwrap_err();
                     assert_eq!(Trouble::of(&error), Trouble::WouldBlock);
                     match wait.blocked(kernel.as_fd()).unwrap() {
@@ -245,29 +246,31 @@ pub(crate) fn half_a_record_wakes_no_reader_that_waits_for_records(mut keys: Dir
                 }
                 assert_eq!(retries, 1);
                 let soon = Instant::now() + Duration::from_millis(20);
-                let early = ring::until(ring::poll(&kernel, Interest::READ), Some(soon)).await;
+                let early = uring::until(uring::poll(&kernel, Interest::READ), Some(soon)).await;
                 assert_eq!(early.unwrap_err().kind(), ErrorKind::TimedOut);
             }
-            let op = ring::poll(&kernel, Interest::READ);
+            let op = uring::poll(&kernel, Interest::READ);
             peer.write_all(rest).unwrap();
             assert!(
-                ring::until(op, Some(Instant::now() + PATIENCE))
+                uring::until(op, Some(Instant::now() + PATIENCE))
                     .await
                     .unwrap()
                     .readable()
             );
+            wait.reading(kernel.as_fd()).unwrap();
             let count = socket::recv(kernel.as_fd(), &mut buf).unwrap();
             assert_eq!(&buf[..count], content);
-            wait.progressed(kernel.as_fd()).unwrap();
+            wait.progressed();
         }
         // A mark that is above what ever comes does not hide the end.
         peer.write_all(&keys.seal(DATA, b"cut")[..9]).unwrap();
         wait_unread(&kernel, 9);
         assert_eq!(wait.blocked(kernel.as_fd()).unwrap(), Next::Retry);
-        let op = ring::poll(&kernel, Interest::READ);
+        assert_eq!(wait.blocked(kernel.as_fd()).unwrap(), Next::Poll);
+        let op = uring::poll(&kernel, Interest::READ);
         peer.shutdown(Shutdown::Write).unwrap();
         assert!(
-            ring::until(op, Some(Instant::now() + PATIENCE))
+            uring::until(op, Some(Instant::now() + PATIENCE))
                 .await
                 .unwrap()
                 .readable()
@@ -276,5 +279,34 @@ pub(crate) fn half_a_record_wakes_no_reader_that_waits_for_records(mut keys: Dir
     })
     .unwrap();
     assert_eq!(finished.stray_ops, 0);
+    Ok(())
+}
+
+pub(crate) fn reset_behind_a_record_that_was_waited_for_is_no_fin(mut keys: Direction) -> Outcome {
+    let (kernel, mut peer) = receiver(&keys)?;
+    kernel.set_nonblocking(true).unwrap();
+    let mut wait = RecordWait::default();
+    let mut buf = [0; 64];
+    let record = keys.seal(DATA, b"only this");
+    let (half, rest) = record.split_at(9);
+    peer.write_all(half).unwrap();
+    wait_unread(&kernel, half.len());
+    for next in [Next::Retry, Next::Poll] {
+        wait.reading(kernel.as_fd()).unwrap();
+        let error = recv_record(kernel.as_fd(), &mut buf).unwrap_err();
+        assert_eq!(Trouble::of(&error), Trouble::WouldBlock);
+        assert_eq!(wait.blocked(kernel.as_fd()).unwrap(), next);
+    }
+    peer.write_all(rest).unwrap();
+    wait_unread(&kernel, record.len());
+    socket::linger_zero(peer.as_fd()).unwrap();
+    drop(peer);
+    wait_error(&kernel);
+    // The mark was 10 bytes of ciphertext; the record has 9 of payload.
+    wait.reading(kernel.as_fd()).unwrap();
+    let data = recv_record(kernel.as_fd(), &mut buf).unwrap();
+    assert!(matches!(data, Record::Content { len: 9, .. }), "{data:?}");
+    let error = recv_record(kernel.as_fd(), &mut buf).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     Ok(())
 }

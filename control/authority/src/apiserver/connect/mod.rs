@@ -1,11 +1,11 @@
 //! Finds the API server and this process's identity: a kubeconfig, or a pod's service account.
 
 use eyesplice_identity::kubeconfig::{CheckOptions, Severity, check};
+use eyesplice_proto::tls::provider;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use ring::digest::{Context, SHA256};
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,11 +13,13 @@ use std::time::{Duration, SystemTime};
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// Where the API server and the credential are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum Place {
     /// A kubeconfig's current context.
+    #[display("{}", _0.display())]
     Kubeconfig(PathBuf),
     /// The service account of the pod that this is.
+    #[display("the pod's service account")]
     Pod,
 }
 
@@ -58,15 +60,6 @@ pub enum ConnectError {
     },
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kubeconfig(path) => write!(f, "{}", path.display()),
-            Self::Pod => f.write_str("the pod's service account"),
-        }
-    }
-}
-
 impl Place {
     /// Makes a client; asks nothing yet. Needs a tokio runtime.
     ///
@@ -91,6 +84,8 @@ impl Place {
         config.connect_timeout = Some(CONNECT);
         // Every caller has its own way to try again.
         config.default_retry = false;
+        // The library asks for the process's own, and panics where none was chosen.
+        provider::install();
         Client::try_from(config).map_err(|source| ConnectError::Client {
             place: self.clone(),
             source: Box::new(source),

@@ -3,7 +3,7 @@
 //! Secrets travel as protobuf, which every API server takes. Metadata that this code does not know
 //! go back as they came.
 
-use super::{CallError, call};
+use super::{Act, CallError, call};
 use eyesplice_identity::protobuf::{MEDIA_TYPE, ProtobufError, TypeMeta, open, seal};
 use eyesplice_identity::token::bootstrap::{
     Expiry, Record, RecordProblem, SECRET_TYPE, TokenId, secret_name,
@@ -264,7 +264,7 @@ impl Secrets {
             Ok((status, Zeroizing::new(body.to_vec())))
         };
         let (status, body) = call(verb, RESOURCE, exchange).await?;
-        let refused = |message: String| CallError::answered(verb, RESOURCE, status, message);
+        let refused = |message: String| CallError::answered(Act(verb, RESOURCE), status, message);
         if !(200..300).contains(&status) {
             return Err(refused(status_message(&body)));
         }

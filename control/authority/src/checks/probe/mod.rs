@@ -11,7 +11,7 @@ use eyesplice_identity::pem::Role;
 use eyesplice_identity::verify::AnyServer;
 use eyesplice_identity::verify::chain::chain;
 use eyesplice_proto::causes::chain as causes;
-use rustls::crypto::ring::default_provider;
+use eyesplice_proto::tls::provider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{AlertDescription, ClientConfig, Error};
 use std::io;
@@ -48,13 +48,11 @@ pub(super) async fn probe(
 /// Gives what a TLS server presented, whoever it is; that it has the key was verified.
 async fn handshake(address: SocketAddr) -> io::Result<Vec<CertificateDer<'static>>> {
     let tcp = TcpStream::connect(address).await?;
-    let provider = Arc::new(default_provider());
-    let verifier = AnyServer::new(&provider);
-    let config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider::shared())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(Arc::new(AnyServer))
         .with_no_client_auth();
     let name = ServerName::IpAddress(address.ip().into());
     let mut stream = TlsConnector::from(Arc::new(config))

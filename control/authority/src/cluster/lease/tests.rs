@@ -1,4 +1,5 @@
 use super::*;
+use crate::apiserver::Act;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
@@ -72,7 +73,7 @@ impl Link {
         };
         let server = Arc::clone(&self.server);
         let exchange = tokio::spawn(async move {
-            let refused = || CallError::Late { verb, resource };
+            let refused = || CallError::Late(Act(verb, resource));
             sleep(Duration::from_millis(weather.there_ms)).await;
             if weather.lost || server.lock().unwrap().down {
                 return Err(refused());
@@ -95,10 +96,7 @@ impl Leases for Link {
 
     async fn create(&self, lease: Lease) -> Result<Lease, CallError> {
         self.send("create", move |server| match &server.lease {
-            Some(_) => Err(CallError::Conflict {
-                verb: "create",
-                resource: RESOURCE,
-            }),
+            Some(_) => Err(CallError::Conflict(Act("create", RESOURCE))),
             None => Ok(server.put(lease)),
         })
         .await
@@ -109,10 +107,7 @@ impl Leases for Link {
             let known = server.lease.as_ref();
             let known = known.and_then(|lease| lease.metadata.resource_version.clone());
             if known != lease.metadata.resource_version {
-                return Err(CallError::Conflict {
-                    verb: "update",
-                    resource: RESOURCE,
-                });
+                return Err(CallError::Conflict(Act("update", RESOURCE)));
             }
             Ok(server.put(lease))
         })

@@ -5,9 +5,10 @@ mod fake;
 mod rbac;
 
 use super::super::testing::{Site, csr};
+use super::listed::listed;
 use super::material::ClusterMaterial;
 use super::session::Session;
-use crate::config::ClusterConfig;
+use crate::config::{ClusterConfig, Document};
 use arc_swap::ArcSwap;
 use eyesplice_identity::x509::Signer;
 use eyesplice_identity::x509::testing::{Ask, ip, kubelet_client, kubelet_serving};
@@ -62,7 +63,8 @@ impl Replica {
     ) -> Self {
         site.write("cluster.yaml", config);
         let config = ClusterConfig::load(&site.path("cluster.yaml")).unwrap();
-        let material = ClusterMaterial::load(config.config, None, SystemTime::now()).unwrap();
+        let material = ClusterMaterial::load(config.config, SystemTime::now());
+        let material = material.unwrap().state;
         let metrics = Metrics::new();
         let session = Session {
             client: fake.client(identity),
@@ -282,6 +284,21 @@ async fn serving_certificate_follows_the_node_object() {
         why.contains("10.0.0.8 is not among the addresses of node w"),
         "{why}"
     );
+}
+
+#[tokio::test]
+async fn nodes_are_listed_once_and_what_two_claim_is_left_out() {
+    let fake = cluster();
+    fake.node("w", &["10.0.0.7", "10.0.0.9"]);
+    fake.node("liar", &["10.0.0.7"]);
+    let inventory = listed(fake.client("one")).await.unwrap();
+    let addresses = |node| -> Vec<String> {
+        let all = inventory.addresses_of(node).into_iter();
+        all.map(ToString::to_string).collect()
+    };
+    assert_eq!(inventory.len(), 2);
+    assert_eq!(addresses("w"), ["10.0.0.9", "w"]);
+    assert_eq!(addresses("liar"), ["liar"]);
 }
 
 #[tokio::test(start_paused = true)]

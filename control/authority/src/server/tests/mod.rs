@@ -19,7 +19,7 @@ use eyesplice_identity::pki::testing::{Made, authority, client};
 use eyesplice_identity::x509::Signer;
 use eyesplice_identity::x509::testing::{dns, kubelet_client, kubelet_serving};
 use eyesplice_process::metrics::Metrics;
-use rustls::crypto::ring::default_provider;
+use eyesplice_proto::tls::provider;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
@@ -95,7 +95,7 @@ impl Bench {
     async fn connect(&self, user: Option<&Made>) -> TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         roots.add(self.site.server_ca.der()).unwrap();
-        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        let builder = ClientConfig::builder_with_provider(provider::shared())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots);

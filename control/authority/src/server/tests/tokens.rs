@@ -22,7 +22,7 @@ async fn bench(key: &SigningKey) -> Bench {
     let settings = Settings {
         service_accounts: Some(ServiceAccountSettings {
             issuers: vec![ISSUER.to_owned()],
-            key_files: vec![file],
+            key_files: vec![eyesplice_identity::pem::FileRef::new("keyFiles", file)],
             leeway: DEFAULT_LEEWAY,
             jwks_uri: None,
         }),

@@ -45,7 +45,7 @@ impl Authenticator {
         authorization: Option<&[u8]>,
         now: SystemTime,
     ) -> Result<UserInfo, AuthnError> {
-        let certificate = peer_chain.map(|chain| certificate::user_of(chain, now));
+        let certificate = peer_chain.map(|chain| certificate::certificate_user(chain, now));
         let refused = match certificate {
             Some(Ok(user)) => return Ok(user.authenticated()),
             Some(Err(reason)) => Some(AuthnError::Refused {

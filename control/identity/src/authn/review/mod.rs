@@ -12,7 +12,6 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use prost::Message;
 use serde_json::json;
 use std::error::Error;
 use std::time::SystemTime;
@@ -138,30 +137,18 @@ impl Encoding {
     }
 }
 
-/// The spec in protobuf (api `authentication/v1/generated.proto`).
-#[derive(Clone, PartialEq, Message)]
-struct PbSpec {
-    #[prost(string, tag = "1")]
-    token: String,
-    #[prost(string, repeated, tag = "2")]
-    audiences: Vec<String>,
-}
-
 fn decode(encoding: Encoding, body: &[u8]) -> Result<TokenReview, &'static str> {
     match encoding {
         Encoding::Json => {
             serde_json::from_slice(body).map_err(|_| "the body is no TokenReview in JSON")
         }
         Encoding::Protobuf => {
-            let (of, spec) = open_spec::<PbSpec>(body)
+            let (of, spec) = open_spec(body)
                 .map_err(|_| "the body is no TokenReview in Kubernetes' protobuf")?;
             Ok(TokenReview {
                 api_version: of.api_version,
                 kind: of.kind,
-                spec: ReviewSpec {
-                    token: spec.token,
-                    audiences: spec.audiences,
-                },
+                spec,
                 ..TokenReview::default()
             })
         }

@@ -15,7 +15,7 @@ fn authenticator() -> (tempfile::TempDir, Authenticator) {
     let path = dir.path().join("tokens.csv");
     fs::write(&path, format!("{TOKEN},jane,u-1,\"dev,ops\"\n")).unwrap();
     let settings = Settings {
-        token_auth_file: Some(path),
+        token_auth_file: Some(crate::pem::FileRef::new("tokenAuthFile", path)),
         api_audiences: vec!["api".to_owned()],
         ..Settings::default()
     };

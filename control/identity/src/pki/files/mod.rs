@@ -77,18 +77,12 @@ pub(super) struct File {
     contents: Contents,
 }
 
+#[derive(derive_more::Debug)]
 enum Contents {
+    #[debug("{_0:?}")]
     Public(String),
+    #[debug("(redacted)")]
     Secret(Zeroizing<String>),
-}
-
-impl std::fmt::Debug for Contents {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Public(text) => text.fmt(f),
-            Self::Secret(_) => f.write_str("(redacted)"),
-        }
-    }
 }
 
 impl File {
@@ -130,6 +124,16 @@ pub(super) struct Change {
     pub(super) files: Vec<File>,
     /// Gone afterwards.
     pub(super) remove: Vec<String>,
+}
+
+impl Change {
+    /// Takes nothing away.
+    pub(super) fn writing(files: Vec<File>) -> Self {
+        Self {
+            files,
+            remove: Vec::new(),
+        }
+    }
 }
 
 /// Refuses if any of `names` is in `dir`, unless `force`.

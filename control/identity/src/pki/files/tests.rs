@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::pki::disk::Os;
-use crate::pki::disk::faulty::{After, Faulty};
+use crate::pki::tests::faulty::{After, Faulty};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! Power cuts and full disks in the middle of every command.
 
 use super::*;
-use crate::pki::disk::faulty::{After, Faulty};
+use crate::pki::tests::faulty::{After, Faulty};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -60,7 +60,7 @@ fn renewal_interrupted_at_any_step_is_all_or_nothing() {
             make(dir.path()).unwrap();
             let old = snapshot(dir.path());
             let mut tree = tree(dir.path());
-            let disk = std::rc::Rc::new(Faulty::new(at, after));
+            let disk = Faulty::new(at, after);
             tree.disk = Box::new(std::rc::Rc::clone(&disk));
             let result = tree.renew(&Selection::All, RenewedKey::New);
             let tripped = disk.tripped();

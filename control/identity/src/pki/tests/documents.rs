@@ -1,8 +1,9 @@
 //! The document: read with every mistake at once, written so that it reads the same.
 
 use super::*;
-use crate::pki::document::parse;
+use crate::document::{Document, Loaded};
 use crate::pki::render::render;
+use crate::pki::spec::Spec;
 use proptest::prelude::{any, proptest};
 use time::Duration;
 
@@ -31,13 +32,16 @@ lifetimes: {authorities: 48h, certificates: 90m}
 ";
 
 fn errors(text: &str) -> Vec<String> {
-    let error = parse(&format!("{HEAD}{text}"), Path::new("p.yaml")).unwrap_err();
+    let error = Spec::parse(&format!("{HEAD}{text}"), Path::new("p.yaml")).unwrap_err();
     error.errors.iter().map(ToString::to_string).collect()
 }
 
 #[test]
 fn document_of_nothing_has_every_default() {
-    let (spec, warnings) = parse(HEAD, Path::new("p.yaml")).unwrap();
+    let Loaded {
+        config: spec,
+        warnings,
+    } = Spec::parse(HEAD, Path::new("p.yaml")).unwrap();
     assert_eq!(spec.cluster.server.to_string(), "https://127.0.0.1:6443");
     assert_eq!(spec.lifetimes.certificates, Duration::days(365));
     assert_eq!(spec.etcd[0].name, "etcd");
@@ -47,9 +51,11 @@ fn document_of_nothing_has_every_default() {
 #[test]
 fn document_that_was_written_reads_the_same() {
     let file = Path::new("/etc/x/p.yaml");
-    let (spec, _) = parse(&format!("{HEAD}{FULL}"), file).unwrap();
+    let spec = Spec::parse(&format!("{HEAD}{FULL}"), file).unwrap().config;
     let text = render(&spec);
-    let (again, _) = parse(&text, Path::new("/elsewhere/p.yaml")).unwrap();
+    let again = Spec::parse(&text, Path::new("/elsewhere/p.yaml"))
+        .unwrap()
+        .config;
     assert_eq!(format!("{spec:?}"), format!("{again:?}"));
     assert_eq!(render(&again), text);
     for part in [
@@ -104,7 +110,9 @@ fn document_tells_all_mistakes_at_once_with_their_places() {
 #[test]
 fn document_warns_of_what_trusts_too_much() {
     let text = "authorities: {layout: single}\nusers: [{name: x, groups: ['system:masters']}]\n";
-    let (_, warnings) = parse(&format!("{HEAD}{text}"), Path::new("p.yaml")).unwrap();
+    let warnings = Spec::parse(&format!("{HEAD}{text}"), Path::new("p.yaml"))
+        .unwrap()
+        .warnings;
     let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     assert!(warnings[0].contains("authorities.layout") && warnings[1].contains("system:masters"));
 }
@@ -113,15 +121,15 @@ fn document_warns_of_what_trusts_too_much() {
 fn document_of_every_prefix_never_panics() {
     let text = format!("{HEAD}{FULL}");
     for end in 0..text.len() {
-        drop(parse(&text[..end], Path::new("p.yaml")));
+        drop(Spec::parse(&text[..end], Path::new("p.yaml")));
     }
 }
 
 proptest! {
     #[test]
     fn document_of_any_text_never_panics(text in any::<String>()) {
-        drop(parse(&text, Path::new("p.yaml")));
-        drop(parse(&format!("{HEAD}nodes: {text}\n"), Path::new("p.yaml")));
+        drop(Spec::parse(&text, Path::new("p.yaml")));
+        drop(Spec::parse(&format!("{HEAD}nodes: {text}\n"), Path::new("p.yaml")));
     }
 }
 

@@ -4,8 +4,8 @@ use super::crash::{snapshot, steps};
 use super::*;
 use crate::certificate::CertificateFacts;
 use crate::pem::{self, PrivateKey};
-use crate::pki::disk::faulty::{After, Faulty};
 use crate::pki::testing::{Made, Recipe, authority};
+use crate::pki::tests::faulty::{After, Faulty};
 use crate::pki::{key, name, request};
 use eyesplice_proto::causes::chain;
 use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa};
@@ -567,14 +567,14 @@ fn issue_leaves_alone_what_waits_and_makes_requests_for_new_nodes_and_users() {
     let (dir, ca) = site();
     let dir = dir.path();
     let before = snapshot(dir);
-    let written = tree(dir).issue(&[], &[], &[], false).unwrap();
+    let written = tree(dir).issue(&[], &Added::default(), false).unwrap();
     assert!(
         written.files.is_empty() && written.pending.len() == 12,
         "{written:?}"
     );
     assert_eq!(snapshot(dir), before);
     let error = tree(dir)
-        .issue(&["admin".to_owned()], &[], &[], false)
+        .issue(&["admin".to_owned()], &Added::default(), false)
         .unwrap_err();
     assert!(
         error
@@ -584,9 +584,12 @@ fn issue_leaves_alone_what_waits_and_makes_requests_for_new_nodes_and_users() {
     );
     let file = ca.sign_all(dir);
     tree(dir).accept(&[file]).unwrap();
-    let node = ["x=10.0.0.10".parse().unwrap()];
-    let user = ["joe=a,b".parse().unwrap()];
-    let written = tree(dir).issue(&[], &node, &user, false).unwrap();
+    let added = Added {
+        nodes: vec!["x=10.0.0.10".parse().unwrap()],
+        users: vec!["joe=a,b".parse().unwrap()],
+        agents: Vec::new(),
+    };
+    let written = tree(dir).issue(&[], &added, false).unwrap();
     let expected = [
         "user-joe.key",
         "user-joe.csr",
@@ -611,7 +614,7 @@ fn issue_by_force_makes_a_new_key_and_leaves_no_pair_that_does_not_match() {
     let dir = dir.path();
     let before = read(dir, "admin.key");
     tree(dir)
-        .issue(&["admin".to_owned()], &[], &[], true)
+        .issue(&["admin".to_owned()], &Added::default(), true)
         .unwrap();
     assert_ne!(read(dir, "admin.key"), before);
     assert!(!exists(dir, "admin.crt") && !exists(dir, "admin.kubeconfig"));
@@ -648,7 +651,10 @@ fn verify_tells_each_stage() {
     let lost = "admin.crt: error: is not there, and no request for it; pki issue writes admin.csr";
     assert_eq!(of("admin"), [lost]);
     assert_eq!(
-        tree(dir).issue(&[], &[], &[], false).unwrap().files,
+        tree(dir)
+            .issue(&[], &Added::default(), false)
+            .unwrap()
+            .files,
         ["admin.csr"]
     );
     assert_eq!(read(dir, "admin.key"), key);
@@ -829,7 +835,7 @@ fn accept_interrupted_at_any_step_is_all_or_nothing() {
             let file = ca.sign_all(dir.path());
             let old = snapshot(dir.path());
             let mut tree = tree(dir.path());
-            let disk = std::rc::Rc::new(Faulty::new(at, after));
+            let disk = Faulty::new(at, after);
             tree.disk = Box::new(std::rc::Rc::clone(&disk));
             let result = tree.accept(std::slice::from_ref(&file));
             let tripped = disk.tripped();

@@ -1,7 +1,9 @@
 //! The manifests that are shipped: what they grant, to whom, and that they are Kubernetes' own types.
 
 use super::*;
+use crate::document::Document;
 use crate::pki::profile::profiles;
+use crate::pki::spec::Spec;
 use eyesplice_proto::route::Action;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Subject};
 use serde::de::DeserializeOwned;
@@ -71,12 +73,8 @@ fn role_for_kubelets_covers_every_action_that_the_gateway_knows() {
 
 #[test]
 fn bindings_name_the_users_that_the_tree_makes() {
-    let (spec, _) = document::parse(
-        "apiVersion: eyesplice.dev/v1alpha1\nkind: PKIConfig\n",
-        Path::new("/pki.yaml"),
-    )
-    .unwrap();
-    let table = profiles(&spec);
+    let text = "apiVersion: eyesplice.dev/v1alpha1\nkind: PKIConfig\n";
+    let table = profiles(&Spec::parse(text, Path::new("/pki.yaml")).unwrap().config);
     let user = |name: &str| {
         let found = table.iter().find(|profile| profile.name == name).unwrap();
         ("User".to_owned(), found.common_name.clone())

@@ -5,6 +5,7 @@ mod crash;
 mod crossing;
 mod documents;
 mod external;
+pub(in crate::pki) mod faulty;
 mod kubeadm;
 mod manifests;
 mod renewal;
@@ -37,11 +38,13 @@ fn options() -> InitOptions {
         apiserver: vec!["10.0.0.1".to_owned(), "cp.example".to_owned()],
         server: Some("https://api.example:6443/".to_owned()),
         service_ips: vec![DEFAULT_SERVICE_IP],
+        service_cidrs: Vec::new(),
         nodes: vec![
             "worker-1=10.0.0.7,fd00::7,w1.example".parse().unwrap(),
             "worker-2=10.0.0.8".parse().unwrap(),
         ],
         gateway: vec!["10.0.0.1".to_owned()],
+        agents: Vec::new(),
     }
 }
 

@@ -21,7 +21,9 @@ fn issue_makes_what_is_missing_and_nothing_else() {
     ] {
         fs::remove_file(dir.path().join("pki").join(name)).unwrap();
     }
-    let written = tree(dir.path()).issue(&[], &[], &[], false).unwrap();
+    let written = tree(dir.path())
+        .issue(&[], &Added::default(), false)
+        .unwrap();
     let expected = [
         "apiserver.key",
         "apiserver.crt",
@@ -33,7 +35,7 @@ fn issue_makes_what_is_missing_and_nothing_else() {
     assert_eq!(facts(dir.path(), "admin.crt").serial, before);
     assert!(
         tree(dir.path())
-            .issue(&[], &[], &[], false)
+            .issue(&[], &Added::default(), false)
             .unwrap()
             .files
             .is_empty()
@@ -41,12 +43,46 @@ fn issue_makes_what_is_missing_and_nothing_else() {
 }
 
 #[test]
+fn issue_of_an_agent_makes_a_ca_of_agents_alone_and_its_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).unwrap();
+    assert!(!dir.path().join("tunnel-ca.crt").exists());
+    let agents = |names: &[&str]| Added {
+        agents: names.iter().map(|name| name.parse().unwrap()).collect(),
+        ..Added::default()
+    };
+    tree(dir.path())
+        .issue(&[], &agents(&["edge-1"]), false)
+        .unwrap();
+    assert_eq!(flaws(dir.path()), [] as [String; 0]);
+    let leaf = facts(dir.path(), "agent-edge-1.crt");
+    assert_eq!(
+        leaf.subject.to_string(),
+        "CN=eyesplice:agent:edge-1,O=eyesplice:agents"
+    );
+    assert_eq!(leaf.issuer.to_string(), "CN=tunnel-ca");
+    assert!(leaf.usage.client && !leaf.usage.server);
+    let ca = read(dir.path(), "tunnel-ca.crt");
+    tree(dir.path())
+        .issue(&[], &agents(&["edge-2"]), false)
+        .unwrap();
+    assert_eq!(read(dir.path(), "tunnel-ca.crt"), ca, "the CA stays");
+    let long = "x".repeat(49);
+    for bad in ["", ".x", "a b", "a:b", &long] {
+        assert!(bad.parse::<AgentName>().is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn issue_of_a_node_becomes_part_of_the_tree() {
     let dir = tempfile::tempdir().unwrap();
     make(dir.path()).unwrap();
-    let node = ["worker-9=10.0.0.99".parse().unwrap()];
-    let user = ["jane=dev,ops".parse().unwrap()];
-    tree(dir.path()).issue(&[], &node, &user, false).unwrap();
+    let mut added = Added {
+        nodes: vec!["worker-9=10.0.0.99".parse().unwrap()],
+        users: vec!["jane=dev,ops".parse().unwrap()],
+        agents: Vec::new(),
+    };
+    tree(dir.path()).issue(&[], &added, false).unwrap();
     assert_eq!(flaws(dir.path()), [] as [String; 0]);
     assert_eq!(
         facts(dir.path(), "kubelet-worker-9.crt").names,
@@ -57,7 +93,8 @@ fn issue_of_a_node_becomes_part_of_the_tree() {
         ["dev", "ops"]
     );
     assert!(read(dir.path(), "inventory.yaml").contains("worker-9"));
-    let again = tree(dir.path()).issue(&[], &node, &[], false).unwrap_err();
+    added.users.clear();
+    let again = tree(dir.path()).issue(&[], &added, false).unwrap_err();
     assert!(
         again.to_string().contains("node worker-9 is given twice"),
         "{again}"
@@ -70,16 +107,20 @@ fn issue_replaces_only_with_force() {
     make(dir.path()).unwrap();
     let name = ["apiserver".to_owned()];
     let before = facts(dir.path(), "apiserver.crt").serial;
-    let error = tree(dir.path()).issue(&name, &[], &[], false).unwrap_err();
+    let error = tree(dir.path())
+        .issue(&name, &Added::default(), false)
+        .unwrap_err();
     assert!(
         matches!(error, PkiError::File(FileError::Exists { .. })),
         "{error}"
     );
     assert_eq!(facts(dir.path(), "apiserver.crt").serial, before);
-    tree(dir.path()).issue(&name, &[], &[], true).unwrap();
+    tree(dir.path())
+        .issue(&name, &Added::default(), true)
+        .unwrap();
     assert_ne!(facts(dir.path(), "apiserver.crt").serial, before);
     let error = tree(dir.path())
-        .issue(&["api".to_owned()], &[], &[], true)
+        .issue(&["api".to_owned()], &Added::default(), true)
         .unwrap_err();
     assert!(error.to_string().contains("no certificate api;"), "{error}");
 }
@@ -119,7 +160,7 @@ fn renewal_keeps_subject_and_names_and_changes_the_key() {
     assert_eq!(
         own,
         [
-            "apiserver.crt: warning: covers cp.example, which its role does not have; issue it anew \
+            "apiserver.crt: warning: covers cp.example, which its role does not have; issue it again \
           without it"
         ]
     );

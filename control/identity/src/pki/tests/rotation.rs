@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::pem::{self, FileRef};
-use crate::pki::disk::faulty::{After, Faulty};
+use crate::pki::tests::faulty::{After, Faulty};
 use std::path::PathBuf;
 
 pub(super) const ALL: [&str; 6] = [
@@ -263,7 +263,7 @@ fn rotation_step_interrupted_anywhere_is_repeated_or_was_made() {
             let mut stages = vec![Stage::Idle];
             for _ in 0..12 {
                 let mut tree = tree(dir.path());
-                let disk = std::rc::Rc::new(Faulty::new(at, after));
+                let disk = Faulty::new(at, after);
                 if !tripped {
                     tree.disk = Box::new(std::rc::Rc::clone(&disk));
                 }
@@ -333,7 +333,7 @@ fn rotation_of_what_is_not_ours_is_refused() {
     make(dir.path()).unwrap();
     for name in ["admin", "nobody", "../ca"] {
         let error = step(dir.path(), name, Step::Next).unwrap_err();
-        assert!(matches!(error, PkiError::NoSuchAuthority { .. }), "{error}");
+        assert!(matches!(error, PkiError::NoSuchAuthority(_)), "{error}");
     }
     fs::create_dir_all(dir.path().join("pki/rotation/ca")).unwrap();
     fs::write(dir.path().join("pki/rotation/ca/stage"), "half\n").unwrap();
@@ -358,8 +358,11 @@ fn certificates_issued_during_a_rotation_are_by_whom_its_stage_says() {
     make(dir.path()).unwrap();
     for stage in 0..4 {
         step(dir.path(), "ca", Step::Next).unwrap();
-        let user = [format!("user-{stage}").parse().unwrap()];
-        tree(dir.path()).issue(&[], &[], &user, false).unwrap();
+        let added = Added {
+            users: vec![format!("user-{stage}").parse().unwrap()],
+            ..Added::default()
+        };
+        tree(dir.path()).issue(&[], &added, false).unwrap();
         tree(dir.path())
             .renew(&Selection::All, RenewedKey::New)
             .unwrap();

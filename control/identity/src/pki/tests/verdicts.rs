@@ -163,7 +163,7 @@ fn server_certificate_must_cover_its_names_and_no_others() {
             "scheduler-server.crt: error: does not cover 127.0.0.1; renew it, which adds its role's \
              names",
             "scheduler-server.crt: warning: covers evil.example, which its role does not have; \
-             issue it anew without it",
+             issue it again without it",
         ]
     );
 }
@@ -225,7 +225,7 @@ fn expired_ca_is_told_of_all_that_it_signed() {
     assert!(
         flaws
             .iter()
-            .any(|flaw| flaw.contains("has expired; issue it anew")),
+            .any(|flaw| flaw.contains("has expired; issue it again")),
         "{flaws:#?}"
     );
 }

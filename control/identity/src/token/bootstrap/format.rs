@@ -2,7 +2,6 @@
 
 use ring::error::Unspecified;
 use ring::rand::{SecureRandom, SystemRandom};
-use std::fmt;
 use std::str::FromStr;
 use zeroize::Zeroizing;
 
@@ -31,19 +30,13 @@ pub enum FormatError {
 }
 
 /// The public half of a token.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, derive_more::Display)]
 pub struct TokenId(String);
 
 impl TokenId {
     /// The identifier.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl fmt::Display for TokenId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -60,7 +53,8 @@ impl FromStr for TokenId {
 }
 
 /// The secret half of a token: never printed, wiped when dropped, compared in constant time.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("TokenSecret(redacted)")]
 pub struct TokenSecret(Zeroizing<String>);
 
 impl TokenSecret {
@@ -84,12 +78,6 @@ impl TokenSecret {
     /// Lends the secret to whoever writes it down.
     pub fn expose(&self) -> &str {
         &self.0
-    }
-}
-
-impl fmt::Debug for TokenSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenSecret(redacted)")
     }
 }
 

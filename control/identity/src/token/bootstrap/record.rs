@@ -146,13 +146,8 @@ pub enum Refusal {
     #[error("bootstrap token {0} has another secret; copy it whole")]
     Secret(TokenId),
     /// Its time is over.
-    #[error("bootstrap token {id} expired {at}; create another")]
-    Expired {
-        /// Which.
-        id: TokenId,
-        /// When.
-        at: String,
-    },
+    #[error("bootstrap token {0} expired {1}; create another")]
+    Expired(TokenId, String),
     /// Its expiration is no time.
     #[error(
         "bootstrap token {0} has an expiration that is no RFC 3339 time, so it counts as expired"
@@ -162,13 +157,8 @@ pub enum Refusal {
     #[error("bootstrap token {0} is not for authentication; create one with that usage")]
     Usage(TokenId),
     /// Its Secret is broken.
-    #[error("the Secret of bootstrap token {id} {problem}")]
-    Broken {
-        /// Which.
-        id: TokenId,
-        /// Why; part of the message, so no source of it.
-        problem: RecordProblem,
-    },
+    #[error("the Secret of bootstrap token {0} {1}")]
+    Broken(TokenId, RecordProblem),
 }
 
 impl Record {
@@ -313,10 +303,7 @@ impl Record {
         let id = &self.token.id;
         if self.expiry.is_over(now) {
             return Err(match &self.expiry {
-                Expiry::At(end) => Refusal::Expired {
-                    id: id.clone(),
-                    at: instant(*end),
-                },
+                Expiry::At(end) => Refusal::Expired(id.clone(), instant(*end)),
                 Expiry::Unreadable(_) | Expiry::Never => Refusal::UnreadableExpiry(id.clone()),
             });
         }

@@ -28,51 +28,23 @@ pub enum StoreError {
     #[error(transparent)]
     File(#[from] FileFault),
     /// There is such a token already.
-    #[error("bootstrap token {id} exists already in {}; delete it, or choose another ID", .dir.display())]
-    Exists {
-        /// Which.
-        id: TokenId,
-        /// Where.
-        dir: PathBuf,
-    },
+    #[error("bootstrap token {0} exists already in {dir}; delete it, or choose another ID", dir = .1.display())]
+    Exists(TokenId, PathBuf),
     /// There is no such token.
-    #[error("there is no bootstrap token {id} in {}; see `eyesplice token bootstrap list`", .dir.display())]
-    Unknown {
-        /// Which.
-        id: TokenId,
-        /// Where.
-        dir: PathBuf,
-    },
+    #[error("there is no bootstrap token {0} in {dir}; see `eyesplice token bootstrap list`", dir = .1.display())]
+    Unknown(TokenId, PathBuf),
     /// A file is not a Secret in YAML.
-    #[error("{} is no Secret in YAML or JSON: {message}", .path.display())]
-    Syntax {
-        /// Which.
-        path: PathBuf,
-        /// What the parser says; it quotes no value.
-        message: String,
-    },
+    #[error("{file} is no Secret in YAML or JSON: {1}", file = .0.display())]
+    Syntax(PathBuf, String),
     /// A Secret is no bootstrap token's.
-    #[error("the Secret in {} {problem}", .path.display())]
-    Record {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        problem: RecordProblem,
-    },
+    #[error("the Secret in {file} {1}", file = .0.display())]
+    Record(PathBuf, RecordProblem),
     /// What should be written is wrong.
-    #[error("bootstrap token {id} {problem}")]
-    Invalid {
-        /// Which.
-        id: TokenId,
-        /// Why.
-        problem: RecordProblem,
-    },
+    #[error("bootstrap token {0} {1}")]
+    Invalid(TokenId, RecordProblem),
     /// There are too many files.
-    #[error("{} holds more than {MAX_TOKENS} tokens; delete those that expired", .dir.display())]
-    TooMany {
-        /// Where.
-        dir: PathBuf,
-    },
+    #[error("{} holds more than {MAX_TOKENS} tokens; delete those that expired", .0.display())]
+    TooMany(PathBuf),
 }
 
 /// A directory of tokens.
@@ -123,16 +95,14 @@ impl Store {
     /// It is wrong, exists already, or cannot be written.
     pub fn create(&self, record: &Record) -> Result<(), StoreError> {
         let id = &record.token.id;
-        record.check().map_err(|problem| StoreError::Invalid {
-            id: id.clone(),
-            problem,
-        })?;
+        record
+            .check()
+            .map_err(|problem| StoreError::Invalid(id.clone(), problem))?;
         file::create_dir(&self.dir)?;
         match file::create_new(&self.path(id), render(record).as_bytes(), Mode::Secret) {
-            Err(fault) if fault.is_existing() => Err(StoreError::Exists {
-                id: id.clone(),
-                dir: self.dir.clone(),
-            }),
+            Err(fault) if fault.is_existing() => {
+                Err(StoreError::Exists(id.clone(), self.dir.clone()))
+            }
             other => Ok(other?),
         }
     }
@@ -171,9 +141,7 @@ impl Store {
             });
             ids.extend(id);
             if ids.len() > MAX_TOKENS {
-                return Err(StoreError::TooMany {
-                    dir: self.dir.clone(),
-                });
+                return Err(StoreError::TooMany(self.dir.clone()));
             }
         }
         ids.sort();
@@ -227,10 +195,7 @@ impl Store {
     }
 
     fn unknown(&self, id: &TokenId) -> StoreError {
-        StoreError::Unknown {
-            id: id.clone(),
-            dir: self.dir.clone(),
-        }
+        StoreError::Unknown(id.clone(), self.dir.clone())
     }
 }
 
@@ -250,10 +215,7 @@ fn render(record: &Record) -> Zeroizing<String> {
 
 /// Reads a Secret: `data` in base64, over which `stringData` wins.
 fn parse(text: &str, path: &Path) -> Result<Record, StoreError> {
-    let syntax = |message: String| StoreError::Syntax {
-        path: path.to_owned(),
-        message,
-    };
+    let syntax = |message: String| StoreError::Syntax(path.to_owned(), message);
     let secret: Secret = serde_saphyr::from_str_with_options(text, crate::yaml::options())
         // The parser's words may quote a value; its place does not.
         .map_err(|error| match error.location() {
@@ -270,12 +232,8 @@ fn parse(text: &str, path: &Path) -> Result<Record, StoreError> {
     for (key, value) in &secret.string_data {
         data.insert(key.clone(), Zeroizing::new(value.as_bytes().to_vec()));
     }
-    Record::from_secret(&secret.metadata.name, &secret.secret_type, &data).map_err(|problem| {
-        StoreError::Record {
-            path: path.to_owned(),
-            problem,
-        }
-    })
+    Record::from_secret(&secret.metadata.name, &secret.secret_type, &data)
+        .map_err(|problem| StoreError::Record(path.to_owned(), problem))
 }
 
 /// What the store makes of any text, for tests.

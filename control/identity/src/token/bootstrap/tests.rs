@@ -318,7 +318,7 @@ fn store_keeps_lists_expires_and_deletes() {
     let error = store
         .set_expiry(&second.token.id, Expiry::Never)
         .unwrap_err();
-    assert!(matches!(error, StoreError::Unknown { .. }));
+    assert!(matches!(error, StoreError::Unknown(..)));
     store.delete(&token().id).unwrap();
     let error = store.delete(&token().id).unwrap_err().to_string();
     assert!(

@@ -1,10 +1,10 @@
 //! The signature algorithms of service-account tokens.
 
 use clap::ValueEnum;
-use std::fmt;
 
 /// A signature algorithm (RFC 7518, section 3.1). A key has exactly one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, derive_more::Display)]
+#[display("{}", self.as_str())]
 pub enum Algorithm {
     /// RSA, PKCS #1 v1.5, SHA-256; keys of 2048 to 8192 bits.
     Rs256,
@@ -32,11 +32,5 @@ impl Algorithm {
         Self::ALL
             .into_iter()
             .find(|algorithm| algorithm.as_str() == name)
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

@@ -13,7 +13,8 @@ const MAX_NAME: usize = 32;
 pub(super) const MAX_KEY_ID: usize = 256;
 
 /// A token that was taken apart. Nothing is verified.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("Compact({header:?})")]
 pub struct Compact<'a> {
     /// Its header.
     pub header: Header,
@@ -23,14 +24,6 @@ pub struct Compact<'a> {
     payload: Vec<u8>,
     /// As it stands in the token; it is base64url.
     signature: &'a str,
-}
-
-impl std::fmt::Debug for Compact<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Compact")
-            .field("header", &self.header)
-            .finish_non_exhaustive()
-    }
 }
 
 /// What a header says of the signature.
@@ -58,7 +51,7 @@ impl<'a> Compact<'a> {
     /// It is no signed JWT, or one that cannot be verified here whatever its key.
     pub fn parse(token: &'a str) -> Result<Self, JwtError> {
         if token.len() > MAX_TOKEN {
-            return Err(JwtError::TooLong { limit: MAX_TOKEN });
+            return Err(JwtError::TooLong(MAX_TOKEN));
         }
         let mut parts = token.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
@@ -100,10 +93,7 @@ impl<'a> Compact<'a> {
         };
         let key = keys.iter().find(|key| key.kid() == kid).ok_or_else(|| {
             let known: Vec<&str> = keys.iter().map(PublicKey::kid).collect();
-            JwtError::UnknownKey {
-                kid: kid.clone(),
-                known: known.join(", "),
-            }
+            JwtError::UnknownKey(kid.clone(), known.join(", "))
         })?;
         if key.algorithm() != *algorithm {
             return Err(JwtError::WrongAlgorithm {
@@ -138,7 +128,7 @@ fn parse_header(json: &[u8]) -> Result<Header, JwtError> {
     let usable =
         |kid: &String| kid.len() <= MAX_KEY_ID && kid.bytes().all(|byte| byte.is_ascii_graphic());
     if !raw.kid.as_ref().is_none_or(usable) {
-        return Err(JwtError::KeyId { limit: MAX_KEY_ID });
+        return Err(JwtError::KeyId(MAX_KEY_ID));
     }
     Ok(Header {
         algorithm,

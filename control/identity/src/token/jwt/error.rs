@@ -1,38 +1,27 @@
 //! What is wrong with a token as such: its form and its signature, not what it claims.
 
 use super::Algorithm;
-use std::fmt;
 
 /// A part of a compact token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum Part {
     /// Before the first dot.
+    #[display("header")]
     Header,
     /// Between the dots.
+    #[display("payload")]
     Payload,
     /// Behind the last dot.
+    #[display("signature")]
     Signature,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Header => "header",
-            Self::Payload => "payload",
-            Self::Signature => "signature",
-        })
-    }
 }
 
 /// Why a token is not taken. None of them quotes the token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JwtError {
     /// It is longer than any.
-    #[error("the token is longer than {limit} bytes")]
-    TooLong {
-        /// The bound.
-        limit: usize,
-    },
+    #[error("the token is longer than {0} bytes")]
+    TooLong(usize),
     /// It has not three parts.
     #[error("the token has {0} parts, not 3; it is no signed JWT, or was cut when it was copied")]
     Shape(usize),
@@ -55,22 +44,14 @@ pub enum JwtError {
     #[error("the token wraps another token (cty {0:?}); send the inner one")]
     Nested(String),
     /// Its key identifier is no identifier of ours.
-    #[error("the token's kid is not a key identifier: more than {limit} bytes or not printable")]
-    KeyId {
-        /// Most bytes.
-        limit: usize,
-    },
+    #[error("the token's kid is not a key identifier: more than {0} bytes or not printable")]
+    KeyId(usize),
     /// No key has its identifier.
     #[error(
-        "the token is signed by key {kid}, which is not among the configured keys ({known}); add \
+        "the token is signed by key {0}, which is not among the configured keys ({1}); add \
          its public key, or issue the token anew"
     )]
-    UnknownKey {
-        /// The identifier in the header.
-        kid: String,
-        /// Those that are configured.
-        known: String,
-    },
+    UnknownKey(String, String),
     /// The key that it names is for another algorithm.
     #[error("the token says alg {token}, but its key {kid} is for {key}; it is forged or damaged")]
     WrongAlgorithm {

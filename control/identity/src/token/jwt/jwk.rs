@@ -45,31 +45,20 @@ pub struct JwkSet {
 #[derive(Debug, thiserror::Error)]
 pub enum JwkError {
     /// It is longer than any.
-    #[error("the key set is longer than {limit} bytes; it is no JWKS")]
-    TooLong {
-        /// The bound.
-        limit: usize,
-    },
+    #[error("the key set is longer than {0} bytes; it is no JWKS")]
+    TooLong(usize),
     /// It is not JSON of that shape.
     #[error("the key set is not JSON of the form {{\"keys\": [..]}}")]
     Json(#[source] serde_json::Error),
     /// It has too many keys.
-    #[error("the key set has more than {limit} keys")]
-    TooMany {
-        /// The bound.
-        limit: usize,
-    },
+    #[error("the key set has more than {0} keys")]
+    TooMany(usize),
     /// It has no key that verifies tokens.
     #[error("the key set has no key for RS256, ES256 or ES384")]
     Empty,
     /// A key of a known kind is broken.
-    #[error("key {number} of the set {problem}")]
-    Key {
-        /// Which one, from 1.
-        number: usize,
-        /// Why; part of the message, so no source of it.
-        problem: KeyProblem,
-    },
+    #[error("key {0} of the set {1}")]
+    Key(usize, KeyProblem),
 }
 
 impl From<&PublicKey> for Jwk {
@@ -121,18 +110,17 @@ impl JwkSet {
     /// It is no set, has no usable key, or a broken one.
     pub fn parse(json: &[u8]) -> Result<Vec<PublicKey>, JwkError> {
         if json.len() > MAX_JWKS {
-            return Err(JwkError::TooLong { limit: MAX_JWKS });
+            return Err(JwkError::TooLong(MAX_JWKS));
         }
         let set: Self = serde_json::from_slice(json).map_err(JwkError::Json)?;
         if set.keys.len() > MAX_KEYS {
-            return Err(JwkError::TooMany { limit: MAX_KEYS });
+            return Err(JwkError::TooMany(MAX_KEYS));
         }
         let mut keys = Vec::new();
         for (index, jwk) in set.keys.iter().enumerate() {
-            let key = jwk.public_key().map_err(|problem| JwkError::Key {
-                number: index + 1,
-                problem,
-            })?;
+            let key = jwk
+                .public_key()
+                .map_err(|problem| JwkError::Key(index + 1, problem))?;
             keys.extend(key);
         }
         if keys.is_empty() {

@@ -19,13 +19,8 @@ pub enum KeyFileError {
     #[error(transparent)]
     File(#[from] PemError),
     /// What it holds is wrong.
-    #[error("{file}: {problem}")]
-    Key {
-        /// Which file, by which field.
-        file: FileRef,
-        /// What is wrong; part of the message, so no source of it.
-        problem: KeyFileProblem,
-    },
+    #[error("{0}: {1}")]
+    Key(FileRef, KeyFileProblem),
 }
 
 /// What is wrong with the keys of a file.
@@ -35,27 +30,14 @@ pub enum KeyFileProblem {
     #[error("holds no key; put PEM blocks of public keys, private keys or certificates there")]
     Empty,
     /// It has too many.
-    #[error("holds more than {limit} keys; drop those that no live token is signed with")]
-    TooMany {
-        /// The bound.
-        limit: usize,
-    },
+    #[error("holds more than {0} keys; drop those that no live token is signed with")]
+    TooMany(usize),
     /// One of them is not usable.
-    #[error("key {number} {problem}")]
-    Bad {
-        /// Which one, from 1.
-        number: usize,
-        /// Why.
-        problem: KeyProblem,
-    },
+    #[error("key {0} {1}")]
+    Bad(usize, KeyProblem),
     /// One of them is a broken certificate.
-    #[error("key {number} is in a certificate that {problem}")]
-    Certificate {
-        /// Which one, from 1.
-        number: usize,
-        /// Why.
-        problem: FactsError,
-    },
+    #[error("key {0} is in a certificate that {1}")]
+    Certificate(usize, FactsError),
 }
 
 /// Loads every key of a file, in order, each once.
@@ -66,10 +48,7 @@ pub enum KeyFileProblem {
 pub fn load_public_keys(file: &FileRef) -> Result<Vec<PublicKey>, KeyFileError> {
     let bytes = read(file)?;
     let damaged = |_| PemError::new(file, Fault::Damaged);
-    let fail = |problem| KeyFileError::Key {
-        file: file.clone(),
-        problem,
-    };
+    let fail = |problem| KeyFileError::Key(file.clone(), problem);
     let mut keys: Vec<PublicKey> = Vec::new();
     let mut number = 0;
     for block in <(SectionKind, Vec<u8>)>::pem_slice_iter(&bytes) {
@@ -87,19 +66,19 @@ pub fn load_public_keys(file: &FileRef) -> Result<Vec<PublicKey>, KeyFileError> 
         }
         number += 1;
         if number > MAX_KEYS {
-            return Err(fail(KeyFileProblem::TooMany { limit: MAX_KEYS }));
+            return Err(fail(KeyFileProblem::TooMany(MAX_KEYS)));
         }
         let key = match kind {
             SectionKind::PublicKey => PublicKey::from_spki(&der),
             SectionKind::Certificate => match CertificateFacts::read(&der) {
                 Ok(facts) => PublicKey::from_spki(&facts.spki),
-                Err(problem) => return Err(fail(KeyFileProblem::Certificate { number, problem })),
+                Err(problem) => return Err(fail(KeyFileProblem::Certificate(number, problem))),
             },
             SectionKind::RsaPrivateKey => public_half(&PrivateKeyDer::Pkcs1(der.as_slice().into())),
             SectionKind::EcPrivateKey => public_half(&PrivateKeyDer::Sec1(der.as_slice().into())),
             _ => public_half(&PrivateKeyDer::Pkcs8(der.as_slice().into())),
         };
-        let key = key.map_err(|problem| fail(KeyFileProblem::Bad { number, problem }))?;
+        let key = key.map_err(|problem| fail(KeyFileProblem::Bad(number, problem)))?;
         if !keys.contains(&key) {
             keys.push(key);
         }
@@ -120,10 +99,8 @@ fn public_half(key: &PrivateKeyDer<'_>) -> Result<PublicKey, KeyProblem> {
 /// The file cannot be read, holds no key or several, or one that cannot sign tokens.
 pub fn load_signing_key(file: &FileRef) -> Result<SigningKey, KeyFileError> {
     let key = PrivateKey::load(file)?;
-    SigningKey::from_der(key.der()).map_err(|problem| KeyFileError::Key {
-        file: file.clone(),
-        problem: KeyFileProblem::Bad { number: 1, problem },
-    })
+    SigningKey::from_der(key.der())
+        .map_err(|problem| KeyFileError::Key(file.clone(), KeyFileProblem::Bad(1, problem)))
 }
 
 impl PublicKey {

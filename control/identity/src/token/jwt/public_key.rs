@@ -5,7 +5,6 @@ use crate::certificate::{Weakness, judge_rsa};
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm as JoseAlgorithm, DecodingKey, crypto};
 use ring::digest::{SHA256, digest};
-use std::fmt;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey as Parsed;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -17,7 +16,7 @@ const UNCOMPRESSED: u8 = 4;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyProblem {
     /// It is not DER of the right shape.
-    #[error("is no public key; write it anew with `openssl pkey -pubout`")]
+    #[error("is no public key; write it again with `openssl pkey -pubout`")]
     Malformed,
     /// No token is signed with it.
     #[error(
@@ -33,12 +32,12 @@ pub enum KeyProblem {
     RsaSize,
     /// A point in its short form.
     #[error(
-        "has a compressed point; write it anew with \
+        "has a compressed point; write it again with \
              `openssl ec -pubin -conv_form uncompressed`"
     )]
     Compressed,
     /// A private key without its public half.
-    #[error("lacks its public key; write it anew with `openssl pkey`")]
+    #[error("lacks its public key; write it again with `openssl pkey`")]
     NoPublicHalf,
     /// A private key that contradicts itself.
     #[error("is inconsistent; restore it from a backup, or make a new one")]
@@ -46,7 +45,8 @@ pub enum KeyProblem {
 }
 
 /// A key that verifies tokens of one algorithm.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("PublicKey({kid}, {})", self.algorithm())]
 pub struct PublicKey {
     kid: String,
     spki: Vec<u8>,
@@ -64,15 +64,6 @@ pub(super) enum RawKey {
     },
     /// An uncompressed point.
     Ec(Algorithm, Vec<u8>),
-}
-
-impl fmt::Debug for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PublicKey")
-            .field("algorithm", &self.algorithm())
-            .field("kid", &self.kid)
-            .finish_non_exhaustive()
-    }
 }
 
 impl PartialEq for PublicKey {

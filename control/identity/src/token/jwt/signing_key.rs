@@ -14,7 +14,6 @@ use ring::signature::{
 };
 use rustls::pki_types::PrivateKeyDer;
 use serde::Serialize;
-use std::fmt;
 use x509_parser::asn1_rs::{Integer, OctetString, Sequence};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::AlgorithmIdentifier;
@@ -47,18 +46,12 @@ pub enum SignError {
 }
 
 /// A key that signs tokens: never printed, wiped when dropped.
+#[derive(derive_more::Debug)]
+#[debug("SigningKey({public:?})")]
 pub struct SigningKey {
     jose: JoseAlgorithm,
     key: EncodingKey,
     public: PublicKey,
-}
-
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKey")
-            .field("public", &self.public)
-            .finish_non_exhaustive()
-    }
 }
 
 impl SigningKey {

@@ -41,10 +41,7 @@ fn token_of_each_algorithm_verifies_with_its_key_alone() {
             .filter(|k| *k != key.public())
             .cloned()
             .collect();
-        assert!(matches!(
-            refusal(&token, &others),
-            JwtError::UnknownKey { .. }
-        ));
+        assert!(matches!(refusal(&token, &others), JwtError::UnknownKey(..)));
         // Without kid every key of the algorithm is tried.
         let header = json!({"alg": key.public().algorithm().as_str()});
         let nameless = with_header(key, header);
@@ -338,13 +335,10 @@ fn jwks_that_is_wrong_is_refused_and_foreign_keys_are_passed_over() {
     let many = json!({"keys": vec![good; 65]}).to_string();
     assert!(matches!(
         JwkSet::parse(many.as_bytes()),
-        Err(JwkError::TooMany { .. })
+        Err(JwkError::TooMany(_))
     ));
     let long = vec![b' '; MAX_JWKS_TEST + 1];
-    assert!(matches!(
-        JwkSet::parse(&long),
-        Err(JwkError::TooLong { .. })
-    ));
+    assert!(matches!(JwkSet::parse(&long), Err(JwkError::TooLong(_))));
 }
 
 const MAX_JWKS_TEST: usize = jwk::MAX_JWKS;
@@ -609,7 +603,7 @@ fn weak_rsa_keys_are_refused_wherever_they_come_from() {
         let n = modulus(bytes);
         let set = format!(r#"{{"keys":[{{"kty":"RSA","n":"{n}","e":"{exponent}"}}]}}"#);
         match JwkSet::parse(set.as_bytes()) {
-            Err(JwkError::Key { number: 1, problem }) => {
+            Err(JwkError::Key(1, problem)) => {
                 assert_eq!(problem, KeyProblem::Weak(expected));
             }
             other => panic!("{bytes} {exponent}: {other:?}"),

@@ -4,15 +4,15 @@ use super::cache::{Answer, CAPACITY, Cache};
 use super::types::{API_VERSION, KIND, PATH, ReviewSpec, ReviewStatus, TokenReview};
 use super::{ReviewError, ReviewSetupError};
 use crate::https::{HttpsClient, HttpsError, Question, Reply};
-use crate::pem::{CaBundle, Credential, FileRef, Role};
+use crate::pem::{CaBundle, Credential, Role};
 use crate::token::BearerToken;
 use crate::token::digest::Digester;
 use crate::token::file;
 use crate::token::review::{ReviewCredential, TokenReviewSettings};
 use crate::user::UserInfo;
+use eyesplice_proto::tls::provider;
 use hyper::{Method, StatusCode};
 use rustls::ClientConfig;
-use rustls::crypto::ring::default_provider;
 use rustls::sign::SingleCertAndKey;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,19 +54,19 @@ impl ReviewClient {
             .server
             .parse()
             .map_err(ReviewSetupError::Endpoint)?;
-        let bundle = CaBundle::load(FileRef::new("tokenReview.caFile", &settings.ca_file))?;
-        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        let bundle = CaBundle::load(settings.ca_file.clone())?;
+        let builder = ClientConfig::builder_with_provider(provider::shared())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(bundle.roots);
         let (tls, token_file) = match &settings.credential {
-            ReviewCredential::Token { file } => (builder.with_no_client_auth(), Some(file.clone())),
+            ReviewCredential::Token(file) => {
+                (builder.with_no_client_auth(), Some(file.path.clone()))
+            }
             ReviewCredential::Certificate {
                 cert_file,
                 key_file,
             } => {
-                let certificate = FileRef::new("tokenReview.clientCertFile", cert_file);
-                let key = FileRef::new("tokenReview.clientKeyFile", key_file);
-                let credential = Credential::load(certificate, &key, Role::Client)?;
+                let credential = Credential::load(cert_file.clone(), key_file, Role::Client)?;
                 let resolver = SingleCertAndKey::from(credential.certified);
                 (builder.with_client_cert_resolver(Arc::new(resolver)), None)
             }
@@ -99,10 +99,7 @@ impl ReviewClient {
             return Ok(answer);
         }
         let Ok(_place) = self.waiting.try_acquire() else {
-            return Err(ReviewError::Busy {
-                server: self.server(),
-                waiting: MAX_WAITING,
-            });
+            return Err(ReviewError::Busy(self.server(), MAX_WAITING));
         };
         let asked = async {
             // The semaphore is never closed, so a turn always comes.
@@ -112,10 +109,7 @@ impl ReviewClient {
         let answer = match timeout(self.timeout, asked).await {
             Ok(answer) => answer?,
             Err(_) => {
-                return Err(ReviewError::Timeout {
-                    server: self.server(),
-                    after: self.timeout,
-                });
+                return Err(ReviewError::Timeout(self.server(), self.timeout));
             }
         };
         self.cache.insert(key, answer.clone(), Instant::now());
@@ -151,16 +145,14 @@ impl ReviewClient {
         let server = self.server();
         match error {
             HttpsError::Question(_) => self.broken(),
-            HttpsError::Connect(source) => ReviewError::Connect { server, source },
-            HttpsError::Tls(source) => ReviewError::Tls { server, source },
-            HttpsError::Http(source) => ReviewError::Http { server, source },
+            HttpsError::Connect(source) => ReviewError::Connect(server, source),
+            HttpsError::Tls(source) => ReviewError::Tls(server, source),
+            HttpsError::Http(source) => ReviewError::Http(server, source),
         }
     }
 
     fn broken(&self) -> ReviewError {
-        ReviewError::Answer {
-            server: self.server(),
-        }
+        ReviewError::Answer(self.server())
     }
 
     async fn own_token(&self) -> Result<Option<BearerToken>, ReviewError> {
@@ -181,9 +173,9 @@ impl ReviewClient {
         match status {
             StatusCode::CREATED | StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                return Err(ReviewError::Forbidden { server, status });
+                return Err(ReviewError::Forbidden(server, status));
             }
-            _ => return Err(ReviewError::Status { server, status }),
+            _ => return Err(ReviewError::Status(server, status)),
         }
         let review = reply.body.as_deref().map(serde_json::from_slice);
         match review {
@@ -203,17 +195,13 @@ impl ReviewClient {
             return Ok(None);
         }
         if status.user.username.is_empty() {
-            return Err(ReviewError::Answer {
-                server: self.server(),
-            });
+            return Err(ReviewError::Answer(self.server()));
         }
         let both = wanted.iter().filter(|one| status.audiences.contains(one));
         let both: Vec<String> = both.cloned().collect();
         if !wanted.is_empty() && both.is_empty() {
             if status.audiences.is_empty() {
-                return Err(ReviewError::Audience {
-                    server: self.server(),
-                });
+                return Err(ReviewError::Audience(self.server()));
             }
             return Ok(None);
         }

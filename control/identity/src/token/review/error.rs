@@ -26,82 +26,35 @@ pub enum ReviewSetupError {
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
     /// Too many are asked already.
-    #[error("{waiting} token reviews wait for {server} already; check whether it is slow")]
-    Busy {
-        /// Whom.
-        server: String,
-        /// The bound.
-        waiting: usize,
-    },
+    #[error("{1} token reviews wait for {0} already; check whether it is slow")]
+    Busy(String, usize),
     /// Time is up.
-    #[error(
-        "{server} did not answer a token review within {after:?}; check its load and the network"
-    )]
-    Timeout {
-        /// Whom.
-        server: String,
-        /// The bound.
-        after: Duration,
-    },
+    #[error("{0} did not answer a token review within {1:?}; check its load and the network")]
+    Timeout(String, Duration),
     /// It cannot be reached.
-    #[error(
-        "cannot connect to {server} for a token review; check tokenReview.server and the network"
-    )]
-    Connect {
-        /// Whom.
-        server: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    #[error("cannot connect to {0} for a token review; check tokenReview.server and the network")]
+    Connect(String, #[source] io::Error),
     /// It is not whom it should be.
-    #[error("TLS with {server} failed; check tokenReview.caFile and the server's certificate")]
-    Tls {
-        /// Whom.
-        server: String,
-        /// What rustls said.
-        source: io::Error,
-    },
+    #[error("TLS with {0} failed; check tokenReview.caFile and the server's certificate")]
+    Tls(String, #[source] io::Error),
     /// It broke off.
-    #[error("{server} broke off a token review")]
-    Http {
-        /// Whom.
-        server: String,
-        /// What hyper said.
-        source: hyper::Error,
-    },
+    #[error("{0} broke off a token review")]
+    Http(String, #[source] hyper::Error),
     /// It does not talk to us.
     #[error(
-        "{server} refused our question with status {status}; bind our user there to the ClusterRole \
+        "{0} refused our question with status {1}; bind our user there to the ClusterRole \
          system:auth-delegator, and check that our credential has not expired"
     )]
-    Forbidden {
-        /// Whom.
-        server: String,
-        /// 401 or 403.
-        status: StatusCode,
-    },
+    Forbidden(String, StatusCode),
     /// It failed.
-    #[error("{server} answered a token review with status {status}")]
-    Status {
-        /// Whom.
-        server: String,
-        /// What it said.
-        status: StatusCode,
-    },
+    #[error("{0} answered a token review with status {1}")]
+    Status(String, StatusCode),
     /// It answered something else.
-    #[error("{server} answered a token review with something else; check tokenReview.server")]
-    Answer {
-        /// Whom.
-        server: String,
-    },
+    #[error("{0} answered a token review with something else; check tokenReview.server")]
+    Answer(String),
     /// It accepted the token, but did not say for whom.
-    #[error(
-        "{server} accepted the token without regard to its audience; it cannot be asked for one"
-    )]
-    Audience {
-        /// Whom.
-        server: String,
-    },
+    #[error("{0} accepted the token without regard to its audience; it cannot be asked for one")]
+    Audience(String),
     /// Our own token cannot be read.
     #[error("cannot read tokenReview.tokenFile")]
     Token(#[from] FileFault),

@@ -1,6 +1,6 @@
 //! Whom to ask about tokens, and how.
 
-use std::path::PathBuf;
+use crate::document::FileRef;
 use std::time::Duration;
 
 /// Whom to ask about tokens that nobody here knows.
@@ -9,7 +9,7 @@ pub struct TokenReviewSettings {
     /// `https://HOST[:PORT]` of an API server.
     pub server: String,
     /// Who issued its serving certificate.
-    pub ca_file: PathBuf,
+    pub ca_file: FileRef,
     /// Our credential there: a certificate with its key, or a token.
     pub credential: ReviewCredential,
     /// One question, from dial to answer.
@@ -26,13 +26,10 @@ pub enum ReviewCredential {
     /// A client certificate.
     Certificate {
         /// The chain.
-        cert_file: PathBuf,
+        cert_file: FileRef,
         /// Its key.
-        key_file: PathBuf,
+        key_file: FileRef,
     },
-    /// A bearer token, read anew for each question: mounted ones are replaced.
-    Token {
-        /// The file.
-        file: PathBuf,
-    },
+    /// A file with a bearer token, read for each question: mounted ones are replaced.
+    Token(FileRef),
 }

@@ -1,8 +1,8 @@
 //! The objects of a review, as the API has them.
 
 use crate::user::UserInfo;
+use prost::Message;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use zeroize::Zeroize;
 
 /// Where reviews are posted.
@@ -44,13 +44,17 @@ pub struct TokenReview {
     pub status: Option<ReviewStatus>,
 }
 
-/// The question.
-#[derive(Clone, Default, Serialize, Deserialize)]
+/// The question, in JSON and in protobuf (api `authentication/v1/generated.proto`).
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize, derive_more::Debug)]
+#[prost(skip_debug)]
+#[debug("ReviewSpec({audiences:?})")]
 pub struct ReviewSpec {
     /// The token; never written by `Debug`, wiped when dropped.
+    #[prost(string, tag = "1")]
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub token: String,
     /// For whom it must be; empty: for the API server itself.
+    #[prost(string, repeated, tag = "2")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audiences: Vec<String>,
 }
@@ -58,14 +62,6 @@ pub struct ReviewSpec {
 impl Drop for ReviewSpec {
     fn drop(&mut self) {
         self.token.zeroize();
-    }
-}
-
-impl fmt::Debug for ReviewSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReviewSpec")
-            .field("audiences", &self.audiences)
-            .finish_non_exhaustive()
     }
 }
 

@@ -77,16 +77,6 @@ impl Discovery {
         &self.configuration
     }
 
-    /// The keys, JSON.
-    pub fn jwks(&self) -> &[u8] {
-        &self.jwks
-    }
-
-    /// Says whether `path` is one of the two.
-    pub fn serves(path: &str) -> bool {
-        path == DISCOVERY_PATH || path == JWKS_PATH
-    }
-
     /// Answers a request for either; anything else is not found.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<Full<Bytes>> {
         let (body, media_type) = match request.uri().path() {

@@ -1,10 +1,10 @@
 //! Makes bound tokens.
 
 use super::claims::{Audiences, BoundObject, Claims, KubernetesClaims, NumericDate, ObjectRef};
+use crate::joined::Joined;
+use crate::random;
 use crate::token::jwt::{SignError, SigningKey};
 use crate::token::{BearerToken, MAX_TOKEN};
-use ring::rand::{SecureRandom, SystemRandom};
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
 /// Shortest life that the API server grants (`validation.ValidateTokenRequest`).
@@ -84,13 +84,8 @@ pub enum RequestProblem {
         limit: usize,
     },
     /// A UID that is none.
-    #[error(
-        "{field} is missing or no UID; read it with `kubectl get -o jsonpath={{.metadata.uid}}`"
-    )]
-    Uid {
-        /// Whose.
-        field: &'static str,
-    },
+    #[error("{0} is missing or no UID; read it with `kubectl get -o jsonpath={{.metadata.uid}}`")]
+    Uid(&'static str),
     /// A life that the API server would not grant.
     #[error("the lifetime of {0} s is out of range; use 600 to 4294967296 s")]
     Lifetime(u64),
@@ -106,18 +101,6 @@ pub enum RequestProblem {
     /// An issuer that no API server has.
     #[error("the issuer is empty; use the first --service-account-issuer of the API server")]
     Issuer,
-}
-
-struct Joined<'a>(&'a [RequestProblem]);
-
-impl fmt::Display for Joined<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{problem}")?;
-        }
-        Ok(())
-    }
 }
 
 /// Makes a token.
@@ -154,7 +137,7 @@ pub fn mint(
         exp: Some(issued.plus(request.lifetime)),
         iat: Some(issued),
         iss: issuer.to_owned(),
-        jti: Some(random_uuid()?),
+        jti: Some(random::uuid().map_err(|_| MintError::Random)?),
         sub: format!("system:serviceaccount:{namespace}:{name}"),
         nbf: Some(issued),
         kubernetes: Some(KubernetesClaims {
@@ -208,7 +191,7 @@ fn problems(issuer: &str, request: &MintRequest) -> Vec<RequestProblem> {
     for (_, field, object) in account.iter().chain(bound) {
         let uid = &object.uid;
         if uid.is_empty() || uid.len() > MAX_UID || !uid.bytes().all(|b| b.is_ascii_graphic()) {
-            problems.push(RequestProblem::Uid { field });
+            problems.push(RequestProblem::Uid(field));
         }
     }
     if !(MIN_LIFETIME..=MAX_LIFETIME).contains(&request.lifetime) {
@@ -239,23 +222,4 @@ fn is_name(value: &str, limit: usize) -> bool {
             && !label.ends_with('-')
     };
     value.len() <= limit && value.split('.').all(label)
-}
-
-/// Draws a UUID of version 4 (RFC 9562, section 5.4).
-fn random_uuid() -> Result<String, MintError> {
-    let mut bytes = [0; 16];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| MintError::Random)?;
-    bytes[6] = 0x40 | (bytes[6] & 0x0f);
-    bytes[8] = 0x80 | (bytes[8] & 0x3f);
-    let hex = data_encoding::HEXLOWER.encode(&bytes);
-    let parts = [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ];
-    Ok(parts.join("-"))
 }

@@ -406,7 +406,7 @@ fn verify_during_a_rotation_takes_tokens_of_both_keys_and_afterwards_of_one() {
     let one = verifier(&[&new]);
     assert!(one.verify(&after, &[], now()).is_ok());
     let refused = one.verify(&before, &[], now()).unwrap_err();
-    assert!(matches!(refused, Refusal::Jwt(JwtError::UnknownKey { .. })));
+    assert!(matches!(refused, Refusal::Jwt(JwtError::UnknownKey(..))));
 }
 
 #[test]
@@ -466,7 +466,8 @@ async fn discovery_serves_both_documents_as_the_api_server_does() {
     assert!(headers.contains("GET, HEAD"), "{headers}");
     let (status, ..) = get(&discovery, Method::GET, "/openid/v1/jwks/").await;
     assert_eq!(status, 404);
-    assert!(Discovery::serves(path) && !Discovery::serves("/"));
+    let (status, ..) = get(&discovery, Method::GET, "/").await;
+    assert_eq!(status, 404);
 }
 
 #[test]

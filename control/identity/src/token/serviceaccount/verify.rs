@@ -31,24 +31,14 @@ pub enum Refusal {
     )]
     Legacy,
     /// Somebody else made it.
-    #[error("the token is issued by {issuer:?}, not by {expected}; check which cluster it is of")]
-    Issuer {
-        /// What it says.
-        issuer: String,
-        /// What is configured.
-        expected: String,
-    },
+    #[error("the token is issued by {0:?}, not by {1}; check which cluster it is of")]
+    Issuer(String, String),
     /// It has no end.
     #[error("the token has no expiry; use a bound token (kubectl create token)")]
     NoExpiry,
     /// Its time is over.
-    #[error("the token expired {expiry}, {ago} s ago; fetch a new one")]
-    Expired {
-        /// Its end.
-        expiry: NumericDate,
-        /// Seconds since.
-        ago: i64,
-    },
+    #[error("the token expired {0}, {1} s ago; fetch a new one")]
+    Expired(NumericDate, i64),
     /// Its time has not come.
     #[error(
         "the token's {claim} is {start}, {ahead} s ahead of this machine's clock; check the clocks \
@@ -63,22 +53,14 @@ pub enum Refusal {
         ahead: i64,
     },
     /// It is for others.
-    #[error("the token is for {audiences}, not for {expected}; request it for one of these")]
-    Audience {
-        /// What it says.
-        audiences: String,
-        /// What is accepted.
-        expected: String,
-    },
+    #[error("the token is for {0}, not for {1}; request it for one of these")]
+    Audience(String, String),
     /// It is of no service account.
     #[error("the token is signed by a trusted key, but names no service account")]
     NoAccount,
     /// It contradicts itself.
-    #[error("the token's subject {subject:?} is not the service account of its private claims")]
-    Subject {
-        /// What it says.
-        subject: String,
-    },
+    #[error("the token's subject {0:?} is not the service account of its private claims")]
+    Subject(String),
 }
 
 impl Refusal {
@@ -87,33 +69,33 @@ impl Refusal {
         match self {
             Self::Jwt(
                 JwtError::Signature
-                | JwtError::UnknownKey { .. }
+                | JwtError::UnknownKey(..)
                 | JwtError::WrongAlgorithm { .. }
                 | JwtError::Unsigned
                 | JwtError::Algorithm(_),
             ) => Cause::Signature,
-            Self::Expired { .. } => Cause::Expiry,
+            Self::Expired(..) => Cause::Expiry,
             Self::NotYetValid { .. } => Cause::Clock,
-            Self::Audience { .. } => Cause::Audience,
+            Self::Audience(..) => Cause::Audience,
             Self::Jwt(_)
             | Self::Legacy
-            | Self::Issuer { .. }
+            | Self::Issuer(..)
             | Self::NoExpiry
             | Self::NoAccount
-            | Self::Subject { .. } => Cause::Token,
+            | Self::Subject(_) => Cause::Token,
         }
     }
 
     /// Says whether the token is authentic all the same, so that its holder may know why.
     pub fn is_authentic(&self) -> bool {
         match self {
-            Self::Jwt(_) | Self::Legacy | Self::Issuer { .. } => false,
+            Self::Jwt(_) | Self::Legacy | Self::Issuer(..) => false,
             Self::NoExpiry
-            | Self::Expired { .. }
+            | Self::Expired(..)
             | Self::NotYetValid { .. }
-            | Self::Audience { .. }
+            | Self::Audience(..)
             | Self::NoAccount
-            | Self::Subject { .. } => true,
+            | Self::Subject(_) => true,
         }
     }
 }
@@ -174,11 +156,6 @@ impl Verifier {
         &self.keys
     }
 
-    /// The audiences that are accepted when nobody asks for others.
-    pub fn audiences(&self) -> &[String] {
-        &self.audiences
-    }
-
     /// Says whether a token claims to be of this cluster; nothing is verified. A token of another
     /// issuer is not refused but left to whoever knows it.
     pub fn claims_to_be_ours(&self, token: &str) -> bool {
@@ -205,10 +182,10 @@ impl Verifier {
             return Err(Refusal::Legacy);
         }
         if !self.issuers.contains(&issuer) {
-            return Err(Refusal::Issuer {
-                issuer: crate::certificate::printable(&issuer, SHOWN),
-                expected: self.issuers.join(", "),
-            });
+            return Err(Refusal::Issuer(
+                crate::certificate::printable(&issuer, SHOWN),
+                self.issuers.join(", "),
+            ));
         }
         let kid = compact.verify(&self.keys)?.kid().to_owned();
         let claims: Claims = compact.unverified()?;
@@ -239,7 +216,7 @@ impl Verifier {
         let expiry = claims.exp.ok_or(Refusal::NoExpiry)?;
         let ago = now.0.saturating_sub(expiry.0);
         if ago > leeway {
-            return Err(Refusal::Expired { expiry, ago });
+            return Err(Refusal::Expired(expiry, ago));
         }
         for (claim, start) in [("nbf", claims.nbf), ("iat", claims.iat)] {
             let Some(start) = start else { continue };
@@ -270,10 +247,10 @@ fn matching(has: &[String], wanted: &[String]) -> Result<Vec<String>, Refusal> {
         some => some.join(", "),
     };
     let audiences = crate::certificate::shorten(&mut audiences, SHOWN).to_owned();
-    Err(Refusal::Audience {
-        audiences: crate::certificate::printable(&audiences, SHOWN),
-        expected: wanted.join(", "),
-    })
+    Err(Refusal::Audience(
+        crate::certificate::printable(&audiences, SHOWN),
+        wanted.join(", "),
+    ))
 }
 
 /// The user of verified claims: name, groups and extra as the API server gives them.
@@ -290,7 +267,7 @@ fn user_of(claims: &Claims) -> Result<UserInfo, Refusal> {
     let username = format!("system:serviceaccount:{namespace}:{}", serviceaccount.name);
     if claims.sub != username {
         let subject = crate::certificate::printable(&claims.sub, SHOWN);
-        return Err(Refusal::Subject { subject });
+        return Err(Refusal::Subject(subject));
     }
     let mut extra = BTreeMap::new();
     let mut add = |key: &str, value: &str| {

@@ -4,14 +4,16 @@
 //! field a quote is doubled, and commas and line ends are text; `\r\n` is one line end, also within
 //! quotes; empty lines are skipped; nothing is trimmed; there are no comments.
 
-use std::fmt;
 use zeroize::Zeroizing;
 
 /// Where text of a file begins, both from 1. Columns are bytes, as Go counts them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) line: usize,
-    pub(super) column: usize,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
+#[display("line {line}, column {column}")]
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The byte in the line.
+    pub column: usize,
 }
 
 /// One field.
@@ -22,7 +24,8 @@ pub(super) struct Field {
 }
 
 /// Text that is no CSV. It quotes nothing: the file is full of secrets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {fault}")]
 pub struct CsvError {
     /// The line, from 1.
     pub line: usize,
@@ -33,30 +36,18 @@ pub struct CsvError {
 }
 
 /// What is wrong with CSV.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum CsvFault {
     /// A quote stands in a field that does not begin with one.
+    #[display("a quote in an unquoted field; quote the whole field, and double it")]
     BareQuote,
     /// Text stands behind a closing quote.
+    #[display("text behind a closing quote; double a quote that is meant")]
     BehindQuote,
     /// A quoted field does not end.
+    #[display("a quoted field that does not end; close it with a quote")]
     OpenQuote,
 }
-
-impl fmt::Display for CsvError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.fault {
-            CsvFault::BareQuote => {
-                "a quote in an unquoted field; quote the whole field, and double it"
-            }
-            CsvFault::BehindQuote => "text behind a closing quote; double a quote that is meant",
-            CsvFault::OpenQuote => "a quoted field that does not end; close it with a quote",
-        };
-        write!(f, "line {}, column {}: {what}", self.line, self.column)
-    }
-}
-
-impl std::error::Error for CsvError {}
 
 /// Reads all records; each has at least one field.
 pub(super) fn parse(text: &str) -> Result<Vec<Vec<Field>>, CsvError> {

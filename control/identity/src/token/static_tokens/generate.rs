@@ -3,6 +3,7 @@
 use super::csv;
 use super::table::{MAX_FILE, StaticTokens, TokenFileError};
 use crate::token::file::{self, FileFault, Mode};
+use clap::Args;
 use data_encoding::HEXLOWER;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::path::Path;
@@ -16,13 +17,21 @@ const TOKEN_BYTES: usize = 16;
 const MAX_NAME: usize = 256;
 
 /// Whose a new token shall be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Args)]
 pub struct Entry {
-    /// The user.
+    /// User that the token stands for
+    #[arg(long, value_name = "NAME")]
     pub user: String,
-    /// The user's UID; may be empty.
+    /// UID of the user
+    #[arg(
+        long,
+        value_name = "UID",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub uid: String,
-    /// The user's groups.
+    /// Groups of the user (repeatable or comma-separated)
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
     pub groups: Vec<String>,
 }
 

@@ -8,7 +8,7 @@ mod csv;
 mod generate;
 mod table;
 
-pub use csv::{CsvError, CsvFault};
+pub use csv::{CsvError, CsvFault, Place};
 pub use generate::{Entry, EntryProblem, GenerateError, append, generate};
 #[cfg(any(test, feature = "fuzzing"))]
 pub use table::check_any;

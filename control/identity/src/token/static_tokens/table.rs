@@ -2,13 +2,13 @@
 
 use super::csv::{self, CsvError, Field, Place};
 use crate::certificate::printable;
+use crate::joined::Joined;
 use crate::token::BearerToken;
 use crate::token::digest::{Digest, Digester};
 use crate::token::file::{self, FileFault};
 use crate::user::UserInfo;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Largest file: ten thousand tokens with long groups.
@@ -27,145 +27,63 @@ pub enum TokenFileError {
     #[error(transparent)]
     File(#[from] FileFault),
     /// It is no CSV.
-    #[error("{} is not CSV: {error}", .path.display())]
-    Csv {
-        /// Which.
-        path: PathBuf,
-        /// Where and what; part of the message, so no source of it.
-        error: CsvError,
-    },
+    #[error("{file} is not CSV: {1}", file = .0.display())]
+    Csv(PathBuf, CsvError),
     /// Records of it are wrong.
-    #[error("{} {}", .path.display(), Joined(.problems))]
-    Records {
-        /// Which.
-        path: PathBuf,
-        /// All of them; never empty.
-        problems: Vec<TableProblem>,
-    },
+    #[error("{} {}", .0.display(), Joined(.1))]
+    Records(PathBuf, Vec<TableProblem>),
 }
 
-/// A record that is wrong, by line.
+/// A record that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableProblem {
-    /// It has too few columns.
-    #[error("line {line}, column {column}: the record has {columns} columns; write token,user,uid")]
-    Columns {
-        /// Where it begins.
-        line: usize,
-        /// Where it begins.
-        column: usize,
-        /// How many it has.
-        columns: usize,
-    },
+    /// It has so many columns, which are too few.
+    #[error("{0}: the record has {1} columns; write token,user,uid")]
+    Columns(Place, usize),
     /// Nobody would be authenticated as nobody.
-    #[error("line {line}, column {column}: the user is empty; write a name")]
-    NoUser {
-        /// Where the field is.
-        line: usize,
-        /// Where the field is.
-        column: usize,
-    },
-}
-
-struct Joined<'a>(&'a [TableProblem]);
-
-impl fmt::Display for Joined<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{problem}")?;
-        }
-        Ok(())
-    }
+    #[error("{0}: the user is empty; write a name")]
+    NoUser(Place),
 }
 
 /// What the API server takes and an operator should know of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFileWarning {
     /// It is passed over.
-    #[error("line {line}, column {column}: the token is empty; the record is passed over")]
-    EmptyToken {
-        /// Where.
-        line: usize,
-        /// Where.
-        column: usize,
-    },
-    /// The last one counts.
+    #[error("{0}: the token is empty; the record is passed over")]
+    EmptyToken(Place),
+    /// It is there in a line before as well; the last one counts.
+    #[error("{0}: the token is that of line {1}, too; the last counts")]
+    Duplicate(Place, usize),
+    /// It is so short that it can be guessed.
     #[error(
-        "line {line}, column {column}: the token is that of line {first}, too; the last counts"
+        "{0}: the token has {1} characters, less than 128 bits; make one with `eyesplice token static \
+         generate`"
     )]
-    Duplicate {
-        /// Where.
-        line: usize,
-        /// Where.
-        column: usize,
-        /// Where it was first.
-        first: usize,
-    },
-    /// It can be guessed.
-    #[error(
-        "line {line}, column {column}: the token has {length} characters, less than 128 bits; make \
-         one with `eyesplice token static generate`"
-    )]
-    Short {
-        /// Where.
-        line: usize,
-        /// Where.
-        column: usize,
-        /// Its length.
-        length: usize,
-    },
+    Short(Place, usize),
     /// It never authenticates.
-    #[error("line {line}, column {column}: the token has characters that no header can carry")]
-    Unusable {
-        /// Where.
-        line: usize,
-        /// Where.
-        column: usize,
-    },
+    #[error("{0}: the token has characters that no header can carry")]
+    Unusable(Place),
     /// A space that belongs to the group's name.
+    #[error("{0}: group {1:?} begins or ends with a space, which counts")]
+    Space(Place, String),
+    /// Groups in columns of their own; this is the fifth, of so many.
     #[error(
-        "line {line}, column {column}: group {group:?} begins or ends with a space, which counts"
+        "{0}: the record has {1} columns; what is behind the fourth is not read; quote several \
+         groups as \"a,b\""
     )]
-    Space {
-        /// Where the groups are.
-        line: usize,
-        /// Where the groups are.
-        column: usize,
-        /// Which.
-        group: String,
-    },
-    /// Groups in columns of their own.
-    #[error(
-        "line {line}, column {column}: the record has {columns} columns; what is behind the fourth \
-         is not read; quote several groups as \"a,b\""
-    )]
-    Columns {
-        /// Where the fifth is.
-        line: usize,
-        /// Where the fifth is.
-        column: usize,
-        /// How many.
-        columns: usize,
-    },
+    Columns(Place, usize),
 }
 
 /// The users of a token file by token.
 ///
 /// Tokens are kept and looked up as HMAC under a key of this process: what a lookup takes says
 /// nothing of a token, and memory holds none.
+#[derive(derive_more::Debug)]
+#[debug("StaticTokens({} users)", users.len())]
 pub struct StaticTokens {
     digester: Digester,
     users: HashMap<Digest, UserInfo>,
     warnings: Vec<TokenFileWarning>,
-}
-
-impl fmt::Debug for StaticTokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StaticTokens")
-            .field("users", &self.users.len())
-            .finish_non_exhaustive()
-    }
 }
 
 impl StaticTokens {
@@ -182,10 +100,8 @@ impl StaticTokens {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn parse(text: &str, path: &Path) -> Result<Self, TokenFileError> {
-        let records = csv::parse(text).map_err(|error| TokenFileError::Csv {
-            path: path.to_owned(),
-            error,
-        })?;
+        let records =
+            csv::parse(text).map_err(|error| TokenFileError::Csv(path.to_owned(), error))?;
         let mut reader = Reader {
             tokens: Self {
                 digester: Digester::new(),
@@ -204,10 +120,7 @@ impl StaticTokens {
         if problems.is_empty() {
             return Ok(tokens);
         }
-        Err(TokenFileError::Records {
-            path: path.to_owned(),
-            problems,
-        })
+        Err(TokenFileError::Records(path.to_owned(), problems))
     }
 
     /// Finds the user of a token.
@@ -243,54 +156,35 @@ impl Reader {
             let place = fields
                 .first()
                 .map_or(Place { line: 1, column: 1 }, |field| field.place);
-            return self.problems.push(TableProblem::Columns {
-                line: place.line,
-                column: place.column,
-                columns: fields.len().min(MIN_COLUMNS - 1),
-            });
+            let columns = fields.len().min(MIN_COLUMNS - 1);
+            return self.problems.push(TableProblem::Columns(place, columns));
         };
-        let Place { line, column } = token.place;
+        let place = token.place;
         if token.text.is_empty() {
-            return self.warn(TokenFileWarning::EmptyToken { line, column });
+            return self.warn(TokenFileWarning::EmptyToken(place));
         }
         if user.text.is_empty() {
-            let Place { line, column } = user.place;
-            return self.problems.push(TableProblem::NoUser { line, column });
+            return self.problems.push(TableProblem::NoUser(user.place));
         }
         if BearerToken::new(&token.text).is_err() {
-            self.warn(TokenFileWarning::Unusable { line, column });
+            self.warn(TokenFileWarning::Unusable(place));
         } else if token.text.len() < MIN_TOKEN {
-            let length = token.text.len();
-            self.warn(TokenFileWarning::Short {
-                line,
-                column,
-                length,
-            });
+            self.warn(TokenFileWarning::Short(place, token.text.len()));
         }
         let groups = rest
             .first()
             .map_or_else(Vec::new, |groups| self.groups(groups));
         if let Some(fifth) = rest.get(1) {
-            let Place { line, column } = fifth.place;
-            let columns = fields.len();
-            self.warn(TokenFileWarning::Columns {
-                line,
-                column,
-                columns,
-            });
+            self.warn(TokenFileWarning::Columns(fifth.place, fields.len()));
         }
         let digest = self.tokens.digester.digest(&[&token.text]);
         match self.lines.entry(digest) {
             Slot::Vacant(slot) => {
-                slot.insert(line);
+                slot.insert(place.line);
             }
             Slot::Occupied(slot) => {
                 let first = *slot.get();
-                self.warn(TokenFileWarning::Duplicate {
-                    line,
-                    column,
-                    first,
-                });
+                self.warn(TokenFileWarning::Duplicate(place, first));
             }
         }
         let user = UserInfo {
@@ -307,14 +201,9 @@ impl Reader {
             return Vec::new();
         }
         let groups: Vec<String> = field.text.split(',').map(str::to_owned).collect();
-        let Place { line, column } = field.place;
         for group in groups.iter().filter(|group| group.trim() != **group) {
             let group = printable(group, SHOWN);
-            self.warn(TokenFileWarning::Space {
-                line,
-                column,
-                group,
-            });
+            self.warn(TokenFileWarning::Space(field.place, group));
         }
         groups
     }

@@ -103,18 +103,14 @@ fn token_file_gives_user_uid_and_groups() {
 #[test]
 fn token_file_with_wrong_records_is_refused_whole_and_names_all() {
     let text = format!("{LONG},a,1\nx,y\n{LONG},,1\nz\n\"quoted\ntoken\",b\n");
-    let Err(TokenFileError::Records { problems, .. }) = load(&text) else {
+    let Err(TokenFileError::Records(_, problems)) = load(&text) else {
         panic!("refused")
     };
-    let columns = |line, columns| TableProblem::Columns {
-        line,
-        column: 1,
-        columns,
-    };
-    let no_user = TableProblem::NoUser {
+    let columns = |line, columns| TableProblem::Columns(Place { line, column: 1 }, columns);
+    let no_user = TableProblem::NoUser(Place {
         line: 3,
         column: 38,
-    };
+    });
     assert_eq!(
         problems,
         [columns(2, 2), no_user, columns(4, 1), columns(5, 2)]

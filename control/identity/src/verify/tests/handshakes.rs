@@ -3,8 +3,8 @@
 use super::*;
 use crate::pki::testing::{Recipe, certified, client, kubelet};
 use eyesplice_dataplane::seam::PeerVerification;
+use eyesplice_proto::tls::provider;
 use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
-use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
@@ -21,7 +21,7 @@ fn server(
     version: &'static SupportedProtocolVersion,
     clients: Option<&Made>,
 ) -> Arc<ServerConfig> {
-    let provider = Arc::new(default_provider());
+    let provider = provider::shared();
     let verifier = match clients {
         None => WebPkiClientVerifier::no_client_auth(),
         Some(ca) => client_verifier(ca.roots(), &["eyesplice".to_owned()]).unwrap(),

@@ -201,3 +201,29 @@ proptest! {
         message(recipe, |recipe, _| recipe.self_signed());
     }
 }
+
+#[test]
+fn message_of_an_api_server_names_its_field_and_no_address_where_it_is_one_of_several() {
+    let trust = Trust::api_servers(kubelet_ca().roots()).unwrap();
+    let names = Arc::new(["10.0.0.7".parse().unwrap(), "10.0.0.8".parse().unwrap()]);
+    let stranger = authority("other-ca").self_signed();
+    let leaf = kubelet().signed_by(&stranger).der();
+    let now = StdDuration::from_secs(NOW.unix_timestamp().try_into().unwrap());
+    let now = UnixTime::since_unix_epoch(now);
+    for (one_of_several, peer) in [
+        (false, "API server at 10.0.0.7:6443 presented"),
+        (true, "one API server of several presented"),
+    ] {
+        let host = "10.0.0.7".parse().unwrap();
+        let expected = Expected {
+            one_of_several,
+            ..Expected::target(host, 6443, Arc::clone(&names) as Arc<[_]>, None)
+        };
+        let failure = check(&trust, &expected, &leaf, &[], now).unwrap_err();
+        assert_parts(
+            &failure.to_string(),
+            &[peer, "add that CA to apiservers.caFile"],
+        );
+    }
+    assert!(Trust::api_servers(Arc::new(rustls::RootCertStore::empty())).is_err());
+}

@@ -43,11 +43,8 @@ pub struct Attribute {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// Larger than any.
-    #[error("is larger than {limit} bytes; ask for fewer names")]
-    TooLarge {
-        /// The bound.
-        limit: usize,
-    },
+    #[error("is larger than {0} bytes; ask for fewer names")]
+    TooLarge(usize),
     /// No PEM block, or another one.
     #[error("PEM block type must be CERTIFICATE REQUEST, exactly one block of it")]
     Pem,
@@ -67,25 +64,14 @@ pub enum RequestError {
     )]
     Signature,
     /// An attribute of the subject cannot be taken.
-    #[error("the subject's attribute {oid} is no text of at most {limit} visible characters")]
-    Subject {
-        /// Its type.
-        oid: String,
-        /// The bound.
-        limit: usize,
-    },
+    #[error("the subject's attribute {0} is no text of at most {1} visible characters")]
+    Subject(String, usize),
     /// Too many attributes.
-    #[error("the subject has more than {limit} attributes")]
-    SubjectTooLong {
-        /// The bound.
-        limit: usize,
-    },
+    #[error("the subject has more than {0} attributes")]
+    SubjectTooLong(usize),
     /// An extension or attribute comes twice.
-    #[error("it asks for {what} twice")]
-    Twice {
-        /// Which.
-        what: &'static str,
-    },
+    #[error("it asks for {0} twice")]
+    Twice(&'static str),
     /// The alternative names are damaged.
     #[error("the alternative names cannot be read")]
     Names,
@@ -96,11 +82,8 @@ pub enum RequestError {
     #[error("an alternative name is an IP address of {0} bytes; 4 or 16 are possible")]
     Address(usize),
     /// Too many names.
-    #[error("it asks for more than {limit} alternative names")]
-    TooManyNames {
-        /// The bound.
-        limit: usize,
-    },
+    #[error("it asks for more than {0} alternative names")]
+    TooManyNames(usize),
 }
 
 impl CertificateRequest {
@@ -111,7 +94,7 @@ impl CertificateRequest {
     pub fn read(pem: &[u8]) -> Result<Self, RequestError> {
         if pem.len() > limits::REQUEST_PEM {
             let limit = limits::REQUEST_PEM;
-            return Err(RequestError::TooLarge { limit });
+            return Err(RequestError::TooLarge(limit));
         }
         let mut sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(pem);
         let Some(Ok((SectionKind::Csr, der))) = sections.next() else {
@@ -210,11 +193,11 @@ fn subject(name: &X509Name<'_>) -> Result<Vec<Attribute>, RequestError> {
         let limit = limits::SUBJECT_VALUE;
         let good = |text: &&str| text.len() <= limit && !text.chars().any(char::is_control);
         let Some(value) = attribute.as_str().ok().filter(good) else {
-            return Err(RequestError::Subject { oid, limit });
+            return Err(RequestError::Subject(oid, limit));
         };
         if attributes.len() == limits::SUBJECT_ATTRIBUTES {
             let limit = limits::SUBJECT_ATTRIBUTES;
-            return Err(RequestError::SubjectTooLong { limit });
+            return Err(RequestError::SubjectTooLong(limit));
         }
         let value = value.to_owned();
         attributes.push(Attribute { oid, value });
@@ -232,7 +215,7 @@ fn names<'a>(
         if let ParsedCriAttribute::ExtensionRequest(requested) = attribute.parsed_attribute()
             && extensions.replace(&requested.extensions).is_some()
         {
-            return Err(RequestError::Twice { what: "extensions" });
+            return Err(RequestError::Twice("extensions"));
         }
     }
     let mut names: Option<&[GeneralName<'_>]> = None;
@@ -245,13 +228,13 @@ fn names<'a>(
         };
         if names.replace(&found.general_names).is_some() {
             let what = "alternative names";
-            return Err(RequestError::Twice { what });
+            return Err(RequestError::Twice(what));
         }
     }
     let names = names.unwrap_or_default();
     let limit = limits::NAMES;
     if names.len() > limit {
-        return Err(RequestError::TooManyNames { limit });
+        return Err(RequestError::TooManyNames(limit));
     }
     Ok(names)
 }

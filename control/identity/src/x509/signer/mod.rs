@@ -8,7 +8,6 @@ use super::request::CertificateRequest;
 use crate::inventory::HostAddress;
 use crate::pem::Role;
 use std::collections::BTreeSet;
-use std::fmt;
 
 /// What the name of every node's user begins with.
 pub const NODE_PREFIX: &str = "system:node:";
@@ -26,7 +25,8 @@ pub const GATEWAY_GROUP: &str = "eyesplice:gateways";
 const MASTERS: &str = "system:masters";
 
 /// A signer that this authority serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, derive_more::Display)]
+#[display("{}", self.name())]
 pub enum Signer {
     /// Clients of the API server, approved by people.
     ApiServerClient,
@@ -130,12 +130,6 @@ pub enum Refusal {
     /// A name that no host has.
     #[error("the DNS name {0:?} is no host name")]
     BadDns(String),
-}
-
-impl fmt::Display for Signer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 impl Signer {

@@ -2,8 +2,8 @@
 
 mod place;
 
-use super::form::{Failure, columns, fields, pretty, read_token};
-use crate::cli::say::{complain, print};
+use super::form::{Failure, fields, pretty, read_token};
+use crate::cli::say::{columns, complain, print};
 use crate::cli::token_args::{
     BootstrapCommand, CreateArgs, DeleteArgs, DescribeArgs, ExpireArgs, ListArgs, TokenFormat,
     Usage,
@@ -115,7 +115,7 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
             ];
             let mut rows = vec![header.map(str::to_owned)];
             rows.extend(good.iter().map(|record| row(record, now)));
-            columns(&rows)
+            columns(&rows, "   ").concat()
         }
     });
     Ok(if broken { Exit::Failure } else { printed })

@@ -37,10 +37,7 @@ impl Tokens {
     pub(super) fn find(&self, id: &TokenId) -> Result<Record, Failure> {
         match self {
             Self::Dir(store) => {
-                let unknown = || StoreError::Unknown {
-                    id: id.clone(),
-                    dir: store.dir().to_owned(),
-                };
+                let unknown = || StoreError::Unknown(id.clone(), store.dir().to_owned());
                 Ok(store.find(id)?.ok_or_else(unknown)?)
             }
             Self::Cluster(runtime, secrets) => {

@@ -1,8 +1,9 @@
 use super::super::{RECORD_HEADER, Session, sealed_bound};
 use super::*;
+use crate::tls::provider;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::client::ClientConnection;
-use rustls::crypto::ring::{Ticketer, default_provider};
+use rustls::crypto::ring::Ticketer;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
@@ -66,12 +67,9 @@ impl Made {
     }
 
     fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
-        WebPkiClientVerifier::builder_with_provider(
-            Arc::new(self.roots()),
-            Arc::new(default_provider()),
-        )
-        .build()
-        .unwrap()
+        WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider::shared())
+            .build()
+            .unwrap()
     }
 }
 
@@ -88,7 +86,7 @@ impl Site {
         let made = Made::new();
         let clock = Arc::new(Clock::default());
         let mut server = ServerConfig::builder_with_details(
-            Arc::new(default_provider()),
+            provider::shared(),
             Arc::clone(&clock) as Arc<dyn TimeProvider>,
         )
         .with_protocol_versions(&[version])
@@ -100,7 +98,7 @@ impl Site {
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 1;
         server.enable_secret_extraction = true;
-        let client = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        let client = ClientConfig::builder_with_provider(provider::shared())
             .with_protocol_versions(&[version])
             .unwrap()
             .with_root_certificates(made.roots())
@@ -258,7 +256,7 @@ fn resumed_client_whom_nobody_can_judge_is_refused() {
 #[test]
 fn resumed_client_without_a_certificate_is_refused_where_one_is_demanded() {
     let site = Site::new(&TLS13);
-    let mut anybody = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    let mut anybody = ServerConfig::builder_with_provider(provider::shared())
         .with_protocol_versions(&[&TLS13])
         .unwrap()
         .with_no_client_auth()

@@ -2,8 +2,10 @@
 //! payload, the same end, and an error at the same place.
 
 use super::super::*;
+use crate::tls::provider;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 use rustls::crypto::ring::cipher_suite;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -43,7 +45,7 @@ fn configs(
         SupportedCipherSuite,
     ),
 ) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    let mut provider = rustls::crypto::ring::default_provider();
+    let mut provider = CryptoProvider::clone(&provider::shared());
     provider.cipher_suites = vec![*suite];
     let provider = Arc::new(provider);
     let issued = rcgen::generate_simple_self_signed(vec!["kubelet.test".into()]).unwrap();
@@ -76,7 +78,7 @@ struct Mixed {
 }
 
 impl Mixed {
-    fn new(suite: usize, we_serve: bool) -> Self {
+    fn new(suite: usize, we_serve: bool, library: RecordLibrary) -> Self {
         let (client, server) = CONFIGS[suite].clone();
         let name = ServerName::try_from("kubelet.test").unwrap();
         let (ours, theirs) = if we_serve {
@@ -89,7 +91,7 @@ impl Mixed {
             (Session::client(client, name).unwrap(), theirs)
         };
         let mut mixed = Self {
-            ours,
+            ours: ours.protected_by(library),
             theirs,
             got: Vec::new(),
         };
@@ -146,8 +148,9 @@ impl Mixed {
 /// sealed again.
 #[test]
 fn full_records_of_every_suite_are_opened_to_slots_or_together() {
-    for (suite, (_, cipher)) in SUITES.iter().enumerate() {
-        let mut mixed = Mixed::new(suite, false);
+    let each = |library| SUITES.iter().enumerate().map(move |suite| (library, suite));
+    for (library, (suite, (_, cipher))) in RecordLibrary::BUILT.iter().flat_map(each) {
+        let mut mixed = Mixed::new(suite, false, *library);
         let sent = data(3 * RECORD_PAYLOAD);
         mixed.theirs.writer().write_all(&sent).unwrap();
         let mut buffer = mixed.their_output();
@@ -156,7 +159,7 @@ fn full_records_of_every_suite_are_opened_to_slots_or_together() {
         if got.layout == Layout::Slots {
             compact(&mut buffer, got.plaintext);
         }
-        assert!(buffer[..sent.len()] == sent, "{cipher:?}");
+        assert!(buffer[..sent.len()] == sent, "{library} {cipher:?}");
     }
 }
 
@@ -183,16 +186,17 @@ fn data(len: usize) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
     fn conversation_with_rustls_is_byte_exact_both_ways(
         suite in 0..SUITES.len(),
         we_serve: bool,
+        library in select(RecordLibrary::BUILT),
         acts in acts(),
         cuts in vec(1..9000usize, 1..8),
     ) {
-        let mut mixed = Mixed::new(suite, we_serve);
+        let mut mixed = Mixed::new(suite, we_serve, library);
         let (mut theirs_sent, mut ours_sent, mut theirs_got) = (vec![], vec![], vec![]);
         for act in acts {
             match act {
@@ -238,6 +242,7 @@ proptest! {
     #[test]
     fn damaged_stream_ends_where_it_ends_for_rustls(
         suite in 0..SUITES.len(),
+        library in select(RecordLibrary::BUILT),
         sizes in vec(0..20_000usize, 1..5),
         at: prop::sample::Index,
         with in 1..=255u8,
@@ -245,7 +250,7 @@ proptest! {
     ) {
         let (client, server) = CONFIGS[suite].clone();
         // Two clients of one rustls server cannot share its keys, so the same thing is done to two.
-        let mut mixed = Mixed::new(suite, false);
+        let mut mixed = Mixed::new(suite, false, library);
         let mut plain = (
             Connection::from(ClientConnection::new(client, ServerName::try_from("kubelet.test").unwrap()).unwrap()),
             Connection::from(ServerConnection::new(server).unwrap()),

@@ -1,13 +1,11 @@
 mod differential;
+mod groups;
 mod hostile;
+mod vectors;
 
 use super::*;
 use rustls::RootCertStore;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
 
 struct Pair {
     client: Session,
@@ -32,20 +30,31 @@ impl Inbox {
     }
 }
 
-fn configs(versions: &[&'static rustls::SupportedProtocolVersion]) -> (ClientConfig, ServerConfig) {
+/// A certificate for `kubelet.test`, those who trust it, and its key.
+fn issued() -> (
+    RootCertStore,
+    Vec<CertificateDer<'static>>,
+    PrivateKeyDer<'static>,
+) {
     let issued = rcgen::generate_simple_self_signed(vec!["kubelet.test".into()]).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(issued.cert.der().clone()).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der()));
-    let mut server = ServerConfig::builder_with_provider(provider())
+    let key = PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der());
+    let chain = vec![issued.cert.der().clone()];
+    (roots, chain, PrivateKeyDer::Pkcs8(key))
+}
+
+fn configs(versions: &[&'static rustls::SupportedProtocolVersion]) -> (ClientConfig, ServerConfig) {
+    let (roots, chain, key) = issued();
+    let mut server = ServerConfig::builder_with_provider(provider::shared())
         .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![issued.cert.der().clone()], key)
+        .with_single_cert(chain, key)
         .unwrap();
     server.send_tls13_tickets = 0;
     server.enable_secret_extraction = true;
-    let mut client = ClientConfig::builder_with_provider(provider())
+    let mut client = ClientConfig::builder_with_provider(provider::shared())
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
@@ -56,9 +65,13 @@ fn configs(versions: &[&'static rustls::SupportedProtocolVersion]) -> (ClientCon
 
 fn fresh(versions: &[&'static rustls::SupportedProtocolVersion], name: &'static str) -> Pair {
     let (client, server) = configs(versions);
+    let client = Session::client(Arc::new(client), name.try_into().unwrap());
+    let server = Session::server(Arc::new(server));
+    // One library opens what the other sealed, both ways.
+    let other = *RecordLibrary::BUILT.last().unwrap();
     Pair {
-        client: Session::client(Arc::new(client), name.try_into().unwrap()).unwrap(),
-        server: Session::server(Arc::new(server)).unwrap(),
+        client: client.unwrap(),
+        server: server.unwrap().protected_by(other),
     }
 }
 
@@ -228,7 +241,7 @@ fn seal_beside_an_unfinished_message_goes_on() {
 
 /// The state after the handshake.
 fn keys(session: &mut Session) -> &mut Established {
-    establish(&mut session.state).unwrap()
+    establish(&mut session.state, session.library).unwrap()
 }
 
 /// A record of `kind` with the session's own keys.

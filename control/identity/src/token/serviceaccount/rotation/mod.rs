@@ -99,24 +99,24 @@ pub enum RotationError {
     },
     /// A verifier does not have the next key.
     #[error(
-        "cannot switch: the key set that was given has no key {next}; restart or reload what serves \
+        "cannot switch: the key set that was given has no key {0}; restart or reload what serves \
          it, and fetch it again"
     )]
-    NotTrusted {
-        /// The next key's identifier.
-        next: String,
-    },
+    NotTrusted(String),
     /// Tokens of the old key may live.
     #[error(
-        "cannot drop: tokens of the key {kid} may live until {until}; wait, or refuse them all at \
+        "cannot drop: tokens of the key {0} may live until {1}; wait, or refuse them all at \
          once with --force"
     )]
-    Early {
-        /// The key's identifier.
-        kid: String,
-        /// When the last has expired.
-        until: String,
-    },
+    Early(String, String),
+}
+
+fn out_of_turn(step: &'static str, stage: Stage, remedy: &'static str) -> RotationError {
+    RotationError::Order {
+        step,
+        stage,
+        remedy,
+    }
 }
 
 /// The files of a rotation.
@@ -191,18 +191,18 @@ impl Rotation {
             // Cut off before its public half was written, or asked for twice.
             Stage::Trusted { .. } => {}
             stage @ Stage::Switched { .. } => {
-                return Err(RotationError::Order {
-                    step: "begin another rotation",
+                return Err(out_of_turn(
+                    "begin another rotation",
                     stage,
-                    remedy: "drop the old key first, or undo",
-                });
+                    "drop the old key first, or undo",
+                ));
             }
             stage @ Stage::Undone { .. } => {
-                return Err(RotationError::Order {
-                    step: "begin another rotation",
+                return Err(out_of_turn(
+                    "begin another rotation",
                     stage,
-                    remedy: "switch to that key again, or drop it once its last token has expired",
-                });
+                    "switch to that key again, or drop it once its last token has expired",
+                ));
             }
         }
         let mut keys = self.public_keys()?;
@@ -226,11 +226,11 @@ impl Rotation {
             Stage::Trusted { next } => (next, "next"),
             Stage::Undone { undone, .. } => (undone, "undone"),
             stage => {
-                return Err(RotationError::Order {
-                    step: "switch",
+                return Err(out_of_turn(
+                    "switch",
                     stage,
-                    remedy: "run the stage trust first, and let every verifier load the public keys",
-                });
+                    "run the stage trust first, and let every verifier load the public keys",
+                ));
             }
         };
         let mut trusted = self.public_keys()?;
@@ -238,7 +238,7 @@ impl Rotation {
             trusted.retain(|key| served.iter().any(|other| other.spki() == key.spki()));
         }
         if !trusted.iter().any(|key| key.kid() == next) {
-            return Err(RotationError::NotTrusted { next });
+            return Err(RotationError::NotTrusted(next));
         }
         let old = self.side("old");
         if !old.exists() {
@@ -265,19 +265,12 @@ impl Rotation {
             Stage::Switched { old, at } => (old, at),
             Stage::Undone { undone, at } => (undone, at),
             stage => {
-                return Err(RotationError::Order {
-                    step: "drop",
-                    stage,
-                    remedy: "there is no old key to drop",
-                });
+                return Err(out_of_turn("drop", stage, "there is no old key to drop"));
             }
         };
         let until = at + longest;
         if now < until && !force {
-            return Err(RotationError::Early {
-                kid,
-                until: instant(until.into()),
-            });
+            return Err(RotationError::Early(kid, instant(until.into())));
         }
         let mut keys = self.public_keys()?;
         keys.retain(|key| key.kid() != kid);
@@ -312,19 +305,15 @@ impl Rotation {
                 self.clear(&["next", "old"])?;
             }
             stage @ Stage::Undone { .. } => {
-                return Err(RotationError::Order {
-                    step: "undo further",
+                return Err(out_of_turn(
+                    "undo further",
                     stage,
-                    remedy: "its tokens would be refused: switch to it again, or drop it once the last \
+                    "its tokens would be refused: switch to it again, or drop it once the last \
                              one has expired",
-                });
+                ));
             }
             stage @ Stage::Idle => {
-                return Err(RotationError::Order {
-                    step: "undo",
-                    stage,
-                    remedy: "there is nothing to undo",
-                });
+                return Err(out_of_turn("undo", stage, "there is nothing to undo"));
             }
         }
         self.stage()

@@ -1,0 +1,264 @@
+//! Keeps up with which gateways there are, and says which of them the agent holds.
+//!
+//! Names are resolved again and again, and each address of a name is a gateway of its own. A name
+//! that cannot be resolved keeps the addresses that it had. Of all gateways each agent ranks its
+//! own by a hash of both names, so that agents spread over gateways, and keep theirs when others
+//! come and go.
+
+use super::control::{AgentControl, State};
+use eyesplice_dataplane::seam::{AgentDuties, GatewayPeer, Snapshot, SnapshotCell};
+use eyesplice_process::BUILD;
+use eyesplice_process::metrics::Metrics;
+use eyesplice_proto::causes::chain;
+use eyesplice_proto::target::{Host, Target};
+use eyesplice_proto::tunnel;
+use rustls::pki_types::ServerName;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Between two looks at the names: a gateway that comes late is found within a minute, and so is
+/// held.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// How long the answer to a name may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Addresses of one name that are gateways.
+const MAX_ADDRESSES: usize = 256;
+
+/// Between two tries of one gateway: the first, and the longest. Each is drawn up to its bound.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+/// The listener of its streams in audit and metrics.
+const LISTENER: &str = "tunnel";
+
+/// Which gateways there are, and which are held.
+#[derive(Debug)]
+pub(super) struct Membership {
+    control: Arc<AgentControl>,
+    snapshots: Arc<SnapshotCell>,
+    metrics: Arc<Metrics>,
+    /// Tells this process from others of its identity.
+    instance: [u8; 16],
+    known: Mutex<Known>,
+    wake: Notify,
+}
+
+/// What was found out.
+#[derive(Debug, Default)]
+struct Known {
+    /// Of names, as they were resolved last.
+    addresses: HashMap<Target, Vec<SocketAddr>>,
+    /// Why a name was not resolved the last time.
+    errors: HashMap<Target, String>,
+    held: Vec<Arc<GatewayPeer>>,
+}
+
+impl Membership {
+    /// Begins with the gateways that are given by address.
+    pub(super) fn new(
+        control: Arc<AgentControl>,
+        metrics: Arc<Metrics>,
+        instance: [u8; 16],
+    ) -> Arc<Self> {
+        let state = control.state();
+        let held = hold(&state, &candidates(&state, &HashMap::new()), &[]);
+        let duties = duties(&held, instance);
+        let snapshots = Arc::new(SnapshotCell::new(snapshot(1, &state, duties)));
+        metrics.generations.published(&snapshots.load());
+        tell(&held);
+        Arc::new(Self {
+            control,
+            snapshots,
+            metrics,
+            instance,
+            known: Mutex::new(Known {
+                held,
+                ..Known::default()
+            }),
+            wake: Notify::new(),
+        })
+    }
+
+    /// What the workers read.
+    pub(super) fn snapshot_cell(&self) -> Arc<SnapshotCell> {
+        Arc::clone(&self.snapshots)
+    }
+
+    /// Puts the configuration in force also before the engine, and has names resolved at once.
+    pub(super) fn reloaded(&self) {
+        self.publish(&mut self.known(), true);
+        self.wake.notify_one();
+    }
+
+    /// Looks at the names for as long as the process runs.
+    pub(super) async fn keep(self: Arc<Self>) {
+        loop {
+            self.look().await;
+            // Whichever it is, the next look is due.
+            let _ = timeout(LOOK, self.wake.notified()).await;
+        }
+    }
+
+    /// Resolves every name, and publishes what that changes.
+    async fn look(&self) {
+        let state = self.control.state();
+        let resolver = self.control.resolver();
+        let mut lookups = JoinSet::new();
+        for target in &state.config.gateways.addresses {
+            let Host::Name(name) = &target.host else {
+                continue;
+            };
+            let (resolver, name, target) = (Arc::clone(&resolver), name.clone(), target.clone());
+            lookups.spawn(async move {
+                let found = resolver.all(name.as_str(), PATIENCE).await;
+                (target, found.map_err(|error| chain(&error)))
+            });
+        }
+        while let Some(answer) = lookups.join_next().await {
+            // A lookup that panicked was logged, and the next look asks again.
+            let Ok((target, found)) = answer else {
+                continue;
+            };
+            let mut known = self.known();
+            match found {
+                Ok(found) => {
+                    known.errors.remove(&target);
+                    let found = found.into_iter().take(MAX_ADDRESSES);
+                    let sockets = found.map(|ip| SocketAddr::new(ip, target.port)).collect();
+                    known.addresses.insert(target, sockets);
+                }
+                Err(error) => {
+                    if known.errors.get(&target) != Some(&error) {
+                        let kept = known.addresses.get(&target).map_or(0, Vec::len);
+                        tracing::warn!(
+                            gateway = %target,
+                            error,
+                            kept,
+                            "gateway's name is not resolved; its last known addresses are kept"
+                        );
+                        known.errors.insert(target, error);
+                    }
+                }
+            }
+        }
+        self.publish(&mut self.known(), false);
+    }
+
+    /// Publishes who is held, if that or (`always`) anything else has changed.
+    fn publish(&self, known: &mut Known, always: bool) {
+        let state = self.control.state();
+        known
+            .addresses
+            .retain(|target, _| state.config.gateways.addresses.contains(target));
+        let held = hold(&state, &candidates(&state, &known.addresses), &known.held);
+        let names = |held: &[Arc<GatewayPeer>]| -> Vec<Arc<str>> {
+            held.iter().map(|peer| Arc::clone(&peer.name)).collect()
+        };
+        let changed = names(&held) != names(&known.held);
+        if changed {
+            tell(&held);
+        }
+        if changed || always {
+            let generation = self.snapshots.load().generation + 1;
+            let duties = duties(&held, self.instance);
+            known.held = held;
+            self.snapshots.publish(snapshot(generation, &state, duties));
+            self.metrics.generations.published(&self.snapshots.load());
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell(held: &[Arc<GatewayPeer>]) {
+    let names: Vec<&str> = held.iter().map(|peer| &*peer.name).collect();
+    tracing::info!(gateways = names.join(", "), "gateways to hold");
+}
+
+/// Every gateway once, with the host by whose name it is validated, in the order of the
+/// configuration.
+fn candidates(
+    state: &State,
+    resolved: &HashMap<Target, Vec<SocketAddr>>,
+) -> Vec<(SocketAddr, Host)> {
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    for target in &state.config.gateways.addresses {
+        let sockets = match &target.host {
+            Host::Ip(ip) => vec![SocketAddr::new(*ip, target.port)],
+            Host::Name(_) => resolved.get(target).cloned().unwrap_or_default(),
+        };
+        for socket in sockets.into_iter().filter(|socket| seen.insert(*socket)) {
+            found.push((socket, target.host.clone()));
+        }
+    }
+    found
+}
+
+/// Chooses whom to hold, in the order of their addresses; a peer that stays the same is the same.
+fn hold(
+    state: &State,
+    candidates: &[(SocketAddr, Host)],
+    before: &[Arc<GatewayPeer>],
+) -> Vec<Arc<GatewayPeer>> {
+    let gateways = &state.config.gateways;
+    let names: Vec<String> = candidates
+        .iter()
+        .map(|(address, _)| address.to_string())
+        .collect();
+    let mut ranked = tunnel::rank(state.material.user.as_bytes(), &names);
+    ranked.truncate(tunnel::hold(gateways.hold, candidates.len()));
+    let chosen = ranked.into_iter().filter_map(|index| candidates.get(index));
+    let chosen: BTreeMap<SocketAddr, &Host> =
+        chosen.map(|(address, host)| (*address, host)).collect();
+    let peer = |(address, host): (SocketAddr, &Host)| {
+        let name = gateways.server_name.as_ref().unwrap_or(host).to_string();
+        let server_name = ServerName::try_from(name).ok()?;
+        let same = before.iter().find(|peer| {
+            peer.addresses == [address]
+                && peer.server_name == server_name
+                && Arc::ptr_eq(&peer.tls, &state.material.tls)
+        });
+        Some(same.cloned().unwrap_or_else(|| {
+            Arc::new(GatewayPeer {
+                name: address.to_string().into(),
+                addresses: vec![address],
+                server_name,
+                tls: Arc::clone(&state.material.tls),
+            })
+        }))
+    };
+    chosen.into_iter().filter_map(peer).collect()
+}
+
+fn duties(held: &[Arc<GatewayPeer>], instance: [u8; 16]) -> AgentDuties {
+    AgentDuties {
+        instance,
+        version: BUILD.version.into(),
+        listener: LISTENER.into(),
+        gateways: held.into(),
+        backoff: BACKOFF,
+    }
+}
+
+fn snapshot(generation: u64, state: &State, duties: AgentDuties) -> Snapshot {
+    Snapshot {
+        generation,
+        listener_tls: HashMap::new(),
+        allowed_uids: HashMap::new(),
+        admission: state.config.parts().admission_limits(),
+        tunnel: None,
+        agent: Some(Arc::new(duties)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

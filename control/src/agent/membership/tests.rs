@@ -1,0 +1,120 @@
+use super::super::testing::{Names, control, load, site, write};
+use super::*;
+
+fn held(membership: &Membership) -> Vec<String> {
+    let snapshot = membership.snapshots.load();
+    let duties = snapshot.agent.as_ref().unwrap();
+    duties
+        .gateways
+        .iter()
+        .map(|peer| peer.name.to_string())
+        .collect()
+}
+
+fn membership(control: &Arc<AgentControl>) -> Arc<Membership> {
+    Membership::new(Arc::clone(control), Metrics::new(), [7; 16])
+}
+
+const ALLOW: &str = "cidrs: [10.0.0.0/8]";
+
+#[tokio::test]
+async fn look_every_address_of_a_name_is_a_gateway_and_a_lost_answer_keeps_the_last() {
+    let dir = site("addresses: [\"gw.example:1\", \"10.0.0.9:1\"]", ALLOW);
+    let names = Names::default();
+    let control = control(dir.path(), &names);
+    let membership = membership(&control);
+    assert_eq!(held(&membership), ["10.0.0.9:1"], "by address alone");
+    membership.look().await;
+    assert_eq!(held(&membership), ["10.0.0.9:1"], "nobody answers");
+    names.set("gw.example", &["10.0.0.1", "fd00::1"]);
+    membership.look().await;
+    assert_eq!(
+        held(&membership),
+        ["10.0.0.1:1", "10.0.0.9:1", "[fd00::1]:1"]
+    );
+    names.forget("gw.example");
+    membership.look().await;
+    assert_eq!(held(&membership).len(), 3);
+    names.set("gw.example", &["10.0.0.9"]);
+    membership.look().await;
+    assert_eq!(
+        held(&membership),
+        ["10.0.0.9:1"],
+        "one address is one gateway"
+    );
+}
+
+#[tokio::test]
+async fn look_publishes_only_what_changes_and_keeps_the_peers_that_stay() {
+    let dir = site(
+        "addresses: [\"gw.example:1\"], serverName: gw.example",
+        ALLOW,
+    );
+    let names = Names::default();
+    names.set("gw.example", &["10.0.0.1"]);
+    let control = control(dir.path(), &names);
+    let membership = membership(&control);
+    membership.look().await;
+    let before = membership.snapshots.load();
+    membership.look().await;
+    assert_eq!(membership.snapshots.load().generation, before.generation);
+    names.set("gw.example", &["10.0.0.1", "10.0.0.2"]);
+    membership.look().await;
+    let after = membership.snapshots.load();
+    assert_eq!(after.generation, before.generation + 1);
+    let first = |snapshot: &Snapshot| Arc::clone(&snapshot.agent.as_ref().unwrap().gateways[0]);
+    assert!(Arc::ptr_eq(&first(&before), &first(&after)));
+    let instances = [&before, &after].map(|snapshot| snapshot.agent.as_ref().unwrap().instance);
+    assert_eq!(instances, [[7; 16]; 2]);
+    // A new certificate is another peer at the same gateway, and nothing else is.
+    let reload = || {
+        let loaded = load(dir.path(), 2);
+        let material = loaded.material.following(&control.state().material);
+        control.publish(State { material, ..loaded });
+        membership.reloaded();
+        membership.snapshots.load()
+    };
+    let same = reload();
+    assert_eq!(same.generation, after.generation + 1);
+    assert!(Arc::ptr_eq(&first(&after), &first(&same)));
+    let other = |end: &str| std::fs::read(dir.path().join(format!("egress-client.{end}"))).unwrap();
+    for end in ["crt", "key"] {
+        let file = dir.path().join(format!("eyesplice-kubelet-client.{end}"));
+        std::fs::write(file, other(end)).unwrap();
+    }
+    assert!(!Arc::ptr_eq(&first(&same), &first(&reload())));
+}
+
+#[tokio::test]
+async fn reloaded_gateways_that_are_gone_are_not_held() {
+    let dir = site("addresses: [\"10.0.0.1:1\", \"10.0.0.2:1\"]", ALLOW);
+    let control = control(dir.path(), &Names::default());
+    let membership = membership(&control);
+    assert_eq!(held(&membership), ["10.0.0.1:1", "10.0.0.2:1"]);
+    write(dir.path(), "addresses: [\"10.0.0.2:1\"]", ALLOW);
+    control.publish(load(dir.path(), 2));
+    membership.reloaded();
+    assert_eq!(held(&membership), ["10.0.0.2:1"]);
+}
+
+#[tokio::test]
+async fn hold_of_many_gateways_is_two_that_stay_when_another_comes() {
+    let list = |count: u8| {
+        let each = (1..=count).map(|n| format!("\"10.0.0.{n}:1\""));
+        format!("addresses: [{}]", each.collect::<Vec<_>>().join(", "))
+    };
+    let dir = site(&list(20), ALLOW);
+    let control = control(dir.path(), &Names::default());
+    let membership = membership(&control);
+    let before = held(&membership);
+    assert_eq!(before.len(), 2);
+    write(dir.path(), &list(21), ALLOW);
+    control.publish(load(dir.path(), 2));
+    membership.reloaded();
+    let after = held(&membership);
+    assert_eq!(after.len(), 2);
+    assert!(
+        before.iter().any(|name| after.contains(name)),
+        "{before:?} {after:?}"
+    );
+}

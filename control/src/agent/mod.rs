@@ -1,0 +1,173 @@
+//! The process of `eyesplice agent`: an engine without listeners, which dials out to gateways and
+//! dials targets for them.
+
+mod allow;
+mod check;
+mod control;
+mod files;
+mod membership;
+#[cfg(test)]
+mod testing;
+
+pub use check::{AgentReport, check, is_agent};
+
+use crate::serve::{self, Audited, Descriptors, Seam, ServeError, Serving};
+use control::{AgentControl, State};
+use eyesplice_dataplane::seam::GatewayStatus;
+use eyesplice_process::admin::Condition;
+use eyesplice_process::metrics::{Metrics, TunnelReport};
+use eyesplice_process::reload::Source;
+use eyesplice_process::resolve::SystemLookup;
+use eyesplice_process::takeover::Offer;
+use eyesplice_process::{Process, ProcessError};
+use eyesplice_sys::probe::Probe;
+use eyesplice_sys::socket::Inherited;
+use files::{FileSource, Files};
+use membership::Membership;
+use ring::rand::{SecureRandom, SystemRandom};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// Runs until a signal stopped it and every stream has ended.
+///
+/// # Errors
+/// Whatever kept it from starting; nothing stays behind.
+pub fn run(config_file: PathBuf) -> Result<(), ServeError> {
+    let metrics = Metrics::new();
+    let probe = serve::prepare(&metrics);
+    eyesplice_process::run("control", serve_agent(config_file, probe, metrics))
+}
+
+async fn serve_agent(file: PathBuf, probe: Probe, metrics: Arc<Metrics>) -> Result<(), ServeError> {
+    let mut process = Process::begin(Arc::clone(&metrics))?;
+    let readiness = Arc::clone(&process.readiness);
+    let first = file.clone();
+    let (state, seen) = process.host.load(move || files::load(&first, &[])).await?;
+    let Files { config, material } = state;
+    serve::usable(&probe, config.engine.io)?;
+    let started = config.clone();
+    let admin = process.serve_admin(config.admin.address).await?;
+    serve::log_limits(config.parts());
+    let Some(audit) = serve::open_audit(&config.audit, &mut process).await? else {
+        return Ok(());
+    };
+    serve::log_audit(&config.audit);
+    let engine_config = config.parts().engine_config(Vec::new(), serve::cores());
+    let descriptors = Descriptors::here(config.parts(), engine_config.workers, 0);
+    readiness.lowered(descriptors.lowered(&config.limits));
+    descriptors.show(&config.limits, &metrics);
+    let state = State {
+        generation: 1,
+        config,
+        material,
+    };
+    let own = Arc::from([admin]);
+    let lookup = Arc::new(SystemLookup);
+    let control = Arc::new(AgentControl::new(state, lookup, Handle::current(), own));
+    let membership = Membership::new(Arc::clone(&control), Arc::clone(&metrics), instance()?);
+    readiness.material_loaded();
+
+    let (audit, records) = Audited::run(audit, &process, |gate| control.audits(gate));
+    let listeners = serve::bind(engine_config.clone(), &mut Inherited::default()).await?;
+    let seam = Seam {
+        control: Arc::clone(&control) as _,
+        snapshots: membership.snapshot_cell(),
+        records,
+    };
+    let engine = serve::start_engine(engine_config, (listeners, descriptors.room), seam).await?;
+    metrics.engine.attach(engine.workers());
+    let rows = serve::strategy(&started.engine, &engine);
+    metrics.strategy.replace(rows);
+    serve::log_engine(&started.engine, &engine, 1);
+    readiness.listeners_bound();
+    let tunnels = engine.tunnels();
+    let shown = tunnels.clone();
+    metrics.tunnels.attach(move || TunnelReport {
+        agents: None,
+        gateways: Some(shown.gateways()),
+    });
+    readiness.dials(move || condition(&tunnels.gateways()));
+    tokio::spawn(Arc::clone(&membership).keep());
+    let source = FileSource {
+        file,
+        control: Arc::clone(&control),
+        membership,
+        started,
+        descriptors,
+        metrics,
+    };
+    process.ready(&source.status());
+    let kept = process.host.clone().keep(source, seen);
+    let reopen = audit.reopen.clone();
+    let serving = Serving {
+        engine,
+        audit,
+        process,
+        offer: Offer::nothing(),
+        admin: None,
+    };
+    serving.keep_memory_low();
+    let reload = || {
+        kept.reload();
+        reopen.request();
+    };
+    let drain = || control.state().config.timeouts.drain;
+    let result = serving.until_stopped(reload, drain).await;
+    drop(kept);
+    result
+}
+
+/// An agent is of use while it holds one gateway; the others are noted.
+fn condition(gateways: &[GatewayStatus]) -> Condition {
+    let lost = gateways.iter().filter(|gateway| gateway.since.is_none());
+    let lost: Vec<String> = lost
+        .map(|gateway| match &gateway.last_error {
+            Some(error) => format!("{}: {error}", gateway.name),
+            None => format!("{}: not connected yet", gateway.name),
+        })
+        .collect();
+    match (gateways.len(), lost.len()) {
+        (0, _) => Condition::Failed("there is no gateway to hold; see the log".to_owned()),
+        (_, 0) => Condition::Good,
+        (all, lost_count) if lost_count == all => {
+            Condition::Failed(format!("no gateway is held: {}", lost.join("; ")))
+        }
+        (..) => Condition::Noted(lost.join("; ")),
+    }
+}
+
+/// Draws what tells this process from others of its identity.
+fn instance() -> Result<[u8; 16], ServeError> {
+    let mut instance = [0; 16];
+    let drawn = SystemRandom::new().fill(&mut instance);
+    drawn.map_err(|_| ProcessError::Random)?;
+    Ok(instance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn condition_is_good_with_all_gateways_noted_with_some_and_failed_with_none() {
+        let gateway = |name: &str, held: bool| GatewayStatus {
+            name: name.into(),
+            address: None,
+            since: held.then_some(SystemTime::UNIX_EPOCH),
+            draining: false,
+            parked: 0,
+            streams: 0,
+            backoff: None,
+            last_error: (!held).then(|| "refused".into()),
+        };
+        assert!(matches!(condition(&[]), Condition::Failed(_)));
+        assert_eq!(condition(&[gateway("a", true)]), Condition::Good);
+        let some = condition(&[gateway("a", true), gateway("b", false)]);
+        assert_eq!(some, Condition::Noted("b: refused".to_owned()));
+        let none = condition(&[gateway("a", false), gateway("b", false)]);
+        let words = "no gateway is held: a: refused; b: refused";
+        assert_eq!(none, Condition::Failed(words.to_owned()));
+    }
+}

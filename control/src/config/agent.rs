@@ -1,0 +1,358 @@
+//! Reads the configuration of an agent: `AgentConfig`.
+
+use super::model::{Audit, EngineSettings, Limits, PortRange, Timeouts, TlsSettings};
+use super::value::endpoint;
+use super::{EngineParts, bounds, process};
+use eyesplice_dataplane::backend::IoPolicy;
+use eyesplice_identity::document::{
+    Document, FileRef, Node, Problem, Report, Section, groups, paths, value,
+};
+use eyesplice_process::admin::AdminSettings;
+use eyesplice_proto::target::{Host, Target};
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// The port of a kubelet's API.
+const KUBELET_PORT: u16 = 10250;
+
+/// A whole agent configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// The file that it was read from.
+    pub file: PathBuf,
+    /// Who it is to gateways.
+    pub identity: AgentIdentity,
+    /// Where it dials out to.
+    pub gateways: Gateways,
+    /// What it dials for them; everything else is refused.
+    pub allow: Allow,
+    /// Bounds.
+    pub limits: Limits,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// The key exchange groups towards gateways.
+    pub tls: TlsSettings,
+    /// How the engine is built.
+    pub engine: EngineSettings,
+    /// Health and metrics.
+    pub admin: AdminSettings,
+    /// The audit log.
+    pub audit: Audit,
+}
+
+/// The certificate that an agent presents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentIdentity {
+    /// Client certificate with its intermediates.
+    pub cert_file: FileRef,
+    /// Its key.
+    pub key_file: FileRef,
+}
+
+/// The gateways of an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateways {
+    /// Names and addresses; each address of a name is a gateway of its own. Never empty.
+    pub addresses: Vec<Target>,
+    /// Issuers of their certificates.
+    pub ca_file: FileRef,
+    /// The name that their certificates must have, if not the one that is dialled.
+    pub server_name: Option<Host>,
+    /// How many are held; `None`: all of up to three, else two.
+    pub hold: Option<usize>,
+}
+
+/// What an agent dials.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allow {
+    /// This node's kubelet, which may be at a loopback address.
+    pub kubelet: Option<SocketAddr>,
+    /// Networks.
+    pub cidrs: Vec<IpNet>,
+    /// Ports in these networks; empty: any.
+    pub ports: Vec<PortRange>,
+    /// Suffixes, lower case, of names that it resolves; their addresses must be in the networks.
+    pub dns_suffixes: Vec<String>,
+}
+
+impl AgentConfig {
+    /// The configuration file and every file that it names.
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        let AgentIdentity {
+            cert_file,
+            key_file,
+        } = &self.identity;
+        let mut files = paths([cert_file, key_file, &self.gateways.ca_file]);
+        files.insert(self.file.clone());
+        files
+    }
+
+    /// Those of them that hold a key.
+    pub fn secrets(&self) -> BTreeSet<PathBuf> {
+        paths([&self.identity.key_file])
+    }
+
+    /// What its engine is built of.
+    pub fn parts(&self) -> EngineParts<'_> {
+        EngineParts {
+            limits: &self.limits,
+            timeouts: &self.timeouts,
+            engine: &self.engine,
+        }
+    }
+
+    /// Lists the fields in which `new` differs and that only a restart applies.
+    pub fn restart_required(&self, new: &Self) -> Vec<String> {
+        let mut fields = self.parts().restart_required(&new.parts());
+        let (audit, new_audit) = (&self.audit, &new.audit);
+        for (same, field) in [
+            (self.admin == new.admin, "admin.address"),
+            (audit.sink == new_audit.sink, "audit.path"),
+            (audit.on_failure == new_audit.on_failure, "audit.onFailure"),
+        ] {
+            fields.extend((!same).then(|| field.to_owned()));
+        }
+        fields
+    }
+}
+
+impl Document for AgentConfig {
+    const KIND: &'static str = "AgentConfig";
+
+    fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Self> {
+        let identity = read_identity(root, report);
+        let gateways = read_gateways(root, report);
+        let allow = read_allow(root, report);
+        let limits = process::read_limits(root, report);
+        let timeouts = process::read_timeouts(root, report);
+        let tls = TlsSettings {
+            groups: groups::read(root, report),
+        };
+        let engine = process::read_engine(root, IoPolicy::Auto, report);
+        let admin = AdminSettings::read(root, report);
+        let audit = process::read_audit(root, false, report);
+        Some(Self {
+            file: file.to_owned(),
+            identity: identity?,
+            gateways: gateways?,
+            allow: allow?,
+            limits,
+            timeouts,
+            tls,
+            engine,
+            admin,
+            audit,
+        })
+    }
+}
+
+fn read_identity(root: &mut Section<'_>, report: &mut Report) -> Option<AgentIdentity> {
+    if !root.has("identity") {
+        root.missing(
+            "identity",
+            "{certFile: agent.crt, keyFile: agent.key}",
+            report,
+        );
+    }
+    let mut section = root.section("identity", report)?;
+    let cert = section.required_file("certFile", "agent.crt", report);
+    let key = section.required_file("keyFile", "agent.key", report);
+    section.finish(report);
+    Some(AgentIdentity {
+        cert_file: cert?,
+        key_file: key?,
+    })
+}
+
+fn read_gateways(root: &mut Section<'_>, report: &mut Report) -> Option<Gateways> {
+    if !root.has("gateways") {
+        let example = "{addresses: [\"gateway.example:8132\"], caFile: egress-ca.crt}";
+        root.missing("gateways", example, report);
+    }
+    let mut section = root.section("gateways", report)?;
+    let addresses = section.list("addresses", bounds::GATEWAYS, endpoint, report);
+    if section.is_blank("addresses") {
+        section.missing("addresses", "[\"gateway.example:8132\"]", report);
+    }
+    for (index, address) in addresses.iter().enumerate() {
+        if addresses[..index].contains(address) {
+            let what = format!("{address} stands there twice");
+            section.error("addresses", what, "remove one of them", report);
+        }
+    }
+    let ca = section.required_file("caFile", "egress-ca.crt", report);
+    let server_name = section.optional("serverName", value::host, report);
+    let hold = |node: &Node| value::integer::<usize>(node, &bounds::HOLD);
+    let hold = section.optional("hold", hold, report);
+    section.finish(report);
+    (!addresses.is_empty()).then_some(())?;
+    Some(Gateways {
+        addresses,
+        ca_file: ca?,
+        server_name,
+        hold,
+    })
+}
+
+fn read_allow(root: &mut Section<'_>, report: &mut Report) -> Option<Allow> {
+    if !root.has("allow") {
+        root.missing("allow", "{kubelet: {address: 10.0.0.7}}", report);
+    }
+    let mut section = root.section("allow", report)?;
+    let kubelet = section.section("kubelet", report);
+    let kubelet = kubelet.and_then(|kubelet| read_kubelet(kubelet, report));
+    let entries = bounds::RULE_ENTRIES;
+    let cidrs = section.list("cidrs", entries, value::cidr, report);
+    let ports = section.list("ports", entries, super::value::ports, report);
+    let suffixes = section.list("dnsSuffixes", entries, value::dns_suffix, report);
+    if !section.has("kubelet") && section.is_blank("cidrs") {
+        let fix = "add `kubelet: {address: 10.0.0.7}`, or `cidrs: [10.244.0.0/16]`";
+        section.error("", "lets the agent dial nothing", fix, report);
+    }
+    for field in ["ports", "dnsSuffixes"] {
+        if !section.is_blank(field) && section.is_blank("cidrs") {
+            let what =
+                "has no effect without `cidrs`: the addresses must be in one of these networks";
+            section.error(field, what, "add `cidrs`, or remove it", report);
+        }
+    }
+    section.finish(report);
+    Some(Allow {
+        kubelet,
+        cidrs,
+        ports,
+        dns_suffixes: suffixes,
+    })
+}
+
+fn read_kubelet(mut section: Section<'_>, report: &mut Report) -> Option<SocketAddr> {
+    let address = section.required("address", "10.0.0.7", address, report);
+    let port = |node: &Node| value::integer::<u16>(node, &(1..=i128::from(u16::MAX)));
+    let port = section.optional("port", port, report);
+    section.finish(report);
+    Some(SocketAddr::new(address?, port.unwrap_or(KUBELET_PORT)))
+}
+
+fn address(node: &Node) -> Result<IpAddr, Problem> {
+    let text = value::text(node)?;
+    let address = text.parse().ok().map(|ip: IpAddr| ip.to_canonical());
+    let usable = |ip: &IpAddr| !ip.is_unspecified() && !ip.is_multicast();
+    address.filter(usable).ok_or_else(|| {
+        let what = format!("{text:?} is no IP address of a kubelet");
+        Problem::new(what, "write the node's address, like 10.0.0.7")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const HEAD: &str = "apiVersion: eyesplice.dev/v1alpha1\nkind: AgentConfig\n";
+    const IDENTITY: &str = "identity: {certFile: a.crt, keyFile: a.key}\n";
+    const GATEWAYS: &str = "gateways: {addresses: [\"gw.example:8132\"], caFile: ca.crt}\n";
+    const ALLOW: &str = "allow: {cidrs: [10.244.0.0/16]}\n";
+
+    fn parse(text: &str) -> Result<AgentConfig, String> {
+        let parsed = AgentConfig::parse(text, Path::new("/etc/eyesplice/agent.yaml"));
+        parsed
+            .map(|loaded| loaded.config)
+            .map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn parse_minimal_configuration_fills_in_the_defaults() {
+        let allow = "allow: {kubelet: {address: 127.0.0.1}}\n";
+        let config = parse(&format!("{HEAD}{IDENTITY}{GATEWAYS}{allow}")).unwrap();
+        assert_eq!(
+            config.allow.kubelet,
+            Some("127.0.0.1:10250".parse().unwrap())
+        );
+        assert_eq!(config.limits, Limits::default());
+        assert_eq!(config.timeouts.drain, Duration::from_secs(30));
+        assert_eq!(
+            config.gateways.addresses,
+            ["gw.example:8132".parse().unwrap()]
+        );
+        let names: Vec<_> = config.files().into_iter().collect();
+        let want = ["a.crt", "a.key", "agent.yaml", "ca.crt"];
+        assert_eq!(
+            names,
+            want.map(|name| Path::new("/etc/eyesplice").join(name))
+        );
+        let key = BTreeSet::from([PathBuf::from("/etc/eyesplice/a.key")]);
+        assert_eq!(config.secrets(), key);
+    }
+
+    #[test]
+    fn parse_each_mistake_names_field_and_remedy() {
+        let with = |rest: &str| format!("{HEAD}{IDENTITY}{GATEWAYS}{rest}");
+        for (text, words) in [
+            (
+                HEAD.to_owned(),
+                "identity (line 1, column 1): is required; add `identity: {certFile",
+            ),
+            (
+                HEAD.to_owned(),
+                "gateways (line 1, column 1): is required; add `gateways: {addresses",
+            ),
+            (
+                HEAD.to_owned(),
+                "allow (line 1, column 1): is required; add `allow: {kubelet",
+            ),
+            (
+                with("allow: {}\n"),
+                "allow (line 5, column 8): lets the agent dial nothing; add `kubelet",
+            ),
+            (
+                with("allow: {dnsSuffixes: [a.b], kubelet: {address: 10.0.0.1}}\n"),
+                "allow.dnsSuffixes",
+            ),
+            (
+                with("allow: {kubelet: {address: 0.0.0.0}}\n"),
+                "is no IP address of a kubelet",
+            ),
+            (
+                with("allow: {kubelet: {address: 10.0.0.1, port: 0}}\n"),
+                "allow.kubelet.port",
+            ),
+            (
+                with(&format!("{ALLOW}listeners: []\n")),
+                "listeners (line 6, column 1): is not a known field",
+            ),
+            (
+                format!("{HEAD}{IDENTITY}{ALLOW}gateways: {{addresses: [gw], caFile: c}}\n"),
+                "gateways.addresses[0] (line 5, column 24): \"gw\": authority has no port; write \
+                 a name",
+            ),
+            (
+                format!(
+                    "{HEAD}{IDENTITY}{ALLOW}gateways: {{addresses: [\"a:1\", \"a:1\"], caFile: \
+                     c}}\n"
+                ),
+                "a:1 stands there twice",
+            ),
+            (
+                format!(
+                    "{HEAD}{IDENTITY}{ALLOW}gateways: {{addresses: [\"a:1\"], caFile: c, hold: \
+                     0}}\n"
+                ),
+                "gateways.hold",
+            ),
+        ] {
+            let errors = parse(&text).unwrap_err();
+            assert!(errors.contains(words), "{words}: {errors}");
+        }
+    }
+
+    #[test]
+    fn parse_every_prefix_of_the_example_is_an_answer() {
+        let text = include_str!("../../examples/agent.yaml");
+        assert!(parse(text).is_ok(), "{:?}", parse(text));
+        for end in 0..text.len() {
+            let _ = parse(&text[..end]);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Where a stream leads: the pod, the container that is meant, the node and its address.
+
+use super::Why;
+use crate::config::AddressType;
+use eyesplice_identity::access::Ask;
+use eyesplice_identity::inventory::check_node_name;
+use eyesplice_proto::api::PodStream;
+use eyesplice_proto::target::Host;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Largest object: etcd keeps none over 1.5 MiB, and JSON is longer than what it keeps.
+const MAX_OBJECT: usize = 8 << 20;
+/// Where kubelets listen that do not say.
+const KUBELET_PORT: u16 = 10250;
+/// Marks a pod that a kubelet made for a file of its own; the kubelet knows it by another UID.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// Asks for a pod: no resource version, so the answer is not from a cache.
+pub(super) fn ask_for_pod(stream: &PodStream) -> Ask {
+    let PodStream { namespace, pod, .. } = stream;
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}");
+    Ask::get(path, MAX_OBJECT)
+}
+
+/// Asks for a node in the same way; `None`: it cannot have that name.
+pub(super) fn ask_for_node(name: &str) -> Option<Ask> {
+    check_node_name(name).ok()?;
+    Some(Ask::get(format!("/api/v1/nodes/{name}"), MAX_OBJECT))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: String,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    uid: String,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+/// A pod, as far as it matters here.
+#[derive(Debug, Deserialize)]
+pub(super) struct Pod {
+    metadata: Metadata,
+    spec: PodSpec,
+    #[serde(default)]
+    status: PodStatus,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodSpec {
+    #[serde(default)]
+    node_name: String,
+    containers: Vec<Container>,
+    #[serde(default)]
+    init_containers: Option<Vec<Container>>,
+    #[serde(default)]
+    ephemeral_containers: Option<Vec<Container>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Container {
+    name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodStatus {
+    #[serde(default)]
+    container_statuses: Option<Vec<ContainerStatus>>,
+    #[serde(default)]
+    init_container_statuses: Option<Vec<ContainerStatus>>,
+    #[serde(default)]
+    ephemeral_container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerStatus {
+    name: String,
+    #[serde(default, rename = "containerID")]
+    container_id: String,
+    #[serde(default)]
+    state: ContainerState,
+    #[serde(default)]
+    last_state: ContainerState,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ContainerState {
+    #[serde(default)]
+    running: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    terminated: Option<Terminated>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Terminated {
+    #[serde(default, rename = "containerID")]
+    container_id: String,
+}
+
+impl Pod {
+    /// Says whether it is the one that was asked for.
+    pub(super) fn is(&self, stream: &PodStream) -> bool {
+        self.metadata.name == *stream.pod && self.metadata.namespace == *stream.namespace
+    }
+
+    /// Its node.
+    pub(super) fn node(&self) -> Result<&str, Why> {
+        match self.spec.node_name.as_str() {
+            "" => Err(Why::Unscheduled),
+            name => Ok(name),
+        }
+    }
+
+    /// The UID by which its kubelet knows it, if that is sure.
+    pub(super) fn uid(&self) -> Option<&str> {
+        let annotations = self.metadata.annotations.as_ref();
+        let mirror = annotations.is_some_and(|all| all.contains_key(MIRROR));
+        (!mirror && !self.metadata.uid.is_empty()).then_some(&*self.metadata.uid)
+    }
+
+    /// The container that the API server chooses: the one that is named, of any kind, or the only
+    /// one.
+    pub(super) fn container(&self, named: Option<&str>) -> Result<&str, Why> {
+        let spec = &self.spec;
+        let found = match named {
+            None => match &spec.containers[..] {
+                [only] => Some(only),
+                _ => None,
+            },
+            Some(named) => {
+                let others = spec
+                    .init_containers
+                    .iter()
+                    .chain(&spec.ephemeral_containers);
+                let mut all = spec.containers.iter().chain(others.flatten());
+                all.find(|container| container.name == named)
+            }
+        };
+        found.map(|found| &*found.name).ok_or(Why::Container)
+    }
+
+    /// Says whether the kubelet has a log of a container, of its run before if `previous`. If it
+    /// has not, it says why in words that only the API server makes a `Status` of.
+    pub(super) fn has_log(&self, container: &str, previous: bool) -> bool {
+        let status = &self.status;
+        let kinds = [
+            &status.container_statuses,
+            &status.init_container_statuses,
+            &status.ephemeral_container_statuses,
+        ];
+        let mut all = kinds.into_iter().flatten().flatten();
+        let Some(status) = all.find(|status| status.name == container) else {
+            return false;
+        };
+        let ended = |state: &ContainerState| {
+            state
+                .terminated
+                .as_ref()
+                .is_some_and(|it| !it.container_id.is_empty())
+        };
+        if previous {
+            return ended(&status.last_state);
+        }
+        let running = status.state.running.is_some() && !status.container_id.is_empty();
+        running || ended(&status.state) || ended(&status.last_state)
+    }
+}
+
+/// A node, as far as it matters here.
+#[derive(Debug, Deserialize)]
+pub(super) struct Node {
+    metadata: Metadata,
+    #[serde(default)]
+    status: NodeStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeStatus {
+    #[serde(default)]
+    addresses: Option<Vec<Address>>,
+    #[serde(default)]
+    daemon_endpoints: DaemonEndpoints,
+    #[serde(default)]
+    declared_features: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Address {
+    r#type: String,
+    address: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DaemonEndpoints {
+    #[serde(default)]
+    kubelet_endpoint: Endpoint,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Endpoint {
+    #[serde(default, rename = "Port")]
+    port: u16,
+}
+
+impl Node {
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.metadata.name
+    }
+
+    /// The address that the API server would take: the first of the first type that there is.
+    pub(super) fn address(&self, types: &[AddressType]) -> Result<Host, Why> {
+        let all = || self.status.addresses.iter().flatten();
+        let of = |wanted: &AddressType| all().find(|it| it.r#type == wanted.as_str());
+        let found = types.iter().find_map(of).ok_or(Why::Node)?;
+        found.address.parse().map_err(|_| Why::Node)
+    }
+
+    /// The port of its kubelet.
+    pub(super) fn port(&self) -> u16 {
+        match self.status.daemon_endpoints.kubelet_endpoint.port {
+            0 => KUBELET_PORT,
+            port => port,
+        }
+    }
+
+    /// Says whether its kubelet has a feature.
+    pub(super) fn declares(&self, feature: &str) -> bool {
+        let mut declared = self.status.declared_features.iter().flatten();
+        declared.any(|declared| declared == feature)
+    }
+}

@@ -1,0 +1,7 @@
+mod admission;
+mod bed;
+mod conditions;
+mod documents;
+mod place;
+mod requests;
+mod rights;

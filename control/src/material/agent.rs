@@ -1,0 +1,124 @@
+//! What the files of an agent hold: the certificate that it presents, and whom it trusts as a
+//! gateway.
+
+use super::loader::Loader;
+use super::{MaterialError, MaterialErrors};
+use crate::config::AgentConfig;
+use crate::grants::is_agent;
+use eyesplice_identity::pem::{CertificateInfo, Role};
+use eyesplice_proto::tls::{Groups, provider};
+use eyesplice_proto::tunnel::ALPN;
+use rustls::client::Resumption;
+use rustls::pki_types::{CertificateDer, TrustAnchor};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, RootCertStore};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Sessions with gateways that can be resumed: a few for each that is held.
+const SESSIONS: usize = 64;
+
+/// The loaded files of an agent's configuration.
+#[derive(Debug)]
+pub struct AgentMaterial {
+    /// Its user, as its certificate has it.
+    pub user: Arc<str>,
+    /// How it speaks to gateways.
+    pub tls: Arc<ClientConfig>,
+    made_of: Files,
+    /// Every certificate that was loaded; of a bundle the one that expires first.
+    pub certificates: Vec<CertificateInfo>,
+    /// What is allowed and probably not meant, in words.
+    pub warnings: Vec<String>,
+}
+
+/// What the TLS towards gateways is made of, without the key, which the certificate stands for.
+#[derive(Debug, PartialEq, Eq)]
+struct Files {
+    presented: Vec<CertificateDer<'static>>,
+    trusted: Vec<TrustAnchor<'static>>,
+    groups: Groups,
+}
+
+impl AgentMaterial {
+    /// Takes over the TLS of what was in force, if nothing of it has changed. Where it has,
+    /// gateways are connected to again.
+    #[must_use]
+    pub fn following(self, before: &Self) -> Self {
+        if self.made_of != before.made_of {
+            return self;
+        }
+        Self {
+            tls: Arc::clone(&before.tls),
+            ..self
+        }
+    }
+
+    /// Loads every file of an agent's configuration, after others were in force, as
+    /// [`Material::load_after`](super::Material::load_after) does. Blocks.
+    ///
+    /// # Errors
+    /// All that is wrong with any file.
+    pub fn load_after(
+        config: &AgentConfig,
+        now: SystemTime,
+        in_force: &[CertificateInfo],
+    ) -> Result<Self, MaterialErrors> {
+        let mut loader = Loader::new(now, in_force);
+        let (certificate, key) = (&config.identity.cert_file, &config.identity.key_file);
+        let credential = loader.credential(certificate, key, Role::Client);
+        let roots = loader.bundle(&config.gateways.ca_file);
+        let parts = credential.zip(roots).and_then(|(credential, bundle)| {
+            if !is_agent(&credential.leaf.subject) {
+                loader.warn(format!(
+                    "{}: {} is neither an agent's nor a node's, so gateways refuse it; `eyesplice \
+                     pki issue DIR --agent NAME` makes an agent's",
+                    credential.file, credential.leaf.subject
+                ));
+            }
+            let user = credential
+                .leaf
+                .subject
+                .common_name
+                .clone()
+                .unwrap_or_default();
+            let groups = config.tls.groups;
+            let made_of = Files {
+                presented: credential.certified.cert.clone(),
+                trusted: bundle.roots.roots.clone(),
+                groups,
+            };
+            let tls = tls_client(Arc::clone(&credential.certified), bundle.roots, groups);
+            let failed = |error| MaterialError::Tls(credential.file, error);
+            Some((user, loader.keep(tls.map_err(failed))?, made_of))
+        });
+        let (certificates, warnings) = loader.finish()?;
+        let Some((user, tls, made_of)) = parts else {
+            unreachable!("a part that is missing has reported why")
+        };
+        Ok(Self {
+            user: user.into(),
+            tls: Arc::new(tls),
+            made_of,
+            certificates,
+            warnings,
+        })
+    }
+}
+
+/// Builds the TLS client towards gateways. Secrets can be extracted for the engine.
+fn tls_client(
+    credential: Arc<CertifiedKey>,
+    roots: Arc<RootCertStore>,
+    groups: Groups,
+) -> Result<ClientConfig, rustls::Error> {
+    let mut config = ClientConfig::builder_with_provider(provider::allowing(groups))
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(credential)));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    config.enable_secret_extraction = true;
+    Ok(config)
+}

@@ -1,0 +1,9 @@
+//! Streams of pods through the whole gateway: which go straight to a kubelet, and which do not.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod bed;
+mod events;
+mod limits;
+mod past;
+mod through;
