@@ -18,6 +18,11 @@ need() {
         install -y --no-install-recommends "$2" >/dev/null
 }
 
+# What the program, the harness and the benches are compiled from, for `cargo build --release`. Always
+# all of it: for fewer packages or features most of their dependencies would be compiled once more.
+# shellcheck disable=SC2034 # for those that build
+BOTH=(-p eyesplice -p eyesplice-bench --features eyesplice/bench)
+
 # room MIB: ends unless the build directory can grow to MIB. A full disk makes every later step fail by itself.
 room() {
     local target=${CARGO_TARGET_DIR:-$ROOT/target} free held
