@@ -18,8 +18,8 @@ need() {
         install -y --no-install-recommends "$2" >/dev/null
 }
 
-# What the program, the harness and the benches are compiled from, for `cargo build --release`. Always
-# all of it: for fewer packages or features most of their dependencies would be compiled once more.
+# What program, harness and benches are compiled from by `cargo build --release`. Always all of it:
+# for fewer packages or features most of their dependencies would be compiled once more.
 # shellcheck disable=SC2034 # for those that build
 BOTH=(-p eyesplice -p eyesplice-bench --features eyesplice/bench)
 
