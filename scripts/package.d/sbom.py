@@ -12,6 +12,7 @@ import json
 import re
 import subprocess
 import sys
+import urllib.parse
 import uuid
 from pathlib import Path
 
@@ -115,9 +116,39 @@ def document(known, lock, target):
         "components": sorted(made.values(), key=lambda each: each["bom-ref"]),
         "dependencies": sorted(depends, key=lambda each: each["ref"]),
     }
-    # The same content has the same number.
+    return numbered(whole)
+
+
+def numbered(whole):
+    """A bill with its number: the same content has the same."""
+    whole.pop("serialNumber", None)
     number = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(whole, sort_keys=True))
     return {"serialNumber": f"urn:uuid:{number}", **whole}
+
+
+def with_packages(bill, packages):
+    """The bill of an image that has these Debian packages besides."""
+    release = "distro=debian-12"
+    for package in packages:
+        # A plus is percent-encoded in a package URL.
+        version = urllib.parse.quote(package.version, safe="~")
+        purl = f"pkg:deb/debian/{package.name}@{version}?arch={package.architecture}&{release}"
+        bill["components"].append(
+            {
+                "type": "library",
+                "bom-ref": purl,
+                "name": package.name,
+                "version": package.version,
+                "purl": purl,
+                "hashes": [{"alg": "SHA-256", "content": package.sha256()}],
+            }
+        )
+    return numbered(bill)
+
+
+def text(bill):
+    """A bill as it is written."""
+    return json.dumps(bill, indent=1) + "\n"
 
 
 def main():
@@ -127,11 +158,10 @@ def main():
     parser.add_argument("--target", default=TARGET, metavar="TRIPLE")
     options = parser.parse_args()
     whole = document(metadata(options.target), (ROOT / "Cargo.lock").read_text(), options.target)
-    text = json.dumps(whole, indent=1) + "\n"
     if options.output:
-        options.output.write_text(text)
+        options.output.write_text(text(whole))
     else:
-        sys.stdout.write(text)
+        sys.stdout.write(text(whole))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Tests of sbom.py."""
 
+import json
 import unittest
 
 import sbom
@@ -77,6 +78,29 @@ class Bill(unittest.TestCase):
         self.assertEqual(self.made, sbom.document(KNOWN, LOCK, "x"))
         other = sbom.document(KNOWN, LOCK.replace("00ff", "00fe"), "x")
         self.assertNotEqual(self.made["serialNumber"], other["serialNumber"])
+
+    def test_image_has_its_packages_besides(self):
+        """With checksums, and a number of its own."""
+
+        class Package:
+            """What an image knows of a Debian package."""
+
+            name, version, architecture = "libc6", "2.36-9+deb12u1", "amd64"
+
+            @staticmethod
+            def sha256():
+                """A checksum."""
+                return "00aa"
+
+        number = self.made["serialNumber"]
+        bill = sbom.with_packages(self.made, [Package()])
+        ring, libc = bill["components"]
+        self.assertEqual(ring["name"], "ring")
+        purl = "pkg:deb/debian/libc6@2.36-9%2Bdeb12u1?arch=amd64&distro=debian-12"
+        self.assertEqual(libc["purl"], purl)
+        self.assertEqual(libc["hashes"], [{"alg": "SHA-256", "content": "00aa"}])
+        self.assertNotEqual(bill["serialNumber"], number)
+        self.assertEqual(json.loads(sbom.text(bill)), bill)
 
 
 if __name__ == "__main__":
