@@ -17,7 +17,9 @@ use eyesplice_dataplane::seam::{
 };
 use eyesplice_identity::verify::Mode as Verification;
 use eyesplice_proto::parse::{Parsed, Progress};
-use eyesplice_proto::tunnel::{ALPN, FrameError, Instance, OpenId, Register, ToAgent, ToGateway};
+use eyesplice_proto::tunnel::{
+    ALPN, FrameError, Instance, OpenId, Patience, Register, ToAgent, ToGateway,
+};
 use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
@@ -66,6 +68,10 @@ pub fn limits() -> TunnelLimits {
         max_parked_per_address: 100,
         advertise: None,
         ping: Duration::from_secs(10),
+        patience: Patience {
+            accept: PATIENCE..=PATIENCE,
+            arrive: PATIENCE..=PATIENCE,
+        },
     }
 }
 

@@ -4,7 +4,7 @@
 //! A world is a function of its options: the same seed gives the same result on any machine. What
 //! an agent, a gateway and the network do is modelled as the engine does it; what they *decide* is
 //! proto's: [`Opening`](eyesplice_proto::tunnel::open::Opening), `PoolPolicy`, `Backoff`,
-//! `SeenIds`, `rank`, `hold`, `accept_within` and `arrive_within`, and at the door the engine's
+//! `SeenIds`, `rank`, `hold` and `Patience`, and at the door the engine's
 //! [`Turns`](eyesplice_dataplane::strangers::Turns).
 
 mod agent;

@@ -6,7 +6,7 @@ use super::world::World;
 use eyesplice_proto::tunnel::open::{
     Action, AgentIndex, Attempt, Awaited, Candidate, Event as Heard, OpenFailure, Opening, Trouble,
 };
-use eyesplice_proto::tunnel::{FailReason, OpenId, accept_within, arrive_within};
+use eyesplice_proto::tunnel::{FailReason, OpenId, Patience};
 use std::time::Duration;
 
 /// How long an open may take (timeouts.dial).
@@ -18,6 +18,9 @@ const IS_SILENT: u32 = 5_000;
 
 /// How long a stream lives on average.
 const LIVES: Duration = Duration::from_secs(30);
+
+/// What an open waits for, by the round trip.
+type Within = fn(&Patience, Option<Duration>) -> Duration;
 
 impl World {
     /// Opens a stream at a gateway, after so long on the way there.
@@ -68,7 +71,7 @@ impl World {
                 Action::Send(agent, attempt) => self.send(key, agent, attempt),
                 Action::Extend(agent) => {
                     self.give_up_asking(key);
-                    self.wait(key, agent, accept_within);
+                    self.wait(key, agent, Patience::accept_within);
                     None
                 }
                 Action::Wait => None,
@@ -111,7 +114,7 @@ impl World {
     }
 
     /// Lets a time run; what ran before is given up.
-    fn wait(&mut self, key: Key, agent: AgentIndex, within: fn(Option<Duration>) -> Duration) {
+    fn wait(&mut self, key: Key, agent: AgentIndex, within: Within) {
         let Some(agent) = self.agent_of(key, agent) else {
             return;
         };
@@ -121,7 +124,8 @@ impl World {
         open.time += 1;
         let time = open.time;
         let member = self.gateways[open.gateway].members.get(&agent);
-        let within = within(member.and_then(|member| member.round_trip));
+        let round_trip = member.and_then(|member| member.round_trip);
+        let within = within(&Patience::default(), round_trip);
         self.queue.after(within, Event::Due(key, time));
     }
 
@@ -175,7 +179,7 @@ impl World {
         gateway.pending.insert(id, key);
         let control = member.control;
         self.say(control, End::Agent, Message::Dial(key, id));
-        self.wait(key, index, arrive_within);
+        self.wait(key, index, Patience::arrive_within);
         None
     }
 
@@ -209,7 +213,8 @@ impl World {
         let (connection, age) = open.came.take()?;
         let id = open.id;
         let member = self.gateways[open.gateway].members.get(&agent);
-        let within = accept_within(member.and_then(|member| member.round_trip));
+        let round_trip = member.and_then(|member| member.round_trip);
+        let within = Patience::default().accept_within(round_trip);
         open.sent.push(Sent {
             attempt,
             agent,
@@ -218,7 +223,7 @@ impl World {
             due: now + within,
         });
         self.say(connection, End::Agent, Message::Open(key, id));
-        self.wait(key, index, accept_within);
+        self.wait(key, index, Patience::accept_within);
         None
     }
 

@@ -4,6 +4,7 @@ use super::model::{Config, EngineSettings, Limits, Listener, Timeouts, Transport
 use eyesplice_dataplane::descriptors::{Demand, Room};
 use eyesplice_dataplane::engine::{Bind, EngineConfig, ListenerConfig, Role};
 use eyesplice_dataplane::seam::{AdmissionLimits, StreamLimits, TunnelLimits};
+use eyesplice_proto::tunnel::Patience;
 
 /// One in so many of `limits.maxStreams` may be connections of agents that wait for a stream,
 /// unless configured.
@@ -136,6 +137,7 @@ impl Config {
             max_parked_per_address: tunnel.max_parked_per_address,
             advertise: tunnel.advertise,
             ping: tunnel.ping,
+            patience: Patience::default(),
         })
     }
 

@@ -3,6 +3,7 @@
 
 use super::{ListenerName, Proxy, Refusal};
 use eyesplice_proto::target::Target;
+use eyesplice_proto::tunnel::Patience;
 use ipnet::IpNet;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -87,6 +88,8 @@ pub struct TunnelLimits {
     pub advertise: Option<SocketAddr>,
     /// Between two pings of a control connection.
     pub ping: Duration,
+    /// How long an open waits for an agent before it tries more than it has.
+    pub patience: Patience,
 }
 
 /// What an agent's engine has to do.

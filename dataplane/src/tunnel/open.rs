@@ -13,9 +13,7 @@ use eyesplice_proto::causes::chain;
 use eyesplice_proto::tunnel::open::{
     Action, AgentIndex, Attempt, Candidate as Chance, Event, OpenFailure, Opening, Trouble,
 };
-use eyesplice_proto::tunnel::{
-    FailReason, OpenId, ToAgent, ToGateway, Words, accept_within, arrive_within,
-};
+use eyesplice_proto::tunnel::{FailReason, OpenId, Patience, ToAgent, ToGateway, Words};
 use std::future::{pending, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -52,6 +50,7 @@ pub(crate) async fn open(
         id,
         through,
         until: Instant::now() + limit,
+        patience: patience(cx),
         agents,
         asked: None,
         came: None,
@@ -96,12 +95,23 @@ pub(crate) async fn open(
     }
 }
 
+/// What an open waits for, by the round trip.
+type Within = fn(&Patience, Option<Duration>) -> Duration;
+
+/// How long to wait for agents. Without a listener for them there may be some still.
+fn patience(cx: &StreamContext) -> Patience {
+    let snapshot = cx.desk().snapshot();
+    let limits = snapshot.tunnel.as_ref();
+    limits.map_or_else(Patience::default, |limits| limits.patience.clone())
+}
+
 /// Everything that one open has in progress.
 struct Drive<'a> {
     cx: &'a StreamContext,
     id: OpenId,
     through: &'a Through,
     until: Instant,
+    patience: Patience,
     agents: &'a [Candidate],
     /// The connection that is taken or asked for.
     asked: Option<Asked>,
@@ -186,7 +196,7 @@ impl<'a> Drive<'a> {
                 Action::AskDial(agent) => self.ask_dial(agent),
                 Action::Send(agent, attempt) => self.send(agent, attempt),
                 Action::Extend(agent) => {
-                    self.due = Some(self.in_time(agent, accept_within));
+                    self.due = Some(self.in_time(agent, Patience::accept_within));
                     None
                 }
                 Action::Wait => None,
@@ -223,9 +233,9 @@ impl<'a> Drive<'a> {
     }
 
     /// When the agent had its time for something.
-    fn in_time(&self, agent: AgentIndex, within: fn(Option<Duration>) -> Duration) -> Instant {
+    fn in_time(&self, agent: AgentIndex, within: Within) -> Instant {
         let round_trip = self.agent(agent).and_then(|agent| agent.round_trip);
-        Instant::now() + within(round_trip)
+        Instant::now() + within(&self.patience, round_trip)
     }
 
     fn count(&mut self, agent: AgentIndex) {
@@ -259,7 +269,7 @@ impl<'a> Drive<'a> {
             return Some(Event::CannotDial("agent left, or is busy".into()));
         };
         self.asked = Some(Asked::Fresh(asked));
-        self.due = Some(self.in_time(agent, arrive_within));
+        self.due = Some(self.in_time(agent, Patience::arrive_within));
         None
     }
 
@@ -284,7 +294,7 @@ impl<'a> Drive<'a> {
             target: self.through.target.clone(),
             deadline: self.until.saturating_duration_since(Instant::now()),
         };
-        self.due = Some(self.in_time(agent, accept_within));
+        self.due = Some(self.in_time(agent, Patience::accept_within));
         self.tries.push(Try {
             attempt,
             agent,

@@ -1,7 +1,7 @@
 //! Streams that cannot be opened: what the client reads, and that nothing stays behind.
 
 use eyesplice_dataplane::seam::{Phase, Reason, Route, Side};
-use eyesplice_proto::tunnel::{FailReason, ToAgent, ToGateway};
+use eyesplice_proto::tunnel::{FailReason, Patience, ToAgent, ToGateway};
 use eyesplice_tests::api_server::ApiServer;
 use eyesplice_tests::conn::{Conn, Ending};
 use eyesplice_tests::gateway::Gateway;
@@ -192,10 +192,12 @@ fn client_that_leaves_before_the_agent_connects_back_voids_the_id(variant: Varia
     assert_gateway_back(&gateway);
 }
 
+/// One that takes parked connections, and tries more than one of an agent that does not answer.
 fn parking(variant: Variant) -> Gateway {
     gateway(variant, |setup| {
         let mut limits = limits();
         limits.parked = 0..=4;
+        limits.patience = Patience::default();
         setup.tunnel = Some(limits);
     })
 }

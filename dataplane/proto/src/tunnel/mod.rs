@@ -23,7 +23,7 @@ mod to_gateway;
 pub use backoff::Backoff;
 pub use error::FrameError;
 pub use id::{Instance, OpenId};
-pub use patience::{accept_within, arrive_within};
+pub use patience::Patience;
 pub use pool::{PoolPolicy, Shrunk};
 pub use rank::{hold, rank};
 pub use reason::FailReason;
