@@ -194,12 +194,19 @@ impl StreamContext {
         }
     }
 
-    /// Ends the stream from outside of its task.
-    pub(crate) fn abort(&self, reason: Reason) {
-        if self.abort.get().is_none() {
+    /// Ends the stream from outside of its task; says whether nothing had ended it so before.
+    pub(crate) fn abort(&self, reason: Reason) -> bool {
+        let is_first = self.abort.get().is_none();
+        if is_first {
             self.abort.set(Some(reason));
         }
         self.wake();
+        is_first
+    }
+
+    /// Whether [`StreamContext::abort`] was called.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.abort.get().is_some()
     }
 
     /// Ends it at a time, whatever moves then; `None`: it has no such end any more.

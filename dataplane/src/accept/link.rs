@@ -112,7 +112,7 @@ pub(crate) fn judge(worker: &Worker) {
                         "revoked: {}", why.as_deref().unwrap_or("it has another name now")
                     );
                 }
-                worker.desk.counters.tunnel_revoked.inc();
+                // Its own task counts it: it may know by the end of the registration already.
                 linked.cx.abort(Reason::Revoked);
             }
         }
@@ -122,9 +122,8 @@ pub(crate) fn judge(worker: &Worker) {
             Ok(grant) => grant.name == via.name && grant.covers(&via.route),
             Err(_) => false,
         });
-        if granted == Some(false) {
+        if granted == Some(false) && stream.abort(Reason::Revoked) {
             worker.desk.counters.tunnel_revoked.inc();
-            stream.abort(Reason::Revoked);
         }
     }
 }

@@ -186,7 +186,10 @@ async fn control(
         "agent left: {}", end.detail.as_deref().unwrap_or("its control connection ended")
     );
     match end.reason {
-        Reason::Revoked => leg.cut(),
+        Reason::Revoked => {
+            cx.counters().tunnel_revoked.inc();
+            leg.cut();
+        }
         _ => farewell(cx, leg).await,
     }
     Ok(())
@@ -219,6 +222,9 @@ async fn refuse(cx: &StreamContext, leg: &Leg, words: &str) {
 
 /// Counts and logs a connection that was closed; what only ended, or was revoked, is none.
 fn refused(worker: &Worker, address: SocketAddr, failure: &End) {
+    if failure.reason == Reason::Revoked {
+        worker.desk.counters.tunnel_revoked.inc();
+    }
     if matches!(
         failure.reason,
         Reason::Drained | Reason::Completed | Reason::Revoked

@@ -9,6 +9,7 @@ use crate::leg::Leg;
 use crate::limits::TUNNEL_SILENCES;
 use crate::seam::{Phase, Reason, Side, TunnelLimits};
 use eyesplice_proto::tunnel::{Registered, ToAgent, ToGateway};
+use std::future::pending;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -79,6 +80,8 @@ impl Served<'_> {
                         self.say(&ToAgent::Dial { id, deadline: within }).await?;
                     }
                     Some(Order::Park(count)) => self.say(&ToAgent::Park { count }).await?,
+                    // Its worker has taken the registration off, and is about to say why.
+                    None if self.cx.is_aborted() => pending().await,
                     None => return Ok(replaced()),
                 },
                 message = inbox.next(self.cx, self.leg, None, ToGateway::parse) => {

@@ -40,9 +40,9 @@ pub(crate) async fn wait(cx: &StreamContext, data: Data, limits: &TunnelLimits) 
     let parked = registry
         .park(&data.key, data.source, claims, limits)
         .map_err(unregistered)?;
-    let _gauge = Gauge::of(cx);
+    let gauge = Gauge::of(cx);
     let claimed = {
-        let waiting = pin!(claimed(cx, &data.leg, claim));
+        let waiting = pin!(claimed(cx, &data, claim));
         cx.until_aborted(Phase::Tunnel, waiting).await?
     };
     let taker = match claimed {
@@ -63,8 +63,11 @@ pub(crate) async fn wait(cx: &StreamContext, data: Data, limits: &TunnelLimits) 
         Unused::Quiet => {}
         unused => return Err(over(&data.leg, unused)),
     }
+    let connection = connection(data)?;
+    // When a stream runs on it, it is parked no more.
+    drop(gauge);
     // An open that is gone does not want it, and nothing was said on it: it is closed.
-    let _ = taker.send(connection(data)?);
+    let _ = taker.send(connection);
     Ok(())
 }
 
@@ -80,9 +83,10 @@ enum Claimed {
 
 async fn claimed(
     cx: &StreamContext,
-    leg: &Leg,
+    data: &Data,
     mut claim: oneshot::Receiver<Claim>,
 ) -> Result<Claimed, End> {
+    let leg = &data.leg;
     loop {
         let mut readable = leg.readable();
         tokio::select! {
@@ -91,10 +95,7 @@ async fn claimed(
                 // Nothing may hold the socket when it leaves this worker.
                 readable.cancel();
                 let _ = readable.await;
-                return claimed.map(Claimed::By).map_err(|_| {
-                    End::new(Reason::Completed, Side::Local, Phase::Tunnel)
-                        .detail("its control connection is gone")
-                });
+                return claimed.map(Claimed::By).map_err(|_| unclaimed(cx, data));
             }
             () = cx.draining() => return Ok(Claimed::Drained),
             _ = &mut readable => match leg.unused(cx.pools()) {
@@ -103,6 +104,18 @@ async fn claimed(
             },
         }
     }
+}
+
+/// Why nobody will claim a connection. Another worker may have revoked its agent, before this one
+/// has heard of the configuration that says so.
+fn unclaimed(cx: &StreamContext, data: &Data) -> End {
+    let verdict = cx.desk().control.agent(&data.chain);
+    let reason = if verdict.is_ok_and(|grant| grant.name == data.key.name) {
+        Reason::Completed
+    } else {
+        Reason::Revoked
+    };
+    End::new(reason, Side::Local, Phase::Tunnel).detail("its control connection is gone")
 }
 
 fn over(leg: &Leg, unused: Unused) -> End {

@@ -82,6 +82,7 @@ pub(crate) async fn open(
             let agent = culprit(&failure).and_then(|agent| agents.get(agent));
             let mut end = words(failure, agent, through, limit);
             if revoked {
+                counters.tunnel_revoked.inc();
                 end = tunnel(Reason::Revoked, 503)
                     .detail("the agent may not carry the stream any more");
                 end.side = Side::Local;
