@@ -217,7 +217,7 @@ impl<'a> Drive<'a> {
             action = match opening.on(event) {
                 Ok(action) => {
                     if !opening.is_asking() {
-                        self.asked = None;
+                        self.give_up();
                     }
                     action
                 }
@@ -239,12 +239,23 @@ impl<'a> Drive<'a> {
         Instant::now() + within(&self.patience, round_trip)
     }
 
+    /// Wants no more what was taken or asked for.
+    fn give_up(&mut self) {
+        if let Some(Asked::Fresh(asked)) = self.asked.take()
+            && asked.void()
+        {
+            self.cx.counters().tunnel_refused.inc();
+            tracing::debug!(stream = %self.cx.id(), "a connection came too late for its open");
+        }
+    }
+
     fn count(&mut self, agent: AgentIndex) {
         self.carried = self.agent(agent).map(|agent| Carried::begin(&agent.tally));
     }
 
     fn take_parked(&mut self, agent: AgentIndex) -> Option<Event> {
-        (self.asked, self.due) = (None, None);
+        self.give_up();
+        self.due = None;
         self.count(agent);
         let registry = &self.cx.desk().agents.registry;
         let taken = registry.take_parked(&self.agent(agent)?.key);
@@ -261,7 +272,7 @@ impl<'a> Drive<'a> {
 
     fn ask_dial(&mut self, agent: AgentIndex) -> Option<Event> {
         // Its id is void before the same one is asked of the next agent.
-        self.asked = None;
+        self.give_up();
         self.count(agent);
         let within = self.until.saturating_duration_since(Instant::now());
         let registry = &self.cx.desk().agents.registry;
@@ -309,7 +320,8 @@ impl<'a> Drive<'a> {
 
     /// Goes on with one connection alone.
     fn keep(&mut self, attempt: Attempt) -> Option<Event> {
-        (self.asked, self.due) = (None, None);
+        self.give_up();
+        self.due = None;
         for silent in self.tries.iter().filter(|each| each.attempt != attempt) {
             self.note_dead(silent);
         }
@@ -434,6 +446,12 @@ impl<'a> Drive<'a> {
             let registry = &self.cx.desk().agents.registry;
             registry.died(&agent.key, since.elapsed());
         }
+    }
+}
+
+impl Drop for Drive<'_> {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 

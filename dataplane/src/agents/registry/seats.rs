@@ -104,6 +104,15 @@ pub(crate) struct DialBack {
     pub(crate) arrived: oneshot::Receiver<Arrived>,
 }
 
+impl DialBack {
+    /// Voids the id. Says whether a connection has come for it all the same, which is closed.
+    pub(crate) fn void(mut self) -> bool {
+        self.registry.lock().pending.remove(&self.id);
+        self.arrived.close();
+        matches!(self.arrived.try_recv(), Ok(Ok(_)))
+    }
+}
+
 impl Drop for DialBack {
     fn drop(&mut self) {
         self.registry.lock().pending.remove(&self.id);
