@@ -179,6 +179,13 @@ impl Hold {
         self.holding.news.notify_waiters();
     }
 
+    /// Whether another one holds the gateway as well, by a younger configuration.
+    pub(crate) fn has_successor(&self) -> bool {
+        let state = self.holding.lock();
+        let gateway = state.gateways.get(&self.name);
+        gateway.is_some_and(|gateway| gateway.holder > self.number)
+    }
+
     /// The gateway takes no new streams.
     pub(crate) fn drains(&self) {
         self.with(|gateway| gateway.draining = true);
@@ -280,6 +287,7 @@ mod tests {
         let address = ([127, 0, 0, 1], 1).into();
         old.registered(address);
         assert!(!holding.is_complete(), "the new one is not there");
+        assert!(old.has_successor() && !new.has_successor());
         new.registered(address);
         assert!(holding.is_complete());
         drop(old);

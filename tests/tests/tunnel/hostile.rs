@@ -290,12 +290,7 @@ impl Fake {
             panic!("no registration")
         };
         assert_eq!(register.instance, Instance([1; 16]));
-        wire.order(&ToAgent::Registered(Registered {
-            gateway: Instance([9; 16]),
-            advertise: None,
-            ping: Duration::from_secs(100),
-            park,
-        }));
+        wire.order(&registered(park));
         wire
     }
 
@@ -311,6 +306,16 @@ impl Fake {
         assert_eq!(wire.answer(), asked);
         wire
     }
+}
+
+/// The answer to a registration, which asks for so many parked connections.
+fn registered(park: u32) -> ToAgent {
+    ToAgent::Registered(Registered {
+        gateway: Instance([9; 16]),
+        advertise: None,
+        ping: Duration::from_secs(100),
+        park,
+    })
 }
 
 fn open(id: OpenId, target: &Kubelet) -> ToAgent {
@@ -374,6 +379,29 @@ fn gateway_that_speaks_garbage_is_left_and_dialled_again() {
         agent.until("not registered", |totals| totals.tunnel_gateways == 0);
     }
     drop(fake);
+    agent.finish();
+}
+
+/// The younger of two holders has registered in the place of the older one. If that registered
+/// again, it would end the younger one's connection, and the other way about.
+#[test]
+fn control_connection_that_another_has_replaced_is_not_made_again() {
+    let (fake, agent) = Fake::new();
+    let mut first = fake.control(0);
+    agent.until("registered", |totals| totals.tunnel_gateways == 1);
+    let address = fake.0.local_addr().unwrap();
+    agent.hold(&[peer("fake", address, client(AGENT))]);
+    // It has registered by now, and does not know yet.
+    let mut second = Wire::gateway(&fake.0);
+    assert!(matches!(second.answer(), ToGateway::Control(_)));
+    first.conn.shut().unwrap();
+    assert_eq!(first.conn.read_to_end().1, Ending::Clean);
+    drop(first);
+    agent.until("not registered", |totals| totals.tunnel_gateways == 0);
+    second.order(&registered(0));
+    agent.until("registered", |totals| totals.tunnel_gateways == 1);
+    assert_eq!(agent.totals().tunnel_backoffs, 0);
+    drop((second, fake));
     agent.finish();
 }
 

@@ -129,6 +129,17 @@ impl Hold {
             if failure.reason == Reason::Drained {
                 return;
             }
+            // To register again in the place of its successor would end that one's connection.
+            if failure.reason == Reason::Completed && self.gateway.hold.has_successor() {
+                let ending = pin!(async {
+                    self.ends(&cx).await;
+                    Ok(())
+                });
+                if cx.until_aborted(Phase::Tunnel, ending).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             let words = failure.detail.as_deref().unwrap_or(match failure.reason {
                 Reason::Completed => "the gateway ended the connection",
                 reason => reason.as_str(),
@@ -144,8 +155,7 @@ impl Hold {
             let pausing = pin!(async {
                 tokio::select! {
                     () = sleep(pause) => {}
-                    () = self.retirement.begun() => {}
-                    () = cx.draining() => {}
+                    () = self.ends(&cx) => {}
                 }
                 Ok(())
             });
@@ -157,6 +167,14 @@ impl Hold {
 
     fn is_over(&self, cx: &StreamContext) -> bool {
         cx.is_draining() || self.retirement.due.get()
+    }
+
+    /// Waits until the gateway is not wanted any more, or the process stops.
+    async fn ends(&self, cx: &StreamContext) {
+        tokio::select! {
+            () = self.retirement.begun() => {}
+            () = cx.draining() => {}
+        }
     }
 
     /// One control connection, until it ends or is not wanted.
@@ -273,7 +291,7 @@ impl Control<'_> {
         loop {
             tokio::select! {
                 biased;
-                () = self.ends(), if stage == Stage::Open => {
+                () = self.hold.ends(self.cx), if stage == Stage::Open => {
                     stage = Stage::Settling;
                     settles = Some(Instant::now() + TUNNEL_GRACE);
                     self.say(&ToGateway::Draining).await?;
@@ -301,14 +319,6 @@ impl Control<'_> {
                     return Err(lost.detail(words));
                 }
             }
-        }
-    }
-
-    /// Waits until the gateway is not wanted any more, or the process stops.
-    async fn ends(&self) {
-        tokio::select! {
-            () = self.hold.retirement.begun() => {}
-            () = self.cx.draining() => {}
         }
     }
 
