@@ -132,10 +132,10 @@ impl Offer {
                 }
                 Err(error) => {
                     *given = false;
-                    tracing::error!(%error, "a new process did not take over; this one goes on");
                     reported.metrics.failed();
                     let why = format!("a new process did not take over: {error}; see its log");
                     reported.readiness.takeover_failed(why);
+                    tracing::error!(%error, "a new process did not take over; this one goes on");
                 }
             }
         }
