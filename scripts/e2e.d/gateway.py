@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 
 from audit import Audit
-from processes import Process
+from processes import Process, run
 from wait import Failed, expect, short, until
 
 # How long it may take to start, and to end once nothing runs any more, in seconds.
@@ -186,7 +186,16 @@ class Gateway:
 
     def await_idle(self, seconds=30):
         """Waits until nothing is left of any stream."""
-        until(lambda: not self.idle(), seconds, lambda: f"nothing left of streams; left: {self.idle()}")
+
+        def left():
+            return f"nothing left of streams; left: {self.idle()}; its sockets: {self.sockets()}"
+
+        until(lambda: not self.idle(), seconds, left)
+
+    def sockets(self):
+        """Returns its TCP sockets as `ss` lists them: state, addresses, descriptor."""
+        listed = run(["ss", "-Htanp"], check=False).text
+        return [" ".join(line.split()) for line in listed.splitlines() if f"pid={self.pid}," in line]
 
 
 def replace(path, text):
