@@ -5,9 +5,10 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-use eyesplice_dataplane::seam::{RecordKind, StreamId};
+use eyesplice_dataplane::seam::{RecordKind, StreamId, TunnelLimits};
+use eyesplice_proto::tunnel::Patience;
 use eyesplice_tests::api_server::{ApiServer, Request, name_of};
-use eyesplice_tests::conn::{Conn, Got};
+use eyesplice_tests::conn::{Conn, Ending, Got};
 use eyesplice_tests::front::{self, Front, Lead, Rule};
 use eyesplice_tests::gateway::Gateway;
 use eyesplice_tests::held::{Held, open_descriptors};
@@ -16,6 +17,7 @@ use eyesplice_tests::pki::pki;
 use eyesplice_tests::rng::Rng;
 use eyesplice_tests::scripted::Answer;
 use eyesplice_tests::tls;
+use eyesplice_tests::tunnel::{self, AGENT, Agent};
 use eyesplice_tests::variant::{TCP_TLS13, UNIX_TLS12, UNIX_TLS13, Variant, run};
 use eyesplice_tests::wait::eventually;
 use rustls::ClientConfig;
@@ -294,6 +296,65 @@ fn thousand_aborted_streams(variant: Variant, answer: Answer, streams: u64) {
     kubelet.finish();
 }
 
+/// The connections of the agent that no open has kept go with the others.
+fn aborted_streams_through_an_agent(variant: Variant, answer: Answer, streams: u64) {
+    let gateway = tunnel::gateway(variant, |setup| {
+        setup.answer = answer;
+        setup.record_queue = 64;
+        setup.tunnel = Some(TunnelLimits {
+            parked: 0..=4,
+            patience: Patience::default(),
+            ..tunnel::limits()
+        });
+    });
+    let connections = AtomicU64::new(0);
+    let kubelet = Kubelet::start(variant, move |conn, log| {
+        let number = connections.fetch_add(1, SeqCst);
+        unreliable(conn, log, &mut Rng::new(!number));
+    });
+    let (target, api_server) = (kubelet.target(), gateway.api_server());
+    let agent = Agent::holding(&[]);
+    let hold = [tunnel::peer(
+        "gateway",
+        gateway.tunnel_address(),
+        tunnel::client(AGENT),
+    )];
+    let round = |seeds: std::ops::Range<u64>| {
+        agent.hold(&hold);
+        agent.until_registered(&gateway);
+        std::thread::scope(|scope| {
+            for thread in 0..CROWD {
+                let (api_server, target) = (&api_server, &target);
+                let seeds = seeds.clone().skip(thread as usize);
+                scope.spawn(move || {
+                    for seed in seeds.step_by(CROWD as usize) {
+                        abort_one(variant, api_server, target, seed);
+                    }
+                });
+            }
+        });
+        // The last one in the listener's queue.
+        let mut last = api_server.reach();
+        last.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        assert_eq!(last.read_to_end().1, Ending::Clean);
+        drop(last);
+        agent.let_go();
+        tunnel::assert_back(&gateway);
+        let pipes = gateway.totals().pipes_open + agent.totals().pipes_open;
+        2 * usize::try_from(pipes).unwrap()
+    };
+    let before = open_descriptors();
+    let pipes = round(0..streams);
+    eventually(
+        || (open_descriptors() <= before + pipes).then_some(()),
+        || format!("{} descriptors instead of {before}", open_descriptors()),
+    );
+    drop(api_server);
+    agent.finish_counting();
+    kubelet.finish();
+}
+
 /// Each connection that tells has told of its end exactly once, and of each exchange at most once.
 fn every_stream_has_one_last_record(gateway: &Gateway, streams: u64) {
     let mut told: BTreeMap<StreamId, BTreeSet<u32>> = BTreeMap::new();
@@ -322,6 +383,12 @@ fn aborted_streams_leave_nothing_behind() {
         let name = format!("aborted_streams_leave_nothing_behind ({answer:?})");
         run(&name, variant, |variant| {
             thousand_aborted_streams(variant, answer, streams);
+        });
+    }
+    for answer in [Answer::Kubelet, Answer::Splice] {
+        let name = format!("aborted_streams_leave_nothing_behind (agent, {answer:?})");
+        run(&name, UNIX_TLS13, |variant| {
+            aborted_streams_through_an_agent(variant, answer, STREAMS / 4);
         });
     }
     let name = "aborted_streams_leave_nothing_behind (Front)";
