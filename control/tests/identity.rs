@@ -124,8 +124,11 @@ fn eyesplice(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A PKI, and a bootstrap token for gateways.
-fn prepare(dir: &Path) -> String {
+/// The authority of a gateway that must know its port before it listens.
+const OWN: &str = "127.0.75.1";
+
+/// A PKI with an authority at this address, and a bootstrap token for gateways.
+fn prepare(dir: &Path, authority: &str) -> String {
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let server = "https://127.0.0.1:6443";
     let node = "worker-3=127.0.0.7";
@@ -135,7 +138,7 @@ fn prepare(dir: &Path) -> String {
         "init",
         &pki,
         "--apiserver",
-        "127.0.0.1",
+        authority,
         "--server",
         server,
         "--node",
@@ -161,11 +164,11 @@ fn gateway_is_a_client_of_the_authority_inside_of_it() {
     }
     let place = tempfile::tempdir().unwrap();
     let dir = place.path();
-    let token = prepare(dir);
+    let token = prepare(dir, OWN);
     std::fs::write(dir.join("token"), token).unwrap();
     std::fs::set_permissions(dir.join("token"), PermissionsExt::from_mode(0o600)).unwrap();
-    // Free a moment ago; whoever takes it meanwhile fails this test with the reason.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Free a moment ago, at an address where nobody else listens.
+    let free = TcpListener::bind((OWN, 0)).unwrap();
     let address = free.local_addr().unwrap().to_string();
     drop(free);
     let own = GATEWAY.replace("SERVER", &address) + "authority: {configFile: authority.yaml}\n";
@@ -238,7 +241,7 @@ fn gateway_lives_on_what_an_authority_gives_it() {
     let place = tempfile::tempdir().unwrap();
     let dir = place.path();
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
-    let token = prepare(dir);
+    let token = prepare(dir, "127.0.0.1");
     std::fs::write(path("authority.yaml"), AUTHORITY).unwrap();
     let mut authority = Running::start("authority", dir, "authority.yaml");
     let address = authority.address("authority listens");

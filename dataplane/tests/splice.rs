@@ -5,9 +5,9 @@
 mod support;
 
 use eyesplice_dataplane::seam::{Phase, Reason, Side, StreamMode};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{BufRead, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use support::{Answer, Gateway, PATIENCE, connect, pattern};
@@ -189,12 +189,13 @@ fn refusal_puts_the_remedy_into_the_reason_phrase() {
 
 #[test]
 fn refused_dial_is_502_with_a_question_that_helps() {
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    // Bound, so that nobody else gets the port, and not listening.
+    let closed = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    closed.bind(&any.into()).unwrap();
+    let closed_at = closed.local_addr().unwrap().as_socket().unwrap();
     let mut gateway = Gateway::start(Answer::Splice);
-    let (_, head) = connect(&gateway.socket(), &closed.to_string());
+    let (_, head) = connect(&gateway.socket(), &closed_at.to_string());
     assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
     assert!(head.contains("refused the connection"), "{head}");
     let record = gateway.ended();

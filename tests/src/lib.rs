@@ -12,6 +12,7 @@
 
 pub mod api_server;
 pub mod cable;
+pub mod closed;
 pub mod cluster;
 pub mod conn;
 pub mod duplex;

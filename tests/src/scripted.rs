@@ -166,6 +166,11 @@ impl Scripted {
         *self.answer.lock().unwrap() = answer;
     }
 
+    /// How many questions it has left without an answer.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.lock().unwrap().len()
+    }
+
     /// Reaches targets through an agent that has one of these routes from now on.
     pub fn reach_by(&self, routes: Vec<Route>) {
         *self.routes.lock().unwrap() = routes;

@@ -153,9 +153,10 @@ async fn certificate_is_renewed_with_itself_and_after_its_end_with_the_token() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_fault_is_told_by_the_part_that_failed() {
     let (site, _served, good) = bench().await;
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // Bound, so that nobody else gets the port, and not listening.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let nobody = closed.local_addr().unwrap();
-    drop(closed);
     site.write("wrong", "abcdef.aaaaaaaaaaaaaaaa");
     site.write("nonsense", "hello");
     type Spoil = fn(&mut Options, &Site);

@@ -2,6 +2,7 @@
 
 use eyesplice_dataplane::seam::{Phase, Preamble, Reason, Side, StreamMode};
 use eyesplice_tests::api_server::{Request, name_of};
+use eyesplice_tests::closed::Closed;
 use eyesplice_tests::conn::{Conn, Ending};
 use eyesplice_tests::duplex::{Pace, converse};
 use eyesplice_tests::front::{Front, Lead, server};
@@ -11,7 +12,6 @@ use eyesplice_tests::pki::pki;
 use eyesplice_tests::rng::Rng;
 use eyesplice_tests::tls;
 use eyesplice_tests::variant::{TCP_TLS13, Variant};
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -112,13 +112,17 @@ fn connection_that_says_nothing_costs_no_dial() {
     conn.read_to_end();
     drop(conn);
     front.assert_ended(Reason::Timeout, Side::Downstream, Phase::Request);
+    assert_eq!(front.totals().dials, 0);
+    front.assert_nothing_held();
     // A balancer that looks whether the port is open.
+    let front = Front::start(TCP_TLS13);
+    front.control.lead(Lead::To(api.address(), None));
     drop(front.node());
     front.assert_ended(Reason::Cancelled, Side::Downstream, Phase::Request);
     assert_eq!(front.totals().dials, 0);
+    front.assert_nothing_held();
     assert_eq!(api.connections(), 0);
     api.finish();
-    front.assert_nothing_held();
 }
 
 #[test]
@@ -133,11 +137,8 @@ fn connection_that_cannot_be_led_is_closed() {
     ask();
     let record = front.assert_ended(Reason::DialFailed, Side::Local, Phase::Verdict);
     assert_eq!(record.detail.as_deref(), Some("no API server is healthy"));
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
-    front
-        .control
-        .lead(Lead::To(gone.local_addr().unwrap(), None));
-    drop(gone);
+    let closed = Closed::port();
+    front.control.lead(Lead::To(closed.address(), None));
     ask();
     front.assert_ended(Reason::DialFailed, Side::Upstream, Phase::Dial);
     front.assert_nothing_held();

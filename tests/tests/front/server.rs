@@ -2,6 +2,7 @@
 
 use eyesplice_dataplane::seam::{ApiPath, Phase, Reason, Side};
 use eyesplice_tests::api_server::Request;
+use eyesplice_tests::closed::Closed;
 use eyesplice_tests::conn::{Conn, Ending};
 use eyesplice_tests::front::{Front, Judged, Rule, leave, server};
 use eyesplice_tests::gateway::TUNNEL;
@@ -10,7 +11,6 @@ use eyesplice_tests::kubelet::{self, Kubelet, Log, request};
 use eyesplice_tests::matrix;
 use eyesplice_tests::tunnel::{self, AGENT, Agent};
 use eyesplice_tests::variant::Variant;
-use std::net::TcpListener;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
@@ -322,9 +322,8 @@ fn early_refusal_of_an_upload_reaches_the_client(variant: Variant) {
 }
 
 fn refused_dial_names_the_server(variant: Variant) {
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = gone.local_addr().unwrap();
-    drop(gone);
+    let closed = Closed::port();
+    let address = closed.address();
     let front = Front::start(variant).leads(Rule::to(address));
     let mut conn = front.client();
     let reply = Request::get("/version").ask(&mut conn);

@@ -2,6 +2,7 @@
 
 use eyesplice_dataplane::seam::{Phase, Reason, RecordKind, Side};
 use eyesplice_tests::api_server::{Request, exec};
+use eyesplice_tests::closed::Closed;
 use eyesplice_tests::conn::Ending;
 use eyesplice_tests::gateway::Gateway;
 use eyesplice_tests::http::read_head;
@@ -225,11 +226,8 @@ fn burst_of_connections_loses_none(variant: Variant) {
 
 fn refused_dial_is_502(variant: Variant) {
     let gateway = Gateway::start(variant);
-    let closed = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
-    let head = gateway.api_server().refused(&closed.to_string());
+    let closed = Closed::port();
+    let head = gateway.api_server().refused(&closed.address().to_string());
     assert_eq!(head.status(), 502);
     assert!(
         head.reason().contains("refused the connection"),

@@ -2,6 +2,7 @@
 
 use crate::bed::{Bed, EXEC, SPDY, TOKEN, TRUSTED, echoed};
 use eyesplice_dataplane::seam::ApiPath;
+use eyesplice_tests::closed::Closed;
 use eyesplice_tests::http::read_body;
 use eyesplice_tests::kubelet::{request, serve};
 use eyesplice_tests::pki::Presented;
@@ -172,9 +173,8 @@ fn kubelet_that_is_not_the_nodes_gets_no_request_and_the_stream_goes_through() {
 #[test]
 fn kubelet_that_cannot_be_reached_is_no_ones_business() {
     let bed = Bed::new(TRUSTED);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let closed = Closed::port();
+    let port = closed.address().port();
     bed.world.change(NODE_PATH, |node| {
         node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"] = json!(port);
     });

@@ -3,6 +3,7 @@
 use eyesplice_dataplane::seam::{Peer, Phase, ProxyTls, Reason, Side, StreamMode};
 use eyesplice_proto::tunnel::{ALPN, ToGateway};
 use eyesplice_tests::api_server::Request;
+use eyesplice_tests::closed::Closed;
 use eyesplice_tests::conn::Ending;
 use eyesplice_tests::duplex::{Pace, converse};
 use eyesplice_tests::gateway::Gateway;
@@ -64,13 +65,6 @@ fn near(variant: Variant, others: &[SocketAddr]) -> Gateway {
     let others = others.iter().copied().map(towards);
     near.control.pass_on_to(others.collect());
     near
-}
-
-fn closed() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
 }
 
 fn spliced_stream_passes_every_byte_through_two_gateways(variant: Variant) {
@@ -180,8 +174,9 @@ fn stream_is_passed_on_once_and_never_onward(variant: Variant) {
 }
 
 fn gateway_that_is_down_or_has_no_agent_is_followed_by_the_next(variant: Variant) {
-    let (lacking, far) = (far(), far());
-    let near = near(variant, &[closed(), lacking.address(), far.address()]);
+    let (closed, lacking, far) = (Closed::port(), far(), far());
+    let others = [closed.address(), lacking.address(), far.address()];
+    let near = near(variant, &others);
     let agent = Agent::of(&far);
     let target = Kubelet::with(None, echo);
     let mut conn = near.api_server().tunnel(&target.target());
@@ -205,7 +200,8 @@ fn answer_of_the_target_is_final(variant: Variant) {
     let (far, other) = (far(), far());
     let near = near(variant, &[far.address(), other.address()]);
     let agent = Agent::of(&far);
-    let target = closed().to_string();
+    let closed = Closed::port();
+    let target = closed.address().to_string();
     let head = near.api_server().refused(&target);
     assert_eq!(head.status(), 502);
     let words = format!("agent {AGENT}: {target} refused the connection");

@@ -1,19 +1,18 @@
 //! What both sides say of their tunnels.
 
+use eyesplice_tests::closed::Closed;
 use eyesplice_tests::kubelet::{Kubelet, echo};
 use eyesplice_tests::tunnel::{
     AGENT, Agent, Wire, assert_gateway_back, client, gateway, limits, peer, until_agents,
 };
 use eyesplice_tests::variant::UNIX_TLS13;
 use eyesplice_tests::wait::eventually;
-use std::time::Duration;
 
 #[test]
 fn status_of_both_sides_shows_streams_pools_and_round_trips() {
     let gateway = gateway(UNIX_TLS13, |setup| {
         let mut limits = limits();
         limits.parked = 1..=1;
-        limits.ping = Duration::from_millis(100);
         setup.tunnel = Some(limits);
     });
     let agent = Agent::of(&gateway);
@@ -56,10 +55,8 @@ fn status_of_both_sides_shows_streams_pools_and_round_trips() {
 
 #[test]
 fn agent_that_pauses_before_it_dials_again_says_for_how_long() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = closed.local_addr().unwrap();
-    drop(closed);
-    let agent = Agent::holding(&[peer("gone", address, client(AGENT))]);
+    let closed = Closed::port();
+    let agent = Agent::holding(&[peer("gone", closed.address(), client(AGENT))]);
     agent.until("some pauses", |totals| totals.tunnel_backoffs >= 3);
     eventually(
         || agent.gateways().first()?.backoff,
