@@ -123,6 +123,11 @@ impl Gateway {
             .unwrap()
     }
 
+    /// Waits for what a thread of the outputs counts, which nobody else waits for.
+    fn until_counted(&mut self, name: &str) {
+        self.until(name, |gateway| (gateway.metric(name) > 0.0).then_some(()));
+    }
+
     /// Asks for a target; what was answered, and the connection.
     fn connect(&self, target: &str) -> (String, UnixStream) {
         let mut stream = UnixStream::connect(self.socket()).unwrap();
@@ -226,14 +231,14 @@ fn log_whose_reader_is_gone_costs_lines_and_nothing_else() {
         return;
     }
     let (reader, writer) = piped();
-    let gateway = Gateway::start("path: audit.log", |command| {
+    let mut gateway = Gateway::start("path: audit.log", |command| {
         command.stderr(writer);
     });
     let mut live = gateway.live();
     drop(reader);
     gateway.refuse(10);
     gateway.serves(&mut live);
-    assert!(gateway.metric("eyesplice_log_write_failures_total") > 0.0);
+    gateway.until_counted("eyesplice_log_write_failures_total");
     let dir = gateway.reloads_and_ends(live);
     let audit = fs::read_to_string(dir.path().join("audit.log")).unwrap();
     assert_eq!(audit.matches(r#""reason":"denied""#).count(), 10);
@@ -244,15 +249,14 @@ fn log_and_audit_log_on_a_full_disk_cost_lines_and_nothing_else() {
     if !kernel_can() {
         return;
     }
-    let gateway = Gateway::start("path: '-'", |command| {
+    let mut gateway = Gateway::start("path: '-'", |command| {
         command.stderr(full()).stdout(full());
     });
     let mut live = gateway.live();
     gateway.refuse(10);
     gateway.serves(&mut live);
     for part in ["log", "audit"] {
-        let name = format!("eyesplice_{part}_write_failures_total");
-        assert!(gateway.metric(&name) > 0.0, "{name}");
+        gateway.until_counted(&format!("eyesplice_{part}_write_failures_total"));
     }
     gateway.reloads_and_ends(live);
 }
@@ -269,8 +273,8 @@ fn log_whose_reader_stalls_holds_up_nothing_and_livez_says_so() {
     let mut live = gateway.live();
     gateway.refuse(REFUSALS);
     gateway.serves(&mut live);
-    assert!(gateway.metric("eyesplice_log_lines_waiting") > 0.0);
-    assert!(gateway.metric("eyesplice_log_blocked_seconds") > 0.0);
+    gateway.until_counted("eyesplice_log_lines_waiting");
+    gateway.until_counted("eyesplice_log_blocked_seconds");
     gateway.until("words of it", |gateway| {
         let livez = gateway.get("/livez");
         assert!(livez.starts_with("HTTP/1.1 200 "), "{livez}");
@@ -398,9 +402,7 @@ fn file_at_its_size_limit_and_stray_signals_do_not_kill() {
     let mut gateway = Gateway::by(limited, "path: audit.log", |_| {});
     let mut live = gateway.live();
     gateway.refuse(100);
-    gateway.until("a failed write", |gateway| {
-        (gateway.metric("eyesplice_audit_write_failures_total") > 0.0).then_some(())
-    });
+    gateway.until_counted("eyesplice_audit_write_failures_total");
     for stray in [
         Signal::SIGUSR1,
         Signal::SIGUSR2,

@@ -274,7 +274,7 @@ fn slow_request_head_is_408(variant: Variant) {
 }
 
 fn slow_connect_is_408(variant: Variant) {
-    let gateway = Gateway::with(variant, |setup| setup.admission.head_timeout = SOON);
+    let gateway = Gateway::with(variant, |setup| setup.admission.head_timeout = LATER);
     let mut conn = gateway.api_server().reach();
     conn.write_all(b"CONNECT 127.0.0.1:10250 HT").unwrap();
     assert_eq!(read_head(&mut conn).unwrap().status(), 408);

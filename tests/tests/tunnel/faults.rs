@@ -205,9 +205,10 @@ fn stalled_reader_costs_its_own_stream_alone(variant: Variant) {
             });
         }
     });
-    // Every byte of theirs went through, and none of its own.
+    // Every byte of theirs went through, and of its own what had not come to rest, if anything.
     let theirs = (OTHERS * ROUNDS * MESSAGE) as u64;
-    assert_eq!(gateway.totals().bytes_down, held + theirs);
+    let own = gateway.totals().bytes_down - theirs;
+    assert!((held..OWED as u64 / 2).contains(&own), "{held}, {own}");
     for _ in 0..OTHERS {
         let ours = gateway.ended();
         assert_eq!(ours.reason, Reason::Completed, "{ours:#?}");
