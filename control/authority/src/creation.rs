@@ -111,8 +111,8 @@ mod tests {
         }
         let refused = rates.take("flooder", 60, start).unwrap_err();
         assert_eq!(
-            (refused.code.as_u16(), refused.retry_after_s),
-            (429, Some(COME_BACK_S))
+            (refused.code.as_u16(), refused.retry_after_s()),
+            (429, i32::try_from(COME_BACK_S).ok())
         );
         // Another user is not touched by it.
         rates.take("other", 60, start).unwrap();

@@ -5,8 +5,9 @@
 use super::object::{GROUP, KIND, RESOURCE};
 use eyesplice_proto::causes::chain;
 use hyper::StatusCode;
-use serde::Serialize;
-use serde_json::{Value, json};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    ListMeta, Status, StatusCause, StatusDetails,
+};
 
 /// A refusal as a client gets it.
 #[derive(Clone, Debug)]
@@ -14,22 +15,10 @@ pub(crate) struct ApiError {
     pub(crate) code: StatusCode,
     pub(crate) reason: &'static str,
     pub(crate) message: String,
-    name: Box<str>,
-    /// The resource, or for an invalid object its kind.
-    of: Option<&'static str>,
-    causes: Box<[Cause]>,
-    /// For how long the client should stay away.
-    pub(crate) retry_after_s: Option<u32>,
+    /// Which object it is about, causes, and for how long the client should stay away.
+    details: Box<StatusDetails>,
     /// Where a list that expired can be gone on with.
     resume: Option<Box<str>>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Cause {
-    reason: &'static str,
-    message: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    field: String,
 }
 
 /// One field that is wrong.
@@ -76,18 +65,27 @@ impl ApiError {
             code,
             reason,
             message: message.into(),
-            name: Box::default(),
-            of: None,
-            causes: Box::default(),
-            retry_after_s: None,
+            details: Box::default(),
             resume: None,
         }
     }
 
-    fn about(mut self, name: &str) -> Self {
-        self.name = name.into();
-        self.of = Some(RESOURCE);
+    /// It is about a resource, or, for an invalid object, about its kind.
+    fn about(mut self, kind: &str, name: &str) -> Self {
+        self.details.group = Some(GROUP.to_owned());
+        self.details.kind = Some(kind.to_owned());
+        self.details.name = (!name.is_empty()).then(|| name.to_owned());
         self
+    }
+
+    fn after(mut self, seconds: u32) -> Self {
+        self.details.retry_after_seconds = Some(seconds.try_into().unwrap_or(i32::MAX));
+        self
+    }
+
+    /// For how long the client should stay away.
+    pub(crate) fn retry_after_s(&self) -> Option<i32> {
+        self.details.retry_after_seconds
     }
 
     /// There is no such path.
@@ -99,20 +97,20 @@ impl ApiError {
     /// There is no such object.
     pub(crate) fn not_found(name: &str) -> Self {
         let message = format!("{RESOURCE}.{GROUP} {name:?} not found");
-        Self::new(StatusCode::NOT_FOUND, "NotFound", message).about(name)
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message).about(RESOURCE, name)
     }
 
     /// The name is taken.
     pub(crate) fn exists(name: &str) -> Self {
         let message = format!("{RESOURCE}.{GROUP} {name:?} already exists");
-        Self::new(StatusCode::CONFLICT, "AlreadyExists", message).about(name)
+        Self::new(StatusCode::CONFLICT, "AlreadyExists", message).about(RESOURCE, name)
     }
 
     /// Somebody else changed it first, or it is another object of the same name.
     pub(crate) fn conflict(name: &str, why: &str) -> Self {
         let message =
             format!("Operation cannot be fulfilled on {RESOURCE}.{GROUP} {name:?}: {why}");
-        Self::new(StatusCode::CONFLICT, "Conflict", message).about(name)
+        Self::new(StatusCode::CONFLICT, "Conflict", message).about(RESOURCE, name)
     }
 
     /// The user may not do that.
@@ -122,7 +120,7 @@ impl ApiError {
         } else {
             format!("{RESOURCE}.{GROUP} {name:?} is forbidden: {why}")
         };
-        Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(name)
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(RESOURCE, name)
     }
 
     /// The user may not ask whose a token is.
@@ -152,16 +150,14 @@ impl ApiError {
             many => format!("[{}]", many.join(", ")),
         };
         let message = format!("{KIND}.{GROUP} {name:?} is invalid: {texts}");
-        let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message).about(name);
-        error.of = Some(KIND);
-        error.causes = errors
-            .iter()
-            .map(|error| Cause {
-                reason: error.problem.reason(),
-                message: error.problem.to_string(),
-                field: error.field.clone(),
-            })
-            .collect();
+        let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
+        let mut error = error.about(KIND, name);
+        let cause = |error: &FieldError| StatusCause {
+            reason: Some(error.problem.reason().to_owned()),
+            message: Some(error.problem.to_string()),
+            field: Some(error.field.clone()),
+        };
+        error.details.causes = Some(errors.iter().map(cause).collect());
         error
     }
 
@@ -213,9 +209,8 @@ impl ApiError {
 
     /// The client shall come back later.
     pub(crate) fn too_many(message: impl Into<String>, retry_after_s: u32) -> Self {
-        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
-        error.retry_after_s = Some(retry_after_s);
-        error
+        let code = StatusCode::TOO_MANY_REQUESTS;
+        Self::new(code, "TooManyRequests", message).after(retry_after_s)
     }
 
     /// The changes since then are not kept.
@@ -246,12 +241,11 @@ impl ApiError {
     /// The client knows a revision that this store has not reached.
     pub(crate) fn from_the_future(asked: u64, current: u64) -> Self {
         let message = format!("Too large resource version: {asked}, current: {current}");
-        let mut error = Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message);
-        error.retry_after_s = Some(1);
-        error.causes = Box::new([Cause {
-            reason: "ResourceVersionTooLarge",
-            message: "Too large resource version".to_owned(),
-            field: String::new(),
+        let mut error = Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message).after(1);
+        error.details.causes = Some(vec![StatusCause {
+            reason: Some("ResourceVersionTooLarge".to_owned()),
+            message: Some("Too large resource version".to_owned()),
+            field: None,
         }]);
         error
     }
@@ -265,43 +259,23 @@ impl ApiError {
     /// Something here failed, and a later try may do.
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         let code = StatusCode::SERVICE_UNAVAILABLE;
-        let mut error = Self::new(code, "ServiceUnavailable", message);
-        error.retry_after_s = Some(1);
-        error
+        Self::new(code, "ServiceUnavailable", message).after(1)
     }
 
     /// The object `Status`.
-    pub(crate) fn status(&self) -> Value {
-        let mut status = json!({
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "message": self.message,
-            "reason": self.reason,
-            "code": self.code.as_u16(),
-        });
-        let mut details = serde_json::Map::new();
-        if let Some(of) = self.of {
-            details.insert("group".to_owned(), GROUP.into());
-            details.insert("kind".to_owned(), of.into());
+    pub(crate) fn status(&self) -> Status {
+        let details = (*self.details != StatusDetails::default()).then(|| (*self.details).clone());
+        Status {
+            status: Some("Failure".to_owned()),
+            message: Some(self.message.clone()),
+            reason: Some(self.reason.to_owned()),
+            code: Some(self.code.as_u16().into()),
+            details,
+            metadata: ListMeta {
+                continue_: self.resume.as_deref().map(str::to_owned),
+                ..ListMeta::default()
+            },
         }
-        if !self.name.is_empty() {
-            details.insert("name".to_owned(), (*self.name).into());
-        }
-        if !self.causes.is_empty() {
-            details.insert("causes".to_owned(), json!(self.causes));
-        }
-        if let Some(seconds) = self.retry_after_s {
-            details.insert("retryAfterSeconds".to_owned(), seconds.into());
-        }
-        if let Some(resume) = &self.resume {
-            status["metadata"]["continue"] = (**resume).into();
-        }
-        if !details.is_empty() {
-            status["details"] = details.into();
-        }
-        status
     }
 }
 
@@ -327,6 +301,7 @@ impl From<super::store::StoreError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn invalid_lists_every_field_as_upstream_does() {
@@ -343,7 +318,7 @@ mod tests {
                 },
             },
         ];
-        let status = ApiError::invalid("a", &errors).status();
+        let status = json!(ApiError::invalid("a", &errors).status());
         assert_eq!(
             status["message"],
             "CertificateSigningRequest.certificates.k8s.io \"a\" is invalid: [spec.usages: Required \
@@ -363,7 +338,7 @@ mod tests {
 
     #[test]
     fn too_many_says_when_to_come_back() {
-        let status = ApiError::too_many("slow down", 7).status();
+        let status = json!(ApiError::too_many("slow down", 7).status());
         assert_eq!(status["details"]["retryAfterSeconds"], 7);
         assert_eq!(
             (&status["code"], &status["reason"]),

@@ -93,7 +93,8 @@ pub fn open_spec<S: Message + Default>(body: &[u8]) -> Result<(TypeMeta, S), Pro
     Ok((of, spec))
 }
 
-/// Puts an object into its envelope.
+/// Puts an object into its envelope, for tests.
+#[cfg(any(test, feature = "testing"))]
 pub fn seal(type_meta: TypeMeta, raw: Vec<u8>) -> Vec<u8> {
     let unknown = Unknown {
         type_meta: Some(type_meta),

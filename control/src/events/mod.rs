@@ -252,7 +252,7 @@ impl Recorder {
             ..
         } = passing;
         let verb = match request.head.method {
-            Method::Post => "create",
+            Method::POST => "create",
             _ => "get",
         };
         let decision = self.policy.decide(Attributes {

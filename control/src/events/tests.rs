@@ -20,7 +20,7 @@ fn request(headers: &[(&'static str, &str)]) -> ApiRequest {
         peer: "[::ffff:192.0.2.9]:1234".parse().unwrap(),
         chain: None,
         head: RequestHead {
-            method: Method::Post,
+            method: Method::POST,
             target: RequestTarget::new(target.to_owned()).unwrap(),
             version: Version::Http11,
             headers: all,

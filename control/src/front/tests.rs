@@ -134,7 +134,7 @@ fn request(headers: Headers, chain: Chain) -> ApiRequest {
         peer: "192.0.2.7:1234".parse().unwrap(),
         chain,
         head: RequestHead {
-            method: Method::Get,
+            method: Method::GET,
             target: RequestTarget::new("/api/v1/pods?limit=500").unwrap(),
             version: Version::Http11,
             headers,

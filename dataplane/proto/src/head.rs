@@ -3,84 +3,12 @@
 use std::fmt;
 
 use bytes::Bytes;
+pub use http::Method;
 use thiserror::Error;
 
-use crate::chars::{hex, is_path, is_query, is_token, is_value};
+use crate::chars::{hex, is_path, is_query, is_value};
 use crate::headers::Headers;
 use crate::limits;
-
-/// Names what a request wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Method {
-    /// `GET`
-    Get,
-    /// `HEAD`
-    Head,
-    /// `POST`
-    Post,
-    /// `PUT`
-    Put,
-    /// `PATCH`
-    Patch,
-    /// `DELETE`
-    Delete,
-    /// `OPTIONS`
-    Options,
-    /// `CONNECT`
-    Connect,
-    /// `TRACE`
-    Trace,
-    /// Any other token, case kept: methods are case-sensitive, so `get` is one of these.
-    Extension(Extension),
-}
-
-/// Holds a method token that this crate has no name for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Extension(Bytes);
-
-impl Method {
-    /// Makes a method of a token; nothing if it is none or longer than `limits::METHOD_BYTES`.
-    #[must_use]
-    pub fn new(token: &[u8]) -> Option<Self> {
-        Some(match token {
-            b"GET" => Self::Get,
-            b"HEAD" => Self::Head,
-            b"POST" => Self::Post,
-            b"PUT" => Self::Put,
-            b"PATCH" => Self::Patch,
-            b"DELETE" => Self::Delete,
-            b"OPTIONS" => Self::Options,
-            b"CONNECT" => Self::Connect,
-            b"TRACE" => Self::Trace,
-            _ if token.is_empty() || token.len() > limits::METHOD_BYTES => return None,
-            _ if !token.iter().all(|byte| is_token(*byte)) => return None,
-            _ => Self::Extension(Extension(Bytes::copy_from_slice(token))),
-        })
-    }
-
-    /// Gives the token.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Get => "GET",
-            Self::Head => "HEAD",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-            Self::Options => "OPTIONS",
-            Self::Connect => "CONNECT",
-            Self::Trace => "TRACE",
-            Self::Extension(Extension(token)) => str::from_utf8(token).unwrap_or_default(),
-        }
-    }
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Why bytes cannot be a request target. Never shows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -360,15 +288,5 @@ mod tests {
         }
         let exact = "y".repeat(limits::REASON_BYTES);
         assert_eq!(Reason::sanitised(&exact).to_string(), exact);
-    }
-
-    #[test]
-    fn method_tokens_are_case_sensitive_and_bounded() {
-        assert_eq!(Method::new(b"GET"), Some(Method::Get));
-        assert!(matches!(Method::new(b"get"), Some(Method::Extension(_))));
-        assert_eq!(Method::new(b"PURGE").unwrap().as_str(), "PURGE");
-        for bad in [&b""[..], b"A B", b"A\0", &[b'A'; limits::METHOD_BYTES + 1]] {
-            assert_eq!(Method::new(bad), None);
-        }
     }
 }

@@ -14,7 +14,7 @@ use crate::validation;
 use crate::validation::Write;
 use eyesplice_identity::user::UserInfo;
 use hyper::{Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::task::spawn_blocking;
@@ -89,7 +89,7 @@ pub(super) async fn patch(
     let mut response = change(asked, name, Write::Metadata, move |current| {
         let mut value = serde_json::to_value(current)
             .map_err(|error| ApiError::internal(format!("the object cannot be read: {error}")))?;
-        merge(&mut value, &patch);
+        json_patch::merge(&mut value, &patch);
         serde_json::from_value(value).map_err(|error| {
             ApiError::bad_request(format!("the patched object cannot be decoded: {error}"))
         })
@@ -264,52 +264,4 @@ pub(super) async fn delete(
         },
     });
     Ok(respond::json(StatusCode::OK, &status))
-}
-
-/// Applies a JSON merge patch (RFC 7386).
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(fields) = patch else {
-        target.clone_from(patch);
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    if let Value::Object(target) = target {
-        for (key, value) in fields {
-            if value.is_null() {
-                target.remove(key);
-            } else {
-                merge(target.entry(key).or_insert(Value::Null), value);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn merge_follows_the_rfc() {
-        for (target, patch, expected) in [
-            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": "b"}), json!({"a": null}), json!({})),
-            (
-                json!({"a": {"b": "c"}}),
-                json!({"a": {"d": 1, "b": null}}),
-                json!({"a": {"d": 1}}),
-            ),
-            (
-                json!({"a": [1]}),
-                json!({"a": {"b": null}}),
-                json!({"a": {}}),
-            ),
-            (json!([1]), json!({"a": 1}), json!({"a": 1})),
-        ] {
-            let mut got = target.clone();
-            merge(&mut got, &patch);
-            assert_eq!(got, expected, "{target} {patch}");
-        }
-    }
 }

@@ -263,7 +263,7 @@ mod tests {
         drop(store);
         let store = site.store();
         let error = all(&store, &format!("limit=1&continue={token}")).unwrap_err();
-        let status = error.status();
+        let status = json!(error.status());
         assert_eq!(
             (&status["code"], &status["reason"]),
             (&json!(410), &json!("Expired"))

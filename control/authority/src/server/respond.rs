@@ -33,7 +33,7 @@ pub(super) fn json<T: Serialize + ?Sized>(code: StatusCode, value: &T) -> Respon
 pub(super) fn error(error: &ApiError) -> Response<Body> {
     let mut response = json(error.code, &error.status());
     let headers = response.headers_mut();
-    if let Some(seconds) = error.retry_after_s {
+    if let Some(seconds) = error.retry_after_s() {
         headers.insert(RETRY_AFTER, seconds.into());
     }
     if error.code == StatusCode::UNAUTHORIZED {

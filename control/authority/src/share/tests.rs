@@ -98,7 +98,7 @@ fn oldest_decided_goes_first_and_what_waits_stays() {
     }
     assert_eq!(bench.fits("other", "g"), Err(Full::All(9)));
     let told = Full::All(9).error(&UserInfo::default());
-    assert_eq!((told.code.as_u16(), told.retry_after_s), (429, Some(60)));
+    assert_eq!((told.code.as_u16(), told.retry_after_s()), (429, Some(60)));
 }
 
 #[test]

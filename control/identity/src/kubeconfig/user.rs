@@ -3,12 +3,12 @@
 use super::check::{Checker, beside};
 use super::flaw::Flaw;
 use super::model::{Exec, Provider, User};
+use crate::access::expires;
 use crate::pem::{self, Credential, PemError, Role, note};
-use crate::token::jwt::Compact;
-use serde::Deserialize;
+use crate::token::BearerToken;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 /// The versions of the plugin protocol that client-go has.
@@ -180,10 +180,5 @@ fn is_found(command: &str, kubeconfig: &Path) -> bool {
 
 /// When a token ends, if it says so: service accounts' and OpenID Connect's are JWTs, others are not.
 fn token_end(token: &str) -> Option<SystemTime> {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: u64,
-    }
-    let claims: Claims = Compact::parse(token).ok()?.unverified().ok()?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(claims.exp))
+    expires(&BearerToken::new(token).ok()?)
 }

@@ -42,7 +42,7 @@ pub(super) fn fresh(target: RequestTarget, host: &Host, port: u16) -> Option<Req
         HeaderValue::new(Target { host, port }.to_string()).ok()?,
     );
     Some(RequestHead {
-        method: Method::Get,
+        method: Method::GET,
         target,
         version: Version::Http11,
         headers,

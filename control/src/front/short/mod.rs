@@ -251,10 +251,10 @@ impl Short {
     /// Asks whether a user may have a stream, as the API server would: by the verb of the method,
     /// and for an upgrade by GET `create` as well. Says why, by the first.
     async fn authorise(&self, asked: &Question<'_>, user: &UserInfo) -> Result<Arc<str>, Why> {
-        let verbs: &[&'static str] = match (&asked.head.method, asked.upgrade) {
-            (Method::Post, _) => &["create"],
-            (_, None) => &["get"],
-            (_, Some(_)) => &["get", "create"],
+        let verbs: &[&'static str] = match asked.upgrade {
+            _ if asked.head.method == Method::POST => &["create"],
+            None => &["get"],
+            Some(_) => &["get", "create"],
         };
         let mut allowed = None;
         for verb in verbs {
@@ -345,8 +345,9 @@ fn wanted(asked: &Question<'_>) -> Result<Wanted, Why> {
     if headers.iter().any(|(name, _)| impersonates(name.as_str())) {
         return Err(Why::Impersonation);
     }
-    match (&asked.head.method, subresource.upgrades()) {
-        (Method::Get, _) | (Method::Post, true) => {}
+    match asked.head.method {
+        Method::GET => {}
+        Method::POST if subresource.upgrades() => {}
         _ => return Err(Why::Method),
     }
     if asked.upgrade.is_some() != subresource.upgrades() {

@@ -251,10 +251,10 @@ pub fn response(data: &[u8]) {
     };
     assert!(consumed <= data.len());
     let (asked, method) = match pick % 4 {
-        0 => (None, Method::Get),
-        1 => (Some(Upgrade::Spdy31), Method::Post),
-        2 => (Some(rfc_websocket()), Method::Get),
-        _ => (None, Method::Head),
+        0 => (None, Method::GET),
+        1 => (Some(Upgrade::Spdy31), Method::POST),
+        2 => (Some(rfc_websocket()), Method::GET),
+        _ => (None, Method::HEAD),
     };
     let (reply, framing) = upgrade::judge_reply(asked.as_ref(), &method, &head);
     let after = match (reply, &asked) {

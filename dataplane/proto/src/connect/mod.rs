@@ -106,7 +106,7 @@ pub fn parse_asked(
 /// # Errors
 /// `ConnectError`: never `Head`.
 pub fn connect_target(head: &RequestHead) -> Result<Target, ConnectError> {
-    if head.method != Method::Connect {
+    if head.method != Method::CONNECT {
         return Err(ConnectError::NotConnect);
     }
     match framing::request_framing(head) {

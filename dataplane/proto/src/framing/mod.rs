@@ -57,14 +57,14 @@ pub fn request_framing(head: &RequestHead) -> Result<Framing, FramingError> {
 /// `FramingError`: the upstream cannot be relayed; answer 502.
 pub fn response_framing(method: &Method, head: &ResponseHead) -> Result<Framing, FramingError> {
     let announced = announced(head.version, &head.headers)?;
-    let tunnel = *method == Method::Connect && matches!(head.status, 200..=299);
+    let tunnel = *method == Method::CONNECT && matches!(head.status, 200..=299);
     match head.status {
         100..=199 | 204 => match announced {
             None | Some(Framing::Length(0)) => Ok(Framing::None),
             Some(_) => Err(FramingError::BodyNotAllowed),
         },
         304 => Ok(Framing::None),
-        _ if *method == Method::Head || tunnel => Ok(Framing::None),
+        _ if *method == Method::HEAD || tunnel => Ok(Framing::None),
         _ => Ok(announced.unwrap_or(Framing::UntilClose)),
     }
 }

@@ -14,7 +14,7 @@ fn headers(lines: &[(&'static str, &'static str)]) -> Headers {
 
 fn request(lines: &[(&'static str, &'static str)]) -> Result<Framing, FramingError> {
     request_framing(&RequestHead {
-        method: Method::Post,
+        method: Method::POST,
         target: RequestTarget::new("/").unwrap(),
         version: Version::Http11,
         headers: headers(lines),
@@ -85,46 +85,48 @@ fn request_framing_every_announcement_is_judged() {
 #[test]
 fn response_framing_method_and_status_decide() {
     use FramingError as E;
-    use Method::{Connect, Get, Head};
+    const CONNECT: Method = Method::CONNECT;
+    const GET: Method = Method::GET;
+    const HEAD: Method = Method::HEAD;
     let cl = &[("Content-Length", "5")][..];
     let zero = &[("Content-Length", "0")][..];
     let te = &[("Transfer-Encoding", "chunked")][..];
     let both = &[("Content-Length", "5"), ("Transfer-Encoding", "chunked")][..];
     for (method, status, lines, expected) in [
-        (Get, 200, &[][..], Ok(Framing::UntilClose)),
-        (Get, 200, cl, Ok(Framing::Length(5))),
-        (Get, 200, zero, Ok(Framing::Length(0))),
-        (Get, 500, te, Ok(Framing::Chunked)),
-        (Get, 200, both, Err(E::LengthAndEncoding)),
-        (Head, 200, &[], Ok(Framing::None)),
-        (Head, 200, cl, Ok(Framing::None)),
-        (Head, 200, both, Err(E::LengthAndEncoding)),
-        (Get, 304, cl, Ok(Framing::None)),
-        (Get, 204, &[], Ok(Framing::None)),
-        (Get, 204, zero, Ok(Framing::None)),
-        (Get, 204, cl, Err(E::BodyNotAllowed)),
-        (Get, 204, te, Err(E::BodyNotAllowed)),
-        (Get, 100, &[], Ok(Framing::None)),
-        (Get, 101, &[], Ok(Framing::None)),
-        (Get, 101, te, Err(E::BodyNotAllowed)),
-        (Get, 199, cl, Err(E::BodyNotAllowed)),
-        (Connect, 200, cl, Ok(Framing::None)),
-        (Connect, 503, cl, Ok(Framing::Length(5))),
-        (Connect, 300, &[], Ok(Framing::UntilClose)),
+        (GET, 200, &[][..], Ok(Framing::UntilClose)),
+        (GET, 200, cl, Ok(Framing::Length(5))),
+        (GET, 200, zero, Ok(Framing::Length(0))),
+        (GET, 500, te, Ok(Framing::Chunked)),
+        (GET, 200, both, Err(E::LengthAndEncoding)),
+        (HEAD, 200, &[], Ok(Framing::None)),
+        (HEAD, 200, cl, Ok(Framing::None)),
+        (HEAD, 200, both, Err(E::LengthAndEncoding)),
+        (GET, 304, cl, Ok(Framing::None)),
+        (GET, 204, &[], Ok(Framing::None)),
+        (GET, 204, zero, Ok(Framing::None)),
+        (GET, 204, cl, Err(E::BodyNotAllowed)),
+        (GET, 204, te, Err(E::BodyNotAllowed)),
+        (GET, 100, &[], Ok(Framing::None)),
+        (GET, 101, &[], Ok(Framing::None)),
+        (GET, 101, te, Err(E::BodyNotAllowed)),
+        (GET, 199, cl, Err(E::BodyNotAllowed)),
+        (CONNECT, 200, cl, Ok(Framing::None)),
+        (CONNECT, 503, cl, Ok(Framing::Length(5))),
+        (CONNECT, 300, &[], Ok(Framing::UntilClose)),
     ] {
         let found = reply(Version::Http11, method.clone(), status, lines);
         assert_eq!(found, expected, "{method} {status} {lines:?}");
     }
-    let old = reply(Version::Http10, Get, 200, te);
+    let old = reply(Version::Http10, GET, 200, te);
     assert_eq!(old, Err(E::EncodingInHttp10));
     let old = reply(
         Version::Http10,
-        Get,
+        GET,
         200,
         &[("Transfer-Encoding", "x"), ("Transfer-Encoding", "y")],
     );
     assert_eq!(old, Err(E::EncodingInHttp10));
-    assert_eq!(reply(Version::Http10, Get, 200, cl), Ok(Framing::Length(5)));
+    assert_eq!(reply(Version::Http10, GET, 200, cl), Ok(Framing::Length(5)));
 }
 
 #[test]

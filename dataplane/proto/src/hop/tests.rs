@@ -15,7 +15,7 @@ fn headers(lines: &[(&'static str, &'static str)]) -> Headers {
 
 fn request(lines: &[(&'static str, &'static str)]) -> RequestHead {
     RequestHead {
-        method: Method::Post,
+        method: Method::POST,
         target: RequestTarget::new("/exec/ns/p/c").unwrap(),
         version: Version::Http11,
         headers: headers(lines),

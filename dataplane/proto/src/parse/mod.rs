@@ -323,16 +323,18 @@ fn request_line(line: &Bytes) -> Result<(Method, RequestTarget, Version), HeadEr
     else {
         return Err(HeadError::RequestLine);
     };
-    let method = Method::new(method).ok_or(HeadError::Method)?;
+    let short = method.len() <= limits::METHOD_BYTES;
+    let method = Method::from_bytes(method).ok().filter(|_| short);
+    let method = method.ok_or(HeadError::Method)?;
     let target = RequestTarget::new(line.slice_ref(target)).map_err(HeadError::RequestTarget)?;
     if parse_version(version)? == Version::Http10 {
         return Err(HeadError::UnsupportedVersion);
     }
-    let fits = match (&method, target.as_str()) {
-        (Method::Connect, _) | (Method::Options, "*") => true,
-        (_, target) => target.starts_with('/'),
+    let fits = match target.as_str() {
+        "*" => method == Method::OPTIONS,
+        target => target.starts_with('/'),
     };
-    if fits {
+    if fits || method == Method::CONNECT {
         Ok((method, target, Version::Http11))
     } else {
         Err(HeadError::TargetForm)

@@ -67,7 +67,7 @@ fn response_every_prefix_is_incomplete_then_complete() {
 #[test]
 fn request_parts_are_as_sent() {
     let (head, _) = complete(request(EXEC));
-    assert_eq!(head.method, Method::Post);
+    assert_eq!(head.method, Method::POST);
     assert_eq!(head.target.as_str(), "/exec/ns/p/c?command=id&output=1");
     assert_eq!(head.version, Version::Http11);
     assert_eq!(head.headers.len(), 7);
@@ -77,6 +77,22 @@ fn request_parts_are_as_sent() {
         b"caf\xe9 \t x"
     );
     assert!(!format!("{head:?}").contains("command"), "{head:?}");
+}
+
+#[test]
+fn method_is_any_token_in_its_case_up_to_a_bound() {
+    let method = |token: &str| {
+        let head = format!("{token} / HTTP/1.1\r\nHost: h\r\n\r\n");
+        request(head.as_bytes()).map(|parsed| match parsed {
+            Parsed::Complete { head, .. } => head.method,
+            Parsed::Incomplete => panic!("the head is whole"),
+        })
+    };
+    assert_eq!(method("GET"), Ok(Method::GET));
+    assert_ne!(method("get"), Ok(Method::GET));
+    let longest = "P".repeat(limits::METHOD_BYTES);
+    assert_eq!(method(&longest).unwrap().as_str(), longest);
+    assert_eq!(method(&format!("{longest}P")), Err(HeadError::Method));
 }
 
 #[test]

@@ -105,7 +105,7 @@ pub fn asked(head: &RequestHead, framing: Framing) -> Result<Option<Upgrade>, Re
         _ => return Ok(None),
     };
     let upgrade = if token.is("SPDY/3.1") {
-        if !matches!(head.method, Method::Get | Method::Post) {
+        if !matches!(head.method, Method::GET | Method::POST) {
             return Err(Refusal::Method);
         }
         Upgrade::Spdy31
@@ -208,7 +208,7 @@ fn check_101(asked: &Upgrade, reply: &ResponseHead) -> Result<(), BadReply> {
 }
 
 fn websocket(head: &RequestHead) -> Result<Accept, Refusal> {
-    if head.method != Method::Get {
+    if head.method != Method::GET {
         return Err(Refusal::Method);
     }
     match head.headers.sole("sec-websocket-version") {

@@ -41,13 +41,13 @@ fn asked_what_kubernetes_clients_send_is_understood() {
         ("Upgrade", "SPDY/3.1"),
         ("Content-Length", "0"),
     ];
-    assert_eq!(ask(Method::Post, &spdy), Ok(Some(Upgrade::Spdy31)));
+    assert_eq!(ask(Method::POST, &spdy), Ok(Some(Upgrade::Spdy31)));
     let spdy = [
         ("Connection", "close"),
         ("Connection", "upgrade"),
         ("Upgrade", "spdy/3.1"),
     ];
-    assert_eq!(ask(Method::Get, &spdy), Ok(Some(Upgrade::Spdy31)));
+    assert_eq!(ask(Method::GET, &spdy), Ok(Some(Upgrade::Spdy31)));
     let ws = [
         ("Connection", "keep-alive, Upgrade"),
         ("Upgrade", "WebSocket"),
@@ -55,63 +55,65 @@ fn asked_what_kubernetes_clients_send_is_understood() {
         ("Sec-WebSocket-Key", KEY),
         ("Sec-WebSocket-Protocol", "v5.channel.k8s.io"),
     ];
-    assert_eq!(ask(Method::Get, &ws), Ok(Some(websocket())));
-    assert_eq!(ask(Method::Get, &[]), Ok(None));
+    assert_eq!(ask(Method::GET, &ws), Ok(Some(websocket())));
+    assert_eq!(ask(Method::GET, &[]), Ok(None));
     assert_eq!(
-        ask(Method::Get, &[("Upgrade", "h2c")]),
+        ask(Method::GET, &[("Upgrade", "h2c")]),
         Ok(None),
         "not in Connection: ignored"
     );
     assert_eq!(
-        ask(Method::Get, &[("Connection", "upgrade")]),
+        ask(Method::GET, &[("Connection", "upgrade")]),
         Ok(None),
         "nginx on plain requests"
     );
-    assert_eq!(ask(Method::Get, &[("Connection", "close")]), Ok(None));
+    assert_eq!(ask(Method::GET, &[("Connection", "close")]), Ok(None));
 }
 
 #[test]
 fn asked_hostile_requests_are_refused_by_cause() {
-    use Method::{Delete, Get, Post};
+    const DELETE: Method = Method::DELETE;
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
     let up = ("Connection", "Upgrade");
     let version = ("Sec-WebSocket-Version", "13");
     let key = ("Sec-WebSocket-Key", KEY);
     let ws = ("Upgrade", "websocket");
     let cases: &[(Method, &Lines, Refusal)] = &[
-        (Get, &[up, ("Upgrade", "h2c")], Refusal::Protocol),
-        (Get, &[up, ("Upgrade", "TLS/1.0")], Refusal::Protocol),
-        (Get, &[up, ("Upgrade", "")], Refusal::Protocol),
-        (Get, &[up, ("Upgrade", "SPDY/3")], Refusal::Protocol),
-        (Get, &[up, ("Upgrade", "websocket, h2c")], Refusal::Several),
+        (GET, &[up, ("Upgrade", "h2c")], Refusal::Protocol),
+        (GET, &[up, ("Upgrade", "TLS/1.0")], Refusal::Protocol),
+        (GET, &[up, ("Upgrade", "")], Refusal::Protocol),
+        (GET, &[up, ("Upgrade", "SPDY/3")], Refusal::Protocol),
+        (GET, &[up, ("Upgrade", "websocket, h2c")], Refusal::Several),
         (
-            Get,
+            GET,
             &[up, ("Upgrade", "websocket"), ("Upgrade", "websocket")],
             Refusal::Several,
         ),
         (
-            Get,
+            GET,
             &[up, ("Upgrade", "SPDY/3.1"), ("Upgrade", "h2c")],
             Refusal::Several,
         ),
         (
-            Get,
+            GET,
             &[("Connection", "notupgrade"), ("Upgrade", "SPDY/3.1")],
             Refusal::Disguised,
         ),
         (
-            Get,
+            GET,
             &[("Connection", "upgrade, \"upgrade\"")],
             Refusal::Disguised,
         ),
-        (Delete, &[up, ("Upgrade", "SPDY/3.1")], Refusal::Method),
-        (Post, &[up, ws, version, key], Refusal::Method),
+        (DELETE, &[up, ("Upgrade", "SPDY/3.1")], Refusal::Method),
+        (POST, &[up, ws, version, key], Refusal::Method),
         (
-            Post,
+            POST,
             &[up, ("Upgrade", "SPDY/3.1"), ("Content-Length", "1")],
             Refusal::Body,
         ),
         (
-            Post,
+            POST,
             &[
                 up,
                 ("Upgrade", "SPDY/3.1"),
@@ -120,35 +122,35 @@ fn asked_hostile_requests_are_refused_by_cause() {
             Refusal::Body,
         ),
         (
-            Get,
+            GET,
             &[up, ws, version, key, ("Content-Length", "1")],
             Refusal::Body,
         ),
-        (Get, &[up, ws, key], Refusal::WebSocketVersion),
+        (GET, &[up, ws, key], Refusal::WebSocketVersion),
         (
-            Get,
+            GET,
             &[up, ws, version, version, key],
             Refusal::WebSocketVersion,
         ),
         (
-            Get,
+            GET,
             &[up, ws, ("Sec-WebSocket-Version", "8"), key],
             Refusal::WebSocketVersion,
         ),
-        (Get, &[up, ws, version], Refusal::WebSocketKey),
-        (Get, &[up, ws, version, key, key], Refusal::WebSocketKey),
+        (GET, &[up, ws, version], Refusal::WebSocketKey),
+        (GET, &[up, ws, version, key, key], Refusal::WebSocketKey),
         (
-            Get,
+            GET,
             &[up, ws, version, ("Sec-WebSocket-Key", "c2hvcnQ=")],
             Refusal::WebSocketKey,
         ),
         (
-            Get,
+            GET,
             &[up, ws, version, ("Sec-WebSocket-Key", "")],
             Refusal::WebSocketKey,
         ),
         (
-            Get,
+            GET,
             &[
                 up,
                 ws,
@@ -248,7 +250,7 @@ fn judge_reply_each_kind_of_answer_has_its_verdict() {
             reason: Reason::default(),
             headers: headers(lines),
         };
-        let (found, _) = judge_reply(asked.as_ref(), &Method::Get, &reply);
+        let (found, _) = judge_reply(asked.as_ref(), &Method::GET, &reply);
         assert_eq!(found, *expected, "{asked:?} {status} {lines:?}");
     }
 }
@@ -258,7 +260,7 @@ fn judge_reply_101_of_http10_is_a_bad_gateway() {
     let mut reply = ResponseHead::new(101, "");
     reply.version = Version::Http10;
     reply.headers = headers(&[("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1")]);
-    let (found, _) = judge_reply(Some(&Upgrade::Spdy31), &Method::Post, &reply);
+    let (found, _) = judge_reply(Some(&Upgrade::Spdy31), &Method::POST, &reply);
     assert_eq!(found, Reply::BadGateway(BadReply::Malformed));
 }
 
@@ -266,6 +268,6 @@ fn judge_reply_101_of_http10_is_a_bad_gateway() {
 fn judge_reply_gives_the_framing_of_what_is_relayed() {
     let mut reply = ResponseHead::new(403, "Forbidden");
     reply.headers = headers(&[("Content-Length", "9")]);
-    let (_, framing) = judge_reply(Some(&Upgrade::Spdy31), &Method::Post, &reply);
+    let (_, framing) = judge_reply(Some(&Upgrade::Spdy31), &Method::POST, &reply);
     assert_eq!(framing, Framing::Length(9));
 }

@@ -355,7 +355,7 @@ impl Front<'_> {
 
 /// Reads of a head what control is not asked about.
 fn asked(head: &RequestHead) -> Result<Asked, End> {
-    if head.method == Method::Connect {
+    if head.method == Method::CONNECT {
         return Err(hostile(405, "a front listener takes no CONNECT".to_owned()));
     }
     let framing = request_framing(head).map_err(|error| hostile(400, chain(&error)))?;
@@ -370,7 +370,7 @@ fn asked(head: &RequestHead) -> Result<Asked, End> {
         upgrade,
         keep_alive: hop::keeps_alive(head.version, &head.headers),
         has_token: has_token(&head.headers),
-        is_head: head.method == Method::Head,
+        is_head: head.method == Method::HEAD,
     })
 }
 
@@ -388,7 +388,7 @@ fn has_token(headers: &Headers) -> bool {
 
 /// Whether a request may be made once more that no server has seen.
 fn may_repeat(head: &RequestHead, asked: &Asked) -> bool {
-    matches!(head.method, Method::Get | Method::Head | Method::Options)
+    matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS)
         && asked.framing.is_empty()
         && asked.upgrade.is_none()
 }

@@ -1,20 +1,15 @@
 //! Keeps bootstrap tokens where a cluster does: as Secrets in kube-system.
-//!
-//! Secrets travel as protobuf, which every API server takes. Metadata that this code does not know
-//! go back as they came.
 
-use super::{Act, CallError, call};
-use eyesplice_identity::protobuf::{MEDIA_TYPE, ProtobufError, TypeMeta, open, seal};
+use super::{CallError, call};
 use eyesplice_identity::token::bootstrap::{
     Expiry, Record, RecordProblem, SECRET_TYPE, TokenId, secret_name,
 };
-use http_body_util::{BodyExt, Limited};
-use hyper::Request;
-use hyper::header::{ACCEPT, CONTENT_TYPE};
-use kube::Client;
-use kube::client::Body;
-use prost::Message;
-use std::collections::{BTreeMap, HashMap};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, Client};
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -22,8 +17,6 @@ use zeroize::{Zeroize, Zeroizing};
 const NAMESPACE: &str = "kube-system";
 /// The resource in messages.
 const RESOURCE: &str = "secrets in kube-system";
-/// A list: ten thousand tokens of 2 KiB, and room.
-const LARGEST: usize = 32 << 20;
 
 /// Why a cluster's tokens could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +24,6 @@ pub enum SecretsError {
     /// The API server did not do it.
     #[error("{0}")]
     Call(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The answer makes no sense.
-    #[error("the API server's answer about {RESOURCE} cannot be read: {0}")]
-    Answer(String),
     /// There is such a token already.
     #[error("bootstrap token {0} exists already; delete it, or choose another ID")]
     Exists(TokenId),
@@ -53,69 +43,53 @@ pub enum SecretsError {
 /// The tokens of one cluster.
 #[derive(Clone)]
 pub struct Secrets {
-    client: Client,
+    api: Api<Secret>,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct PbSecret {
-    /// Kept as it came.
-    #[prost(bytes = "vec", tag = "1")]
-    metadata: Vec<u8>,
-    #[prost(map = "string, bytes", tag = "2")]
-    data: HashMap<String, Vec<u8>>,
-    #[prost(string, tag = "3")]
-    secret_type: String,
-    #[prost(bool, optional, tag = "5")]
-    immutable: Option<bool>,
+/// A Secret whose data are wiped when it is dropped.
+struct Wiped(Secret);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.wipe();
+    }
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct PbMeta {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "3")]
-    namespace: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PbSecretList {
-    #[prost(message, repeated, tag = "2")]
-    items: Vec<PbSecret>,
-}
-
-impl PbSecret {
+impl Wiped {
     fn wipe(&mut self) {
-        self.data.values_mut().for_each(Zeroize::zeroize);
+        let data = self.0.data.iter_mut().flat_map(BTreeMap::values_mut);
+        data.for_each(|value| value.0.zeroize());
     }
 
     fn name(&self) -> String {
-        let meta = PbMeta::decode(self.metadata.as_slice());
-        meta.map(|meta| meta.name).unwrap_or_default()
+        self.0.metadata.name.clone().unwrap_or_default()
     }
 
     fn record(&self) -> Result<Record, SecretsError> {
-        let name = self.name();
-        let data = self.data.iter();
-        let data: BTreeMap<_, _> = data
-            .map(|(key, value)| (key.clone(), Zeroizing::new(value.clone())))
+        let data = self.0.data.iter().flatten();
+        let data = data
+            .map(|(key, value)| (key.clone(), Zeroizing::new(value.0.clone())))
             .collect();
-        Record::from_secret(&name, &self.secret_type, &data)
+        let kind = self.0.type_.as_deref().unwrap_or_default();
+        let name = self.name();
+        Record::from_secret(&name, kind, &data)
             .map_err(|problem| SecretsError::Record { name, problem })
     }
 
     fn write(&mut self, record: &Record) {
         self.wipe();
         let data = record.to_data().into_iter();
-        self.data = data
-            .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
-            .collect();
+        let data = data.map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec())));
+        self.0.data = Some(data.collect());
     }
 }
 
 impl Secrets {
     /// The tokens of the cluster that the client is of.
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self {
+            api: Api::namespaced(client, NAMESPACE),
+        }
     }
 
     /// Keeps a new token.
@@ -127,17 +101,19 @@ impl Secrets {
         if let Err(problem) = record.check() {
             return Err(SecretsError::Record { name, problem });
         }
-        let meta = PbMeta {
-            name,
-            namespace: NAMESPACE.to_owned(),
-        };
-        let mut secret = PbSecret {
-            metadata: meta.encode_to_vec(),
-            secret_type: SECRET_TYPE.to_owned(),
-            ..PbSecret::default()
-        };
+        let mut secret = Wiped(Secret {
+            metadata: ObjectMeta {
+                name: Some(name),
+                namespace: Some(NAMESPACE.to_owned()),
+                ..ObjectMeta::default()
+            },
+            type_: Some(SECRET_TYPE.to_owned()),
+            ..Secret::default()
+        });
         secret.write(record);
-        match self.send("create", "POST", "", Some(secret)).await {
+        let parameters = PostParams::default();
+        let created = self.api.create(&parameters, &secret.0);
+        match call("create", RESOURCE, created).await.map(Wiped) {
             Ok(_) => Ok(()),
             Err(CallError::Conflict { .. }) => Err(SecretsError::Exists(record.token.id.clone())),
             Err(error) => Err(error.into()),
@@ -149,14 +125,8 @@ impl Secrets {
     /// # Errors
     /// It cannot be read, or is broken.
     pub async fn find(&self, id: &TokenId) -> Result<Option<Record>, SecretsError> {
-        match self.get(id).await? {
-            Some(mut secret) => {
-                let record = secret.record();
-                secret.wipe();
-                record.map(Some)
-            }
-            None => Ok(None),
-        }
+        let found = self.get(id).await?;
+        found.map(|secret| secret.record()).transpose()
     }
 
     /// Lists all tokens by ID; a Secret that is broken is an entry of its own.
@@ -164,14 +134,11 @@ impl Secrets {
     /// # Errors
     /// They cannot be listed.
     pub async fn list(&self) -> Result<Vec<Result<Record, SecretsError>>, SecretsError> {
-        let query = "?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken";
-        let raw = self.send("list", "GET", query, None).await?;
-        let list = PbSecretList::decode(raw.as_slice());
-        let mut list = list.map_err(|error| SecretsError::Answer(error.to_string()))?;
-        list.items.sort_by_key(PbSecret::name);
-        let records = list.items.iter().map(PbSecret::record).collect();
-        list.items.iter_mut().for_each(PbSecret::wipe);
-        Ok(records)
+        let tokens = ListParams::default().fields(&format!("type={SECRET_TYPE}"));
+        let list = call("list", RESOURCE, self.api.list(&tokens)).await?;
+        let mut secrets: Vec<Wiped> = list.items.into_iter().map(Wiped).collect();
+        secrets.sort_by_key(Wiped::name);
+        Ok(secrets.iter().map(Wiped::record).collect())
     }
 
     /// Deletes a token.
@@ -179,9 +146,13 @@ impl Secrets {
     /// # Errors
     /// There is none, or the API server does not do it.
     pub async fn delete(&self, id: &TokenId) -> Result<(), SecretsError> {
-        let path = format!("/{}", secret_name(id));
-        match self.send("delete", "DELETE", &path, None).await {
-            Ok(_) => Ok(()),
+        let (name, parameters) = (secret_name(id), DeleteParams::default());
+        let deleted = self.api.delete(&name, &parameters);
+        match call("delete", RESOURCE, deleted).await {
+            Ok(answer) => {
+                drop(answer.map_left(Wiped));
+                Ok(())
+            }
             Err(CallError::Missing { .. }) => Err(SecretsError::Unknown(id.clone())),
             Err(error) => Err(error.into()),
         }
@@ -197,8 +168,9 @@ impl Secrets {
         let mut record = secret.record()?;
         record.expiry = expiry;
         secret.write(&record);
-        let path = format!("/{}", secret_name(id));
-        self.send("update", "PUT", &path, Some(secret)).await?;
+        let (name, parameters) = (secret_name(id), PostParams::default());
+        let replaced = self.api.replace(&name, &parameters, &secret.0);
+        drop(Wiped(call("update", RESOURCE, replaced).await?));
         Ok(record)
     }
 
@@ -220,56 +192,13 @@ impl Secrets {
         Ok(deleted)
     }
 
-    async fn get(&self, id: &TokenId) -> Result<Option<PbSecret>, SecretsError> {
-        let path = format!("/{}", secret_name(id));
-        match self.send("get", "GET", &path, None).await {
-            Ok(raw) => PbSecret::decode(raw.as_slice())
-                .map(Some)
-                .map_err(|error| SecretsError::Answer(error.to_string())),
-            Err(CallError::Missing { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+    async fn get(&self, id: &TokenId) -> Result<Option<Wiped>, CallError> {
+        let name = secret_name(id);
+        match call("get", RESOURCE, self.api.get(&name)).await {
+            Ok(found) => Ok(Some(Wiped(found))),
+            Err(CallError::Missing(..)) => Ok(None),
+            Err(error) => Err(error),
         }
-    }
-
-    /// Sends one request, and takes the object of the answer out of its envelope.
-    async fn send(
-        &self,
-        verb: &'static str,
-        method: &str,
-        path: &str,
-        secret: Option<PbSecret>,
-    ) -> Result<Zeroizing<Vec<u8>>, CallError> {
-        let body = secret.map(|mut secret| {
-            let of = TypeMeta {
-                api_version: "v1".to_owned(),
-                kind: "Secret".to_owned(),
-            };
-            let body = seal(of, secret.encode_to_vec());
-            secret.wipe();
-            body
-        });
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("/api/v1/namespaces/{NAMESPACE}/secrets{path}"))
-            // An error is a Status in JSON, which the client reads.
-            .header(ACCEPT, MEDIA_TYPE)
-            .header(CONTENT_TYPE, MEDIA_TYPE)
-            .body(Body::from(body.unwrap_or_default()));
-        let exchange = async {
-            let request = request.map_err(kube::Error::HttpError)?;
-            let response = self.client.send(request).await?;
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), LARGEST).collect().await;
-            let body = body.map_err(kube::Error::Service)?.to_bytes();
-            Ok((status, Zeroizing::new(body.to_vec())))
-        };
-        let (status, body) = call(verb, RESOURCE, exchange).await?;
-        let refused = |message: String| CallError::answered(Act(verb, RESOURCE), status, message);
-        if !(200..300).contains(&status) {
-            return Err(refused(status_message(&body)));
-        }
-        let opened = open(&body).map_err(|error: ProtobufError| refused(error.to_string()))?;
-        Ok(Zeroizing::new(opened.1))
     }
 }
 
@@ -277,25 +206,6 @@ impl From<CallError> for SecretsError {
     fn from(error: CallError) -> Self {
         Self::Call(error.into())
     }
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PbStatus {
-    #[prost(string, tag = "3")]
-    message: String,
-}
-
-/// The message of a Status, which comes as protobuf or as JSON.
-fn status_message(body: &[u8]) -> String {
-    let protobuf = open(body).ok().and_then(|(_, raw)| {
-        let status = PbStatus::decode(raw.as_slice()).ok()?;
-        Some(status.message)
-    });
-    let json = || {
-        let status: serde_json::Value = serde_json::from_slice(body).ok()?;
-        Some(status.get("message")?.as_str()?.to_owned())
-    };
-    protobuf.or_else(json).unwrap_or_default()
 }
 
 #[cfg(test)]

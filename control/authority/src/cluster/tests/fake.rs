@@ -2,7 +2,7 @@
 
 use super::super::super::object::CertificateSigningRequest;
 use super::rbac;
-use eyesplice_identity::protobuf::{TypeMeta, seal};
+use data_encoding::BASE64;
 use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -10,7 +10,6 @@ use hyper::body::{Bytes, Frame};
 use hyper::{Method, Request, Response, StatusCode};
 use kube::Client;
 use kube::client::Body;
-use prost::Message;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
@@ -59,23 +58,6 @@ impl Record {
         let condition = self.conditions.iter().find(|c| c["type"] == kind)?;
         Some(condition["message"].as_str().unwrap_or_default().to_owned())
     }
-}
-
-/// A Secret on the wire, written once more: what is tested must not test itself.
-#[derive(Clone, PartialEq, Message)]
-struct PbSecret {
-    #[prost(message, optional, tag = "1")]
-    metadata: Option<PbMeta>,
-    #[prost(map = "string, bytes", tag = "2")]
-    data: HashMap<String, Vec<u8>>,
-    #[prost(string, tag = "3")]
-    secret_type: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PbMeta {
-    #[prost(string, tag = "1")]
-    name: String,
 }
 
 impl Fake {
@@ -381,22 +363,16 @@ impl State {
         let Some(data) = self.tokens.get(name) else {
             return missing();
         };
-        let data = data.iter();
-        let secret = PbSecret {
-            metadata: Some(PbMeta {
-                name: name.to_owned(),
-            }),
-            data: data
-                .map(|(key, value)| (key.clone(), value.clone().into_bytes()))
-                .collect(),
-            secret_type: "bootstrap.kubernetes.io/token".to_owned(),
-        };
-        let of = TypeMeta {
-            api_version: "v1".to_owned(),
-            kind: "Secret".to_owned(),
-        };
-        let body = seal(of, secret.encode_to_vec());
-        Response::new(Full::new(Bytes::from(body)).boxed_unsync())
+        let encoded =
+            |(key, value): (&String, &String)| (key.clone(), BASE64.encode(value.as_bytes()));
+        let data: BTreeMap<String, String> = data.iter().map(encoded).collect();
+        ok(&json!({
+            "kind": "Secret",
+            "apiVersion": "v1",
+            "metadata": {"name": name, "namespace": "kube-system"},
+            "type": "bootstrap.kubernetes.io/token",
+            "data": data,
+        }))
     }
 
     fn write_csr(&mut self, who: &str, name: &str, sub: &str, sent: &Value) -> Answer {

@@ -22,8 +22,8 @@ pub struct Compact<'a> {
     signed: &'a [u8],
     /// Decoded.
     payload: Vec<u8>,
-    /// As it stands in the token; it is base64url.
-    signature: &'a str,
+    /// Decoded.
+    signature: Vec<u8>,
 }
 
 /// What a header says of the signature.
@@ -61,12 +61,11 @@ impl<'a> Compact<'a> {
         };
         let parsed = parse_header(&decode(header, Part::Header)?)?;
         let decoded = decode(payload, Part::Payload)?;
-        decode(signature, Part::Signature)?;
         Ok(Self {
             header: parsed,
             signed: &token.as_bytes()[..header.len() + 1 + payload.len()],
             payload: decoded,
-            signature,
+            signature: decode(signature, Part::Signature)?,
         })
     }
 
@@ -87,7 +86,7 @@ impl<'a> Compact<'a> {
         let Header { algorithm, kid } = &self.header;
         let Some(kid) = kid else {
             let fits = |key: &&PublicKey| {
-                key.algorithm() == *algorithm && key.verify(self.signed, self.signature).is_ok()
+                key.algorithm() == *algorithm && key.verify(self.signed, &self.signature).is_ok()
             };
             return keys.iter().find(fits).ok_or(JwtError::Signature);
         };
@@ -102,7 +101,7 @@ impl<'a> Compact<'a> {
                 kid: kid.clone(),
             });
         }
-        key.verify(self.signed, self.signature)?;
+        key.verify(self.signed, &self.signature)?;
         Ok(key)
     }
 }

@@ -1,9 +1,8 @@
 //! Signed JSON Web Tokens in compact form (RFC 7515, 7519), as far as Kubernetes uses them.
 //!
 //! RS256, ES256 and ES384 and nothing else: no symmetric algorithm, no `none`. The key decides the
-//! algorithm, never the token. They are signed and verified by the `jsonwebtoken` crate on top of
-//! ring (`provider`), which have no P-521: ES512, which API servers take and nothing defaults to, is
-//! refused by name.
+//! algorithm, never the token. They are signed and verified by ring, which has no P-521: ES512, which
+//! API servers take and nothing defaults to, is refused by name.
 
 mod algorithm;
 mod compact;
@@ -11,7 +10,6 @@ mod der;
 mod error;
 mod jwk;
 mod pem;
-mod provider;
 mod public_key;
 mod signing_key;
 

@@ -1,10 +1,13 @@
 //! A key that verifies tokens.
 
-use super::{Algorithm, JwtError, der, provider};
+use super::{Algorithm, JwtError, der};
 use crate::certificate::{Weakness, judge_rsa};
 use data_encoding::BASE64URL_NOPAD;
-use jsonwebtoken::{Algorithm as JoseAlgorithm, DecodingKey, crypto};
 use ring::digest::{SHA256, digest};
+use ring::rsa::PublicKeyComponents;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
+};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey as Parsed;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -50,8 +53,6 @@ pub enum KeyProblem {
 pub struct PublicKey {
     kid: String,
     spki: Vec<u8>,
-    jose: JoseAlgorithm,
-    key: DecodingKey,
     raw: RawKey,
 }
 
@@ -103,13 +104,10 @@ impl PublicKey {
     }
 
     pub(super) fn from_raw(raw: RawKey) -> Result<Self, KeyProblem> {
-        provider::install();
-        let (spki, jose, key) = match &raw {
+        let spki = match &raw {
             RawKey::Rsa { n, e } => {
                 judge_rsa(n, e).map_err(KeyProblem::Weak)?;
-                let spki = der::spki(Algorithm::Rs256, &der::rsa_public_key(n, e));
-                let key = DecodingKey::from_rsa_raw_components(n, e);
-                (spki, JoseAlgorithm::RS256, key)
+                der::spki(Algorithm::Rs256, &der::rsa_public_key(n, e))
             }
             RawKey::Ec(algorithm, point) => {
                 if point.len() != 1 + 2 * coordinate_bytes(*algorithm) {
@@ -123,20 +121,12 @@ impl PublicKey {
                 if point.first() != Some(&UNCOMPRESSED) {
                     return Err(KeyProblem::Malformed);
                 }
-                let jose = match algorithm {
-                    Algorithm::Es256 => JoseAlgorithm::ES256,
-                    Algorithm::Es384 => JoseAlgorithm::ES384,
-                    Algorithm::Rs256 => return Err(KeyProblem::Malformed),
-                };
-                let key = DecodingKey::from_ec_der(point);
-                (der::spki(*algorithm, point), jose, key)
+                der::spki(*algorithm, point)
             }
         };
         Ok(Self {
             kid: BASE64URL_NOPAD.encode(digest(&SHA256, &spki).as_ref()),
             spki,
-            jose,
-            key,
             raw,
         })
     }
@@ -170,12 +160,21 @@ impl PublicKey {
         &self.raw
     }
 
-    /// Verifies a signature in base64url.
-    pub(super) fn verify(&self, message: &[u8], signature: &str) -> Result<(), JwtError> {
-        match crypto::verify(signature, message, &self.key, self.jose) {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(JwtError::Signature),
-        }
+    /// Verifies a signature; one by ECDSA has the fixed size of RFC 7518, section 3.4.
+    pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), JwtError> {
+        let verified = match &self.raw {
+            RawKey::Rsa { n, e } => {
+                PublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
+            }
+            RawKey::Ec(algorithm, point) => {
+                let curve = match algorithm {
+                    Algorithm::Es384 => &ECDSA_P384_SHA384_FIXED,
+                    Algorithm::Es256 | Algorithm::Rs256 => &ECDSA_P256_SHA256_FIXED,
+                };
+                UnparsedPublicKey::new(curve, point).verify(message, signature)
+            }
+        };
+        verified.map_err(|_| JwtError::Signature)
     }
 }
 

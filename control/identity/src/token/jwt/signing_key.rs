@@ -1,20 +1,19 @@
 //! A key that signs tokens.
 
 use super::public_key::{RawKey, coordinate_bytes};
-use super::{Algorithm, KeyProblem, PublicKey, der, provider};
+use super::{Algorithm, KeyProblem, PublicKey, der};
 use crate::pem::encode_key;
 use data_encoding::BASE64URL_NOPAD;
-use jsonwebtoken::{Algorithm as JoseAlgorithm, EncodingKey, crypto};
 use rcgen::{KeyPair as NewKey, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384};
 use ring::rand::SystemRandom;
 use ring::rsa::PublicKeyComponents;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
-    RsaKeyPair,
+    RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use rustls::pki_types::PrivateKeyDer;
 use serde::Serialize;
-use x509_parser::asn1_rs::{Integer, OctetString, Sequence};
+use x509_parser::asn1_rs::{Any, Integer, Tag};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::AlgorithmIdentifier;
 use zeroize::Zeroizing;
@@ -33,7 +32,7 @@ pub enum SignError {
     Json(#[from] serde_json::Error),
     /// The library refused; the system's random source is its only reason.
     #[error("cannot sign the token: the system's random source or the key failed")]
-    Sign(#[from] jsonwebtoken::errors::Error),
+    Sign,
     /// The library made no key.
     #[error("cannot make a key")]
     Generate(#[from] rcgen::Error),
@@ -49,8 +48,8 @@ pub enum SignError {
 #[derive(derive_more::Debug)]
 #[debug("SigningKey({public:?})")]
 pub struct SigningKey {
-    jose: JoseAlgorithm,
-    key: EncodingKey,
+    /// An RSA key in PKCS #1, another in PKCS #8.
+    der: Zeroizing<Vec<u8>>,
     public: PublicKey,
 }
 
@@ -60,7 +59,6 @@ impl SigningKey {
     /// # Errors
     /// It is broken, or not one that signs tokens.
     pub fn from_der(key: &PrivateKeyDer<'_>) -> Result<Self, KeyProblem> {
-        provider::install();
         match key {
             PrivateKeyDer::Pkcs1(key) => rsa(key.secret_pkcs1_der()),
             PrivateKeyDer::Sec1(key) => {
@@ -127,10 +125,29 @@ impl SigningKey {
         let mut token = BASE64URL_NOPAD.encode(&serde_json::to_vec(header)?);
         token.push('.');
         token.push_str(&BASE64URL_NOPAD.encode(&serde_json::to_vec(claims)?));
-        let signature = crypto::sign(token.as_bytes(), &self.key, self.jose)?;
+        let signature = self.signature(token.as_bytes())?;
         token.push('.');
-        token.push_str(&signature);
+        BASE64URL_NOPAD.encode_append(&signature, &mut token);
         Ok(Zeroizing::new(token))
+    }
+
+    fn signature(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        let random = SystemRandom::new();
+        match self.public.algorithm() {
+            Algorithm::Rs256 => {
+                let pair = RsaKeyPair::from_der(&self.der).map_err(|_| SignError::Sign)?;
+                let mut signature = vec![0; pair.public().modulus_len()];
+                let signed = pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature);
+                signed.map(|()| signature).map_err(|_| SignError::Sign)
+            }
+            algorithm => {
+                let pair = ecdsa(algorithm, &self.der).map_err(|_| SignError::Sign)?;
+                let signed = pair.sign(&random, message);
+                signed
+                    .map(|signed| signed.as_ref().to_vec())
+                    .map_err(|_| SignError::Sign)
+            }
+        }
     }
 }
 
@@ -143,62 +160,55 @@ fn rsa(pkcs1: &[u8]) -> Result<SigningKey, KeyProblem> {
         })?;
     let PublicKeyComponents { n, e } = PublicKeyComponents::<Vec<u8>>::from(pair.public());
     Ok(SigningKey {
-        jose: JoseAlgorithm::RS256,
-        key: EncodingKey::from_rsa_der(pkcs1),
+        der: Zeroizing::new(pkcs1.to_vec()),
         public: PublicKey::from_raw(RawKey::Rsa { n, e })?,
     })
 }
 
 fn ec(algorithm: Algorithm, pkcs8: &[u8]) -> Result<SigningKey, KeyProblem> {
-    let (curve, jose) = match algorithm {
-        Algorithm::Es256 => (&ECDSA_P256_SHA256_FIXED_SIGNING, JoseAlgorithm::ES256),
-        Algorithm::Es384 => (&ECDSA_P384_SHA384_FIXED_SIGNING, JoseAlgorithm::ES384),
+    let point = ecdsa(algorithm, pkcs8)?.public_key().as_ref().to_vec();
+    Ok(SigningKey {
+        der: Zeroizing::new(pkcs8.to_vec()),
+        public: PublicKey::from_raw(RawKey::Ec(algorithm, point))?,
+    })
+}
+
+fn ecdsa(algorithm: Algorithm, pkcs8: &[u8]) -> Result<EcdsaKeyPair, KeyProblem> {
+    let curve = match algorithm {
+        Algorithm::Es256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
+        Algorithm::Es384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
         Algorithm::Rs256 => return Err(KeyProblem::Unsupported),
     };
     let pair = EcdsaKeyPair::from_pkcs8(curve, pkcs8, &SystemRandom::new());
-    let pair = pair.map_err(|rejected| match rejected.to_string().as_str() {
+    pair.map_err(|rejected| match rejected.to_string().as_str() {
         NO_PUBLIC_HALF => KeyProblem::NoPublicHalf,
         "InconsistentComponents" => KeyProblem::Inconsistent,
         "WrongAlgorithm" => KeyProblem::Unsupported,
         _ => KeyProblem::Malformed,
-    })?;
-    let point = pair.public_key().as_ref().to_vec();
-    Ok(SigningKey {
-        jose,
-        key: EncodingKey::from_ec_der(pkcs8),
-        public: PublicKey::from_raw(RawKey::Ec(algorithm, point))?,
     })
 }
 
 /// Takes PKCS #8 (RFC 5958) apart: the algorithm's OID and the key within.
 fn open_pkcs8(der: &[u8]) -> Option<(String, &[u8])> {
-    let (_, sequence) = Sequence::from_der(der).ok()?;
-    let content = content_of(der, &sequence)?;
+    let content = content_of(der, Tag::Sequence)?;
     let (rest, _version) = Integer::from_der(content).ok()?;
     let (rest, identifier) = AlgorithmIdentifier::from_der(rest).ok()?;
-    let (after, _) = OctetString::from_der(rest).ok()?;
-    let octets = &rest[..rest.len() - after.len()];
-    Some((identifier.algorithm.to_id_string(), value_of(octets)?))
-}
-
-fn content_of<'a>(der: &'a [u8], sequence: &Sequence<'_>) -> Option<&'a [u8]> {
-    let (rest, _) = Sequence::from_der(der).ok()?;
-    let whole = der.len() - rest.len();
-    der.get(whole - sequence.content.len()..whole)
-}
-
-fn value_of(octets: &[u8]) -> Option<&[u8]> {
-    let (_, value) = OctetString::from_der(octets).ok()?;
-    octets.get(octets.len() - value.as_ref().len()..)
+    let key = content_of(rest, Tag::OctetString)?;
+    Some((identifier.algorithm.to_id_string(), key))
 }
 
 /// Tells the curve of an ECPrivateKey (RFC 5915) by the length of its number, which the RFC fixes;
 /// who reads the key checks the curve's name.
 fn algorithm_of_sec1(der: &[u8]) -> Option<Algorithm> {
-    let (_, sequence) = Sequence::from_der(der).ok()?;
-    let (rest, _version) = Integer::from_der(&sequence.content).ok()?;
-    let (_, number) = OctetString::from_der(rest).ok()?;
+    let (rest, _version) = Integer::from_der(content_of(der, Tag::Sequence)?).ok()?;
+    let number = content_of(rest, Tag::OctetString)?;
     [Algorithm::Es256, Algorithm::Es384]
         .into_iter()
-        .find(|algorithm| coordinate_bytes(*algorithm) == number.as_ref().len())
+        .find(|algorithm| coordinate_bytes(*algorithm) == number.len())
+}
+
+/// What stands inside of the first element, if that is of this kind.
+fn content_of(der: &[u8], kind: Tag) -> Option<&[u8]> {
+    let (_, element) = Any::from_der(der).ok()?;
+    (element.tag() == kind).then_some(element.data)
 }

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 /// A directory, or a cluster and the runtime of its client.
 pub(super) enum Tokens {
     Dir(Store),
-    Cluster(Runtime, Secrets),
+    Cluster(Runtime, Box<Secrets>),
 }
 
 impl Tokens {
@@ -22,7 +22,7 @@ impl Tokens {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let place = Place::Kubeconfig(kubeconfig.clone());
         let client = runtime.block_on(place.connect())?;
-        let secrets = Secrets::new(client);
+        let secrets = Box::new(Secrets::new(client));
         Ok(Self::Cluster(runtime, secrets))
     }
 

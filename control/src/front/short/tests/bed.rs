@@ -154,7 +154,7 @@ impl Asking {
     /// As kubectl asks by SPDY.
     pub(super) fn spdy(stream: &str) -> Self {
         Self {
-            method: Method::Post,
+            method: Method::POST,
             target: format!("{POD}/{stream}"),
             headers: vec![
                 ("Host", "front.example:6444".to_owned()),
@@ -174,7 +174,7 @@ impl Asking {
     /// As it asks by WebSocket.
     pub(super) fn websocket(stream: &str, protocols: &str) -> Self {
         let mut asking = Self::spdy(stream);
-        asking.method = Method::Get;
+        asking.method = Method::GET;
         asking.upgrade = Some("websocket");
         asking.headers.truncate(3);
         asking.headers.extend([
@@ -188,7 +188,7 @@ impl Asking {
     /// As it asks for a log.
     pub(super) fn log(query: &str) -> Self {
         let mut asking = Self::spdy(&format!("log{query}"));
-        asking.method = Method::Get;
+        asking.method = Method::GET;
         asking.upgrade = None;
         asking.headers.truncate(3);
         asking

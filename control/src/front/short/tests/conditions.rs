@@ -29,7 +29,7 @@ const REQUESTS: &[(&str, Change, Why)] = &[
     ),
     (
         "it is a PUT",
-        |_, asking| asking.method = Method::Put,
+        |_, asking| asking.method = Method::PUT,
         Why::Method,
     ),
     (
@@ -41,7 +41,7 @@ const REQUESTS: &[(&str, Change, Why)] = &[
         "it is a log by WebSocket",
         |_, asking| {
             asking.target = format!("{POD}/log");
-            asking.method = Method::Get;
+            asking.method = Method::GET;
             asking.upgrade = Some("websocket");
         },
         Why::Upgrade,
