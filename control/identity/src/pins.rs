@@ -12,7 +12,7 @@
 
 pub use crate::spki::{SpkiHash, SpkiHashError};
 
-use crate::document::{Document, Report, Section, value};
+use crate::document::{Document, Section, value};
 use crate::inventory::{NodeListError, node_name};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -58,22 +58,18 @@ impl Document for Pins {
     const KIND: &'static str = "KubeletPins";
     const MAX_FILE: usize = crate::inventory::MAX_FILE;
 
-    fn read(root: &mut Section<'_>, _: &Path, report: &mut Report) -> Option<Self> {
+    fn read(root: &mut Section<'_>, _: &Path) -> Option<Self> {
         let mut pins: HashMap<String, Arc<[SpkiHash]>> = HashMap::new();
         if !root.has("pins") {
-            root.missing("pins", "[]", report);
+            root.missing("pins", "[]");
         }
-        for mut section in root.sections("pins", crate::inventory::MAX_NODES, report) {
-            let node = section.required("node", "worker-1", node_name, report);
+        for mut section in root.sections("pins", crate::inventory::MAX_NODES) {
+            let node = section.required("node", "worker-1", node_name);
             let field = "spkiSHA256";
             if section.is_blank(field) {
-                section.missing(
-                    field,
-                    "[rFjc3wG7lTZe43zeYTvPq8k4xdDEutCmIhI5dn4oCeE=]",
-                    report,
-                );
+                section.missing(field, "[rFjc3wG7lTZe43zeYTvPq8k4xdDEutCmIhI5dn4oCeE=]");
             }
-            let hashes = section.list(field, MAX_PINS_OF_NODE, value::spki_hash, report);
+            let hashes = section.list(field, MAX_PINS_OF_NODE, value::spki_hash);
             match node.map(|node| pins.entry(node)) {
                 None => {}
                 Some(Slot::Vacant(slot)) => {
@@ -81,10 +77,9 @@ impl Document for Pins {
                 }
                 Some(Slot::Occupied(slot)) => {
                     let what = format!("{:?} is listed twice", slot.key());
-                    section.error("node", what, "put all its pins in one", report);
+                    section.error("node", what, "put all its pins in one");
                 }
             }
-            section.finish(report);
         }
         Some(Self(pins))
     }

@@ -2,7 +2,7 @@
 
 use super::bounds;
 use eyesplice_dataplane::seam::ActionPolicy;
-use eyesplice_identity::document::{Node, Problem, Report, Section, value};
+use eyesplice_identity::document::{Node, Problem, Section, value};
 use eyesplice_proto::route::Action;
 use std::sync::Arc;
 
@@ -30,42 +30,38 @@ struct ActionRule {
 }
 
 /// Reads the section; absent, it allows everything.
-pub(super) fn read(parent: &mut Section<'_>, report: &mut Report) -> Arc<ActionPolicy> {
-    let Some(mut section) = parent.section("actions", report) else {
+pub(super) fn read(parent: &mut Section<'_>) -> Arc<ActionPolicy> {
+    let Some(mut section) = parent.section("actions") else {
         return Arc::new(ActionPolicy::new(Vec::new()));
     };
     let default = section
-        .optional("default", |node| value::word(node, &EFFECTS), report)
+        .optional("default", |node| value::word(node, &EFFECTS))
         .unwrap_or(Effect::Allow);
     let mut rules: Vec<ActionRule> = Vec::new();
-    for rule_section in section.sections("rules", bounds::RULES, report) {
+    for rule_section in section.sections("rules", bounds::RULES) {
         let (path, at) = (rule_section.path().to_owned(), rule_section.at());
-        let Some(rule) = rule(rule_section, report) else {
+        let Some(rule) = rule(rule_section) else {
             continue;
         };
         if &*rule.name == DEFAULT_NAME || rules.iter().any(|other| other.name == rule.name) {
             let what = format!("the name {:?} is taken already", rule.name);
             let problem = Problem::new(what, "choose another name");
-            report.error(&format!("{path}.name"), at, problem);
+            section.report().error(&format!("{path}.name"), at, problem);
         }
         let taken = |action: &Action| rules.iter().any(|other| other.actions.contains(action));
         if rule.actions.iter().all(taken) {
             let what = "can never match: earlier rules decide all of its actions";
-            report.error(
-                &path,
-                at,
-                Problem::new(what, "move it before them, or delete it"),
-            );
+            let problem = Problem::new(what, "move it before them, or delete it");
+            section.report().error(&path, at, problem);
         }
         rules.push(rule);
     }
-    section.finish(report);
     let policy = compile(&rules, default);
     if let Some(open) = open_shell(&policy) {
         let what =
             format!("denies exec and allows {open}, which reaches a container's processes too");
         let fix = "deny `shell`, which is exec, attach and run";
-        section.warn("", what, fix, report);
+        section.warn("", what, fix);
     }
     Arc::new(policy)
 }
@@ -81,20 +77,19 @@ fn open_shell(policy: &ActionPolicy) -> Option<String> {
     (!open.is_empty()).then(|| open.join(" and "))
 }
 
-fn rule(mut section: Section<'_>, report: &mut Report) -> Option<ActionRule> {
-    let name = section.required("name", "no-run", value::name, report);
+fn rule(mut section: Section<'_>) -> Option<ActionRule> {
+    let name = section.required("name", "no-run", value::name);
     let single = Action::ALL.iter();
     let single = single.map(|action| (action.as_str(), std::slice::from_ref(action)));
     let words: Vec<(&str, &[Action])> = single.chain(GROUPS).collect();
     let action = |node: &Node| value::word(node, &words);
     if !section.has("actions") {
-        section.missing("actions", "[shell, checkpoint]", report);
+        section.missing("actions", "[shell, checkpoint]");
     }
-    let actions = section.list("actions", bounds::RULE_ENTRIES, action, report);
+    let actions = section.list("actions", bounds::RULE_ENTRIES, action);
     let actions = actions.concat();
     let effect = |node: &Node| value::word(node, &EFFECTS);
-    let effect = section.required("effect", "deny", effect, report);
-    section.finish(report);
+    let effect = section.required("effect", "deny", effect);
     (!actions.is_empty()).then_some(())?;
     Some(ActionRule {
         name: Arc::from(name?),

@@ -5,7 +5,7 @@ use super::value::endpoint;
 use super::{EngineParts, bounds, process};
 use eyesplice_dataplane::backend::IoPolicy;
 use eyesplice_identity::document::{
-    Document, FileRef, Node, Problem, Report, Section, groups, paths, value,
+    Document, FileRef, Node, Problem, Section, groups, paths, value,
 };
 use eyesplice_process::admin::AdminSettings;
 use eyesplice_proto::target::{Host, Target};
@@ -121,18 +121,18 @@ impl AgentConfig {
 impl Document for AgentConfig {
     const KIND: &'static str = "AgentConfig";
 
-    fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Self> {
-        let identity = read_identity(root, report);
-        let gateways = read_gateways(root, report);
-        let allow = read_allow(root, report);
-        let limits = process::read_limits(root, report);
-        let timeouts = process::read_timeouts(root, report);
+    fn read(root: &mut Section<'_>, file: &Path) -> Option<Self> {
+        let identity = read_identity(root);
+        let gateways = read_gateways(root);
+        let allow = read_allow(root);
+        let limits = process::read_limits(root);
+        let timeouts = process::read_timeouts(root);
         let tls = TlsSettings {
-            groups: groups::read(root, report),
+            groups: groups::read(root),
         };
-        let engine = process::read_engine(root, IoPolicy::Auto, report);
-        let admin = AdminSettings::read(root, report);
-        let audit = process::read_audit(root, false, report);
+        let engine = process::read_engine(root, IoPolicy::Auto);
+        let admin = AdminSettings::read(root);
+        let audit = process::read_audit(root, false);
         Some(Self {
             file: file.to_owned(),
             identity: identity?,
@@ -148,45 +148,34 @@ impl Document for AgentConfig {
     }
 }
 
-fn read_identity(root: &mut Section<'_>, report: &mut Report) -> Option<AgentIdentity> {
-    if !root.has("identity") {
-        root.missing(
-            "identity",
-            "{certFile: agent.crt, keyFile: agent.key}",
-            report,
-        );
-    }
-    let mut section = root.section("identity", report)?;
-    let cert = section.required_file("certFile", "agent.crt", report);
-    let key = section.required_file("keyFile", "agent.key", report);
-    section.finish(report);
+fn read_identity(root: &mut Section<'_>) -> Option<AgentIdentity> {
+    let example = "{certFile: agent.crt, keyFile: agent.key}";
+    let mut section = root.required_section("identity", example)?;
+    let cert = section.required_file("certFile", "agent.crt");
+    let key = section.required_file("keyFile", "agent.key");
     Some(AgentIdentity {
         cert_file: cert?,
         key_file: key?,
     })
 }
 
-fn read_gateways(root: &mut Section<'_>, report: &mut Report) -> Option<Gateways> {
-    if !root.has("gateways") {
-        let example = "{addresses: [\"gateway.example:8132\"], caFile: egress-ca.crt}";
-        root.missing("gateways", example, report);
-    }
-    let mut section = root.section("gateways", report)?;
-    let addresses = section.list("addresses", bounds::GATEWAYS, endpoint, report);
+fn read_gateways(root: &mut Section<'_>) -> Option<Gateways> {
+    let example = "{addresses: [\"gateway.example:8132\"], caFile: egress-ca.crt}";
+    let mut section = root.required_section("gateways", example)?;
+    let addresses = section.list("addresses", bounds::GATEWAYS, endpoint);
     if section.is_blank("addresses") {
-        section.missing("addresses", "[\"gateway.example:8132\"]", report);
+        section.missing("addresses", "[\"gateway.example:8132\"]");
     }
     for (index, address) in addresses.iter().enumerate() {
         if addresses[..index].contains(address) {
             let what = format!("{address} stands there twice");
-            section.error("addresses", what, "remove one of them", report);
+            section.error("addresses", what, "remove one of them");
         }
     }
-    let ca = section.required_file("caFile", "egress-ca.crt", report);
-    let server_name = section.optional("serverName", value::host, report);
+    let ca = section.required_file("caFile", "egress-ca.crt");
+    let server_name = section.optional("serverName", value::host);
     let hold = |node: &Node| value::integer::<usize>(node, &bounds::HOLD);
-    let hold = section.optional("hold", hold, report);
-    section.finish(report);
+    let hold = section.optional("hold", hold);
     (!addresses.is_empty()).then_some(())?;
     Some(Gateways {
         addresses,
@@ -196,29 +185,24 @@ fn read_gateways(root: &mut Section<'_>, report: &mut Report) -> Option<Gateways
     })
 }
 
-fn read_allow(root: &mut Section<'_>, report: &mut Report) -> Option<Allow> {
-    if !root.has("allow") {
-        root.missing("allow", "{kubelet: {address: 10.0.0.7}}", report);
-    }
-    let mut section = root.section("allow", report)?;
-    let kubelet = section.section("kubelet", report);
-    let kubelet = kubelet.and_then(|kubelet| read_kubelet(kubelet, report));
+fn read_allow(root: &mut Section<'_>) -> Option<Allow> {
+    let mut section = root.required_section("allow", "{kubelet: {address: 10.0.0.7}}")?;
+    let kubelet = section.section("kubelet").and_then(read_kubelet);
     let entries = bounds::RULE_ENTRIES;
-    let cidrs = section.list("cidrs", entries, value::cidr, report);
-    let ports = section.list("ports", entries, super::value::ports, report);
-    let suffixes = section.list("dnsSuffixes", entries, value::dns_suffix, report);
+    let cidrs = section.list("cidrs", entries, value::cidr);
+    let ports = section.list("ports", entries, super::value::ports);
+    let suffixes = section.list("dnsSuffixes", entries, value::dns_suffix);
     if !section.has("kubelet") && section.is_blank("cidrs") {
         let fix = "add `kubelet: {address: 10.0.0.7}`, or `cidrs: [10.244.0.0/16]`";
-        section.error("", "lets the agent dial nothing", fix, report);
+        section.error("", "lets the agent dial nothing", fix);
     }
     for field in ["ports", "dnsSuffixes"] {
         if !section.is_blank(field) && section.is_blank("cidrs") {
             let what =
                 "has no effect without `cidrs`: the addresses must be in one of these networks";
-            section.error(field, what, "add `cidrs`, or remove it", report);
+            section.error(field, what, "add `cidrs`, or remove it");
         }
     }
-    section.finish(report);
     Some(Allow {
         kubelet,
         cidrs,
@@ -227,11 +211,10 @@ fn read_allow(root: &mut Section<'_>, report: &mut Report) -> Option<Allow> {
     })
 }
 
-fn read_kubelet(mut section: Section<'_>, report: &mut Report) -> Option<SocketAddr> {
-    let address = section.required("address", "10.0.0.7", address, report);
+fn read_kubelet(mut section: Section<'_>) -> Option<SocketAddr> {
+    let address = section.required("address", "10.0.0.7", address);
     let port = |node: &Node| value::integer::<u16>(node, &(1..=i128::from(u16::MAX)));
-    let port = section.optional("port", port, report);
-    section.finish(report);
+    let port = section.optional("port", port);
     Some(SocketAddr::new(address?, port.unwrap_or(KUBELET_PORT)))
 }
 

@@ -22,14 +22,10 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 const HEALTH_FAILURES: u32 = 3;
 
 /// Reads a listener.
-pub(super) fn read_listener(
-    mut section: Section<'_>,
-    report: &mut Report,
-) -> Option<ApiServerTransport> {
+pub(super) fn read_listener(mut section: Section<'_>) -> Option<ApiServerTransport> {
     let example = "\"0.0.0.0:6445\"";
-    let address = section.required("address", example, value::socket_address, report);
-    let proxy_protocol = section.optional("proxyProtocol", value::boolean, report);
-    section.finish(report);
+    let address = section.required("address", example, value::socket_address);
+    let proxy_protocol = section.optional("proxyProtocol", value::boolean);
     Some(ApiServerTransport {
         address: address?,
         proxy_protocol: proxy_protocol.unwrap_or_default(),
@@ -37,30 +33,29 @@ pub(super) fn read_listener(
 }
 
 /// Reads the section.
-pub(super) fn read(root: &mut Section<'_>, report: &mut Report) -> Option<ApiServers> {
-    let mut section = root.section("apiservers", report)?;
+pub(super) fn read(root: &mut Section<'_>) -> Option<ApiServers> {
+    let mut section = root.section("apiservers")?;
     let at = section.place_of("servers");
-    let servers = section.list("servers", bounds::API_SERVERS, server, report);
+    let servers = section.list("servers", bounds::API_SERVERS, server);
     if section.is_blank("servers") {
-        section.missing("servers", "[\"https://10.0.0.1:6443\"]", report);
+        section.missing("servers", "[\"https://10.0.0.1:6443\"]");
     }
     for (index, one) in servers.iter().enumerate() {
         if servers.iter().take(index).any(|other| other == one) {
             let what = format!("names {one} twice");
             let problem = Problem::new(what, "list each API server once");
-            report.error("apiservers.servers", at, problem);
+            section.report().error("apiservers.servers", at, problem);
         }
     }
-    let ca_file = section.required_file("caFile", "ca.crt", report);
-    let server_name = section.optional("serverName", value::host, report);
-    let credential = credential(&mut section, report);
+    let ca_file = section.required_file("caFile", "ca.crt");
+    let server_name = section.optional("serverName", value::host);
+    let credential = ReviewCredential::read(&mut section, false);
     let interval = |node: &Node| value::duration(node, &bounds::HEALTH_INTERVAL);
-    let interval = section.optional("healthInterval", interval, report);
+    let interval = section.optional("healthInterval", interval);
     let failures = |node: &Node| value::integer::<u32>(node, &bounds::HEALTH_FAILURES);
-    let failures = section.optional("healthFailures", failures, report);
+    let failures = section.optional("healthFailures", failures);
     let balance = |node: &Node| value::word(node, &BALANCES);
-    let balance = section.optional("balance", balance, report);
-    section.finish(report);
+    let balance = section.optional("balance", balance);
     Some(ApiServers {
         servers,
         ca_file: ca_file?,
@@ -72,28 +67,9 @@ pub(super) fn read(root: &mut Section<'_>, report: &mut Report) -> Option<ApiSer
     })
 }
 
-/// Reads who we are to API servers, which may be nobody.
-fn credential(section: &mut Section<'_>, report: &mut Report) -> Option<ReviewCredential> {
-    let cert = section.file("clientCertFile", report);
-    let key = section.file("clientKeyFile", report);
-    let token = section.file("tokenFile", report);
-    match (cert, key, token) {
-        (None, None, None) => None,
-        (Some(cert_file), Some(key_file), None) => Some(ReviewCredential::Certificate {
-            cert_file,
-            key_file,
-        }),
-        (None, None, Some(file)) => Some(ReviewCredential::Token(file)),
-        _ => {
-            let fix = "set either clientCertFile and clientKeyFile, or tokenFile, or none of them";
-            section.error("", "has more or less than one credential", fix, report);
-            None
-        }
-    }
-}
-
 /// Checks what listeners, `apiservers` and `front` say of each other.
-pub(super) fn check(config: &Config, root: &Section<'_>, report: &mut Report) {
+pub(super) fn check(config: &Config, root: &Section<'_>) {
+    let report = root.report();
     let listeners = config.listeners.iter().enumerate();
     let leads =
         |transport: &Transport| matches!(transport, Transport::Front(_) | Transport::ApiServer(_));
@@ -153,7 +129,7 @@ pub(super) fn check(config: &Config, root: &Section<'_>, report: &mut Report) {
 }
 
 /// Finds API servers that are listeners of this gateway.
-fn check_circles(config: &Config, report: &mut Report) {
+fn check_circles(config: &Config, report: &Report) {
     let Some(api_servers) = &config.apiservers else {
         return;
     };

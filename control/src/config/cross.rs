@@ -9,16 +9,17 @@ use eyesplice_identity::document::{At, Problem, Report, Section};
 
 /// Checks relations between sections. Parts with errors are missing from `config`; whether they
 /// are in the file at all, `root` knows.
-pub(super) fn check(config: &Config, root: &Section<'_>, report: &mut Report) {
-    check_identities(config, root, report);
-    check_ports(config, report);
-    check_ktls(config, report);
-    tunnel::check(config, root, report);
-    apiservers::check(config, root, report);
-    short_way::check(config, root, report);
+pub(super) fn check(config: &Config, root: &Section<'_>) {
+    check_identities(config, root);
+    check_ports(config, root.report());
+    check_ktls(config, root.report());
+    tunnel::check(config, root);
+    apiservers::check(config, root);
+    short_way::check(config, root);
 }
 
-fn check_identities(config: &Config, root: &Section<'_>, report: &mut Report) {
+fn check_identities(config: &Config, root: &Section<'_>) {
+    let report = root.report();
     let rule = |wanted: fn(&RuleAction) -> bool| {
         config
             .egress
@@ -62,7 +63,7 @@ fn check_identities(config: &Config, root: &Section<'_>, report: &mut Report) {
     }
 }
 
-fn check_ports(config: &Config, report: &mut Report) {
+fn check_ports(config: &Config, report: &Report) {
     let admin = config.admin.address;
     for (index, listener) in config.listeners.iter().enumerate() {
         if admin.port() != 0 && listener.transport.address() == Some(admin) {
@@ -77,7 +78,7 @@ fn check_ports(config: &Config, report: &mut Report) {
     }
 }
 
-fn check_ktls(config: &Config, report: &mut Report) {
+fn check_ktls(config: &Config, report: &Report) {
     let tls = config
         .listeners
         .iter()

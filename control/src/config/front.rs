@@ -5,7 +5,7 @@ use super::front_audit;
 use super::kube_api::{FrontLimits, FrontSettings, FrontTransport, UserHeaders};
 use super::serving;
 use super::short_way;
-use eyesplice_identity::document::{Node, Problem, Report, Section, value};
+use eyesplice_identity::document::{Node, Problem, Section, value};
 use eyesplice_proto::headers::HeaderName;
 use std::path::PathBuf;
 
@@ -16,11 +16,9 @@ const EXAMPLE: [&str; 3] = ["\"0.0.0.0:6444\"", "front.crt", "front.key"];
 pub(super) fn read_listener(
     mut section: Section<'_>,
     kept: Option<PathBuf>,
-    report: &mut Report,
 ) -> Option<FrontTransport> {
-    let serving = serving::read(&mut section, kept, EXAMPLE, report);
-    let client_ca_file = section.file("clientCAFile", report);
-    section.finish(report);
+    let serving = serving::read(&mut section, kept, EXAMPLE);
+    let client_ca_file = section.file("clientCAFile");
     Some(FrontTransport {
         address: serving.address?,
         tls_cert_file: serving.cert_file?,
@@ -34,22 +32,22 @@ pub(super) fn read_listener(
 pub(super) const PROXY_CLIENT: [&str; 2] = ["frontProxyClientCertFile", "frontProxyClientKeyFile"];
 
 /// Reads the section; absent, it is as its defaults.
-pub(super) fn read(root: &mut Section<'_>, report: &mut Report) -> FrontSettings {
-    let Some(mut section) = root.section("front", report) else {
+pub(super) fn read(root: &mut Section<'_>) -> FrontSettings {
+    let Some(mut section) = root.section("front") else {
         return FrontSettings::default();
     };
     let [cert_field, key_field] = PROXY_CLIENT;
-    let cert = section.file(cert_field, report);
-    let key = section.file(key_field, report);
+    let cert = section.file(cert_field);
+    let key = section.file(key_field);
     for (has, lacks) in [(cert_field, key_field), (key_field, cert_field)] {
         if section.has(has) && !section.has(lacks) {
             let what = format!("is nothing without {lacks}");
-            section.error(has, what, "add that", report);
+            section.error(has, what, "add that");
         }
     }
     let default = UserHeaders::default();
     let mut names = |field: &'static str, default: Vec<String>| {
-        let names = section.list(field, bounds::USER_HEADERS, header, report);
+        let names = section.list(field, bounds::USER_HEADERS, header);
         if names.is_empty() { default } else { names }
     };
     let headers = UserHeaders {
@@ -58,10 +56,9 @@ pub(super) fn read(root: &mut Section<'_>, report: &mut Report) -> FrontSettings
         uid: names("uidHeaders", default.uid),
         extra_prefix: names("extraHeaderPrefixes", default.extra_prefix),
     };
-    let short_way = short_way::read(&mut section, report);
-    let audit = front_audit::read(&mut section, report);
-    let limits = read_limits(&mut section, report);
-    section.finish(report);
+    let short_way = short_way::read(&mut section);
+    let audit = front_audit::read(&mut section);
+    let limits = read_limits(&mut section);
     FrontSettings {
         proxy_client: cert.zip(key),
         headers,
@@ -71,19 +68,17 @@ pub(super) fn read(root: &mut Section<'_>, report: &mut Report) -> FrontSettings
     }
 }
 
-fn read_limits(front: &mut Section<'_>, report: &mut Report) -> FrontLimits {
-    let Some(mut section) = front.section("limits", report) else {
+fn read_limits(front: &mut Section<'_>) -> FrontLimits {
+    let Some(mut section) = front.section("limits") else {
         return FrontLimits::default();
     };
     let streams = |node: &Node| value::integer::<usize>(node, &bounds::STREAMS);
-    let mut read = |field| section.optional(field, streams, report);
-    let limits = FrontLimits {
+    let mut read = |field| section.optional(field, streams);
+    FrontLimits {
         of_user: read("maxStreamsPerUser"),
         of_pod: read("maxStreamsPerPod"),
         of_node: read("maxStreamsPerNode"),
-    };
-    section.finish(report);
-    limits
+    }
 }
 
 fn header(node: &Node) -> Result<String, Problem> {

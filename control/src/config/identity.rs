@@ -2,22 +2,21 @@
 
 use super::bounds;
 use super::model::Identity;
-use eyesplice_identity::document::{FileRef, Node, Problem, Report, Section, value};
+use eyesplice_identity::document::{FileRef, Node, Problem, Section, value};
 use eyesplice_identity::https::Endpoint;
 use eyesplice_identity::inventory::check_node_name;
 
 /// Reads the section. It comes first: other sections name files in its directory.
-pub(super) fn read(root: &mut Section<'_>, report: &mut Report) -> Option<Identity> {
-    let mut section = root.section("identity", report)?;
-    let name = section.required("name", "gateway-1", name, report);
-    let server = section.required("server", "https://10.0.0.1:6443", server, report);
-    let ca = section.required_file("caFile", "ca.crt", report);
-    let token = section.file("tokenFile", report);
-    let dir = section.required_file("dir", "/var/lib/eyesplice/identity", report);
-    let issuer = section.file("issuerCAFile", report);
+pub(super) fn read(root: &mut Section<'_>) -> Option<Identity> {
+    let mut section = root.section("identity")?;
+    let name = section.required("name", "gateway-1", name);
+    let server = section.required("server", "https://10.0.0.1:6443", server);
+    let ca = section.required_file("caFile", "ca.crt");
+    let token = section.file("tokenFile");
+    let dir = section.required_file("dir", "/var/lib/eyesplice/identity");
+    let issuer = section.file("issuerCAFile");
     let lifetime = |node: &Node| value::duration(node, &bounds::SIGNING);
-    let lifetime = section.optional("lifetime", lifetime, report);
-    section.finish(report);
+    let lifetime = section.optional("lifetime", lifetime);
     Some(Identity {
         name: name?,
         server: server?,
@@ -30,11 +29,9 @@ pub(super) fn read(root: &mut Section<'_>, report: &mut Report) -> Option<Identi
 }
 
 /// Reads where the configuration of an authority is that runs in the same process.
-pub(super) fn read_authority(root: &mut Section<'_>, report: &mut Report) -> Option<FileRef> {
-    let mut section = root.section("authority", report)?;
-    let file = section.required_file("configFile", "authority.yaml", report);
-    section.finish(report);
-    file
+pub(super) fn read_authority(root: &mut Section<'_>) -> Option<FileRef> {
+    let mut section = root.section("authority")?;
+    section.required_file("configFile", "authority.yaml")
 }
 
 fn name(node: &Node) -> Result<String, Problem> {
@@ -58,8 +55,8 @@ pub(super) fn server(node: &Node) -> Result<Endpoint, Problem> {
 }
 
 /// Reports that something is to come from the authority and no identity is there to ask with.
-pub(super) fn missing(section: &Section<'_>, field: &str, report: &mut Report) {
+pub(super) fn missing(section: &Section<'_>, field: &str) {
     let what = "needs `identity`, which names the authority and this gateway";
     let fix = "add `identity: {name: .., server: .., caFile: .., tokenFile: .., dir: ..}`";
-    section.error(field, what, fix, report);
+    section.error(field, what, fix);
 }

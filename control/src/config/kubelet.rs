@@ -4,7 +4,7 @@ use super::actions;
 use super::bounds;
 use super::identity;
 use super::model::{EgressCa, Identity, Kubelet, LeafSigner, Verification};
-use eyesplice_identity::document::{FileRef, Node, Report, Section, value};
+use eyesplice_identity::document::{FileRef, Node, Section, value};
 use std::time::Duration;
 
 /// The common name that kubeadm gives the API server's kubelet client certificate.
@@ -16,18 +16,18 @@ const VERIFICATIONS: [(&str, Verification); 2] = [
 ];
 
 /// Reads the issuer of the leaves.
-pub(super) fn read_egress_ca(root: &mut Section<'_>, report: &mut Report) -> Option<EgressCa> {
-    let mut section = root.section("egressCA", report)?;
+pub(super) fn read_egress_ca(root: &mut Section<'_>) -> Option<EgressCa> {
+    let mut section = root.section("egressCA")?;
     let field = "fromAuthority";
-    let signer = if from_authority(&mut section, field, ["certFile", "keyFile"], report) {
+    let signer = if from_authority(&mut section, field, ["certFile", "keyFile"]) {
         if !root.has("identity") {
-            identity::missing(&section, field, report);
+            identity::missing(&section, field);
         }
-        let ca = section.required_file("caFile", "egress-ca.crt", report);
+        let ca = section.required_file("caFile", "egress-ca.crt");
         ca.map(|ca_file| LeafSigner::Authority { ca_file })
     } else {
-        let cert = section.required_file("certFile", "egress-ca.crt", report);
-        let key = section.required_file("keyFile", "egress-ca.key", report);
+        let cert = section.required_file("certFile", "egress-ca.crt");
+        let key = section.required_file("keyFile", "egress-ca.key");
         let files = cert.zip(key);
         files.map(|(cert_file, key_file)| LeafSigner::Files {
             cert_file,
@@ -35,8 +35,7 @@ pub(super) fn read_egress_ca(root: &mut Section<'_>, report: &mut Report) -> Opt
         })
     };
     let lifetime = |node: &Node| value::duration(node, &bounds::LEAF_LIFETIME);
-    let lifetime = section.optional("leafLifetime", lifetime, report);
-    section.finish(report);
+    let lifetime = section.optional("leafLifetime", lifetime);
     Some(EgressCa {
         signer: signer?,
         leaf_lifetime: lifetime.unwrap_or(Duration::from_secs(24 * 3600)),
@@ -44,36 +43,32 @@ pub(super) fn read_egress_ca(root: &mut Section<'_>, report: &mut Report) -> Opt
 }
 
 /// Reads the trust for kubelets.
-pub(super) fn read_kubelet(
-    root: &mut Section<'_>,
-    who: Option<&Identity>,
-    report: &mut Report,
-) -> Option<Kubelet> {
-    let mut section = root.section("kubelet", report)?;
-    let ca = section.required_file("caFile", "kubelet-serving-ca.crt", report);
+pub(super) fn read_kubelet(root: &mut Section<'_>, who: Option<&Identity>) -> Option<Kubelet> {
+    let mut section = root.section("kubelet")?;
+    let ca = section.required_file("caFile", "kubelet-serving-ca.crt");
     let (field, files) = ("clientFromAuthority", ["clientCertFile", "clientKeyFile"]);
-    let (cert, key) = if from_authority(&mut section, field, files, report) {
+    let (cert, key) = if from_authority(&mut section, field, files) {
         if !root.has("identity") {
-            identity::missing(&section, field, report);
+            identity::missing(&section, field);
         }
         let kept = who.map(|who| FileRef::new(section.path_of(field), who.client_file().path));
         (kept.clone(), kept)
     } else {
         let [cert, key] = files;
         (
-            section.required_file(cert, "eyesplice-kubelet-client.crt", report),
-            section.required_file(key, "eyesplice-kubelet-client.key", report),
+            section.required_file(cert, "eyesplice-kubelet-client.crt"),
+            section.required_file(key, "eyesplice-kubelet-client.key"),
         )
     };
-    let client_ca = section.required_file("apiserverClientCAFile", "ca.crt", report);
+    let client_ca = section.required_file("apiserverClientCAFile", "ca.crt");
     let field = "apiserverClientNames";
     let listed = section.has(field);
-    let names = section.list(field, bounds::LISTENER_ENTRIES, value::text, report);
+    let names = section.list(field, bounds::LISTENER_ENTRIES, value::text);
     if listed && names.is_empty() {
         let what =
             "is empty: any certificate of apiserverClientCAFile is accepted as the API server's";
         let fix = format!("list its common name, like {KUBEADM_CLIENT_NAME}");
-        section.warn(field, what, fix, report);
+        section.warn(field, what, fix);
     }
     let names = if listed {
         names
@@ -81,31 +76,22 @@ pub(super) fn read_kubelet(
         vec![KUBEADM_CLIENT_NAME.to_owned()]
     };
     let verification = |node: &Node| value::word(node, &VERIFICATIONS);
-    let verification = section
-        .optional("verification", verification, report)
-        .unwrap_or_default();
+    let verification = section.optional("verification", verification);
+    let verification = verification.unwrap_or_default();
     if verification == Verification::Observe {
         let what = "lets kubelets pass that fail validation";
         let fix = "set it to enforce once eyesplice_verifications_total shows no observed failures";
-        section.warn("verification", what, fix, report);
+        section.warn("verification", what, fix);
     }
-    let warm = section
-        .optional("warm", value::boolean, report)
-        .unwrap_or_default();
-    let inventory_file = section.file("inventoryFile", report);
-    let pins_file = section.file("pinsFile", report);
+    let warm = section.optional("warm", value::boolean).unwrap_or_default();
+    let inventory_file = section.file("inventoryFile");
+    let pins_file = section.file("pinsFile");
     if section.has("pinsFile") && !section.has("inventoryFile") {
         let what =
             "has no effect alone: pins are by node, and the inventory has the nodes' addresses";
-        section.error(
-            "pinsFile",
-            what,
-            "add `inventoryFile: inventory.yaml`",
-            report,
-        );
+        section.error("pinsFile", what, "add `inventoryFile: inventory.yaml`");
     }
-    let actions = actions::read(&mut section, report);
-    section.finish(report);
+    let actions = actions::read(&mut section);
     Some(Kubelet {
         ca_file: ca?,
         client_cert_file: cert?,
@@ -125,14 +111,11 @@ fn from_authority(
     section: &mut Section<'_>,
     field: &'static str,
     files: [&'static str; 2],
-    report: &mut Report,
 ) -> bool {
-    let wanted = section
-        .optional(field, value::boolean, report)
-        .unwrap_or_default();
+    let wanted = section.optional(field, value::boolean).unwrap_or_default();
     for file in files.into_iter().filter(|file| wanted && section.has(file)) {
         let what = format!("cannot be combined with {field}");
-        section.error(file, what, "remove one of them", report);
+        section.error(file, what, "remove one of them");
     }
     wanted
 }

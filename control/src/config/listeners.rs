@@ -5,7 +5,7 @@ use super::bounds;
 use super::front;
 use super::model::{Identity, Listener, TcpTransport, Transport, UnixTransport};
 use super::serving;
-use eyesplice_identity::document::{Node, Problem, Report, Section, Value, value};
+use eyesplice_identity::document::{Node, Problem, Section, Value, value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,15 +13,11 @@ use std::sync::Arc;
 const SOCKET_PATH_BYTES: usize = 107;
 
 /// Reads every listener, and whether `egress` matters to one; those with errors are left out.
-pub(super) fn read(
-    root: &mut Section<'_>,
-    who: Option<&Identity>,
-    report: &mut Report,
-) -> (Vec<Listener>, bool) {
-    let sections = root.sections("listeners", bounds::LISTENERS, report);
+pub(super) fn read(root: &mut Section<'_>, who: Option<&Identity>) -> (Vec<Listener>, bool) {
+    let sections = root.sections("listeners", bounds::LISTENERS);
     if root.is_blank("listeners") {
         let fix = "add one, like `- {name: uds, unix: {path: /run/eyesplice/egress.sock}}`";
-        root.error("listeners", "has no listener", fix, report);
+        root.error("listeners", "has no listener", fix);
     }
     let mut listeners: Vec<Listener> = Vec::new();
     // Where nothing can be read, nobody has said that it does not.
@@ -30,22 +26,19 @@ pub(super) fn read(
         let (path, at) = (section.path().to_owned(), section.at());
         let others = ["front", "apiserver"].iter().any(|each| section.has(each));
         of_egress |= !others || OF_EGRESS.iter().any(|each| section.has(each));
-        let Some(listener) = listener(section, who, report) else {
+        let Some(listener) = listener(section, who) else {
             continue;
         };
         if listeners.iter().any(|other| other.name == listener.name) {
             let what = format!("another listener is named {:?} already", listener.name);
             let problem = Problem::new(what, "choose another name");
-            report.error(&format!("{path}.name"), at, problem);
+            root.report().error(&format!("{path}.name"), at, problem);
         }
         let same = |other: &Listener| same_place(&other.transport, &listener.transport);
         if listeners.iter().any(same) {
             let what = "another listener is bound there already";
-            report.error(
-                &path,
-                at,
-                Problem::new(what, "choose another path or address"),
-            );
+            let problem = Problem::new(what, "choose another path or address");
+            root.report().error(&path, at, problem);
         }
         listeners.push(listener);
     }
@@ -69,73 +62,61 @@ const TRANSPORTS: [&str; 5] = ["unix", "tcp", "tunnel", "front", "apiserver"];
 /// Those whose clients ask for targets of `egress`, or carry them.
 const OF_EGRESS: [&str; 3] = ["unix", "tcp", "tunnel"];
 
-fn listener(
-    mut section: Section<'_>,
-    who: Option<&Identity>,
-    report: &mut Report,
-) -> Option<Listener> {
-    let name = section.required("name", "uds", value::name, report);
-    let sections = TRANSPORTS.map(|transport| section.section(transport, report));
+fn listener(mut section: Section<'_>, who: Option<&Identity>) -> Option<Listener> {
+    let name = section.required("name", "uds", value::name);
+    let sections = TRANSPORTS.map(|transport| section.section(transport));
     let kept = who.map(|who| who.serving_file(name.as_deref().unwrap_or_default()));
     let transport = match sections {
-        [Some(unix), None, None, None, None] => read_unix(unix, report).map(Transport::Unix),
-        [None, Some(tcp), None, None, None] => {
-            read_tcp(tcp, kept, true, report).map(Transport::Tcp)
-        }
+        [Some(unix), None, None, None, None] => read_unix(unix).map(Transport::Unix),
+        [None, Some(tcp), None, None, None] => read_tcp(tcp, kept, true).map(Transport::Tcp),
         [None, None, Some(tunnel), None, None] => {
-            read_tcp(tunnel, kept, false, report).map(Transport::Tunnel)
+            read_tcp(tunnel, kept, false).map(Transport::Tunnel)
         }
         [None, None, None, Some(front), None] => {
-            front::read_listener(front, kept, report).map(Transport::Front)
+            front::read_listener(front, kept).map(Transport::Front)
         }
         [None, None, None, None, Some(apiserver)] => {
-            apiservers::read_listener(apiserver, report).map(Transport::ApiServer)
+            apiservers::read_listener(apiserver).map(Transport::ApiServer)
         }
         [None, None, None, None, None] => {
             if !TRANSPORTS.iter().any(|transport| section.has(transport)) {
                 let fix = "add `unix: {path: ..}`, or `tcp`, `tunnel`, `front` or `apiserver` like \
                            `tcp: {address: .., ..}`";
                 let what = "has none of `unix`, `tcp`, `tunnel`, `front` and `apiserver`";
-                section.error("", what, fix, report);
+                section.error("", what, fix);
             }
             None
         }
-        _ => {
+        several => {
+            several.into_iter().flatten().for_each(Section::pass_over);
             let has = TRANSPORTS.iter().filter(|transport| section.has(transport));
             let has: Vec<String> = has.map(|transport| format!("`{transport}`")).collect();
             let fix = "keep one, and add another listener for each of the others";
-            section.error("", format!("has both {}", has.join(" and ")), fix, report);
+            section.error("", format!("has both {}", has.join(" and ")), fix);
             None
         }
     };
-    section.finish(report);
     Some(Listener {
         name: Arc::from(name?),
         transport: transport?,
     })
 }
 
-fn read_unix(mut section: Section<'_>, report: &mut Report) -> Option<UnixTransport> {
+fn read_unix(mut section: Section<'_>) -> Option<UnixTransport> {
     let base = section.base();
     let path = |node: &Node| socket_path(node, base);
-    let path = section.required("path", "/run/eyesplice/egress.sock", path, report);
-    let mode = section
-        .optional("mode", value::mode, report)
-        .unwrap_or(0o600);
-    let uid = section.optional("owner", owner, report);
-    let gid = section.optional("group", group, report);
-    let uids = section.list(
-        "allowedUIDs",
-        bounds::LISTENER_ENTRIES,
-        |node| value::integer::<u32>(node, &(0..=i128::from(u32::MAX - 1))),
-        report,
-    );
+    let path = section.required("path", "/run/eyesplice/egress.sock", path);
+    let mode = section.optional("mode", value::mode).unwrap_or(0o600);
+    let uid = section.optional("owner", owner);
+    let gid = section.optional("group", group);
+    let uids = section.list("allowedUIDs", bounds::LISTENER_ENTRIES, |node| {
+        value::integer::<u32>(node, &(0..=i128::from(u32::MAX - 1)))
+    });
     if mode & 0o002 != 0 && uids.is_empty() {
         let what = format!("{mode:04o} lets every process of this host connect");
         let fix = "use \"0600\" or \"0660\", or list the API server's uid in allowedUIDs";
-        section.warn("mode", what, fix, report);
+        section.warn("mode", what, fix);
     }
-    section.finish(report);
     Some(UnixTransport {
         path: path?,
         mode,
@@ -154,21 +135,15 @@ const EXAMPLE: [&str; 3] = [
 
 /// Reads TCP with mutual TLS; `kept` is where an identity keeps a certificate of the authority, and
 /// `named` whether clients can be listed by name here.
-fn read_tcp(
-    mut section: Section<'_>,
-    kept: Option<PathBuf>,
-    named: bool,
-    report: &mut Report,
-) -> Option<TcpTransport> {
-    let serving = serving::read(&mut section, kept, EXAMPLE, report);
-    let client_ca = section.required_file("clientCAFile", "egress-client-ca.crt", report);
+fn read_tcp(mut section: Section<'_>, kept: Option<PathBuf>, named: bool) -> Option<TcpTransport> {
+    let serving = serving::read(&mut section, kept, EXAMPLE);
+    let client_ca = section.required_file("clientCAFile", "egress-client-ca.crt");
     let entries = bounds::LISTENER_ENTRIES;
     let names = if named {
-        section.list("allowedNames", entries, value::text, report)
+        section.list("allowedNames", entries, value::text)
     } else {
         Vec::new()
     };
-    section.finish(report);
     Some(TcpTransport {
         address: serving.address?,
         tls_cert_file: serving.cert_file?,

@@ -47,32 +47,32 @@ pub use peers::{Peers, PeersTls};
 pub(crate) use shadow::is_below;
 
 use eyesplice_dataplane::backend::IoPolicy;
-use eyesplice_identity::document::{Report, Section, groups};
+use eyesplice_identity::document::{Section, groups};
 use eyesplice_process::admin::AdminSettings;
 use std::path::Path;
 
 impl Document for Config {
     const KIND: &'static str = "GatewayConfig";
 
-    fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Self> {
-        let identity = identity::read(root, report);
+    fn read(root: &mut Section<'_>, file: &Path) -> Option<Self> {
+        let identity = identity::read(root);
         let who = identity.as_ref();
-        let authority = identity::read_authority(root, report);
-        let (listeners, of_egress) = listeners::read(root, who, report);
-        let tunnel = tunnel::read(root, report);
-        let apiservers = apiservers::read(root, report);
-        let front = front::read(root, report);
-        let egress = egress::read(root, of_egress, report);
-        let egress_ca = kubelet::read_egress_ca(root, report);
-        let kubelet = kubelet::read_kubelet(root, who, report);
-        let limits = process::read_limits(root, report);
-        let timeouts = process::read_timeouts(root, report);
+        let authority = identity::read_authority(root);
+        let (listeners, of_egress) = listeners::read(root, who);
+        let tunnel = tunnel::read(root);
+        let apiservers = apiservers::read(root);
+        let front = front::read(root);
+        let egress = egress::read(root, of_egress);
+        let egress_ca = kubelet::read_egress_ca(root);
+        let kubelet = kubelet::read_kubelet(root, who);
+        let limits = process::read_limits(root);
+        let timeouts = process::read_timeouts(root);
         let tls = TlsSettings {
-            groups: groups::read(root, report),
+            groups: groups::read(root),
         };
-        let engine = process::read_engine(root, IoPolicy::default(), report);
-        let admin = AdminSettings::read(root, report);
-        let audit = process::read_audit(root, true, report);
+        let engine = process::read_engine(root, IoPolicy::default());
+        let admin = AdminSettings::read(root);
+        let audit = process::read_audit(root, true);
         let config = egress.map(|egress| Self {
             file: file.to_owned(),
             identity,
@@ -92,7 +92,7 @@ impl Document for Config {
             audit,
         });
         if let Some(config) = &config {
-            cross::check(config, root, report);
+            cross::check(config, root);
         }
         config
     }

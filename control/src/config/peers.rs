@@ -46,27 +46,28 @@ const FILES: [(&str, &str); 3] = [
 const TO_DIAL: [&str; 5] = ["caFile", "certFile", "keyFile", "serverName", "tunnelPort"];
 
 /// Reads the section.
-pub(super) fn read(parent: &mut Section<'_>, report: &mut Report) -> Option<Peers> {
-    let mut section = parent.section("peers", report)?;
+pub(super) fn read(parent: &mut Section<'_>) -> Option<Peers> {
+    let mut section = parent.section("peers")?;
+    let report = section.report();
     let errors = report.error_count();
-    let addresses = section.list("addresses", bounds::GATEWAYS, endpoint, report);
-    let names = section.list("names", bounds::GATEWAYS, value::text, report);
+    let addresses = section.list("addresses", bounds::GATEWAYS, endpoint);
+    let names = section.list("names", bounds::GATEWAYS, value::text);
     let port = |node: &Node| value::integer::<u16>(node, &(1..=65_535));
-    let tunnel_port = section.optional("tunnelPort", port, report);
-    let server_name = section.optional("serverName", value::host, report);
-    let ca = section.file("caFile", report);
-    let cert = section.file("certFile", report);
-    let key = section.file("keyFile", report);
+    let tunnel_port = section.optional("tunnelPort", port);
+    let server_name = section.optional("serverName", value::host);
+    let ca = section.file("caFile");
+    let cert = section.file("certFile");
+    let key = section.file("keyFile");
     let dials = !section.is_blank("addresses");
     for (field, example) in FILES.into_iter().filter(|_| dials) {
         if section.is_blank(field) {
-            section.missing(field, example, report);
+            section.missing(field, example);
         }
     }
     for field in TO_DIAL.into_iter().filter(|_| !dials) {
         if section.has(field) {
             let fix = "add `addresses: [\"gateway-b.example:8131\"]`, or remove it";
-            section.error(field, "is nothing without `addresses`", fix, report);
+            section.error(field, "is nothing without `addresses`", fix);
         }
     }
     let files = ca.zip(cert).zip(key).filter(|_| dials);
@@ -78,9 +79,9 @@ pub(super) fn read(parent: &mut Section<'_>, report: &mut Report) -> Option<Peer
     });
     if section.is_blank("addresses") && section.is_blank("names") {
         let fix = "add `addresses: [\"gateway-b.example:8131\"]`, `names: [gateway-b]`, or both";
-        section.error("", "names no gateway", fix, report);
+        section.error("", "names no gateway", fix);
     }
-    section.finish(report);
+    drop(section);
     (report.error_count() == errors).then(|| Peers {
         addresses,
         tunnel_port,
@@ -90,7 +91,7 @@ pub(super) fn read(parent: &mut Section<'_>, report: &mut Report) -> Option<Peer
 }
 
 /// Finds gateways that may pass streams on, and cannot connect.
-pub(super) fn check(config: &Config, report: &mut Report) {
+pub(super) fn check(config: &Config, report: &Report) {
     let peers = config
         .tunnel
         .as_ref()

@@ -74,18 +74,10 @@ fn compare_listener(index: usize, old: &Listener, new: &Listener, fields: &mut V
             differ(old.uid == new.uid, "unix.owner");
             differ(old.gid == new.gid, "unix.group");
         }
-        (Transport::Tcp(old), Transport::Tcp(new)) => {
-            differ(old.address == new.address, "tcp.address");
+        (old, new) if old.as_str() == new.as_str() => {
+            let field = format!("{}.address", new.as_str());
+            differ(old.address() == new.address(), &field);
         }
-        (Transport::Tunnel(old), Transport::Tunnel(new)) => {
-            differ(old.address == new.address, "tunnel.address");
-        }
-        (Transport::Front(old), Transport::Front(new)) => {
-            differ(old.address == new.address, "front.address");
-        }
-        (Transport::ApiServer(old), Transport::ApiServer(new)) => {
-            differ(old.address == new.address, "apiserver.address");
-        }
-        (_, other) => differ(false, other.as_str()),
+        (_, new) => differ(false, new.as_str()),
     }
 }

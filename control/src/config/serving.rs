@@ -2,7 +2,7 @@
 
 use super::bounds;
 use super::identity;
-use eyesplice_identity::document::{FileRef, Node, Report, Section, value};
+use eyesplice_identity::document::{FileRef, Node, Section, value};
 use eyesplice_identity::inventory::HostAddress;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,15 +25,14 @@ pub(super) fn read(
     section: &mut Section<'_>,
     kept: Option<PathBuf>,
     example: [&str; 3],
-    report: &mut Report,
 ) -> Serving {
     let [address, cert, key] = example;
-    let address = section.required("address", address, value::socket_address, report);
+    let address = section.required("address", address, value::socket_address);
     if section.has(FROM_AUTHORITY) {
         if kept.is_none() {
-            identity::missing(section, FROM_AUTHORITY, report);
+            identity::missing(section, FROM_AUTHORITY);
         }
-        let names = read_from_authority(section, report);
+        let names = read_from_authority(section);
         let kept = kept.map(|path| FileRef::new(section.path_of(FROM_AUTHORITY), path));
         return Serving {
             address,
@@ -45,26 +44,24 @@ pub(super) fn read(
     let [cert_field, key_field] = FILES;
     Serving {
         address,
-        cert_file: section.required_file(cert_field, cert, report),
-        key_file: section.required_file(key_field, key, report),
+        cert_file: section.required_file(cert_field, cert),
+        key_file: section.required_file(key_field, key),
         from_authority: None,
     }
 }
 
 /// Reads the names that the authority shall sign for.
-fn read_from_authority(section: &mut Section<'_>, report: &mut Report) -> Vec<HostAddress> {
+fn read_from_authority(section: &mut Section<'_>) -> Vec<HostAddress> {
     for field in FILES.into_iter().filter(|field| section.has(field)) {
         let what = format!("cannot be combined with {FROM_AUTHORITY}");
-        section.error(field, what, "remove one of them", report);
+        section.error(field, what, "remove one of them");
     }
-    let Some(mut section) = section.section(FROM_AUTHORITY, report) else {
+    let Some(mut section) = section.section(FROM_AUTHORITY) else {
         return Vec::new();
     };
     if section.is_blank("names") {
-        section.missing("names", "[10.0.0.1, egress.example]", report);
+        section.missing("names", "[10.0.0.1, egress.example]");
     }
     let name = |node: &Node| value::host(node).map(|host| HostAddress::from(&host));
-    let names = section.list("names", bounds::LISTENER_ENTRIES, name, report);
-    section.finish(report);
-    names
+    section.list("names", bounds::LISTENER_ENTRIES, name)
 }

@@ -2,7 +2,7 @@
 
 use super::kube_api::{AddressType, Admission, ApiServers, ShortWay};
 use super::model::{Config, Verification};
-use eyesplice_identity::document::{At, Node, Problem, Report, Section, value};
+use eyesplice_identity::document::{At, Node, Problem, Section, value};
 
 const ADMISSIONS: [(&str, Admission); 2] =
     [("pass", Admission::Pass), ("trusted", Admission::Trusted)];
@@ -23,42 +23,39 @@ const DEFAULT_ADDRESS_TYPES: [AddressType; 3] = [
 ];
 
 /// Reads what concerns the short way from `front`; without `shortWay` there is none.
-pub(super) fn read(front: &mut Section<'_>, report: &mut Report) -> Option<ShortWay> {
+pub(super) fn read(front: &mut Section<'_>) -> Option<ShortWay> {
     let field = "endWithCredential";
-    let end_with_credential = front.optional(field, value::boolean, report);
+    let end_with_credential = front.optional(field, value::boolean);
     if front.has(field) && !front.has("shortWay") {
         let what = "has no effect without shortWay: API servers end streams by their own rules";
-        front.error(field, what, "add `shortWay: {}`, or remove it", report);
+        front.error(field, what, "add `shortWay: {}`, or remove it");
     }
-    let mut section = front.section("shortWay", report)?;
+    let mut section = front.section("shortWay")?;
     let admission = |node: &Node| value::word(node, &ADMISSIONS);
-    let admission = section.optional("admission", admission, report);
     let address_type = |node: &Node| value::word(node, &ADDRESS_TYPES);
-    let address_types = section.list("addressTypes", ADDRESS_TYPES.len(), address_type, report);
-    let kubelet_token_file = section.file("kubeletTokenFile", report);
-    section.finish(report);
+    let address_types = section.list("addressTypes", ADDRESS_TYPES.len(), address_type);
     Some(ShortWay {
-        admission: admission.unwrap_or_default(),
+        admission: section.optional("admission", admission).unwrap_or_default(),
         address_types: if address_types.is_empty() {
             DEFAULT_ADDRESS_TYPES.to_vec()
         } else {
             address_types
         },
-        kubelet_token_file,
+        kubelet_token_file: section.file("kubeletTokenFile"),
         end_with_credential: end_with_credential.unwrap_or_default(),
     })
 }
 
 /// Checks what the short way needs of other sections.
-pub(super) fn check(config: &Config, root: &Section<'_>, report: &mut Report) {
+pub(super) fn check(config: &Config, root: &Section<'_>) {
     if config.front.short_way.is_none() {
         return;
     }
     let field = "front.shortWay";
-    let mut needs = |missing: bool, what: &str, fix: &str| {
+    let needs = |missing: bool, what: &str, fix: &str| {
         if missing {
             let problem = Problem::new(what, fix);
-            report.error(field, root.place_of("front"), problem);
+            root.report().error(field, root.place_of("front"), problem);
         }
     };
     let anonymous = |servers: &ApiServers| servers.credential.is_none();
@@ -83,6 +80,6 @@ pub(super) fn check(config: &Config, root: &Section<'_>, report: &mut Report) {
     if kubelet.is_some_and(|kubelet| kubelet.verification != Verification::Enforce) {
         let what = "is not taken by any stream: kubelet.verification is observe";
         let problem = Problem::new(what, "set that to enforce");
-        report.warn(field, At::default(), problem);
+        root.report().warn(field, At::default(), problem);
     }
 }

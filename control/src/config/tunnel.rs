@@ -24,81 +24,74 @@ const PARKED_PER_ADDRESS: usize = 1024;
 const PING: Duration = Duration::from_secs(15);
 
 /// Reads the section; agents with errors are left out.
-pub(super) fn read(root: &mut Section<'_>, report: &mut Report) -> Option<Tunnel> {
-    let mut section = root.section("tunnel", report)?;
+pub(super) fn read(root: &mut Section<'_>) -> Option<Tunnel> {
+    let mut section = root.section("tunnel")?;
     let mut agents: Vec<AgentSpec> = Vec::new();
-    for agent_section in section.sections("agents", bounds::AGENTS, report) {
+    for agent_section in section.sections("agents", bounds::AGENTS) {
         let (path, at) = (agent_section.path().to_owned(), agent_section.at());
-        let Some(agent) = agent(agent_section, report) else {
+        let Some(agent) = agent(agent_section) else {
             continue;
         };
         if agents.iter().any(|other| other.name == agent.name) {
             let what = format!("another agent is named {:?} already", agent.name);
             let problem = Problem::new(what, "list all that it may carry in one");
+            let report = section.report();
             report.error(&format!("{path}.name"), at, problem);
         }
         agents.push(agent);
     }
-    let node_agents = section.optional("nodeAgents", value::boolean, report);
-    let advertise = section.optional("advertise", value::socket_address, report);
+    let advertise = section.optional("advertise", value::socket_address);
     if advertise.is_some_and(|address| address.port() == 0 || address.ip().is_unspecified()) {
         let what = "is no address that an agent could connect to";
-        section.error(
-            "advertise",
-            what,
-            "write this gateway's own address and port",
-            report,
-        );
+        let fix = "write this gateway's own address and port";
+        section.error("advertise", what, fix);
     }
-    let deny_file = section.file("denyFile", report);
     let max_agents = |node: &Node| value::integer::<usize>(node, &bounds::MAX_AGENTS);
-    let max_agents = section.optional("maxAgents", max_agents, report);
-    let pool = read_pool(&mut section, report);
     let parked = |node: &Node| value::integer::<usize>(node, &bounds::PARKED);
-    let max_parked = section.optional("maxParked", parked, report);
-    let per_address = section.optional("maxParkedPerAddress", parked, report);
+    let per_address = section.optional("maxParkedPerAddress", parked);
     let ping = |node: &Node| value::duration(node, &bounds::PING);
-    let ping = section.optional("ping", ping, report);
-    let peers = peers::read(&mut section, report);
-    section.finish(report);
     Some(Tunnel {
         agents,
-        node_agents: node_agents.unwrap_or_default(),
+        node_agents: section
+            .optional("nodeAgents", value::boolean)
+            .unwrap_or_default(),
         advertise,
-        deny_file,
-        max_agents: max_agents.unwrap_or(MAX_AGENTS),
-        pool,
-        max_parked,
+        deny_file: section.file("denyFile"),
+        max_agents: section
+            .optional("maxAgents", max_agents)
+            .unwrap_or(MAX_AGENTS),
+        pool: read_pool(&mut section),
+        max_parked: section.optional("maxParked", parked),
         max_parked_per_address: per_address.unwrap_or(PARKED_PER_ADDRESS),
-        ping: ping.unwrap_or(PING),
-        peers,
+        ping: section.optional("ping", ping).unwrap_or(PING),
+        peers: peers::read(&mut section),
     })
 }
 
-fn read_pool(parent: &mut Section<'_>, report: &mut Report) -> RangeInclusive<usize> {
-    let Some(mut section) = parent.section("pool", report) else {
+fn read_pool(parent: &mut Section<'_>) -> RangeInclusive<usize> {
+    let Some(mut section) = parent.section("pool") else {
         return POOL;
     };
     let count = |node: &Node| value::integer::<usize>(node, &bounds::POOL);
-    let min = section.optional("min", count, report);
-    let max = section.optional("max", count, report);
-    let min = min.unwrap_or(*POOL.start());
-    let max = max.unwrap_or((*POOL.end()).max(min));
+    let min = section.optional("min", count).unwrap_or(*POOL.start());
+    let max = section
+        .optional("max", count)
+        .unwrap_or((*POOL.end()).max(min));
     if min > max {
         let what = format!("{min} is more than max ({max})");
-        section.error("min", what, "lower it, or raise max", report);
+        section.error("min", what, "lower it, or raise max");
     }
-    section.finish(report);
     min..=max.max(min)
 }
 
-fn agent(mut section: Section<'_>, report: &mut Report) -> Option<AgentSpec> {
+fn agent(mut section: Section<'_>) -> Option<AgentSpec> {
+    let report = section.report();
     let errors = report.error_count();
-    let name = section.required("name", "edge-1", value::name, report);
+    let name = section.required("name", "edge-1", value::name);
     let entries = bounds::RULE_ENTRIES;
-    let nodes = section.list("nodes", entries, node, report);
-    let cidrs = section.list("cidrs", entries, value::cidr, report);
-    let suffixes = section.list("dnsSuffixes", entries, value::dns_suffix, report);
+    let nodes = section.list("nodes", entries, node);
+    let cidrs = section.list("cidrs", entries, value::cidr);
+    let suffixes = section.list("dnsSuffixes", entries, value::dns_suffix);
     if ["nodes", "cidrs", "dnsSuffixes"]
         .iter()
         .all(|field| section.is_blank(field))
@@ -106,9 +99,10 @@ fn agent(mut section: Section<'_>, report: &mut Report) -> Option<AgentSpec> {
         let what = "may carry nothing";
         let fix =
             "add `nodes: [worker-1]`, `cidrs: [10.244.0.0/16]` or `dnsSuffixes: [lab.example]`";
-        section.error("", what, fix, report);
+        section.error("", what, fix);
     }
-    section.finish(report);
+    // What nobody asks for counts, too.
+    drop(section);
     (report.error_count() == errors).then_some(())?;
     Some(AgentSpec {
         name: Arc::from(name?),
@@ -133,7 +127,8 @@ fn node(node: &Node) -> Result<Arc<str>, Problem> {
 }
 
 /// Checks what listeners, agents and rules say of each other.
-pub(super) fn check(config: &Config, root: &Section<'_>, report: &mut Report) {
+pub(super) fn check(config: &Config, root: &Section<'_>) {
+    let report = root.report();
     let listener = config
         .listeners
         .iter()
@@ -180,7 +175,7 @@ pub(super) fn check(config: &Config, root: &Section<'_>, report: &mut Report) {
 }
 
 /// Finds listeners of API servers that would take an agent for one.
-fn check_authorities(config: &Config, report: &mut Report) {
+fn check_authorities(config: &Config, report: &Report) {
     let tunnels = config
         .listeners
         .iter()
@@ -207,7 +202,7 @@ fn uses(rule: &Rule) -> bool {
 }
 
 /// Finds grants that lead nowhere.
-fn check_grants(config: &Config, tunnel: &Tunnel, ways: &[&Rule], (at, report): (At, &mut Report)) {
+fn check_grants(config: &Config, tunnel: &Tunnel, ways: &[&Rule], (at, report): (At, &Report)) {
     let inventory = config
         .kubelet
         .as_ref()

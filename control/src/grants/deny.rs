@@ -2,7 +2,7 @@
 
 use super::AGENT_USER;
 use eyesplice_identity::document::{
-    self, API_VERSION, ConfigErrors, Document, Node, Problem, Report, Section, value,
+    self, API_VERSION, ConfigErrors, Document, Node, Problem, Section, value,
 };
 use eyesplice_identity::file::{self, FileFault, Mode};
 use std::collections::BTreeSet;
@@ -109,9 +109,9 @@ impl Document for DenyList {
     /// A hundred bytes for each entry.
     const MAX_FILE: usize = 20 << 20;
 
-    fn read(root: &mut Section<'_>, _: &Path, report: &mut Report) -> Option<Self> {
-        let names = root.list("names", ENTRIES, name, report);
-        let serials = root.list("serials", ENTRIES, serial, report);
+    fn read(root: &mut Section<'_>, _: &Path) -> Option<Self> {
+        let names = root.list("names", ENTRIES, name);
+        let serials = root.list("serials", ENTRIES, serial);
         Some(Self {
             names: names.into_iter().collect(),
             serials: serials.into_iter().collect(),

@@ -3,7 +3,7 @@
 use super::bounds;
 use super::probe::ProbeSettings;
 use crate::{BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal};
-use eyesplice_identity::document::{FileRef, Node, Problem, Report, Section, value};
+use eyesplice_identity::document::{FileRef, Node, Problem, Section, value};
 use eyesplice_identity::inventory::HostAddress;
 use ipnet::IpNet;
 use std::time::Duration;
@@ -47,45 +47,44 @@ pub struct ApprovalSettings {
 }
 
 /// Reads the section.
-pub(super) fn read_approval(root: &mut Section<'_>, report: &mut Report) -> ApprovalSettings {
-    let Some(mut section) = root.section("approval", report) else {
+pub(super) fn read_approval(root: &mut Section<'_>) -> ApprovalSettings {
+    let Some(mut section) = root.section("approval") else {
         return ApprovalSettings::default();
     };
-    let inventory_file = section.file("inventoryFile", report);
+    let inventory_file = section.file("inventoryFile");
     let nodes = |node: &Node| value::word(node, &BOOTSTRAP_NODES);
-    let bootstrap_nodes = section.optional("bootstrapNodes", nodes, report);
+    let bootstrap_nodes = section.optional("bootstrapNodes", nodes);
     if bootstrap_nodes == Some(BootstrapNodes::Inventory) && !section.has("inventoryFile") {
-        section.missing("inventoryFile", "inventory.yaml", report);
+        section.missing("inventoryFile", "inventory.yaml");
     }
     let bootstrap_nodes = bootstrap_nodes.unwrap_or(if section.has("inventoryFile") {
         BootstrapNodes::Inventory
     } else {
         BootstrapNodes::Any
     });
-    let node_names = section.list("nodeNames", bounds::RULE_ENTRIES, pattern, report);
-    let node_addresses = section.list("nodeAddresses", bounds::RULE_ENTRIES, value::cidr, report);
+    let node_names = section.list("nodeNames", bounds::RULE_ENTRIES, pattern);
+    let node_addresses = section.list("nodeAddresses", bounds::RULE_ENTRIES, value::cidr);
     let names = bootstrap_nodes == BootstrapNodes::Inventory && !node_names.is_empty();
     let addresses = section.has("inventoryFile") && !node_addresses.is_empty();
     for (field, given) in [("nodeNames", names), ("nodeAddresses", addresses)] {
         if given {
             let what =
                 "does not go with an inventory file, which lists every node with its addresses";
-            section.error(field, what, "leave it out, or `inventoryFile`", report);
+            section.error(field, what, "leave it out, or `inventoryFile`");
         }
     }
     let window = |node: &Node| value::duration(node, &bounds::JOIN_WINDOW);
-    let window = section.optional("window", window, report);
+    let window = section.optional("window", window);
     if window.is_some() && !section.has("inventoryFile") {
-        section.missing("inventoryFile", "inventory.yaml", report);
+        section.missing("inventoryFile", "inventory.yaml");
     }
     let most = |node: &Node| value::integer::<usize>(node, &bounds::CSRS);
-    let max_pending = section.optional("maxPending", most, report);
+    let max_pending = section.optional("maxPending", most);
     let refusal = |node: &Node| value::word(node, &ON_REFUSAL);
-    let on_refusal = section.optional("onRefusal", refusal, report);
-    let gateways = read_gateways(&mut section, report);
-    let dns = read_dns(&mut section, report);
-    let probe = read_probe(&mut section, report);
-    section.finish(report);
+    let on_refusal = section.optional("onRefusal", refusal);
+    let gateways = read_gateways(&mut section);
+    let dns = read_dns(&mut section);
+    let probe = read_probe(&mut section);
     ApprovalSettings {
         inventory_file,
         bootstrap_nodes,
@@ -106,51 +105,47 @@ fn pattern(node: &Node) -> Result<NamePattern, Problem> {
         .map_err(|what| Problem::new(format!("{text:?} {what}"), "write it like \"worker-*\""))
 }
 
-fn read_dns(section: &mut Section<'_>, report: &mut Report) -> DnsUse {
+fn read_dns(section: &mut Section<'_>) -> DnsUse {
     let word = |node: &Node| value::word(node, &DNS);
-    let dns = section.optional("dns", word, report).unwrap_or_default();
+    let dns = section.optional("dns", word).unwrap_or_default();
     if dns == DnsUse::Allow {
         // What a node says of itself is no inventory: it could claim whatever a name resolves to.
         if !section.has("inventoryFile") {
-            section.missing("inventoryFile", "inventory.yaml", report);
+            section.missing("inventoryFile", "inventory.yaml");
         }
         let what = "lets names in that the inventory does not list: whoever can forge an answer of \
                     DNS can have a node's certificate name anything";
         let fix = "list the names in the inventory and use `dns: require`, or have the names \
                    resolved over a network that you trust";
-        section.warn("dns", what, fix, report);
+        section.warn("dns", what, fix);
     }
     dns
 }
 
-fn read_probe(section: &mut Section<'_>, report: &mut Report) -> Option<ProbeSettings> {
-    let mut probe = section.section("probe", report)?;
+fn read_probe(section: &mut Section<'_>) -> Option<ProbeSettings> {
+    let mut probe = section.section("probe")?;
     let default = ProbeSettings::default();
     let port = |node: &Node| value::integer::<u16>(node, &bounds::PORT);
-    let port = probe.optional("port", port, report);
     let wait = |node: &Node| value::duration(node, &bounds::PROBE);
-    let timeout = probe.optional("timeout", wait, report);
-    probe.finish(report);
     Some(ProbeSettings {
-        port: port.unwrap_or(default.port),
-        timeout: timeout.unwrap_or(default.timeout),
+        port: probe.optional("port", port).unwrap_or(default.port),
+        timeout: probe.optional("timeout", wait).unwrap_or(default.timeout),
     })
 }
 
-fn read_gateways(section: &mut Section<'_>, report: &mut Report) -> Gateways {
+fn read_gateways(section: &mut Section<'_>) -> Gateways {
     let mut gateways = Gateways::new();
-    for mut gateway in section.sections("gateways", bounds::RULES, report) {
-        let name = gateway.required("name", "gateway-1", value::name, report);
+    for mut gateway in section.sections("gateways", bounds::RULES) {
+        let name = gateway.required("name", "gateway-1", value::name);
         let address = |node: &Node| value::host(node).map(|host| HostAddress::from(&host));
-        let addresses = gateway.list("addresses", bounds::LISTENER_ENTRIES, address, report);
+        let addresses = gateway.list("addresses", bounds::LISTENER_ENTRIES, address);
         if let Some(name) = name {
             let twice = format!("{name:?} is listed twice");
             let addresses = addresses.into_iter().collect();
             if gateways.insert(name, addresses).is_some() {
-                gateway.error("name", twice, "merge the two", report);
+                gateway.error("name", twice, "merge the two");
             }
         }
-        gateway.finish(report);
     }
     gateways
 }

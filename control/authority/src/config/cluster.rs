@@ -7,7 +7,7 @@ use super::bounds;
 use super::served::{AuthorityConfig, SignerSettings, read_signers};
 use super::timing::Timing;
 use crate::apiserver::Place;
-use eyesplice_identity::document::{Document, FileRef, Node, Report, Section, paths, value};
+use eyesplice_identity::document::{Document, FileRef, Node, Section, paths, value};
 use eyesplice_process::admin::AdminSettings;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -100,50 +100,47 @@ impl ClusterConfig {
 impl Document for ClusterConfig {
     const KIND: &'static str = AuthorityConfig::KIND;
 
-    fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Self> {
+    fn read(root: &mut Section<'_>, file: &Path) -> Option<Self> {
         for (field, who) in NOT_HERE {
             if root.has(field) {
                 let what = format!("does not go with `cluster`: {who}");
                 let fix = "remove it, or remove `cluster` to serve the CSR API without a cluster";
-                root.error(field, what, fix, report);
+                root.error(field, what, fix);
             }
             // Its unknown fields do not matter any more.
             root.ignore(field);
         }
-        let mut section = root.section("cluster", report)?;
-        let kubeconfig_file = section.file("kubeconfigFile", report);
-        let election = read_election(&mut section, report);
-        section.finish(report);
+        let mut section = root.section("cluster")?;
+        let kubeconfig_file = section.file("kubeconfigFile");
+        let election = read_election(&mut section);
         Some(Self {
             file: file.to_owned(),
             kubeconfig_file,
             election,
-            signers: read_signers(root, report),
-            approval: read_approval(root, report),
-            admin: AdminSettings::read(root, report),
+            signers: read_signers(root),
+            approval: read_approval(root),
+            admin: AdminSettings::read(root),
         })
     }
 }
 
-fn read_election(cluster: &mut Section<'_>, report: &mut Report) -> ElectionSettings {
+fn read_election(cluster: &mut Section<'_>) -> ElectionSettings {
     let default = ElectionSettings::default();
-    let Some(mut section) = cluster.section("leaderElection", report) else {
+    let Some(mut section) = cluster.section("leaderElection") else {
         return default;
     };
-    let namespace = section.optional("namespace", value::name, report);
-    let name = section.optional("name", value::name, report);
+    let namespace = section.optional("namespace", value::name);
+    let name = section.optional("name", value::name);
     let wait = |node: &Node| value::duration(node, &bounds::ELECTION);
-    let lease = section.optional("leaseDuration", wait, report);
-    let renew = section.optional("renewDeadline", wait, report);
-    let retry = section.optional("retryPeriod", wait, report);
+    let mut wait = |field, default| section.optional(field, wait).unwrap_or(default);
     let timing = Timing {
-        lease: lease.unwrap_or(default.timing.lease),
-        renew: renew.unwrap_or(default.timing.renew),
-        retry: retry.unwrap_or(default.timing.retry),
+        lease: wait("leaseDuration", default.timing.lease),
+        renew: wait("renewDeadline", default.timing.renew),
+        retry: wait("retryPeriod", default.timing.retry),
     };
     if timing.lease.subsec_nanos() != 0 {
         let what = "is no whole number of seconds";
-        section.error("leaseDuration", what, "a Lease holds seconds: 15s", report);
+        section.error("leaseDuration", what, "a Lease holds seconds: 15s");
     }
     // client-go's rules: the holder stops before others may begin, and has tried more than once.
     let jittered = timing.retry.mul_f64(RETRY_FACTOR);
@@ -154,9 +151,8 @@ fn read_election(cluster: &mut Section<'_>, report: &mut Report) -> ElectionSett
             seconds(timing.renew),
             seconds(timing.retry)
         );
-        section.error("", what, "leave them out for 15s, 10s and 2s", report);
+        section.error("", what, "leave them out for 15s, 10s and 2s");
     }
-    section.finish(report);
     ElectionSettings {
         namespace: namespace.unwrap_or(default.namespace),
         name: name.unwrap_or(default.name),

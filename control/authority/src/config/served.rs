@@ -5,7 +5,7 @@ use super::bounds;
 use crate::{Binding, Role};
 use eyesplice_identity::authn::{Settings, read_settings};
 use eyesplice_identity::document::{
-    Document, FileRef, Node, Problem, Report, Section, groups, paths, value,
+    Document, FileRef, Node, Problem, Section, groups, paths, value,
 };
 use eyesplice_identity::x509::{SIGNERS, Signer};
 use eyesplice_process::admin::AdminSettings;
@@ -161,28 +161,30 @@ impl AuthorityConfig {
 impl Document for AuthorityConfig {
     const KIND: &'static str = "AuthorityConfig";
 
-    fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Self> {
-        let listen = read_listen(root, report);
-        let groups = groups::read(root, report);
-        let cluster_info = read_cluster_info(root, report);
-        let authentication = read_authentication(root, report);
-        let roles = read_roles(root, report);
-        let store = read_store(root, report);
-        let signers = read_signers(root, report);
-        let approval = read_approval(root, report);
-        let limits = read_limits(root, report);
-        let admin = AdminSettings::read(root, report);
+    fn read(root: &mut Section<'_>, file: &Path) -> Option<Self> {
+        let listen = read_listen(root);
+        let groups = groups::read(root);
+        let cluster_info = read_cluster_info(root);
+        let authentication = read_authentication(root);
+        let roles = read_roles(root);
+        let store = read_store(root);
+        let signers = read_signers(root);
+        let approval = read_approval(root);
+        let limits = read_limits(root);
+        let admin = AdminSettings::read(root);
         if !approval.node_addresses.is_empty() {
             let what =
                 "is about the addresses of Node objects, of which there are none without a cluster";
             let problem = Problem::new(what, "list the nodes in approval.inventoryFile");
-            report.error("approval.nodeAddresses", root.at(), problem);
+            root.report()
+                .error("approval.nodeAddresses", root.at(), problem);
         }
         let serving = |each: &SignerSettings| each.signer == Signer::KubeletServing;
         if signers.iter().any(serving) && approval.inventory_file.is_none() {
             let what = "is missing: every kubelet-serving CSR waits for a person";
             let problem = Problem::new(what, "add `approval: {inventoryFile: inventory.yaml}`");
-            report.warn("approval.inventoryFile", root.at(), problem);
+            root.report()
+                .warn("approval.inventoryFile", root.at(), problem);
         }
         let (address, tls_cert_file, tls_private_key_file) = listen?;
         Some(Self {
@@ -203,45 +205,34 @@ impl Document for AuthorityConfig {
     }
 }
 
-fn read_listen(
-    root: &mut Section<'_>,
-    report: &mut Report,
-) -> Option<(SocketAddr, FileRef, FileRef)> {
-    if !root.has("listen") {
-        let example = "{address: \"0.0.0.0:6443\", tlsCertFile: .., tlsPrivateKeyFile: ..}";
-        root.missing("listen", example, report);
-    }
-    let mut section = root.section("listen", report)?;
-    let address = section.required("address", "\"0.0.0.0:6443\"", value::socket_address, report);
-    let cert = section.required_file("tlsCertFile", "apiserver.crt", report);
-    let key = section.required_file("tlsPrivateKeyFile", "apiserver.key", report);
-    section.finish(report);
+fn read_listen(root: &mut Section<'_>) -> Option<(SocketAddr, FileRef, FileRef)> {
+    let example = "{address: \"0.0.0.0:6443\", tlsCertFile: .., tlsPrivateKeyFile: ..}";
+    let mut section = root.required_section("listen", example)?;
+    let address = section.required("address", "\"0.0.0.0:6443\"", value::socket_address);
+    let cert = section.required_file("tlsCertFile", "apiserver.crt");
+    let key = section.required_file("tlsPrivateKeyFile", "apiserver.key");
     Some((address?, cert?, key?))
 }
 
-fn read_cluster_info(root: &mut Section<'_>, report: &mut Report) -> Option<ClusterInfo> {
-    let mut section = root.section("clusterInfo", report)?;
-    let server = section.required("server", "https://10.0.0.1:6443", value::text, report);
-    let ca = section.required_file("caFile", "ca.crt", report);
-    section.finish(report);
+fn read_cluster_info(root: &mut Section<'_>) -> Option<ClusterInfo> {
+    let mut section = root.section("clusterInfo")?;
+    let server = section.required("server", "https://10.0.0.1:6443", value::text);
+    let ca = section.required_file("caFile", "ca.crt");
     Some(ClusterInfo {
         server: server?,
         ca_file: ca?,
     })
 }
 
-fn read_authentication(root: &mut Section<'_>, report: &mut Report) -> Authentication {
-    let at = root.at();
+fn read_authentication(root: &mut Section<'_>) -> Authentication {
+    let (at, report) = (root.at(), root.report());
+    let before = report.error_count();
     let mut read = Authentication::default();
-    let mut clean = true;
-    if let Some(mut section) = root.section("authentication", report) {
-        let before = report.error_count();
-        read.client_ca_file = section.file("clientCAFile", report);
-        read.tokens = read_settings(&mut section, report);
-        section.finish(report);
-        clean = report.error_count() == before;
+    if let Some(mut section) = root.section("authentication") {
+        read.client_ca_file = section.file("clientCAFile");
+        read.tokens = read_settings(&mut section);
     }
-    if clean && read == Authentication::default() {
+    if report.error_count() == before && read == Authentication::default() {
         let problem = Problem::new(
             "names nobody whom to believe: every request would be refused",
             "add `authentication: {clientCAFile: ca.crt, bootstrapTokenDir: tokens}`",
@@ -251,13 +242,13 @@ fn read_authentication(root: &mut Section<'_>, report: &mut Report) -> Authentic
     read
 }
 
-fn read_roles(root: &mut Section<'_>, report: &mut Report) -> Vec<Binding> {
+fn read_roles(root: &mut Section<'_>) -> Vec<Binding> {
     let mut roles = Vec::new();
-    for mut section in root.sections("roles", bounds::RULES, report) {
-        let group = section.required("group", "\"platform:approvers\"", value::text, report);
+    for mut section in root.sections("roles", bounds::RULES) {
+        let group = section.required("group", "\"platform:approvers\"", value::text);
         let role = |node: &Node| value::word(node, &ROLES);
-        let role = section.required("role", "approver", role, report);
-        let signers = section.list("signers", bounds::RULE_ENTRIES, value::text, report);
+        let role = section.required("role", "approver", role);
+        let signers = section.list("signers", bounds::RULE_ENTRIES, value::text);
         let unbound = matches!(
             role,
             Some(
@@ -271,12 +262,11 @@ fn read_roles(root: &mut Section<'_>, report: &mut Report) -> Vec<Binding> {
         if unbound && section.has("signers") {
             let what = "has no effect: this role is for all signers";
             let fix = "leave it out, or use the role approver, signer or requester";
-            section.error("signers", what, fix, report);
+            section.error("signers", what, fix);
         }
         if role.is_some() && !unbound && section.is_blank("signers") {
-            section.missing("signers", "[kubernetes.io/kubelet-serving]", report);
+            section.missing("signers", "[kubernetes.io/kubelet-serving]");
         }
-        section.finish(report);
         if let (Some(group), Some(role)) = (group, role) {
             roles.push(Binding {
                 group,
@@ -288,42 +278,37 @@ fn read_roles(root: &mut Section<'_>, report: &mut Report) -> Vec<Binding> {
     roles
 }
 
-fn read_store(root: &mut Section<'_>, report: &mut Report) -> Option<FileRef> {
-    if !root.has("store") {
-        root.missing("store", "{path: /var/lib/eyesplice/authority.redb}", report);
-    }
-    let mut section = root.section("store", report)?;
-    let path = section.required_file("path", "/var/lib/eyesplice/authority.redb", report);
-    section.finish(report);
-    path
+fn read_store(root: &mut Section<'_>) -> Option<FileRef> {
+    let example = "{path: /var/lib/eyesplice/authority.redb}";
+    let mut section = root.required_section("store", example)?;
+    section.required_file("path", "/var/lib/eyesplice/authority.redb")
 }
 
 /// Reads the signers, whose files are called by their names and not by their places.
-pub(super) fn read_signers(root: &mut Section<'_>, report: &mut Report) -> Vec<SignerSettings> {
+pub(super) fn read_signers(root: &mut Section<'_>) -> Vec<SignerSettings> {
     if root.is_blank("signers") {
         let example = "[{signerName: kubernetes.io/kubelet-serving, certFile: .., keyFile: ..}]";
-        root.missing("signers", example, report);
+        root.missing("signers", example);
     }
     let mut signers: Vec<SignerSettings> = Vec::new();
-    for mut section in root.sections("signers", SIGNERS.len(), report) {
+    for mut section in root.sections("signers", SIGNERS.len()) {
         let known = SIGNERS.map(|signer| (signer.name(), signer));
         let signer = |node: &Node| value::word(node, &known);
         let example = Signer::KubeletServing.name();
-        let signer = section.required("signerName", example, signer, report);
+        let signer = section.required("signerName", example, signer);
         if let Some(signer) = signer {
             section.name_files(format!("signers[{signer}]"));
         }
-        let cert = section.required_file("certFile", "ca.crt", report);
-        let key = section.required_file("keyFile", "ca.key", report);
+        let cert = section.required_file("certFile", "ca.crt");
+        let key = section.required_file("keyFile", "ca.key");
         let duration = |node: &Node| value::duration(node, &bounds::SIGNING);
-        let duration = section.optional("duration", duration, report);
+        let duration = section.optional("duration", duration);
         if let Some(signer) = signer
             && signers.iter().any(|other| other.signer == signer)
         {
             let what = format!("{signer} is configured twice");
-            section.error("signerName", what, "remove one of them", report);
+            section.error("signerName", what, "remove one of them");
         }
-        section.finish(report);
         if let (Some(signer), Some(cert_file), Some(key_file)) = (signer, cert, key) {
             signers.push(SignerSettings {
                 signer,
@@ -336,19 +321,19 @@ pub(super) fn read_signers(root: &mut Section<'_>, report: &mut Report) -> Vec<S
     signers
 }
 
-fn read_limits(root: &mut Section<'_>, report: &mut Report) -> AuthorityLimits {
+fn read_limits(root: &mut Section<'_>) -> AuthorityLimits {
     let default = AuthorityLimits::default();
-    let Some(mut section) = root.section("limits", report) else {
+    let Some(mut section) = root.section("limits") else {
         return default;
     };
     let count = |node: &Node| value::integer::<usize>(node, &bounds::CSRS);
-    let max_csrs = section.optional("maxCSRs", count, report);
-    let per_user = section.optional("maxCSRsPerUser", count, report);
-    let per_token = section.optional("maxCSRsPerToken", count, report);
+    let max_csrs = section
+        .optional("maxCSRs", count)
+        .unwrap_or(default.max_csrs);
+    let per_user = section.optional("maxCSRsPerUser", count);
+    let per_token = section.optional("maxCSRsPerToken", count);
     let rate = |node: &Node| value::integer::<u32>(node, &bounds::CSRS);
-    let rate = section.optional("maxCreatesPerMinute", rate, report);
-    section.finish(report);
-    let max_csrs = max_csrs.unwrap_or(default.max_csrs);
+    let rate = section.optional("maxCreatesPerMinute", rate);
     AuthorityLimits {
         max_csrs,
         max_csrs_per_user: per_user.unwrap_or(default.max_csrs_per_user.min(max_csrs)),

@@ -1,7 +1,7 @@
 //! Reads whom to believe: `kind: AuthenticationConfig`, and the same fields within other documents.
 
 use super::settings::{ServiceAccountSettings, Settings};
-use crate::document::{Document, Node, Problem, Report, Section, bounds, value};
+use crate::document::{Document, Node, Problem, Section, bounds, value};
 use crate::https::Endpoint;
 use crate::token::review::{ReviewCredential, TokenReviewSettings};
 use crate::token::serviceaccount::DEFAULT_LEEWAY;
@@ -27,48 +27,41 @@ pub struct AuthenticationConfig {
 impl Document for AuthenticationConfig {
     const KIND: &'static str = "AuthenticationConfig";
 
-    fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Self> {
+    fn read(root: &mut Section<'_>, file: &Path) -> Option<Self> {
         Some(Self {
             file: file.to_owned(),
-            settings: read_settings(root, report),
+            settings: read_settings(root),
         })
     }
 }
 
-/// Reads the fields about bearer tokens of any mapping, whose files are called by these alone; the
-/// caller finishes it.
-pub fn read_settings(section: &mut Section<'_>, report: &mut Report) -> Settings {
+/// Reads the fields about bearer tokens of any mapping, whose files are called by these alone.
+pub fn read_settings(section: &mut Section<'_>) -> Settings {
     section.name_files(String::new());
     let entries = bounds::LISTENER_ENTRIES;
     Settings {
-        bootstrap_token_dir: section
-            .file("bootstrapTokenDir", report)
-            .map(|dir| dir.path),
-        token_auth_file: section.file("tokenAuthFile", report),
-        service_accounts: read_service_accounts(section, report),
-        token_review: read_token_review(section, report),
-        api_audiences: section.list("apiAudiences", entries, value::text, report),
+        bootstrap_token_dir: section.file("bootstrapTokenDir").map(|dir| dir.path),
+        token_auth_file: section.file("tokenAuthFile"),
+        service_accounts: read_service_accounts(section),
+        token_review: read_token_review(section),
+        api_audiences: section.list("apiAudiences", entries, value::text),
     }
 }
 
-fn read_service_accounts(
-    parent: &mut Section<'_>,
-    report: &mut Report,
-) -> Option<ServiceAccountSettings> {
-    let mut section = parent.section("serviceAccounts", report)?;
+fn read_service_accounts(parent: &mut Section<'_>) -> Option<ServiceAccountSettings> {
+    let mut section = parent.section("serviceAccounts")?;
     if section.is_blank("issuers") {
-        section.missing("issuers", "[https://kubernetes.default.svc]", report);
+        section.missing("issuers", "[https://kubernetes.default.svc]");
     }
     if section.is_blank("keyFiles") {
-        section.missing("keyFiles", "[sa.pub]", report);
+        section.missing("keyFiles", "[sa.pub]");
     }
     let entries = bounds::LISTENER_ENTRIES;
-    let issuers = section.list("issuers", entries, value::text, report);
-    let key_files = section.files("keyFiles", entries, report);
+    let issuers = section.list("issuers", entries, value::text);
+    let key_files = section.files("keyFiles", entries);
     let leeway = |node: &Node| value::duration(node, &bounds::LEEWAY);
-    let leeway = section.optional("leeway", leeway, report);
-    let jwks_uri = section.optional("jwksURI", value::text, report);
-    section.finish(report);
+    let leeway = section.optional("leeway", leeway);
+    let jwks_uri = section.optional("jwksURI", value::text);
     Some(ServiceAccountSettings {
         issuers,
         key_files,
@@ -77,8 +70,8 @@ fn read_service_accounts(
     })
 }
 
-fn read_token_review(parent: &mut Section<'_>, report: &mut Report) -> Option<TokenReviewSettings> {
-    let mut section = parent.section("tokenReview", report)?;
+fn read_token_review(parent: &mut Section<'_>) -> Option<TokenReviewSettings> {
+    let mut section = parent.section("tokenReview")?;
     let server = |node: &Node| {
         let text = value::text(node)?;
         match text.parse::<Endpoint>() {
@@ -89,29 +82,14 @@ fn read_token_review(parent: &mut Section<'_>, report: &mut Report) -> Option<To
             )),
         }
     };
-    let server = section.required("server", "https://10.0.0.1:6443", server, report);
-    let ca_file = section.required_file("caFile", "ca.crt", report);
-    let cert = section.file("clientCertFile", report);
-    let key = section.file("clientKeyFile", report);
-    let token = section.file("tokenFile", report);
-    let credential = match (cert, key, token) {
-        (Some(cert_file), Some(key_file), None) => Some(ReviewCredential::Certificate {
-            cert_file,
-            key_file,
-        }),
-        (None, None, Some(file)) => Some(ReviewCredential::Token(file)),
-        _ => {
-            let fix = "set either clientCertFile and clientKeyFile, or tokenFile";
-            section.error("", "has not exactly one credential", fix, report);
-            None
-        }
-    };
+    let server = section.required("server", "https://10.0.0.1:6443", server);
+    let ca_file = section.required_file("caFile", "ca.crt");
+    let credential = ReviewCredential::read(&mut section, true);
     let timeout = |node: &Node| value::duration(node, &bounds::PHASE);
-    let timeout = section.optional("timeout", timeout, report);
+    let timeout = section.optional("timeout", timeout);
     let ttl = |node: &Node| value::duration(node, &bounds::CACHE_TTL);
-    let authorized = section.optional("authorizedTTL", ttl, report);
-    let unauthorized = section.optional("unauthorizedTTL", ttl, report);
-    section.finish(report);
+    let authorized = section.optional("authorizedTTL", ttl);
+    let unauthorized = section.optional("unauthorizedTTL", ttl);
     Some(TokenReviewSettings {
         server: server?,
         ca_file: ca_file?,

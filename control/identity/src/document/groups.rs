@@ -1,7 +1,7 @@
 //! Reads `tls.curvePreferences`, which means what the kubelet's `tlsCurvePreferences` does: the key
 //! exchange groups that are allowed, in no order, by number or by Go's name; none means all.
 
-use super::{Node, Problem, Report, Section, Value, value};
+use super::{Node, Problem, Section, Value, value};
 use eyesplice_proto::tls::{Group, Groups, group_named};
 use std::cell::RefCell;
 
@@ -9,9 +9,9 @@ use std::cell::RefCell;
 const ENTRIES: usize = 16;
 
 /// Reads the section `tls`.
-pub fn read(root: &mut Section<'_>, report: &mut Report) -> Groups {
+pub fn read(root: &mut Section<'_>) -> Groups {
     const FIELD: &str = "curvePreferences";
-    let Some(mut section) = root.section("tls", report) else {
+    let Some(mut section) = root.section("tls") else {
         return Groups::default();
     };
     let seen = RefCell::new(Vec::new());
@@ -24,8 +24,7 @@ pub fn read(root: &mut Section<'_>, report: &mut Report) -> Groups {
         seen.borrow_mut().push(group);
         Ok(group)
     };
-    let groups = section.list(FIELD, ENTRIES, once, report);
-    section.finish(report);
+    let groups = section.list(FIELD, ENTRIES, once);
     Groups::only(&groups).unwrap_or_default()
 }
 
@@ -69,8 +68,8 @@ mod tests {
     impl Document for Read {
         const KIND: &'static str = "K";
 
-        fn read(root: &mut Section<'_>, _: &Path, report: &mut Report) -> Option<Self> {
-            Some(Self(read(root, report)))
+        fn read(root: &mut Section<'_>, _: &Path) -> Option<Self> {
+            Some(Self(read(root)))
         }
     }
 

@@ -56,7 +56,7 @@ pub trait Document: Sized {
     const MAX_FILE: usize = bounds::FILE_BYTES;
 
     /// Takes the fields below `apiVersion` and `kind`; returns nothing only if it has reported why.
-    fn read(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<Self>;
+    fn read(root: &mut Section<'_>, file: &Path) -> Option<Self>;
 
     /// Reads and validates a file. Relative paths in it start at its directory.
     ///
@@ -72,8 +72,7 @@ pub trait Document: Sized {
     /// As [`load`](Self::load).
     fn parse(text: &str, file: &Path) -> Result<Loaded<Self>, ConfigErrors> {
         let root = parse_tree(text, file, yaml::options())?;
-        let read = |root: &mut Section<'_>, report: &mut Report| read_root(root, file, report);
-        let (config, warnings) = parse_node(&root, file, read)?;
+        let (config, warnings) = parse_node(&root, file, |root| read_root(root, file))?;
         Ok(Loaded { config, warnings })
     }
 
@@ -84,10 +83,7 @@ pub trait Document: Sized {
     fn partly(file: &Path) -> Result<Partly<Self>, ConfigErrors> {
         let text = read_within(file, Self::MAX_FILE)?;
         let root = parse_tree(&text, file, yaml::options())?;
-        let mut report = Report::default();
-        let value = Section::root(&root, directory(file), &mut report)
-            .and_then(|mut root| read_root(&mut root, file, &mut report));
-        let (errors, warnings) = report.into_parts();
+        let (value, errors, warnings) = read_node(&root, file, |root| read_root(root, file));
         Ok(Partly {
             value,
             errors,
@@ -118,16 +114,10 @@ pub struct Partly<T> {
     pub places: Places,
 }
 
-fn read_root<T: Document>(root: &mut Section<'_>, file: &Path, report: &mut Report) -> Option<T> {
-    expect(root, "apiVersion", API_VERSION, report);
-    expect(root, "kind", T::KIND, report);
-    let read = T::read(root, file, report);
-    root.finish(report);
-    read
-}
-
-fn directory(file: &Path) -> &Path {
-    file.parent().unwrap_or(Path::new(""))
+fn read_root<T: Document>(root: &mut Section<'_>, file: &Path) -> Option<T> {
+    expect(root, "apiVersion", API_VERSION);
+    expect(root, "kind", T::KIND);
+    T::read(root, file)
 }
 
 /// Parses a text by somebody else's rules of YAML.
@@ -138,34 +128,39 @@ pub(crate) fn parse_tree(text: &str, file: &Path, options: Options) -> Result<No
     })
 }
 
-/// Reads a tree; the reader also says what of fields that it did not ask for.
+/// Reads a tree: the value with the warnings, or all errors.
 pub(crate) fn parse_node<T>(
     root: &Node,
     file: &Path,
-    read: impl FnOnce(&mut Section<'_>, &mut Report) -> Option<T>,
+    read: impl FnOnce(&mut Section<'_>) -> Option<T>,
 ) -> Result<(T, Vec<Finding>), ConfigErrors> {
-    let mut report = Report::default();
-    let value = Section::root(root, directory(file), &mut report)
-        .and_then(|mut root| read(&mut root, &mut report));
-    let warnings = report
-        .finish()
-        .map_err(|errors| ConfigErrors::new(file, errors))?;
-    match value {
-        Some(value) => Ok((value, warnings)),
-        None => unreachable!("a reader that returns nothing has reported why"),
+    match read_node(root, file, read) {
+        (Some(value), errors, warnings) if errors.is_empty() => Ok((value, warnings)),
+        (_, errors, _) => Err(ConfigErrors::new(file, errors)),
     }
 }
 
+/// Reads what can be read of a tree, with all errors and warnings; relative paths start at its
+/// file's directory.
+fn read_node<T>(
+    root: &Node,
+    file: &Path,
+    read: impl FnOnce(&mut Section<'_>) -> Option<T>,
+) -> (Option<T>, Vec<ConfigError>, Vec<Finding>) {
+    let report = Report::default();
+    let directory = file.parent().unwrap_or(Path::new(""));
+    let value = Section::root(root, directory, &report).and_then(|mut root| read(&mut root));
+    let (errors, warnings) = report.into_parts();
+    (value, errors, warnings)
+}
+
 /// Reads a field that can have one value only.
-pub(crate) fn expect(root: &mut Section<'_>, field: &'static str, want: &str, report: &mut Report) {
-    let Some(value) = root.required(field, want, value::text, report) else {
-        return;
-    };
-    if value != want {
-        let problem = Problem::new(
-            format!("{value:?} is not known to this version"),
-            format!("write `{field}: {want}`"),
-        );
-        report.error(&root.path_of(field), root.place_of(field), problem);
+pub(crate) fn expect(root: &mut Section<'_>, field: &'static str, want: &str) {
+    match root.required(field, want, value::text) {
+        Some(value) if value != want => {
+            let what = format!("{value:?} is not known to this version");
+            root.error(field, what, format!("write `{field}: {want}`"));
+        }
+        _ => {}
     }
 }

@@ -2,6 +2,7 @@
 
 use super::tree::At;
 use crate::joined::Lines;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 /// All mistakes of one configuration file.
@@ -99,6 +100,16 @@ pub struct Finding {
 }
 
 impl Finding {
+    fn new(path: &str, at: At, Problem { what, fix }: Problem) -> Self {
+        let path = path.to_owned();
+        Self {
+            path,
+            at,
+            what,
+            fix,
+        }
+    }
+
     fn name(&self) -> &str {
         match self.path.as_str() {
             "" => "document",
@@ -129,52 +140,33 @@ impl Problem {
 /// Collects mistakes and warnings while a file is read.
 #[derive(Debug, Default)]
 pub struct Report {
-    errors: Vec<ConfigError>,
-    warnings: Vec<Finding>,
+    errors: RefCell<Vec<ConfigError>>,
+    warnings: RefCell<Vec<Finding>>,
 }
 
 impl Report {
     /// Reports a mistake of the field at `path`.
-    pub fn error(&mut self, path: &str, at: At, problem: Problem) {
-        let Problem { what, fix } = problem;
-        self.errors.push(ConfigError::Field(Finding {
-            path: path.to_owned(),
-            at,
-            what,
-            fix,
-        }));
+    pub fn error(&self, path: &str, at: At, problem: Problem) {
+        let finding = Finding::new(path, at, problem);
+        self.errors.borrow_mut().push(ConfigError::Field(finding));
     }
 
     /// Reports what deserves a look at the field at `path`.
-    pub fn warn(&mut self, path: &str, at: At, problem: Problem) {
-        let Problem { what, fix } = problem;
-        self.warnings.push(Finding {
-            path: path.to_owned(),
-            at,
-            what,
-            fix,
-        });
+    pub fn warn(&self, path: &str, at: At, problem: Problem) {
+        let finding = Finding::new(path, at, problem);
+        self.warnings.borrow_mut().push(finding);
     }
 
     /// Counts the errors so far: a reader compares it to learn whether its part was good.
     pub fn error_count(&self) -> usize {
-        self.errors.len()
+        self.errors.borrow().len()
     }
 
-    /// Ends the reading, with both errors and warnings.
-    pub fn into_parts(mut self) -> (Vec<ConfigError>, Vec<Finding>) {
-        self.warnings.sort_by_key(|warning| warning.at);
-        (self.errors, self.warnings)
-    }
-
-    /// Ends the reading: warnings in the order of the file, or all errors.
-    pub(crate) fn finish(mut self) -> Result<Vec<Finding>, Vec<ConfigError>> {
-        if self.errors.is_empty() {
-            self.warnings.sort_by_key(|warning| warning.at);
-            Ok(self.warnings)
-        } else {
-            Err(self.errors)
-        }
+    /// Ends the reading, with both errors and warnings, these in the order of the file.
+    pub fn into_parts(self) -> (Vec<ConfigError>, Vec<Finding>) {
+        let mut warnings = self.warnings.into_inner();
+        warnings.sort_by_key(|warning| warning.at);
+        (self.errors.into_inner(), warnings)
     }
 }
 

@@ -9,8 +9,9 @@ use strsim::levenshtein;
 
 /// One mapping whose fields are taken one after the other.
 ///
-/// Every field that the code asks for counts as known; [`finish`](Section::finish) reports the
-/// rest. A field that is `null` (`idle:`) counts as absent, as in Kubernetes.
+/// Every field that the code asks for counts as known; the rest is reported when the section is
+/// dropped, so that no reader can forget it. A field that is `null` (`idle:`) counts as absent, as
+/// in Kubernetes.
 pub struct Section<'a> {
     path: String,
     /// What its files are called by: its path, unless somebody knows a better name.
@@ -20,21 +21,30 @@ pub struct Section<'a> {
     at: At,
     entries: &'a [Entry],
     known: Vec<&'static str>,
+    /// Fields that nobody asks for are a warning, as others take them in silence.
+    lenient: bool,
+    report: &'a Report,
 }
 
 impl<'a> Section<'a> {
     /// Opens the root of a document; anything but a mapping is an error.
-    pub(super) fn root(node: &'a Node, base: &'a Path, report: &mut Report) -> Option<Self> {
-        Self::open(String::new(), String::new(), node, base, report)
+    pub(super) fn root(node: &'a Node, base: &'a Path, report: &'a Report) -> Option<Self> {
+        let around = Self {
+            path: String::new(),
+            name: String::new(),
+            base,
+            at: node.at,
+            entries: &[],
+            known: Vec::new(),
+            lenient: false,
+            report,
+        };
+        around.open(String::new(), String::new(), node)
     }
 
-    fn open(
-        path: String,
-        name: String,
-        node: &'a Node,
-        base: &'a Path,
-        report: &mut Report,
-    ) -> Option<Self> {
+    /// Opens a mapping in this one.
+    fn open(&self, path: String, name: String, node: &'a Node) -> Option<Self> {
+        let (base, lenient, report) = (self.base, self.lenient, self.report);
         match &node.value {
             Value::Map(entries) => Some(Self {
                 path,
@@ -43,6 +53,8 @@ impl<'a> Section<'a> {
                 at: node.at,
                 entries,
                 known: Vec::new(),
+                lenient,
+                report,
             }),
             other => {
                 let what = format!("is {}, not a mapping", other.kind());
@@ -69,27 +81,22 @@ impl<'a> Section<'a> {
     }
 
     /// Reports a mistake of a field: what is wrong, and what to do. No field is the mapping itself.
-    pub fn error(
-        &self,
-        field: &str,
-        what: impl Into<String>,
-        fix: impl Into<String>,
-        report: &mut Report,
-    ) {
+    pub fn error(&self, field: &str, what: impl Into<String>, fix: impl Into<String>) {
         let problem = Problem::new(what, fix);
-        report.error(&self.path_of(field), self.place_of(field), problem);
+        self.report
+            .error(&self.path_of(field), self.place_of(field), problem);
     }
 
     /// Reports what deserves a look at a field, as [`error`](Self::error) does.
-    pub fn warn(
-        &self,
-        field: &str,
-        what: impl Into<String>,
-        fix: impl Into<String>,
-        report: &mut Report,
-    ) {
+    pub fn warn(&self, field: &str, what: impl Into<String>, fix: impl Into<String>) {
         let problem = Problem::new(what, fix);
-        report.warn(&self.path_of(field), self.place_of(field), problem);
+        self.report
+            .warn(&self.path_of(field), self.place_of(field), problem);
+    }
+
+    /// Where mistakes are collected, for those that are not of this mapping alone.
+    pub fn report(&self) -> &'a Report {
+        self.report
     }
 
     /// The path of the mapping itself.
@@ -139,13 +146,12 @@ impl<'a> Section<'a> {
         &mut self,
         field: &'static str,
         parse: impl Fn(&Node) -> Result<T, Problem>,
-        report: &mut Report,
     ) -> Option<T> {
         let node = self.take(field)?;
         match parse(node) {
             Ok(value) => Some(value),
             Err(problem) => {
-                report.error(&self.path_of(field), node.at, problem);
+                self.report.error(&self.path_of(field), node.at, problem);
                 None
             }
         }
@@ -157,50 +163,39 @@ impl<'a> Section<'a> {
         field: &'static str,
         example: &str,
         parse: impl Fn(&Node) -> Result<T, Problem>,
-        report: &mut Report,
     ) -> Option<T> {
         if !self.has(field) {
-            self.missing(field, example, report);
+            self.missing(field, example);
         }
-        self.optional(field, parse, report)
+        self.optional(field, parse)
     }
 
     /// Reports a field that must be there and is not.
-    pub fn missing(&mut self, field: &'static str, example: &str, report: &mut Report) {
+    pub fn missing(&mut self, field: &'static str, example: &str) {
         self.known.push(field);
         let problem = Problem::new("is required", format!("add `{field}: {example}`"));
-        report.error(&self.path_of(field), self.at, problem);
+        self.report.error(&self.path_of(field), self.at, problem);
     }
 
     /// Takes a field that names a file, and may be absent.
-    pub fn file(&mut self, field: &'static str, report: &mut Report) -> Option<FileRef> {
+    pub fn file(&mut self, field: &'static str) -> Option<FileRef> {
         let (name, base) = (below(&self.name, field), self.base);
-        let path = self.optional(field, |node| value::path(node, base), report)?;
+        let path = self.optional(field, |node| value::path(node, base))?;
         Some(FileRef::new(name, path))
     }
 
     /// Takes a field that names a file and must be there; `example` completes the remedy.
-    pub fn required_file(
-        &mut self,
-        field: &'static str,
-        example: &str,
-        report: &mut Report,
-    ) -> Option<FileRef> {
+    pub fn required_file(&mut self, field: &'static str, example: &str) -> Option<FileRef> {
         if !self.has(field) {
-            self.missing(field, example, report);
+            self.missing(field, example);
         }
-        self.file(field, report)
+        self.file(field)
     }
 
     /// Takes a list of files; each bad one is reported by its index. Absent reads as empty.
-    pub fn files(
-        &mut self,
-        field: &'static str,
-        bound: usize,
-        report: &mut Report,
-    ) -> Vec<FileRef> {
+    pub fn files(&mut self, field: &'static str, bound: usize) -> Vec<FileRef> {
         let (name, base) = (below(&self.name, field), self.base);
-        let paths = self.list(field, bound, |node| value::path(node, base), report);
+        let paths = self.list(field, bound, |node| value::path(node, base));
         let named = |(index, path)| FileRef::new(format!("{name}[{index}]"), path);
         paths.into_iter().enumerate().map(named).collect()
     }
@@ -216,93 +211,86 @@ impl<'a> Section<'a> {
         field: &'static str,
         bound: usize,
         parse: impl Fn(&Node) -> Result<T, Problem>,
-        report: &mut Report,
     ) -> Vec<T> {
         let path = self.path_of(field);
         let mut values = Vec::new();
-        for (index, node) in self.items(field, bound, report).iter().enumerate() {
+        for (index, node) in self.items(field, bound).iter().enumerate() {
             match parse(node) {
                 Ok(value) => values.push(value),
-                Err(problem) => report.error(&format!("{path}[{index}]"), node.at, problem),
-            }
-        }
-        values
-    }
-
-    /// Takes a nested mapping.
-    pub fn section(&mut self, field: &'static str, report: &mut Report) -> Option<Section<'a>> {
-        let node = self.take(field)?;
-        let (path, name) = (self.path_of(field), below(&self.name, field));
-        Section::open(path, name, node, self.base, report)
-    }
-
-    /// Takes a list of mappings.
-    pub fn sections(
-        &mut self,
-        field: &'static str,
-        bound: usize,
-        report: &mut Report,
-    ) -> Vec<Section<'a>> {
-        let (path, name) = (self.path_of(field), below(&self.name, field));
-        let nodes = self.items(field, bound, report);
-        let open = |(index, node)| {
-            let (path, name) = (format!("{path}[{index}]"), format!("{name}[{index}]"));
-            Section::open(path, name, node, self.base, report)
-        };
-        nodes.iter().enumerate().filter_map(open).collect()
-    }
-
-    fn items(&mut self, field: &'static str, bound: usize, report: &mut Report) -> &'a [Node] {
-        let Some(node) = self.take(field) else {
-            return &[];
-        };
-        let path = self.path_of(field);
-        match &node.value {
-            Value::List(items) if items.len() <= bound => items,
-            Value::List(items) => {
-                let what = format!("has {} entries, more than {bound}", items.len());
-                report.error(&path, node.at, Problem::new(what, "merge some of them"));
-                &[]
-            }
-            other => {
-                let what = format!("is {}, not a list", other.kind());
-                report.error(&path, node.at, Problem::new(what, "write it as `[a, b]`"));
-                &[]
-            }
-        }
-    }
-
-    /// Takes every field, whatever it is called; bad values are reported.
-    pub fn each<T>(
-        &self,
-        parse: impl Fn(&Node) -> Result<T, Problem>,
-        report: &mut Report,
-    ) -> Vec<(String, T)> {
-        let mut values = Vec::new();
-        for entry in self.entries {
-            match parse(&entry.node) {
-                Ok(value) => values.push((entry.key.clone(), value)),
                 Err(problem) => {
-                    report.error(&self.path_of(&entry.key), entry.node.at, problem);
+                    self.report
+                        .error(&format!("{path}[{index}]"), node.at, problem);
                 }
             }
         }
         values
     }
 
-    /// Reports every field that nobody asked for.
-    pub fn finish(&self, report: &mut Report) {
-        for (path, at, fix) in self.left_over() {
-            report.error(&path, at, Problem::new("is not a known field", fix));
-        }
+    /// Takes a nested mapping.
+    pub fn section(&mut self, field: &'static str) -> Option<Section<'a>> {
+        let node = self.take(field)?;
+        self.open(self.path_of(field), below(&self.name, field), node)
     }
 
-    /// Warns of every field that nobody asked for, where others take it in silence.
-    pub fn finish_leniently(&self, report: &mut Report) {
-        for (path, at, fix) in self.left_over() {
-            let what = "is not a known field, and nobody reads it";
-            report.warn(&path, at, Problem::new(what, fix));
+    /// Takes a nested mapping that must be there; `example` completes the remedy.
+    pub fn required_section(&mut self, field: &'static str, example: &str) -> Option<Section<'a>> {
+        if !self.has(field) {
+            self.missing(field, example);
         }
+        self.section(field)
+    }
+
+    /// Takes a list of mappings.
+    pub fn sections(&mut self, field: &'static str, bound: usize) -> Vec<Section<'a>> {
+        let (path, name) = (self.path_of(field), below(&self.name, field));
+        let nodes = self.items(field, bound).iter().enumerate();
+        let open =
+            |(index, node)| self.open(format!("{path}[{index}]"), format!("{name}[{index}]"), node);
+        nodes.filter_map(open).collect()
+    }
+
+    fn items(&mut self, field: &'static str, bound: usize) -> &'a [Node] {
+        let Some(node) = self.take(field) else {
+            return &[];
+        };
+        let (what, fix) = match &node.value {
+            Value::List(items) if items.len() <= bound => return items,
+            Value::List(items) => {
+                let what = format!("has {} entries, more than {bound}", items.len());
+                (what, "merge some of them")
+            }
+            other => (
+                format!("is {}, not a list", other.kind()),
+                "write it as `[a, b]`",
+            ),
+        };
+        self.error(field, what, fix);
+        &[]
+    }
+
+    /// Takes every field, whatever it is called; bad values are reported.
+    pub fn each<T>(mut self, parse: impl Fn(&Node) -> Result<T, Problem>) -> Vec<(String, T)> {
+        let mut values = Vec::new();
+        for entry in std::mem::take(&mut self.entries) {
+            match parse(&entry.node) {
+                Ok(value) => values.push((entry.key.clone(), value)),
+                Err(problem) => {
+                    self.report
+                        .error(&self.path_of(&entry.key), entry.node.at, problem);
+                }
+            }
+        }
+        values
+    }
+
+    /// Passes over the whole mapping: what is in it does not matter.
+    pub fn pass_over(mut self) {
+        self.entries = &[];
+    }
+
+    /// Warns of every field that nobody asks for, here and below, where others take it in silence.
+    pub fn be_lenient(&mut self) {
+        self.lenient = true;
     }
 
     /// The fields that nobody asked for, with their places and a guess at what was meant.
@@ -321,6 +309,21 @@ impl<'a> Section<'a> {
             (self.path_of(key), entry.at, fix)
         };
         unknown.map(guess).collect()
+    }
+}
+
+impl Drop for Section<'_> {
+    /// Reports every field that nobody asked for.
+    fn drop(&mut self) {
+        for (path, at, fix) in self.left_over() {
+            if self.lenient {
+                let what = "is not a known field, and nobody reads it";
+                self.report.warn(&path, at, Problem::new(what, fix));
+            } else {
+                let problem = Problem::new("is not a known field", fix);
+                self.report.error(&path, at, problem);
+            }
+        }
     }
 }
 

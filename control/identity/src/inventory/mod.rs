@@ -135,26 +135,25 @@ impl Document for Inventory {
     const KIND: &'static str = "NodeInventory";
     const MAX_FILE: usize = MAX_FILE;
 
-    fn read(root: &mut Section<'_>, _: &Path, report: &mut Report) -> Option<Self> {
-        let mut reader = Reader::default();
+    fn read(root: &mut Section<'_>, _: &Path) -> Option<Self> {
+        let mut reader = Reader::new(root.report());
         if !root.has("nodes") {
-            root.missing("nodes", "[]", report);
+            root.missing("nodes", "[]");
         }
-        for mut section in root.sections("nodes", MAX_NODES, report) {
-            let name = section.required("name", "worker-1", node_name, report);
+        for mut section in root.sections("nodes", MAX_NODES) {
+            let name = section.required("name", "worker-1", node_name);
             if section.is_blank("addresses") {
-                section.missing("addresses", "[10.0.0.7]", report);
+                section.missing("addresses", "[10.0.0.7]");
             }
             let address = |node: &Node| Ok((address(node)?, node.at));
-            let addresses = section.list("addresses", MAX_ADDRESSES, address, report);
-            let added = section.optional("added", time, report);
-            section.finish(report);
+            let addresses = section.list("addresses", MAX_ADDRESSES, address);
+            let added = section.optional("added", time);
             reader.read.nodes += 1;
             let Some(name) = name else { continue };
             let node: Arc<str> = name.as_str().into();
-            reader.own_name(&section, &node, report);
+            reader.own_name(&section, &node);
             for (address, at) in addresses {
-                reader.own(address, (&section.path_of("addresses"), at), &node, report);
+                reader.own(address, (&section.path_of("addresses"), at), &node);
             }
             reader.read.added.extend(added.map(|added| (node, added)));
         }
@@ -162,32 +161,34 @@ impl Document for Inventory {
     }
 }
 
-#[derive(Default)]
-struct Reader {
+struct Reader<'a> {
     read: Inventory,
     lines: HashMap<HostAddress, u64>,
+    report: &'a Report,
 }
 
-impl Reader {
-    /// Gives a node its name, which no other may have.
-    fn own_name(&mut self, section: &Section<'_>, node: &Arc<str>, report: &mut Report) {
-        let (path, at) = (section.path_of("name"), section.place_of("name"));
-        match node.parse() {
-            Ok(name) if self.read.owners.get(&name) == Some(node) => {
-                self.taken(&name, (&path, at), node, report);
-            }
-            Ok(name) => self.own(name, (&path, at), node, report),
-            Err(problem) => section.error("name", format!("{node:?} {problem}"), FIX, report),
+impl<'a> Reader<'a> {
+    fn new(report: &'a Report) -> Self {
+        Self {
+            read: Inventory::default(),
+            lines: HashMap::new(),
+            report,
         }
     }
 
-    fn own(
-        &mut self,
-        address: HostAddress,
-        place: (&str, At),
-        node: &Arc<str>,
-        report: &mut Report,
-    ) {
+    /// Gives a node its name, which no other may have.
+    fn own_name(&mut self, section: &Section<'_>, node: &Arc<str>) {
+        let (path, at) = (section.path_of("name"), section.place_of("name"));
+        match node.parse() {
+            Ok(name) if self.read.owners.get(&name) == Some(node) => {
+                self.taken(&name, (&path, at), node);
+            }
+            Ok(name) => self.own(name, (&path, at), node),
+            Err(problem) => section.error("name", format!("{node:?} {problem}"), FIX),
+        }
+    }
+
+    fn own(&mut self, address: HostAddress, place: (&str, At), node: &Arc<str>) {
         match self.read.owners.entry(address) {
             Slot::Vacant(slot) => {
                 self.lines.insert(slot.key().clone(), place.1.line);
@@ -197,22 +198,17 @@ impl Reader {
             Slot::Occupied(owner) if owner.get() == node => {}
             Slot::Occupied(owner) => {
                 let (address, owner) = (owner.key().clone(), Arc::clone(owner.get()));
-                self.taken(&address, place, &owner, report);
+                self.taken(&address, place, &owner);
             }
         }
     }
 
-    fn taken(
-        &self,
-        address: &HostAddress,
-        (path, at): (&str, At),
-        owner: &str,
-        report: &mut Report,
-    ) {
+    fn taken(&self, address: &HostAddress, (path, at): (&str, At), owner: &str) {
         let first = self.lines.get(address).copied().unwrap_or_default();
         let text = address.to_string();
         let what = format!("{text:?} belongs to node {owner} (line {first}) already");
-        report.error(path, at, Problem::new(what, "remove it from one"));
+        let problem = Problem::new(what, "remove it from one");
+        self.report.error(path, at, problem);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::yaml_of_go as yaml;
 use crate::document;
-use crate::document::{ConfigErrors, Finding, Node, Problem, Report, Section, Value, value};
+use crate::document::{ConfigErrors, Finding, Node, Problem, Section, Value, value};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -120,36 +120,36 @@ pub(super) struct Context {
 /// Parses a kubeconfig. What client-go takes and does not read is a warning.
 pub(super) fn parse(text: &str, file: &Path) -> Result<(Model, Vec<Finding>), ConfigErrors> {
     let root = yaml::parse(text, file)?;
-    document::parse_node(&root.node, file, |root_section, report| {
-        root.warn(report);
+    document::parse_node(&root.node, file, |root_section| {
+        root_section.be_lenient();
+        root.warn(root_section.report());
         // To client-go an absent word is the right one.
         for (field, wanted) in [("apiVersion", "v1"), ("kind", "Config")] {
-            if root_section.has(field) && !is_empty(root_section, field, report) {
-                document::expect(root_section, field, wanted, report);
+            if root_section.has(field) && !is_empty(root_section, field) {
+                document::expect(root_section, field, wanted);
             } else {
                 root_section.ignore(field);
             }
         }
-        if let Some(mut preferences) = root_section.section("preferences", report) {
-            preferences.optional("colors", value::boolean, report);
-            extensions(&mut preferences, report);
-            preferences.finish_leniently(report);
+        if let Some(mut preferences) = root_section.section("preferences") {
+            preferences.optional("colors", value::boolean);
+            extensions(&mut preferences);
         }
-        extensions(root_section, report);
+        extensions(root_section);
         let model = Model {
-            current: optional(root_section, "current-context", report),
-            clusters: entries_of(root_section, "clusters", file, cluster, report),
-            users: entries_of(root_section, "users", file, user, report),
-            contexts: entries_of(root_section, "contexts", file, context, report),
+            current: optional(root_section, "current-context"),
+            clusters: entries_of(root_section, "clusters", file, cluster),
+            users: entries_of(root_section, "users", file, user),
+            contexts: entries_of(root_section, "contexts", file, context),
         };
-        root_section.finish_leniently(report);
         Some(model)
     })
 }
 
-fn is_empty(section: &mut Section<'_>, field: &'static str, report: &mut Report) -> bool {
+fn is_empty(section: &mut Section<'_>, field: &'static str) -> bool {
+    let report = section.report();
     let before = report.error_count();
-    optional(section, field, report).is_none() && report.error_count() == before
+    optional(section, field).is_none() && report.error_count() == before
 }
 
 /// Reads a list whose names are unique: client-go makes a map of it, and refuses a name twice.
@@ -157,154 +157,135 @@ fn entries_of<E: Entry>(
     root: &mut Section<'_>,
     field: &'static str,
     file: &Path,
-    read: impl Fn(Section<'_>, &Path, &mut Report) -> E,
-    report: &mut Report,
+    read: impl Fn(Section<'_>, &Path) -> E,
 ) -> Vec<E> {
     let mut found: Vec<E> = Vec::new();
     let mut seen = HashSet::new();
-    for section in root.sections(field, ENTRIES, report) {
+    for section in root.sections(field, ENTRIES) {
         let (path, at) = (section.path().to_owned(), section.at());
-        let entry = read(section, file, report);
+        let entry = read(section, file);
         if seen.insert(entry.name().to_owned()) {
             found.push(entry);
         } else {
             let what = format!("{:?} is there twice, which no client loads", entry.name());
-            report.error(
-                &format!("{path}.name"),
-                at,
-                Problem::new(what, "remove one"),
-            );
+            let problem = Problem::new(what, "remove one");
+            root.report().error(&format!("{path}.name"), at, problem);
         }
     }
     found
 }
 
-fn cluster(mut entry: Section<'_>, file: &Path, report: &mut Report) -> Cluster {
+fn cluster(mut entry: Section<'_>, file: &Path) -> Cluster {
     let mut cluster = Cluster {
-        name: optional(&mut entry, "name", report).unwrap_or_default(),
+        name: optional(&mut entry, "name").unwrap_or_default(),
         ..Cluster::default()
     };
-    if let Some(mut section) = entry.section("cluster", report) {
-        cluster.server = optional(&mut section, "server", report);
-        cluster.tls_server_name = optional(&mut section, "tls-server-name", report);
-        let insecure = section.optional("insecure-skip-tls-verify", value::boolean, report);
+    if let Some(mut section) = entry.section("cluster") {
+        cluster.server = optional(&mut section, "server");
+        cluster.tls_server_name = optional(&mut section, "tls-server-name");
+        let insecure = section.optional("insecure-skip-tls-verify", value::boolean);
         cluster.insecure = insecure.unwrap_or_default();
         cluster.authority = piece(
             &mut section,
             file,
             ("certificate-authority", "certificate-authority-data"),
-            report,
         );
-        cluster.proxy = optional(&mut section, "proxy-url", report);
-        section.optional("disable-compression", value::boolean, report);
-        extensions(&mut section, report);
-        section.finish_leniently(report);
+        cluster.proxy = optional(&mut section, "proxy-url");
+        section.optional("disable-compression", value::boolean);
+        extensions(&mut section);
     }
-    entry.finish_leniently(report);
     cluster
 }
 
-fn user(mut entry: Section<'_>, file: &Path, report: &mut Report) -> User {
+fn user(mut entry: Section<'_>, file: &Path) -> User {
     let mut user = User {
-        name: optional(&mut entry, "name", report).unwrap_or_default(),
+        name: optional(&mut entry, "name").unwrap_or_default(),
         origin: file.to_owned(),
         ..User::default()
     };
-    if let Some(section) = entry.section("user", report) {
-        read_user(section, &mut user, report);
+    if let Some(section) = entry.section("user") {
+        read_user(section, &mut user);
     }
-    entry.finish_leniently(report);
     user
 }
 
-fn read_user(mut section: Section<'_>, user: &mut User, report: &mut Report) {
+fn read_user(mut section: Section<'_>, user: &mut User) {
     let certificate = ("client-certificate", "client-certificate-data");
-    user.certificate = piece(&mut section, &user.origin, certificate, report);
+    user.certificate = piece(&mut section, &user.origin, certificate);
     let key = ("client-key", "client-key-data");
-    user.key = piece(&mut section, &user.origin, key, report);
-    user.token = optional(&mut section, "token", report).map(Zeroizing::new);
-    user.token_file = optional(&mut section, "tokenFile", report);
-    user.username = optional(&mut section, "username", report).is_some();
-    let password = optional(&mut section, "password", report).map(Zeroizing::new);
+    user.key = piece(&mut section, &user.origin, key);
+    user.token = optional(&mut section, "token").map(Zeroizing::new);
+    user.token_file = optional(&mut section, "tokenFile");
+    user.username = optional(&mut section, "username").is_some();
+    let password = optional(&mut section, "password").map(Zeroizing::new);
     user.password = password.is_some();
-    user.impersonates = optional(&mut section, "as", report).is_some();
-    let uid = optional(&mut section, "as-uid", report).is_some();
-    let groups = section.list("as-groups", ENTRIES, string, report);
-    let extra = section.section("as-user-extra", report).map(|extra| {
-        let lists = extra.each(|node| strings(node).map(|_| ()), report);
+    user.impersonates = optional(&mut section, "as").is_some();
+    let uid = optional(&mut section, "as-uid").is_some();
+    let groups = section.list("as-groups", ENTRIES, string);
+    let extra = section.section("as-user-extra").map(|extra| {
+        let lists = extra.each(|node| strings(node).map(|_| ()));
         !lists.is_empty()
     });
     user.impersonation_details = uid || !groups.is_empty() || extra.unwrap_or_default();
-    extensions(&mut section, report);
-    user.provider = section
-        .section("auth-provider", report)
-        .map(|provider| read_provider(provider, report));
-    user.exec = section
-        .section("exec", report)
-        .map(|exec| read_exec(exec, report));
-    section.finish_leniently(report);
+    extensions(&mut section);
+    user.provider = section.section("auth-provider").map(read_provider);
+    user.exec = section.section("exec").map(read_exec);
 }
 
-fn read_provider(mut section: Section<'_>, report: &mut Report) -> Provider {
+fn read_provider(mut section: Section<'_>) -> Provider {
     let mut provider = Provider {
-        name: optional(&mut section, "name", report).unwrap_or_default(),
+        name: optional(&mut section, "name").unwrap_or_default(),
         ..Provider::default()
     };
-    if let Some(config) = section.section("config", report) {
-        let values = config.each(string, report);
+    if let Some(config) = section.section("config") {
+        let values = config.each(string);
         let given = values.into_iter().filter(|(_, value)| !value.is_empty());
         provider.fields = given.map(|(name, _)| name).collect();
     }
-    section.finish_leniently(report);
     provider
 }
 
-fn read_exec(mut section: Section<'_>, report: &mut Report) -> Exec {
+fn read_exec(mut section: Section<'_>) -> Exec {
     let mut exec = Exec {
-        command: optional(&mut section, "command", report),
-        version: optional(&mut section, "apiVersion", report),
-        interactive: optional(&mut section, "interactiveMode", report),
+        command: optional(&mut section, "command"),
+        version: optional(&mut section, "apiVersion"),
+        interactive: optional(&mut section, "interactiveMode"),
         nameless_variable: false,
     };
-    section.list("args", ARGUMENTS, string, report);
-    for mut variable in section.sections("env", ARGUMENTS, report) {
-        exec.nameless_variable |= optional(&mut variable, "name", report).is_none();
-        optional(&mut variable, "value", report).map(Zeroizing::new);
-        variable.finish_leniently(report);
+    section.list("args", ARGUMENTS, string);
+    for mut variable in section.sections("env", ARGUMENTS) {
+        exec.nameless_variable |= optional(&mut variable, "name").is_none();
+        optional(&mut variable, "value").map(Zeroizing::new);
     }
-    optional(&mut section, "installHint", report);
-    section.optional("provideClusterInfo", value::boolean, report);
-    section.finish_leniently(report);
+    optional(&mut section, "installHint");
+    section.optional("provideClusterInfo", value::boolean);
     exec
 }
 
-fn context(mut entry: Section<'_>, _: &Path, report: &mut Report) -> Context {
+fn context(mut entry: Section<'_>, _: &Path) -> Context {
     let mut context = Context {
-        name: optional(&mut entry, "name", report).unwrap_or_default(),
+        name: optional(&mut entry, "name").unwrap_or_default(),
         ..Context::default()
     };
-    if let Some(mut section) = entry.section("context", report) {
-        context.cluster = optional(&mut section, "cluster", report);
-        context.user = optional(&mut section, "user", report);
-        optional(&mut section, "namespace", report);
-        extensions(&mut section, report);
-        section.finish_leniently(report);
+    if let Some(mut section) = entry.section("context") {
+        context.cluster = optional(&mut section, "cluster");
+        context.user = optional(&mut section, "user");
+        optional(&mut section, "namespace");
+        extensions(&mut section);
     }
-    entry.finish_leniently(report);
     context
 }
 
 /// Named pieces of other programs; the names are unique here, too.
-fn extensions(section: &mut Section<'_>, report: &mut Report) {
+fn extensions(section: &mut Section<'_>) {
     let mut seen = HashSet::new();
-    for mut extension in section.sections("extensions", ENTRIES, report) {
-        let name = optional(&mut extension, "name", report).unwrap_or_default();
+    for mut extension in section.sections("extensions", ENTRIES) {
+        let name = optional(&mut extension, "name").unwrap_or_default();
         if !seen.insert(name.clone()) {
             let what = format!("{name:?} is there twice, which no client loads");
-            extension.error("", what, "remove one", report);
+            extension.error("", what, "remove one");
         }
         extension.ignore("extension");
-        extension.finish_leniently(report);
     }
 }
 
@@ -313,25 +294,19 @@ fn piece(
     section: &mut Section<'_>,
     origin: &Path,
     (field, data): (&'static str, &'static str),
-    report: &mut Report,
 ) -> Piece {
     let text = |node: &Node| match &node.value {
         // To Go an empty list is as good as empty bytes.
         Value::List(items) if items.is_empty() => Ok(String::new()),
         _ => string(node),
     };
-    let file = optional(section, field, report);
-    let read = section.optional(data, text, report).map(Zeroizing::new);
+    let file = optional(section, field);
+    let read = section.optional(data, text).map(Zeroizing::new);
     if let Some(text) = &read
         && yaml::decode(text).is_none()
     {
         // One of them keeps a client from loading the whole file, whoever the entry is for.
-        section.error(
-            data,
-            "is no base64",
-            "encode the PEM text (base64 -w0)",
-            report,
-        );
+        section.error(data, "is no base64", "encode the PEM text (base64 -w0)");
     }
     Piece {
         origin: origin.to_owned(),
@@ -343,9 +318,9 @@ fn piece(
 }
 
 /// Text that counts as absent when it is empty, as in Go.
-fn optional(section: &mut Section<'_>, field: &'static str, report: &mut Report) -> Option<String> {
+fn optional(section: &mut Section<'_>, field: &'static str) -> Option<String> {
     section
-        .optional(field, string, report)
+        .optional(field, string)
         .filter(|text| !text.is_empty())
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Root {
 }
 
 impl Root {
-    pub(super) fn warn(&self, report: &mut Report) {
+    pub(super) fn warn(&self, report: &Report) {
         for (path, at) in &self.repeated {
             let problem = Problem::new("stands twice, and the last one counts", "remove one");
             report.warn(path, *at, problem);

@@ -7,7 +7,7 @@ use super::spec::{
     DEFAULT_SERVICE_IP, Existing, Layout, Lifetimes, NodeSpec, Pair, ServerUrl, Spec, UserSpec,
     default_member,
 };
-use crate::document::{Document, FileRef, Node, Problem, Report, Section, value};
+use crate::document::{Document, FileRef, Node, Problem, Section, value};
 use crate::inventory::{HostAddress, certificate_name};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -43,25 +43,26 @@ const CERTIFICATE_LIFETIME: RangeInclusive<Span> =
 impl Document for Spec {
     const KIND: &'static str = "PKIConfig";
 
-    fn read(root: &mut Section<'_>, _: &Path, report: &mut Report) -> Option<Self> {
-        read(root, report)
+    fn read(root: &mut Section<'_>, _: &Path) -> Option<Self> {
+        read(root)
     }
 }
 
-fn read(root: &mut Section<'_>, report: &mut Report) -> Option<Spec> {
+fn read(root: &mut Section<'_>) -> Option<Spec> {
+    let report = root.report();
     let before = report.error_count();
-    let names = Names::read(root, report);
-    let cluster = read_cluster(root, &names.apiserver, report);
-    let mut etcd = read_nodes(root, "etcd", MEMBERS, report);
+    let names = Names::read(root);
+    let cluster = read_cluster(root, &names.apiserver);
+    let mut etcd = read_nodes(root, "etcd", MEMBERS);
     if etcd.is_empty() {
         etcd.push(default_member(&names.apiserver));
     }
-    let nodes = read_nodes(root, "nodes", NODES, report);
-    let users = read_users(root, report);
-    let agents = root.list("agents", AGENTS, agent, report);
-    let authorities = read_authorities(root, report);
-    let keys = read_keys(root, report);
-    let lifetimes = read_lifetimes(root, report);
+    let nodes = read_nodes(root, "nodes", NODES);
+    let users = read_users(root);
+    let agents = root.list("agents", AGENTS, agent);
+    let authorities = read_authorities(root);
+    let keys = read_keys(root);
+    let lifetimes = read_lifetimes(root);
     let Names {
         apiserver,
         controllers,
@@ -81,7 +82,7 @@ fn read(root: &mut Section<'_>, report: &mut Report) -> Option<Spec> {
         lifetimes,
     };
     for conflict in conflicts(&spec) {
-        root.error("", conflict.to_string(), "give each its own", report);
+        root.error("", conflict.to_string(), "give each its own");
     }
     (report.error_count() == before).then_some(spec)
 }
@@ -94,34 +95,32 @@ struct Names {
 }
 
 impl Names {
-    fn read(root: &mut Section<'_>, report: &mut Report) -> Self {
-        let Some(mut section) = root.section("names", report) else {
+    fn read(root: &mut Section<'_>) -> Self {
+        let Some(mut section) = root.section("names") else {
             return Self::default();
         };
-        let names = Self {
-            apiserver: section.list("apiserver", NAMES, covered, report),
-            controllers: section.list("controllers", NAMES, covered, report),
-            gateway: section.list("gateway", NAMES, covered, report),
-        };
-        section.finish(report);
-        names
+        Self {
+            apiserver: section.list("apiserver", NAMES, covered),
+            controllers: section.list("controllers", NAMES, covered),
+            gateway: section.list("gateway", NAMES, covered),
+        }
     }
 }
 
-fn read_cluster(root: &mut Section<'_>, names: &[HostAddress], report: &mut Report) -> Cluster {
+fn read_cluster(root: &mut Section<'_>, names: &[HostAddress]) -> Cluster {
     let mut cluster = Cluster {
         name: DEFAULT_CLUSTER.to_owned(),
         domain: DEFAULT_DOMAIN.to_owned(),
         server: ServerUrl::first_of(names),
         service_ips: vec![DEFAULT_SERVICE_IP],
     };
-    let Some(mut section) = root.section("cluster", report) else {
+    let Some(mut section) = root.section("cluster") else {
         return cluster;
     };
-    if let Some(name) = section.optional("name", value::name, report) {
+    if let Some(name) = section.optional("name", value::name) {
         cluster.name = name;
     }
-    if let Some(domain) = section.optional("domain", value::dns_suffix, report) {
+    if let Some(domain) = section.optional("domain", value::dns_suffix) {
         cluster.domain = domain;
     }
     let server = |node: &Node| {
@@ -131,60 +130,53 @@ fn read_cluster(root: &mut Section<'_>, names: &[HostAddress], report: &mut Repo
             Problem::new(format!("{text:?} is no URL of an API server"), fix)
         })
     };
-    if let Some(server) = section.optional("server", server, report) {
+    if let Some(server) = section.optional("server", server) {
         cluster.server = server;
     }
     if section.has("serviceIPs") {
-        cluster.service_ips = section.list("serviceIPs", SERVICE_RANGES, ip, report);
+        cluster.service_ips = section.list("serviceIPs", SERVICE_RANGES, ip);
     }
-    section.finish(report);
     cluster
 }
 
-fn read_nodes(
-    root: &mut Section<'_>,
-    field: &'static str,
-    bound: usize,
-    report: &mut Report,
-) -> Vec<NodeSpec> {
+fn read_nodes(root: &mut Section<'_>, field: &'static str, bound: usize) -> Vec<NodeSpec> {
     let mut nodes = Vec::new();
-    for mut section in root.sections(field, bound, report) {
+    for mut section in root.sections(field, bound) {
+        let report = section.report();
         let before = report.error_count();
-        let name = section.required("name", "worker-1", value::text, report);
-        let addresses = section.list("addresses", NAMES, host, report);
+        let name = section.required("name", "worker-1", value::text);
+        let addresses = section.list("addresses", NAMES, host);
         if section.is_blank("addresses") {
-            section.missing("addresses", "[10.0.0.11]", report);
+            section.missing("addresses", "[10.0.0.11]");
         }
         if let (Some(name), true) = (name, report.error_count() == before) {
             match NodeSpec::new(&name, addresses) {
                 Ok(node) => nodes.push(node),
                 Err(error) => {
-                    section.error("name", error.to_string(), "give the node's name", report);
+                    section.error("name", error.to_string(), "give the node's name");
                 }
             }
         }
-        section.finish(report);
     }
     nodes
 }
 
-fn read_users(root: &mut Section<'_>, report: &mut Report) -> Vec<UserSpec> {
+fn read_users(root: &mut Section<'_>) -> Vec<UserSpec> {
     let mut users = Vec::new();
-    for mut section in root.sections("users", USERS, report) {
-        let name = section.required("name", "jane", value::text, report);
-        let groups = section.list("groups", GROUPS, value::text, report);
+    for mut section in root.sections("users", USERS) {
+        let name = section.required("name", "jane", value::text);
+        let groups = section.list("groups", GROUPS, value::text);
         match name.map(|name| UserSpec::new(&name, groups)) {
             None => {}
             Some(Ok(user)) => {
                 if user.groups.iter().any(|group| group == "system:masters") {
                     let what = "is in system:masters, which no policy can bind or revoke";
-                    section.warn("", what, "bind a group of its own to cluster-admin", report);
+                    section.warn("", what, "bind a group of its own to cluster-admin");
                 }
                 users.push(user);
             }
-            Some(Err(error)) => section.error("", error.to_string(), "choose another", report),
+            Some(Err(error)) => section.error("", error.to_string(), "choose another"),
         }
-        section.finish(report);
     }
     users
 }
@@ -195,29 +187,25 @@ fn agent(node: &Node) -> Result<AgentName, Problem> {
         .map_err(|error: AgentNameError| Problem::new(error.to_string(), "choose another"))
 }
 
-fn read_authorities(root: &mut Section<'_>, report: &mut Report) -> Authorities {
-    let Some(mut section) = root.section("authorities", report) else {
+fn read_authorities(root: &mut Section<'_>) -> Authorities {
+    let Some(mut section) = root.section("authorities") else {
         return Authorities::default();
     };
     let layout = |node: &Node| value::word(node, &Layout::NAMES);
-    let layout = section
-        .optional("layout", layout, report)
-        .unwrap_or_default();
+    let layout = section.optional("layout", layout).unwrap_or_default();
     if layout == Layout::Single {
         let what = "lets every client certificate pass wherever one of its CA is trusted";
         let fix = "use separate unless something forces one CA on you";
-        section.warn("layout", what, fix, report);
+        section.warn("layout", what, fix);
     }
-    let parent = section.section("parent", report);
-    let parent = parent.and_then(|parent| read_pair(parent, report));
+    let parent = section.section("parent").and_then(read_pair);
     let mut existing = Vec::new();
-    for mut each in section.sections("existing", AUTHORITIES, report) {
-        let name = each.required("name", "ca", value::text, report);
-        if let (Some(name), Some(files)) = (name, read_existing(each, report)) {
+    for mut each in section.sections("existing", AUTHORITIES) {
+        let name = each.required("name", "ca", value::text);
+        if let (Some(name), Some(files)) = (name, read_existing(each)) {
             existing.push((name, files));
         }
     }
-    section.finish(report);
     Authorities {
         layout,
         parent,
@@ -226,20 +214,18 @@ fn read_authorities(root: &mut Section<'_>, report: &mut Report) -> Authorities 
 }
 
 /// Without `keyFile`, the key is elsewhere.
-fn read_existing(mut section: Section<'_>, report: &mut Report) -> Option<Existing> {
+fn read_existing(mut section: Section<'_>) -> Option<Existing> {
     if section.has("keyFile") {
-        return read_pair(section, report).map(Existing::Signs);
+        return read_pair(section).map(Existing::Signs);
     }
     section.ignore("keyFile");
-    let certificate = section.required_file("certFile", "ca.crt", report);
-    section.finish(report);
+    let certificate = section.required_file("certFile", "ca.crt");
     certificate.map(|file| Existing::External(absolute(file)))
 }
 
-fn read_pair(mut section: Section<'_>, report: &mut Report) -> Option<Pair> {
-    let certificate = section.required_file("certFile", "ca.crt", report);
-    let key = section.required_file("keyFile", "ca.key", report);
-    section.finish(report);
+fn read_pair(mut section: Section<'_>) -> Option<Pair> {
+    let certificate = section.required_file("certFile", "ca.crt");
+    let key = section.required_file("keyFile", "ca.key");
     Some(Pair {
         certificate: absolute(certificate?),
         key: absolute(key?),
@@ -251,23 +237,22 @@ fn absolute(file: FileRef) -> PathBuf {
     std::path::absolute(&file.path).unwrap_or(file.path)
 }
 
-fn read_keys(root: &mut Section<'_>, report: &mut Report) -> KeyAlgorithm {
-    let Some(mut section) = root.section("keys", report) else {
+fn read_keys(root: &mut Section<'_>) -> KeyAlgorithm {
+    let Some(mut section) = root.section("keys") else {
         return KeyAlgorithm::default();
     };
     let algorithm = |node: &Node| value::word(node, &KeyAlgorithm::NAMES);
-    let algorithm = section.optional("algorithm", algorithm, report);
-    section.finish(report);
+    let algorithm = section.optional("algorithm", algorithm);
     algorithm.unwrap_or_default()
 }
 
-fn read_lifetimes(root: &mut Section<'_>, report: &mut Report) -> Lifetimes {
+fn read_lifetimes(root: &mut Section<'_>) -> Lifetimes {
     let mut lifetimes = Lifetimes::default();
-    let Some(mut section) = root.section("lifetimes", report) else {
+    let Some(mut section) = root.section("lifetimes") else {
         return lifetimes;
     };
     let mut read = |field, range: &RangeInclusive<Span>, target: &mut Duration| {
-        let span = section.optional(field, |node| value::duration(node, range), report);
+        let span = section.optional(field, |node| value::duration(node, range));
         if let Some(span) = span.and_then(|span| Duration::try_from(span).ok()) {
             *target = span;
         }
@@ -278,7 +263,6 @@ fn read_lifetimes(root: &mut Section<'_>, report: &mut Report) -> Lifetimes {
     } = &mut lifetimes;
     read("authorities", &AUTHORITY_LIFETIME, authorities);
     read("certificates", &CERTIFICATE_LIFETIME, certificates);
-    section.finish(report);
     lifetimes
 }
 

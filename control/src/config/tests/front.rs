@@ -106,13 +106,13 @@ fn parse_each_mistake_of_a_front_names_field_and_remedy() {
         ),
         (
             with_servers("servers: ['https://a'], clientCertFile: c"),
-            "apiservers: has more or less than one credential; set either",
+            "apiservers: has not exactly one credential; set either",
         ),
         (
             with_servers(
                 "servers: ['https://a'], tokenFile: t, clientCertFile: c, clientKeyFile: k",
             ),
-            "apiservers: has more or less than one credential; set either",
+            "apiservers: has not exactly one credential; set either",
         ),
         (
             with_servers("servers: ['https://a'], healthInterval: 1ms"),

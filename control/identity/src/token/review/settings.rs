@@ -1,6 +1,6 @@
 //! Whom to ask about tokens, and how.
 
-use crate::document::FileRef;
+use crate::document::{FileRef, Section};
 use std::time::Duration;
 
 /// Whom to ask about tokens that nobody here knows.
@@ -32,4 +32,28 @@ pub enum ReviewCredential {
     },
     /// A file with a bearer token, read for each question: mounted ones are replaced.
     Token(FileRef),
+}
+
+impl ReviewCredential {
+    /// Reads the fields of a credential, which may be left out where it is not `required`.
+    pub fn read(section: &mut Section<'_>, required: bool) -> Option<Self> {
+        let cert = section.file("clientCertFile");
+        let key = section.file("clientKeyFile");
+        let token = section.file("tokenFile");
+        match (cert, key, token) {
+            (Some(cert_file), Some(key_file), None) => Some(Self::Certificate {
+                cert_file,
+                key_file,
+            }),
+            (None, None, Some(file)) => Some(Self::Token(file)),
+            (None, None, None) if !required => None,
+            _ => {
+                let or_none = if required { "" } else { ", or none of them" };
+                let fix =
+                    format!("set either clientCertFile and clientKeyFile, or tokenFile{or_none}");
+                section.error("", "has not exactly one credential", fix);
+                None
+            }
+        }
+    }
 }
