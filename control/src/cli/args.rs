@@ -66,7 +66,7 @@ pub enum Command {
     Tunnel(TunnelCommand),
     /// Print the version
     Version(VersionArgs),
-    /// Write the man pages, the shell completions or tables of the documents
+    /// Write the man pages or the shell completions
     #[command(hide = true)]
     Generate(GenerateArgs),
 }
@@ -256,13 +256,13 @@ pub struct CheckArgs {
     #[arg(long, value_name = "PORT", default_value_t = 10250, requires = "dial")]
     pub port: u16,
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = CheckFormat::Text)]
-    pub output: CheckFormat,
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TextFormat::Text)]
+    pub output: TextFormat,
 }
 
-/// How `check` prints.
+/// How lines for people are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CheckFormat {
+pub enum TextFormat {
     /// Lines for people.
     Text,
     /// One JSON object.
@@ -280,14 +280,14 @@ Examples:
 #[derive(Debug, Args)]
 pub struct ProbeArgs {
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = ProbeFormat::Table)]
-    pub output: ProbeFormat,
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TableFormat::Table)]
+    pub output: TableFormat,
 }
 
-/// How `probe` prints.
+/// How a table is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ProbeFormat {
-    /// Aligned columns, remedies below.
+pub enum TableFormat {
+    /// Aligned columns, with what is wrong below.
     Table,
     /// One JSON object.
     Json,
@@ -297,17 +297,8 @@ pub enum ProbeFormat {
 #[derive(Debug, Args)]
 pub struct VersionArgs {
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = VersionFormat::Text)]
-    pub output: VersionFormat,
-}
-
-/// How `version` prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum VersionFormat {
-    /// One line.
-    Text,
-    /// One JSON object.
-    Json,
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TextFormat::Text)]
+    pub output: TextFormat,
 }
 
 /// Arguments of `generate`.
@@ -328,6 +319,4 @@ pub enum Generated {
     Man,
     /// Completions for bash, fish and zsh.
     Completions,
-    /// The table of certificates for docs/pki.md.
-    RoleTable,
 }

@@ -1,7 +1,7 @@
 //! `eyesplice check`: prints what is wrong with a configuration, or what it comes to, and dials its
 //! kubelets.
 
-use super::args::{CheckArgs, CheckFormat};
+use super::args::{CheckArgs, TextFormat};
 use super::check_report::{Checked, table};
 use super::say::{fail, print, warn};
 use crate::agent;
@@ -54,11 +54,11 @@ fn tell(args: &CheckArgs, outcome: Outcome<impl Display>) -> Exit {
         return fail("only the configuration of a gateway has kubelets to dial");
     }
     match (outcome, args.output) {
-        (Ok((warnings, report)), CheckFormat::Text) => {
+        (Ok((warnings, report)), TextFormat::Text) => {
             warn(&warnings);
             print(&report.to_string())
         }
-        (Ok((warnings, report)), CheckFormat::Json) => {
+        (Ok((warnings, report)), TextFormat::Json) => {
             let summary = Some(report.to_string());
             print(&checked(&args.file, &warnings, summary).json())
         }
@@ -77,12 +77,12 @@ fn tell_dialled(args: &CheckArgs, outcome: Outcome<impl Display>) -> Exit {
         Err(error) => return fail(&format!("cannot start: {error}")),
     };
     let printed = match (args.output, &dialled) {
-        (CheckFormat::Text, Ok(dialled)) => {
+        (TextFormat::Text, Ok(dialled)) => {
             warn(&warnings);
             print(&table(dialled))
         }
-        (CheckFormat::Text, Err(error)) => fail(&chain(error)),
-        (CheckFormat::Json, outcome) => {
+        (TextFormat::Text, Err(error)) => fail(&chain(error)),
+        (TextFormat::Json, outcome) => {
             let checked = Checked {
                 undialled: outcome.as_ref().err().map(|error| chain(error)),
                 dialled: outcome.as_ref().ok(),
@@ -115,8 +115,8 @@ fn dial_all(args: &CheckArgs) -> io::Result<Result<DialReport, DialError>> {
     Ok(dialled)
 }
 
-fn wrong(file: &Path, errors: &CheckErrors, format: CheckFormat) -> Exit {
-    if format == CheckFormat::Text {
+fn wrong(file: &Path, errors: &CheckErrors, format: TextFormat) -> Exit {
+    if format == TextFormat::Text {
         return fail(&errors.to_string());
     }
     let checked = Checked {

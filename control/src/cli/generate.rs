@@ -1,4 +1,4 @@
-//! Writes what documents and packages have of the program itself: man pages, completions, tables.
+//! Writes what packages have of the program itself: man pages and completions.
 
 use super::args::{Cli, Generated};
 use clap::CommandFactory;
@@ -15,10 +15,6 @@ pub(super) fn write(what: Generated, dir: &Path) -> io::Result<()> {
                 clap_complete::generate_to(shell, &mut Cli::command(), "eyesplice", dir)?;
             }
             Ok(())
-        }
-        Generated::RoleTable => {
-            let table = eyesplice_identity::pki::role_table().map_err(io::Error::other)?;
-            std::fs::write(dir.join("role-table.md"), table)
         }
     }
 }

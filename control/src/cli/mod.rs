@@ -25,7 +25,7 @@ use crate::agent;
 use crate::gateway;
 use crate::probe_report::{self, Crypto};
 use crate::serve::ServeError;
-use args::{AgentArgs, AuthorityArgs, ProbeFormat};
+use args::{AgentArgs, AuthorityArgs, TableFormat};
 use clap::Parser;
 use eyesplice_proto::causes::chain;
 use eyesplice_proto::tls::provider;
@@ -133,14 +133,14 @@ fn run_authority(args: AuthorityArgs) -> Exit {
     ended("authority", result, |_| Exit::Failure)
 }
 
-fn run_probe(format: ProbeFormat) -> Exit {
+fn run_probe(format: TableFormat) -> Exit {
     // As the gateway does; where it may not, it runs under the limit that the probe shows.
     let _ = limits::raise_locked_memory();
     let probe = probe();
     let crypto = Crypto::here();
     let printed = print(&match format {
-        ProbeFormat::Table => probe_report::table(&probe, &crypto),
-        ProbeFormat::Json => probe_report::json(&probe, &crypto),
+        TableFormat::Table => probe_report::table(&probe, &crypto),
+        TableFormat::Json => probe_report::json(&probe, &crypto),
     });
     match probe.usable() {
         Ok(()) => printed,

@@ -1,8 +1,8 @@
 //! `eyesplice pki`: runs one command on a tree, and says what came of it.
 
+use super::args::TableFormat;
 use super::pki_args::{
-    PkiAcceptArgs, PkiCommand, PkiFormat, PkiInitArgs, PkiIssueArgs, PkiRenewArgs, PkiRotateArgs,
-    PkiShowArgs,
+    PkiAcceptArgs, PkiCommand, PkiInitArgs, PkiIssueArgs, PkiRenewArgs, PkiRotateArgs, PkiShowArgs,
 };
 use super::pki_table;
 use super::say::{fail, print, warn};
@@ -68,9 +68,9 @@ fn inspect(args: &PkiShowArgs, verify: bool) -> Result<Exit, PkiError> {
     let tree = Tree::open_to_inspect(&args.dir, args.config.as_deref())?;
     let rows = tree.inspect(SystemTime::now());
     let printed = print(&match (args.output, verify) {
-        (PkiFormat::Json, _) => pki_table::json(&rows),
-        (PkiFormat::Table, false) => pki_table::table(&rows),
-        (PkiFormat::Table, true) => pki_table::verdict(&rows),
+        (TableFormat::Json, _) => pki_table::json(&rows),
+        (TableFormat::Table, false) => pki_table::table(&rows),
+        (TableFormat::Table, true) => pki_table::verdict(&rows),
     });
     let bad = rows
         .iter()

@@ -1,6 +1,7 @@
 //! The grammar of `eyesplice pki`.
 
-use clap::{Args, Subcommand, ValueEnum};
+use super::args::TableFormat;
+use clap::{Args, Subcommand};
 use eyesplice_identity::pki::{AgentName, InitOptions, NodeSpec, UserSpec};
 use std::path::PathBuf;
 
@@ -140,17 +141,8 @@ pub struct PkiShowArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = PkiFormat::Table)]
-    pub output: PkiFormat,
-}
-
-/// How `pki show` and `pki verify` print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PkiFormat {
-    /// Aligned columns, flaws below.
-    Table,
-    /// One JSON object.
-    Json,
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TableFormat::Table)]
+    pub output: TableFormat,
 }
 
 const ISSUE_EXAMPLES: &str = "\

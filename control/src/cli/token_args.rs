@@ -1,5 +1,6 @@
 //! The grammar of `eyesplice token`.
 
+use super::args::TableFormat;
 use clap::{Args, Subcommand, ValueEnum};
 use eyesplice_identity::document::value::parse_duration;
 use eyesplice_identity::token::bootstrap::TokenId;
@@ -23,15 +24,6 @@ pub enum TokenCommand {
     /// Report the user of a token, or why it is refused
     #[command(after_help = REVIEW_EXAMPLES)]
     Review(ReviewArgs),
-}
-
-/// How tokens are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TokenFormat {
-    /// Aligned columns.
-    Table,
-    /// One JSON object.
-    Json,
 }
 
 /// A Go duration, such as 24h; 0 is none.
@@ -143,8 +135,8 @@ pub struct ListArgs {
     #[command(flatten)]
     pub dir: DirArgs,
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TokenFormat::Table)]
-    pub output: TokenFormat,
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TableFormat::Table)]
+    pub output: TableFormat,
 }
 
 const DESCRIBE_EXAMPLES: &str = "\
@@ -164,8 +156,8 @@ pub struct DescribeArgs {
     #[arg(long)]
     pub show_secret: bool,
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TokenFormat::Table)]
-    pub output: TokenFormat,
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TableFormat::Table)]
+    pub output: TableFormat,
 }
 
 const EXPIRE_EXAMPLES: &str = "\
@@ -251,8 +243,8 @@ pub struct StaticCheckArgs {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TokenFormat::Table)]
-    pub output: TokenFormat,
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TableFormat::Table)]
+    pub output: TableFormat,
 }
 
 /// What to do with service-account tokens.
@@ -378,8 +370,8 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s")]
     pub leeway: Duration,
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TokenFormat::Table)]
-    pub output: TokenFormat,
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TableFormat::Table)]
+    pub output: TableFormat,
 }
 
 /// Public keys.
@@ -455,8 +447,8 @@ pub struct RotateKeyArgs {
     #[arg(long)]
     pub force: bool,
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TokenFormat::Table)]
-    pub output: TokenFormat,
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TableFormat::Table)]
+    pub output: TableFormat,
 }
 
 /// A step of a rotation.
@@ -495,6 +487,6 @@ pub struct ReviewArgs {
     #[arg(long = "audience", value_name = "AUDIENCE")]
     pub audiences: Vec<String>,
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TokenFormat::Table)]
-    pub output: TokenFormat,
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TableFormat::Table)]
+    pub output: TableFormat,
 }

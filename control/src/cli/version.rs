@@ -1,12 +1,12 @@
 //! `eyesplice version`.
 
-use super::args::VersionFormat;
+use super::args::TextFormat;
 use eyesplice_process::{BUILD, Build};
 
-pub(super) fn render(format: VersionFormat) -> String {
+pub(super) fn render(format: TextFormat) -> String {
     match format {
-        VersionFormat::Text => format!("eyesplice {}\n", BUILD.version),
-        VersionFormat::Json => {
+        TextFormat::Text => format!("eyesplice {}\n", BUILD.version),
+        TextFormat::Json => {
             let Build {
                 version,
                 commit,
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn render_json_has_the_version() {
-        let value: serde_json::Value = serde_json::from_str(&render(VersionFormat::Json)).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&render(TextFormat::Json)).unwrap();
         assert_eq!(value["version"], env!("CARGO_PKG_VERSION"));
         assert!(value["commit"].is_string());
     }

@@ -39,7 +39,6 @@ mod rotation;
 mod serial;
 mod spec;
 mod stage;
-mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod tree;
@@ -66,7 +65,6 @@ pub use spec::{
     ServiceCidrError, UserSpec, UserSpecError,
 };
 pub use stage::Stage;
-pub use table::role_table;
 pub use tree::{Added, Selection, Tree, Written};
 
 use crate::document::{Document, Finding, Loaded};

@@ -5,8 +5,9 @@ mod form;
 mod serviceaccount;
 mod static_file;
 
+use super::args::TableFormat;
 use super::say::{complain, fail, print, warn};
-use super::token_args::{ReviewArgs, TokenCommand, TokenFormat};
+use super::token_args::{ReviewArgs, TokenCommand};
 use eyesplice_identity::authn::{
     AuthenticationConfig, Authenticator, AuthnError, SourceErrors, Sources,
 };
@@ -49,7 +50,7 @@ fn review(args: &ReviewArgs) -> Result<Exit, Failure> {
         Ok(reviewed) => reviewed,
         Err(error) => {
             let cause = error.cause().as_str();
-            if args.output == TokenFormat::Json {
+            if args.output == TableFormat::Json {
                 let answer = json!({
                     "authenticated": false, "cause": cause, "error": chain(&error)
                 });
@@ -62,10 +63,10 @@ fn review(args: &ReviewArgs) -> Result<Exit, Failure> {
     };
     let user = &reviewed.user;
     Ok(print(&match args.output {
-        TokenFormat::Json => pretty(&json!({
+        TableFormat::Json => pretty(&json!({
             "authenticated": true, "user": user, "audiences": reviewed.audiences
         })),
-        TokenFormat::Table => {
+        TableFormat::Table => {
             let mut rows = vec![
                 ("Username", user.username.clone()),
                 ("UID", user.uid.clone()),

@@ -1,10 +1,11 @@
 //! `eyesplice token serviceaccount`.
 
 use super::form::{Failure, fields, pretty, read_token};
+use crate::cli::args::TableFormat;
 use crate::cli::say::{complain, print};
 use crate::cli::token_args::{
     BoundKind, JwksArgs, KeyArgs, MintArgs, MintFormat, RotateKeyArgs, RotateStage,
-    ServiceaccountCommand, TokenFormat, VerifyArgs,
+    ServiceaccountCommand, VerifyArgs,
 };
 use eyesplice_identity::certificate::instant;
 use eyesplice_identity::pem::FileRef;
@@ -89,12 +90,12 @@ fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     let text = read_token(&args.file)?;
     match verifier.verify(text.trim(), &[], SystemTime::now()) {
         Ok(verified) => Ok(print(&match args.output {
-            TokenFormat::Json => pretty(&as_json(&verified)),
-            TokenFormat::Table => table(&verified),
+            TableFormat::Json => pretty(&as_json(&verified)),
+            TableFormat::Table => table(&verified),
         })),
         Err(refusal) => {
             let cause = refusal.cause().as_str();
-            if args.output == TokenFormat::Json {
+            if args.output == TableFormat::Json {
                 let answer = json!({"valid": false, "cause": cause, "error": chain(&refusal)});
                 print(&pretty(&answer));
             } else {
@@ -186,7 +187,7 @@ fn rotate_key(args: &RotateKeyArgs) -> Result<Exit, Failure> {
     let signing = load_signing_key(&FileRef::new("--key", &args.key))?;
     let trusted: Vec<&str> = keys.iter().map(PublicKey::kid).collect();
     Ok(print(&match args.output {
-        TokenFormat::Json => pretty(&json!({
+        TableFormat::Json => pretty(&json!({
             "stage": word(&stage),
             "signing": signing.public().kid(),
             "next": match &stage { Stage::Trusted { next } => Some(next), _ => None },
@@ -198,7 +199,7 @@ fn rotate_key(args: &RotateKeyArgs) -> Result<Exit, Failure> {
             },
             "trusted": trusted,
         })),
-        TokenFormat::Table => fields(&[
+        TableFormat::Table => fields(&[
             ("Stage", stage.to_string()),
             ("Signing", signing.public().kid().to_owned()),
             ("Trusted", trusted.join(", ")),

@@ -1,8 +1,9 @@
 //! `eyesplice token static`.
 
 use super::form::{Failure, pretty};
+use crate::cli::args::TableFormat;
 use crate::cli::say::{complain, print};
-use crate::cli::token_args::{StaticCheckArgs, StaticCommand, StaticGenerateArgs, TokenFormat};
+use crate::cli::token_args::{StaticCheckArgs, StaticCommand, StaticGenerateArgs};
 use eyesplice_identity::token::static_tokens::{StaticTokens, append, generate};
 use eyesplice_process::Exit;
 use eyesplice_proto::causes::chain;
@@ -30,7 +31,7 @@ fn check(args: &StaticCheckArgs) -> Exit {
     let tokens = match StaticTokens::load(&args.file) {
         Ok(tokens) => tokens,
         Err(error) => {
-            if args.output == TokenFormat::Json {
+            if args.output == TableFormat::Json {
                 print(&pretty(&json!({"valid": false, "error": chain(&error)})));
             } else {
                 complain(&chain(&error));
@@ -40,10 +41,10 @@ fn check(args: &StaticCheckArgs) -> Exit {
     };
     let warnings: Vec<String> = tokens.warnings().iter().map(ToString::to_string).collect();
     match args.output {
-        TokenFormat::Json => print(&pretty(&json!({
+        TableFormat::Json => print(&pretty(&json!({
             "valid": true, "tokens": tokens.len(), "warnings": warnings
         }))),
-        TokenFormat::Table => {
+        TableFormat::Table => {
             for warning in warnings {
                 complain(&format!("warning: {file}: {warning}"));
             }

@@ -9,6 +9,7 @@ pub(in crate::pki) mod faulty;
 mod kubeadm;
 mod manifests;
 mod renewal;
+mod roles;
 mod rotation;
 mod stacks;
 mod verdicts;

@@ -3,10 +3,10 @@
 mod place;
 
 use super::form::{Failure, fields, pretty, read_token};
+use crate::cli::args::TableFormat;
 use crate::cli::say::{columns, complain, print};
 use crate::cli::token_args::{
-    BootstrapCommand, CreateArgs, DeleteArgs, DescribeArgs, ExpireArgs, ListArgs, TokenFormat,
-    Usage,
+    BootstrapCommand, CreateArgs, DeleteArgs, DescribeArgs, ExpireArgs, ListArgs, Usage,
 };
 use eyesplice_identity::certificate::instant;
 use eyesplice_identity::token::bootstrap::{
@@ -100,11 +100,11 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
         }
     }
     let printed = print(&match args.output {
-        TokenFormat::Json => {
+        TableFormat::Json => {
             let items: Vec<Value> = good.iter().map(|record| as_json(record, now)).collect();
             pretty(&json!({ "tokens": items }))
         }
-        TokenFormat::Table => {
+        TableFormat::Table => {
             let header = [
                 "ID",
                 "TTL",
@@ -137,14 +137,14 @@ fn describe(args: &DescribeArgs) -> Result<Exit, Failure> {
     let now = SystemTime::now();
     let secret = args.show_secret.then(|| record.token.expose());
     Ok(print(&match args.output {
-        TokenFormat::Json => {
+        TableFormat::Json => {
             let mut value = as_json(&record, now);
             if let Some(secret) = secret {
                 value["token"] = secret.as_str().into();
             }
             pretty(&value)
         }
-        TokenFormat::Table => fields(&[
+        TableFormat::Table => fields(&[
             ("ID", record.token.id.to_string()),
             (
                 "Token",

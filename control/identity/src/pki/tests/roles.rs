@@ -1,11 +1,16 @@
-//! Renders the table of roles for the documents, from the table that certificates are made by.
+//! The table of roles in docs/pki.md is the one that certificates are made by.
 
 use super::profile::{Issuer, Profile, Usage, profiles};
 use super::spec::{Lifetimes, Spec};
-use crate::document::{ConfigErrors, Document};
+use super::*;
 use std::fmt::Write as _;
-use std::path::Path;
 use time::Duration;
+
+/// If set, the table is written in place of being compared.
+const WRITE: &str = "EYESPLICE_WRITE_DOCS";
+
+const BEGIN: &str = "<!-- role-table:begin -->\n";
+const END: &str = "<!-- role-table:end -->";
 
 /// The cluster of the table.
 const EXAMPLE: &str = "\
@@ -21,18 +26,14 @@ agents: [edge-1]
 
 /// Every certificate of a cluster of one control plane `cp-1` (10.0.0.1), one node `worker-1`
 /// (10.0.0.11) and one user `jane` in the group `dev`, as a Markdown table.
-///
-/// # Errors
-/// The example is no document of a PKI.
-pub fn role_table() -> Result<String, ConfigErrors> {
-    let spec = Spec::parse(EXAMPLE, Path::new("example"))?.config;
+fn role_table() -> String {
+    let spec = Spec::parse(EXAMPLE, Path::new("example")).unwrap().config;
     let mut text = String::from(
         "| File | Issuer | Subject | Usages | Names | Lifetime | Used by |\n\
          |---|---|---|---|---|---|---|\n",
     );
     for profile in profiles(&spec) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(
+        writeln!(
             text,
             "| `{}` | {} | `{}` | {} | {} | {} | {} |",
             profile.name,
@@ -42,9 +43,10 @@ pub fn role_table() -> Result<String, ConfigErrors> {
             names(&profile),
             lifetime(&profile, &spec.lifetimes),
             profile.used_by,
-        );
+        )
+        .unwrap();
     }
-    Ok(text)
+    text
 }
 
 fn issuer(profile: &Profile) -> String {
@@ -83,19 +85,19 @@ fn lifetime(profile: &Profile, lifetimes: &Lifetimes) -> String {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn role_table_of_the_documents_is_the_generated_one() {
-        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/pki.md");
-        let document = std::fs::read_to_string(document).unwrap();
-        let (_, rest) = document.split_once("<!-- role-table:begin -->\n").unwrap();
-        let (table, _) = rest.split_once("<!-- role-table:end -->").unwrap();
-        assert!(
-            table == role_table().unwrap(),
-            "docs/pki.md is behind; put in the output of `eyesplice generate role-table DIR`"
-        );
+#[test]
+fn role_table_of_the_documents_is_the_generated_one() {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/pki.md");
+    let text = fs::read_to_string(document).unwrap();
+    let (before, rest) = text.split_once(BEGIN).unwrap();
+    let (found, after) = rest.split_once(END).unwrap();
+    let table = role_table();
+    if std::env::var_os(WRITE).is_some() {
+        fs::write(document, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+        return;
     }
+    assert!(
+        found == table,
+        "docs/pki.md is behind; run this test with {WRITE}=1"
+    );
 }
