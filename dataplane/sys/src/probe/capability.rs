@@ -4,27 +4,6 @@ use std::fmt;
 
 use crate::ktls::{Cipher, Version};
 
-/// A ring op that is used, so required; the ring knows no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum UringOp {
-    /// Readiness.
-    PollAdd,
-    /// Cancellation.
-    AsyncCancel,
-}
-
-impl UringOp {
-    /// All of them.
-    pub const ALL: [UringOp; 2] = [UringOp::PollAdd, UringOp::AsyncCancel];
-
-    fn name(self) -> &'static str {
-        match self {
-            UringOp::PollAdd => "POLL_ADD",
-            UringOp::AsyncCancel => "ASYNC_CANCEL",
-        }
-    }
-}
-
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -41,9 +20,7 @@ pub enum Capability {
     IoUring,
     /// Locked memory for a ring of the size in use.
     UringMemory,
-    /// One of its ops.
-    UringOp(UringOp),
-    /// Stopping one op by its number.
+    /// Waiting for a descriptor, and stopping that op by its number: the ops that are used.
     CancelOne,
     /// Completions without interrupts, since Linux 5.19.
     CoopTaskrun,
@@ -79,7 +56,6 @@ impl fmt::Display for Capability {
         match self {
             Capability::IoUring => f.write_str("io_uring"),
             Capability::UringMemory => f.write_str("io_uring memory for a worker"),
-            Capability::UringOp(op) => write!(f, "io_uring {}", op.name()),
             Capability::CancelOne => f.write_str("io_uring cancellation by number"),
             Capability::CoopTaskrun => f.write_str("io_uring COOP_TASKRUN"),
             Capability::SingleIssuer => f.write_str("io_uring SINGLE_ISSUER"),

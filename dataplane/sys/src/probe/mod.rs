@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub use capability::{Capability, Direction, UringOp};
+pub use capability::{Capability, Direction};
 pub use shortage::UringShortage;
 
 use crate::limits::{self, Limit};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use io_uring::types::Fd;
 use io_uring::{IoUring, opcode, squeue};
 
-use super::{Capability, Finding, State, UringOp, UringShortage, optional, required};
+use super::{Capability, Finding, State, UringShortage, optional, required};
 use crate::limits::sysctl;
 use crate::pipe::Pipe;
 use crate::uring::{UringConfig, attempt};
@@ -24,20 +24,17 @@ const WAITING_OP: u64 = 1;
 const CANCELLATION: u64 = 2;
 
 pub(super) fn probe() -> Vec<Finding> {
-    let ring = match IoUring::new(ENTRIES) {
-        Ok(ring) => ring,
+    match IoUring::new(ENTRIES) {
+        Ok(_) => {}
         Err(error) if is_memory(&error) => return vec![required(Capability::UringMemory, short())],
         Err(error) => {
             let disabled = sysctl("/proc/sys/kernel/io_uring_disabled").ok();
             return vec![required(Capability::IoUring, denial(&error, disabled))];
         }
-    };
-    let mut findings = vec![
+    }
+    vec![
         required(Capability::IoUring, State::Present),
         required(Capability::UringMemory, in_use()),
-    ];
-    findings.extend(ops(&ring));
-    findings.extend([
         required(Capability::CancelOne, outcome(cancel(WAITING_OP))),
         optional(
             Capability::CoopTaskrun,
@@ -57,8 +54,7 @@ pub(super) fn probe() -> Vec<Finding> {
                     .map(drop),
             ),
         ),
-    ]);
-    findings
+    ]
 }
 
 /// Makes a ring of the size in use, which a small one says nothing of.
@@ -129,35 +125,6 @@ fn denial(error: &io::Error, disabled: Option<u64>) -> State {
     }
 }
 
-fn ops(ring: &IoUring) -> Vec<Finding> {
-    let mut known = io_uring::Probe::new();
-    let registered = ring.submitter().register_probe(&mut known);
-    each(registered, |code| known.is_supported(code))
-}
-
-/// What the kernel's answer says of each op, if it gave one.
-fn each(answer: io::Result<()>, knows: impl Fn(u8) -> bool) -> Vec<Finding> {
-    let finding = |op: UringOp| {
-        let state = match &answer {
-            Ok(()) if knows(code(op)) => State::Present,
-            Ok(()) => State::missing("the kernel does not know it", Some("use a newer kernel")),
-            Err(error) => State::missing(
-                format!("the kernel does not say which ops it knows: {error}"),
-                None,
-            ),
-        };
-        required(Capability::UringOp(op), state)
-    };
-    UringOp::ALL.map(finding).into()
-}
-
-fn code(op: UringOp) -> u8 {
-    match op {
-        UringOp::PollAdd => opcode::PollAdd::CODE,
-        UringOp::AsyncCancel => opcode::AsyncCancel::CODE,
-    }
-}
-
 /// Waits on an empty pipe, and stops the op of this number.
 fn cancel(number: u64) -> io::Result<()> {
     let pipe = Pipe::new(0)?;
@@ -204,7 +171,7 @@ fn completions(ring: &mut IoUring) -> Vec<(u64, i32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::{Probe, probe};
+    use crate::probe::probe;
     use crate::uring::run;
 
     /// Denies io_uring_setup to this thread for ever, as container runtimes do to a container.
@@ -288,27 +255,6 @@ mod tests {
                 panic!("{state:?}")
             };
             assert!(remedy.contains(expected), "{errno} {disabled:?}: {remedy}");
-        }
-    }
-
-    /// Which required ops are missing where the kernel, or a sandbox, knows only these.
-    fn missing_where_only(known: &[u8]) -> Vec<Capability> {
-        let kernel = Probe {
-            kernel: "6.1.0".to_owned(),
-            findings: each(Ok(()), |code| known.contains(&code)),
-        };
-        let missing = kernel.usable().err().map_or(vec![], |error| error.missing);
-        missing.iter().map(|finding| finding.capability).collect()
-    }
-
-    #[test]
-    fn kernel_that_knows_no_op_but_those_in_use_is_usable() {
-        let used = [opcode::PollAdd::CODE, opcode::AsyncCancel::CODE];
-        assert_eq!(missing_where_only(&used), []);
-        for (at, op) in UringOp::ALL.into_iter().enumerate() {
-            let mut fewer = used.to_vec();
-            fewer.remove(at);
-            assert_eq!(missing_where_only(&fewer), [Capability::UringOp(op)]);
         }
     }
 
