@@ -31,7 +31,8 @@ readonly TAGS=providerless,dockerless
 BUILD=$K8S/build # scratch of the build; deleted when it succeeded
 
 # The images, named after what makes them: another recipe makes another file.
-IMAGES=$K8S/images-$(sha256sum "$CLUSTER_D/images.sh" | cut -c1-12).tar
+readonly IMAGES_PY=$CLUSTER_D/images.py
+IMAGES=$K8S/images-$(cat "$IMAGES_PY" "$CLUSTER_D/../package.d/oci.py" | sha256sum | cut -c1-12).tar
 
 # Seconds between two "still at it" lines of a long step.
 readonly HEARTBEAT_S=30
@@ -111,7 +112,7 @@ step() {
   # shellcheck disable=SC2016 # the inner shell expands
   nice -n 5 bash -euo pipefail -c '
     CLUSTER_D=$0
-    for part in lib build images; do source "$CLUSTER_D/$part.sh"; done
+    for part in lib build; do source "$CLUSTER_D/$part.sh"; done
     "$@"' "$CLUSTER_D" "$@" >"$log" 2>&1 </dev/null &
   job=$!
   until wait_child "$job" "$HEARTBEAT_S"; do
@@ -199,6 +200,12 @@ extract_packages() {
       mv -f "$package/$file" "$BIN/"
     done
   done
+}
+
+# Writes the images of the node.
+make_images() {
+  need python3 python3
+  python3 -B "$IMAGES_PY" "$BIN/busybox" "$IMAGES"
 }
 
 # Fetches and unpacks the source package, and lays it out as a GOPATH, as its Makefile wants.
