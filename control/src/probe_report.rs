@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// Where to find what a container runtime needs to be told.
-const PROFILE: &str =
-    "  (seccomp-io_uring.json, shipped with eyesplice, is the entry for the profile)\n";
+const PROFILE: &str = "  (seccomp-eyesplice.json, shipped with eyesplice, is such a profile)\n";
 
 /// What cryptography there is: of the build, and for this processor.
 pub struct Crypto {
@@ -223,7 +222,7 @@ open files                       optional  1024, at most 4096
 io_uring, io_uring SINGLE_ISSUER:
   a sandbox denies io_uring_setup
   allow it in the seccomp profile
-  (seccomp-io_uring.json, shipped with eyesplice, is the entry for the profile)
+  (seccomp-eyesplice.json, shipped with eyesplice, is such a profile)
 
 pipes of 1 MiB:
   no pipe
