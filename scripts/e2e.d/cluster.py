@@ -161,16 +161,7 @@ class Cluster:
 
     def up(self):
         """Starts it, and the gateway, and waits until pods answer."""
-        self._script("down", seconds=DOWN_S)
-        self._script(
-            *["up", "--egress", self.transport, "--mode", self.mode, "--no-gateway"],
-            *(["--nat"] if self.nat else []),
-            *["--eyesplice", str(self.eyesplice)],
-            *(["--kubernetes", str(self.kubernetes)] if self.kubernetes else []),
-            seconds=UP_S,
-        )
-        self.read_env()
-        self.home.mkdir(exist_ok=True)
+        self.up_without_gateway()
         if self.front:
             front.configure(self)
         self.gateway = Gateway(
@@ -183,6 +174,19 @@ class Cluster:
         if self.nat:
             connected = "the agent's control connection"
             until(lambda: self.gateway.metric("tunnel_agents") == 1, AGENT_S, connected)
+
+    def up_without_gateway(self):
+        """Starts it, and waits until pods are ready; nothing reaches them yet."""
+        self._script("down", seconds=DOWN_S)
+        self._script(
+            *["up", "--egress", self.transport, "--mode", self.mode, "--no-gateway"],
+            *(["--nat"] if self.nat else []),
+            *["--eyesplice", str(self.eyesplice)],
+            *(["--kubernetes", str(self.kubernetes)] if self.kubernetes else []),
+            seconds=UP_S,
+        )
+        self.read_env()
+        self.home.mkdir(exist_ok=True)
 
     def verify_pki(self):
         """Has every file of the PKI judged by eyesplice and by openssl; both must find all good."""
