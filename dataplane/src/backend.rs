@@ -1,6 +1,6 @@
 //! What waits for descriptors in the workers: io_uring, or epoll where that is denied.
 
-use eyesplice_sys::probe::probe;
+use eyesplice_sys::probe::found;
 use eyesplice_sys::uring::Backend;
 
 /// What is to wait.
@@ -27,7 +27,7 @@ pub struct IoChoice {
     pub denied: Option<String>,
 }
 
-/// Chooses. Under [`IoPolicy::Auto`] this probes the kernel.
+/// Chooses. Under [`IoPolicy::Auto`] this asks what the kernel can do.
 pub(crate) fn choose(policy: IoPolicy) -> IoChoice {
     let denied = match policy {
         IoPolicy::Fixed(backend) => {
@@ -36,7 +36,7 @@ pub(crate) fn choose(policy: IoPolicy) -> IoChoice {
                 denied: None,
             };
         }
-        IoPolicy::Auto => probe().usable().err().map(|missing| missing.to_string()),
+        IoPolicy::Auto => found().usable().err().map(|missing| missing.to_string()),
     };
     IoChoice {
         backend: match denied {

@@ -125,12 +125,12 @@ impl Ktls {
     }
 }
 
-/// What this kernel speaks in both directions, tried on a connection to itself.
+/// What this kernel speaks in both directions, as it was tried on a connection to itself.
 pub(crate) fn supported_ciphers(policy: KtlsPolicy) -> Arc<[(Version, Cipher)]> {
     if policy == KtlsPolicy::Off {
         return Arc::new([]);
     }
-    let probe = probe::probe();
+    let probe = probe::found();
     let speaks = |version, cipher| {
         [Direction::Send, Direction::Receive]
             .into_iter()

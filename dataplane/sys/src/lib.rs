@@ -10,6 +10,7 @@ pub mod ktls;
 pub mod limits;
 pub mod memory;
 pub mod pipe;
+pub mod privilege;
 pub mod probe;
 pub mod signal;
 pub mod socket;

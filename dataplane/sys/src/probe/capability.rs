@@ -49,6 +49,14 @@ pub enum Capability {
     OpenFiles,
     /// How much memory this process may lock.
     LockedMemory,
+    /// A process can give up all files but some, since Linux 5.13.
+    LandlockFiles,
+    /// The same for TCP ports, since Linux 6.7.
+    LandlockPorts,
+    /// The same for signals to others and their abstract sockets, since Linux 6.12.
+    LandlockScopes,
+    /// A process can give up system calls.
+    SeccompFilters,
 }
 
 impl fmt::Display for Capability {
@@ -76,6 +84,10 @@ impl fmt::Display for Capability {
             Capability::PipePages => f.write_str("pipe pages"),
             Capability::OpenFiles => f.write_str("open files"),
             Capability::LockedMemory => f.write_str("locked memory"),
+            Capability::LandlockFiles => f.write_str("Landlock for files"),
+            Capability::LandlockPorts => f.write_str("Landlock for TCP ports"),
+            Capability::LandlockScopes => f.write_str("Landlock for signals"),
+            Capability::SeccompFilters => f.write_str("seccomp filters"),
         }
     }
 }

@@ -5,18 +5,21 @@
 //! before the workers start; it waits.
 
 mod capability;
+mod confine;
 mod kernel_tls;
 mod shortage;
 mod uring;
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use nix::sys::utsname::uname;
 use thiserror::Error;
 
 pub use capability::{Capability, Direction};
+pub use confine::{LANDLOCK_PORTS, LANDLOCK_SCOPES, landlock_abi, seccomp_filters};
 pub use shortage::UringShortage;
 
 use crate::limits::{self, Limit};
@@ -164,15 +167,24 @@ impl Probe {
 /// Finds out what this kernel lets this process do.
 #[must_use]
 pub fn probe() -> Probe {
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(
+    // From uname(2): not every process sees /proc/sys.
+    let kernel = uname().map_or_else(
         |_| "of unknown release".to_owned(),
-        |release| release.trim().to_owned(),
+        |name| name.release().to_string_lossy().into_owned(),
     );
     let mut findings = uring::probe();
     findings.extend(kernel_tls::probe());
     findings.extend([window_probes(), large_pipe(), pipe_pages()]);
     findings.extend([open_files(), locked_memory()]);
+    findings.extend(confine::probe());
     Probe { kernel, findings }
+}
+
+/// What this process found out when it first asked. Whoever confines itself afterwards asks before,
+/// for much of a probe is denied then: it listens, connects, and reads `/proc`.
+pub fn found() -> &'static Probe {
+    static FOUND: OnceLock<Probe> = OnceLock::new();
+    FOUND.get_or_init(probe)
 }
 
 fn optional(capability: Capability, state: State) -> Finding {

@@ -67,7 +67,9 @@ impl SocketFile {
             mode: old_mode,
             owner: before,
         };
-        chown(path, owner.uid, owner.gid)?;
+        if !owned {
+            chown(path, owner.uid, owner.gid)?;
+        }
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         Ok(file)
     }

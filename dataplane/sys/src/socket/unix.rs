@@ -186,8 +186,11 @@ fn listen(
     let made = fs::symlink_metadata(&temporary).map_err(refused("cannot inspect", &temporary))?;
     // From here on an error removes the file.
     let mut file = SocketFile::made(temporary, &made);
-    chown(file.path(), ownership.uid, ownership.gid)
-        .map_err(refused("cannot set the owner of", file.path()))?;
+    // A sandbox may deny the call, and most have no use for it.
+    if ownership != Ownership::default() {
+        chown(file.path(), ownership.uid, ownership.gid)
+            .map_err(refused("cannot set the owner of", file.path()))?;
+    }
     // Again: the umask may have taken bits away.
     fs::set_permissions(file.path(), fs::Permissions::from_mode(mode))
         .map_err(refused("cannot set the mode of", file.path()))?;
