@@ -9,6 +9,7 @@ mod cluster;
 mod connect;
 mod flaw;
 mod model;
+mod named;
 mod render;
 mod severity;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use check::check_any;
 pub use check::{CheckOptions, Checked, check, check_all, judge_server};
 pub use connect::{Target, connect};
 pub use flaw::Flaw;
+pub use named::{Named, named};
 pub use render::{Credential, Kubeconfig, Source};
 pub use severity::Severity;
 pub use webhook::{Webhook, WebhookError, WebhookToken, webhook};
