@@ -130,7 +130,7 @@ impl AuthorityMaterial {
 pub(super) struct Loader {
     now: SystemTime,
     pub(super) errors: Vec<AuthorityMaterialError>,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
     certificates: Vec<CertificateInfo>,
 }
 

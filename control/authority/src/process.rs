@@ -10,9 +10,11 @@ use super::store::{Store, StoreError};
 use crate::config::{AuthorityConfig, Document};
 use arc_swap::ArcSwap;
 use eyesplice_identity::authn::{Authenticator, Sources};
+use eyesplice_identity::document::ConfigErrors;
 use eyesplice_process::listen;
 use eyesplice_process::metrics::Metrics;
-use eyesplice_process::reload::{self, Host, Kept, Loaded, Seen, Source};
+use eyesplice_process::reload::{self, Host, Kept, Loaded, Named, Seen, Source};
+use eyesplice_process::sandbox::{Reach, Sandbox};
 use eyesplice_process::{Process, ProcessError, blocking};
 use std::io;
 use std::net::SocketAddr;
@@ -32,6 +34,8 @@ pub struct Options {
     pub kubeconfig: Option<PathBuf>,
     /// Whatever this group asks for is approved.
     pub insecure_auto_approve_group: Option<String>,
+    /// Whether the process confines itself; within a gateway that is the gateway's business.
+    pub sandbox: Sandbox,
 }
 
 /// Why the authority did not start, or stopped by itself.
@@ -59,8 +63,16 @@ pub enum AuthorityError {
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-pub(super) async fn supervise(options: Options) -> Result<(), AuthorityError> {
-    let mut process = Process::begin(Metrics::of_authority())?;
+/// What an authority of this configuration reaches. Blocks.
+pub(super) fn reach(config: &Path) -> Result<Reach, ConfigErrors> {
+    Ok(AuthorityConfig::load(config)?.config.reach())
+}
+
+pub(super) async fn supervise(
+    options: Options,
+    metrics: Arc<Metrics>,
+) -> Result<(), AuthorityError> {
+    let mut process = Process::begin(metrics)?;
     let prepared = Prepared::load(options, process.host.clone()).await?;
     process.serve_admin(prepared.config().admin.address).await?;
     process.readiness.material_loaded();
@@ -214,7 +226,11 @@ fn load_files(config: &Path) -> Loaded<State> {
     reload::load(
         config,
         AuthorityConfig::load(config),
-        |config| (config.files(), config.secrets()),
+        |config| Named {
+            files: config.files(),
+            secrets: config.secrets(),
+            reach: config.reach(),
+        },
         |config| AuthorityMaterial::load(config, SystemTime::now()),
     )
 }
@@ -262,6 +278,7 @@ mod tests {
             config: site.path("authority.yaml"),
             kubeconfig: None,
             insecure_auto_approve_group: None,
+            sandbox: Sandbox::Off,
         };
         let host = Host::of(Metrics::of_authority());
         let mut files = Prepared::load(options, host).await.unwrap().files;

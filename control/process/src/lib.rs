@@ -1,5 +1,5 @@
 //! What every long-running process of eyesplice has around what it serves: signals and the service
-//! manager, log and metrics, health, reload of files, hand-over to the
+//! manager, log and metrics, health, reload of files, a sandbox, hand-over to the
 //! next process, reminders of certificates that end, and manners
 //! towards guests of a listener.
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ pub mod output;
 mod process;
 pub mod reload;
 pub mod resolve;
+pub mod sandbox;
 pub mod signals;
 pub mod systemd;
 pub mod takeover;

@@ -3,6 +3,7 @@
 use crate::admin::{Admin, Readiness};
 use crate::metrics::Metrics;
 use crate::reload::{Host, Kept};
+use crate::sandbox;
 use crate::signals::Signals;
 use crate::systemd;
 use crate::takeover::Reported;
@@ -29,10 +30,12 @@ impl Process {
     /// # Errors
     /// The process may not catch signals.
     pub fn begin(metrics: Arc<Metrics>) -> Result<Self, ProcessError> {
+        let readiness: Arc<Readiness> = Arc::default();
+        readiness.unconfined(sandbox::confinement().and_then(sandbox::Confinement::lack));
         Ok(Self {
             signals: Signals::catch().map_err(ProcessError::Signals)?,
             host: Host::of(metrics),
-            readiness: Arc::default(),
+            readiness,
         })
     }
 

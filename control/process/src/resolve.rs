@@ -1,6 +1,7 @@
 //! Resolves the name of a target, once: what is checked is what is dialled (docs/wire.md, "Names
 //! that resolve twice").
 
+use crate::sandbox;
 use eyesplice_proto::target::{Host, Target};
 use std::collections::HashSet;
 use std::future::Future;
@@ -35,9 +36,21 @@ impl Lookup for SystemLookup {
         // A final dot would keep search domains out, but the API server's own resolver uses them.
         let name = name.to_owned();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+            let found = found.map_err(explained)?;
             Ok(found.map(|address| address.ip()).collect())
         })
+    }
+}
+
+/// The C library does not say that it could not read one of its files.
+fn explained(error: io::Error) -> io::Error {
+    match sandbox::replaced_resolver_file() {
+        None => error,
+        Some(file) => io::Error::other(format!(
+            "{file} was replaced since the start, and the sandbox of a process of root covers the \
+             file that was there; restart it, or run it as another user: {error}"
+        )),
     }
 }
 
@@ -90,8 +103,8 @@ impl Resolver {
     /// Gives the addresses of a target, at most [`MAX_ADDRESSES`], families alternating from the
     /// preferred one (RFC 8305 section 4). An address is its own answer.
     ///
-    /// Waits for a free lookup and for the answer within `deadline` together. A lookup that is given
-    /// up runs on, and keeps its permit, until the resolver returns.
+    /// Waits for a free lookup and for the answer within `deadline` together. A lookup that is
+    /// given up runs on, and keeps its permit, until the resolver returns.
     ///
     /// # Errors
     /// [`ResolveError`], with the remedy.

@@ -1,6 +1,8 @@
 //! The threads that a process runs on, and why it does not.
 
 use crate::admin::BindError;
+use crate::log::{self, LogError};
+use crate::sandbox::SandboxError;
 use crate::takeover::TakeoverError;
 use nix::sys::stat::{Mode, umask};
 use std::io;
@@ -23,6 +25,12 @@ pub enum ProcessError {
     /// The runtime could not be started.
     #[error("cannot start the threads of the process; check the limit of processes")]
     Threads(#[source] io::Error),
+    /// The log's thread could not be started.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The process could not confine itself.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// Signals could not be caught.
     #[error("cannot catch signals")]
     Signals(#[source] io::Error),
@@ -50,6 +58,7 @@ pub fn run<E: From<ProcessError>>(
 ) -> Result<(), E> {
     // Sockets and logs get their modes explicitly; anything else is nobody's business.
     umask(Mode::from_bits_truncate(0o077));
+    log::begin().map_err(ProcessError::from)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(THREADS)
         .thread_name(name)

@@ -10,7 +10,7 @@ use crate::serve::Descriptors;
 use eyesplice_identity::document::{self, ConfigErrors};
 use eyesplice_identity::pem::CertificateInfo;
 use eyesplice_process::metrics::Metrics;
-use eyesplice_process::reload::{self, Loaded, Source, Valid};
+use eyesplice_process::reload::{self, Loaded, Named, Source, Valid};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -32,7 +32,11 @@ pub(super) fn load(file: &Path, in_force: &[CertificateInfo]) -> Loaded<Files> {
     reload::load(
         file,
         config(file),
-        |config| (config.files(), config.secrets()),
+        |config| Named {
+            files: config.files(),
+            secrets: config.secrets(),
+            reach: config.reach(),
+        },
         |config| {
             let loaded = AgentMaterial::load_after(&config, SystemTime::now(), in_force);
             let mut material = loaded.map_err(|errors| errors.0)?;

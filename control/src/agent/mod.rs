@@ -16,11 +16,11 @@ use control::{AgentControl, State};
 use eyesplice_dataplane::seam::GatewayStatus;
 use eyesplice_process::admin::Condition;
 use eyesplice_process::metrics::{Metrics, TunnelReport};
-use eyesplice_process::reload::Source;
+use eyesplice_process::reload::{Source, invalid};
 use eyesplice_process::resolve::SystemLookup;
+use eyesplice_process::sandbox::{Sandbox, confine};
 use eyesplice_process::takeover::Offer;
 use eyesplice_process::{Process, ProcessError};
-use eyesplice_sys::probe::Probe;
 use eyesplice_sys::socket::Inherited;
 use files::{FileSource, Files};
 use membership::Membership;
@@ -33,19 +33,22 @@ use tokio::runtime::Handle;
 ///
 /// # Errors
 /// Whatever kept it from starting; nothing stays behind.
-pub fn run(config_file: PathBuf) -> Result<(), ServeError> {
+pub fn run(config_file: PathBuf, sandbox: Sandbox) -> Result<(), ServeError> {
     let metrics = Metrics::new();
     let probe = serve::prepare(&metrics);
-    eyesplice_process::run("control", serve_agent(config_file, probe, metrics))
+    let config = files::config(&config_file);
+    let config = config.map_err(|errors| invalid(&errors.lines()))?.config;
+    serve::usable(probe, config.engine.io)?;
+    confine(sandbox, &config.reach(), &metrics).map_err(ProcessError::from)?;
+    eyesplice_process::run("control", serve_agent(config_file, metrics))
 }
 
-async fn serve_agent(file: PathBuf, probe: Probe, metrics: Arc<Metrics>) -> Result<(), ServeError> {
+async fn serve_agent(file: PathBuf, metrics: Arc<Metrics>) -> Result<(), ServeError> {
     let mut process = Process::begin(Arc::clone(&metrics))?;
     let readiness = Arc::clone(&process.readiness);
     let first = file.clone();
     let (state, seen) = process.host.load(move || files::load(&first, &[])).await?;
     let Files { config, material } = state;
-    serve::usable(&probe, config.engine.io)?;
     let started = config.clone();
     let admin = process.serve_admin(config.admin.address).await?;
     serve::log_limits(config.parts());

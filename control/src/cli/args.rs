@@ -7,6 +7,7 @@ use super::tunnel_args::TunnelCommand;
 use crate::bootstrap::Options;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use eyesplice_process::log::Format;
+use eyesplice_process::sandbox::Sandbox;
 use std::path::PathBuf;
 
 const EXIT_STATUS: &str = "\
@@ -81,6 +82,10 @@ Configuration, certificates, keys, CA bundles, inventory and pins are also reloa
 change. A reload that fails keeps the previous configuration, is logged, and sets the metric
 eyesplice_config_last_reload_successful to 0. Live streams are never touched by a reload.
 
+Once its configuration is read, the process gives up privileges, system calls, and files and ports
+that the configuration does not name; what that is, `docs/sandbox.md` says, and the log what the
+kernel has of it. A reload that names a new directory fails, and asks for a restart or a takeover.
+
 A new version takes over without a gap: --upgrade starts it beside the one that runs. It gets the
 listening sockets, and when it is ready, the old one drains as after TERM. If it does not become
 ready, the old one goes on.
@@ -109,9 +114,27 @@ pub struct GatewayArgs {
     /// Tell on standard input that the takeover is complete
     #[arg(long, hide = true, requires = "takeover")]
     pub tell: bool,
+    /// The sandbox.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
     /// The log.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// How a process that stays confines itself.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct SandboxArgs {
+    /// INSECURE: reach every file, port and system call that the user of this process may use
+    #[arg(long)]
+    pub insecure_no_sandbox: bool,
+}
+
+impl SandboxArgs {
+    /// What the flag says.
+    pub fn wanted(self) -> Sandbox {
+        Sandbox::unless(self.insecure_no_sandbox)
+    }
 }
 
 /// How a process that stays logs.
@@ -138,6 +161,8 @@ Signals:
 Configuration and certificates are also reloaded when their files change; new connections use the
 new ones. A reload that fails keeps the previous configuration.
 
+It runs in a sandbox, as `eyesplice gateway --help` says.
+
 Examples:
   eyesplice agent --config /etc/eyesplice/agent.yaml
   eyesplice tunnel status --config /etc/eyesplice/agent.yaml";
@@ -148,6 +173,9 @@ pub struct AgentArgs {
     /// Configuration: apiVersion eyesplice.dev/v1alpha1, kind AgentConfig
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// The sandbox.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
     /// The log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -159,6 +187,8 @@ What is approved without a person:
   - a node's serving certificate, if approval.inventoryFile has every name and address in it
 
 Everything else waits for `kubectl certificate approve|deny`.
+
+It runs in a sandbox, as `eyesplice gateway --help` says.
 
 Signals:
   TERM, INT  stop
@@ -180,6 +210,9 @@ pub struct AuthorityArgs {
     /// INSECURE: approve every CSR of this group that its signer allows
     #[arg(long, value_name = "GROUP")]
     pub insecure_auto_approve_group: Option<String>,
+    /// The sandbox.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
     /// The log.
     #[command(flatten)]
     pub log: LogArgs,

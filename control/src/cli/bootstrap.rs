@@ -4,7 +4,7 @@ use super::args::BootstrapArgs;
 use super::say::{fail, print, start_log, warn};
 use crate::bootstrap::{self, Finding};
 use eyesplice_identity::certificate::instant;
-use eyesplice_process::{Exit, exposure};
+use eyesplice_process::{Exit, exposure, log};
 use eyesplice_proto::causes::chain;
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -36,6 +36,9 @@ pub(super) fn run(args: BootstrapArgs) -> Exit {
             Ok(log) => log,
             Err(exit) => return exit,
         };
+        if let Err(error) = log::begin() {
+            return fail(&chain(&error));
+        }
         for exposure in &exposed {
             tracing::warn!(%exposure, "file is open to more people than it should be");
         }

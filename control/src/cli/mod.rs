@@ -93,6 +93,7 @@ fn run_gateway(args: GatewayArgs) -> Exit {
         handover_dir: args.handover_dir,
         takeover: args.takeover,
         tell: args.tell,
+        sandbox: args.sandbox.wanted(),
     };
     ended("gateway", gateway::run(options), ServeError::exit)
 }
@@ -102,7 +103,8 @@ fn run_agent(args: AgentArgs) -> Exit {
         Ok(log) => log,
         Err(exit) => return exit,
     };
-    ended("agent", agent::run(args.config), ServeError::exit)
+    let sandbox = args.sandbox.wanted();
+    ended("agent", agent::run(args.config, sandbox), ServeError::exit)
 }
 
 /// Logs how a process ended.
@@ -128,6 +130,7 @@ fn run_authority(args: AuthorityArgs) -> Exit {
         config: args.config,
         kubeconfig: args.kubeconfig,
         insecure_auto_approve_group: args.insecure_auto_approve_group,
+        sandbox: args.sandbox.wanted(),
     };
     let result = eyesplice_authority::run(options);
     ended("authority", result, |_| Exit::Failure)

@@ -34,6 +34,9 @@ fn arguments(args: GatewayArgs) -> Vec<OsString> {
         .map(OsString::from)
         .into();
     all.push(args.config.into());
+    if args.sandbox.insecure_no_sandbox {
+        all.push("--insecure-no-sandbox".into());
+    }
     let format = args
         .log
         .log_format

@@ -22,6 +22,7 @@ mod model;
 mod peers;
 mod process;
 mod proxy;
+mod reach;
 mod restart;
 mod serving;
 mod shadow;

@@ -7,6 +7,7 @@
 use crate::serve::ServeError;
 use eyesplice_authority::{Options, Prepared, Running};
 use eyesplice_process::reload::{Host, Kept};
+use eyesplice_process::sandbox::Sandbox;
 use eyesplice_proto::causes::chain;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ impl Embedded {
             config,
             kubeconfig: None,
             insecure_auto_approve_group: None,
+            // The gateway's sandbox has what both reach.
+            sandbox: Sandbox::Off,
         };
         let prepared = Prepared::load(options, host.of_authority()).await?;
         let started = prepared.start().await.map_err(ServeError::Authority);

@@ -5,7 +5,7 @@ use crate::enrol::{Wanted, wants};
 use crate::material::Material;
 use eyesplice_identity::document::{self, ConfigErrors};
 use eyesplice_identity::pem::CertificateInfo;
-use eyesplice_process::reload::{self, Loaded, Valid};
+use eyesplice_process::reload::{self, Loaded, Named, Valid};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -47,7 +47,11 @@ impl Files {
         reload::load(
             &self.config,
             self.config(),
-            |config| (config.files(), config.secrets()),
+            |config| Named {
+                files: config.files(),
+                secrets: config.secrets(),
+                reach: config.reach(),
+            },
             |config| {
                 let loaded = Material::load_after(&config, SystemTime::now(), in_force);
                 let mut material = loaded.map_err(|errors| errors.0)?;

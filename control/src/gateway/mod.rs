@@ -1,11 +1,13 @@
 //! The process of `eyesplice gateway`: puts the parts together, runs them, and takes them down.
 //!
-//! Order of the start: what can refuse cheaply comes first (kernel, configuration, certificates),
-//! then the audit log and the admin endpoint, then the listeners. Nothing is accepted before all of
-//! it stands: certificates that come from an authority are waited for. The engine's workers are threads of their own; all else runs on a small runtime here.
+//! Order of the start: what can refuse cheaply comes first (kernel, configuration), then the
+//! sandbox, while there is one thread; in it certificates, the audit log and the admin endpoint,
+//! then the listeners. Nothing is accepted before all of it stands: certificates that come from an
+//! authority are waited for. The engine's workers are threads of their own; all else runs on a
+//! small runtime here.
 //!
-//! A gateway that takes over asks the one that runs for its sockets as soon as its configuration
-//! is read, and relieves it last of all.
+//! A gateway that takes over asks the one that runs for its sockets as soon as its configuration is
+//! read, and relieves it last of all.
 
 mod embedded;
 mod expiry;
@@ -23,9 +25,9 @@ use eyesplice_dataplane::engine::Engine;
 use eyesplice_process::expiry::watch;
 use eyesplice_process::metrics::{Metrics, TunnelReport};
 use eyesplice_process::reload::{Source, invalid};
+use eyesplice_process::sandbox::{Sandbox, confine};
 use eyesplice_process::takeover::Meeting;
-use eyesplice_process::{Process, blocking, systemd};
-use eyesplice_sys::probe::Probe;
+use eyesplice_process::{Process, ProcessError, systemd};
 use files::Files;
 use source::FileSource;
 use std::os::fd::OwnedFd;
@@ -43,6 +45,8 @@ pub struct Options {
     pub takeover: bool,
     /// Tells on standard input that it took over.
     pub tell: bool,
+    /// Whether the process confines itself.
+    pub sandbox: Sandbox,
 }
 
 /// Runs until a signal stopped it, or another gateway took over, and every stream has ended.
@@ -53,11 +57,36 @@ pub fn run(options: Options) -> Result<(), ServeError> {
     let passed = systemd::passed();
     let metrics = Metrics::new();
     let probe = serve::prepare(&metrics);
+    let files = Files::new(options.config.clone());
+    let config = files.config();
+    let config = config.map_err(|errors| invalid(&errors.lines()))?.config;
+    serve::usable(probe, config.engine.io)?;
+    startup::may_take_over(&config, options.takeover)?;
+    let meeting = meeting(options.handover_dir.clone());
+    let reach = startup::reach(&config, meeting.as_ref());
+    confine(options.sandbox, &reach, &metrics).map_err(ProcessError::from)?;
+    let start = Start {
+        options,
+        passed,
+        files,
+        config,
+        meeting,
+    };
     let serving = async {
         let process = Process::begin(Arc::clone(&metrics))?;
-        serve(options, passed, process, probe).await
+        serve(start, process).await
     };
     eyesplice_process::run("control", serving)
+}
+
+/// What is known before there are threads.
+struct Start {
+    options: Options,
+    passed: Vec<(String, OwnedFd)>,
+    files: Files,
+    /// As it was read first: what comes with it is loaded later.
+    config: Config,
+    meeting: Option<Meeting>,
 }
 
 /// Where gateways meet.
@@ -65,24 +94,16 @@ pub fn meeting(directory: Option<PathBuf>) -> Option<Meeting> {
     Meeting::of(directory, "gateway")
 }
 
-async fn serve(
-    options: Options,
-    passed: Vec<(String, OwnedFd)>,
-    mut process: Process,
-    probe: Probe,
-) -> Result<(), ServeError> {
+async fn serve(start: Start, mut process: Process) -> Result<(), ServeError> {
     let metrics = Arc::clone(&process.host.metrics);
     let readiness = Arc::clone(&process.readiness);
-    let files = Files::new(options.config);
-    let first = files.clone();
-    let config = blocking("the first look at the configuration", move || {
-        let read = first.config();
-        read.map_err(|errors| invalid(&errors.lines()))
-    });
-    let config = config.await??.config;
-    serve::usable(&probe, config.engine.io)?;
-    startup::may_take_over(&config, options.takeover)?;
-    let meeting = meeting(options.handover_dir);
+    let Start {
+        options,
+        passed,
+        files,
+        config,
+        meeting,
+    } = start;
     let mut succession = takeover::begin(meeting, passed, options.takeover).await?;
     let admin = takeover::admin(&config, &mut succession, &process).await?;
     let mut listening = vec![admin.address];
@@ -105,7 +126,8 @@ async fn serve(
     let descriptors = startup::room(&config, succession.passes_on());
     readiness.lowered(descriptors.lowered(&config.limits));
     let engine_config = startup::engine_config(&config);
-    // Before a first verdict, so that no stream ever leads back here; who connects has to wait a moment.
+    // Before a first verdict, so that no stream ever leads back here; who connects has to wait a
+    // moment.
     let listeners = serve::bind(engine_config.clone(), succession.inherited()).await?;
     listening.extend(listeners.tcp_addresses());
     let sockets = takeover::second(&listeners, &admin, &succession);

@@ -1,9 +1,12 @@
 //! What the log of a gateway says once at the start, and what its engine is built with.
 
-use crate::config::{Config, Transport, Verification};
+use crate::config::{Config, Document, Transport, Verification};
 use crate::serve;
 use crate::serve::{Descriptors, ServeError};
+use eyesplice_authority::config::AuthorityConfig;
 use eyesplice_dataplane::engine::{Bind, Engine, EngineConfig};
+use eyesplice_process::sandbox::{Access, Reach};
+use eyesplice_process::takeover::Meeting;
 use eyesplice_sys::socket::Wanted;
 use std::net::SocketAddr;
 
@@ -28,6 +31,23 @@ pub(super) fn may_take_over(config: &Config, takes_over: bool) -> Result<(), Ser
         }),
         _ => Ok(()),
     }
+}
+
+/// What the process reaches: what its configuration names, the place where gateways meet, and all
+/// that an authority in it reaches. Blocks.
+pub(super) fn reach(config: &Config, meeting: Option<&Meeting>) -> Reach {
+    let mut reach = config.reach();
+    if let Some(meeting) = meeting {
+        reach.uses(meeting.directory(), Access::Listen);
+    }
+    if let Some(authority) = &config.authority {
+        reach.reads([authority.path.clone()]);
+        // What is wrong with it is reported when it starts.
+        if let Ok(loaded) = AuthorityConfig::load(&authority.path) {
+            reach.join(loaded.config.reach());
+        }
+    }
+    reach
 }
 
 /// Where the gateway is to listen.

@@ -9,13 +9,15 @@ use eyesplice_sys::probe::{self, Probe};
 use eyesplice_sys::uring::Backend;
 
 /// Raises the limits of open files and of locked memory, probes the kernel, and shows the result as a
-/// metric.
-pub(crate) fn prepare(metrics: &Metrics) -> Probe {
+/// metric. Much of that is denied to a process that has confined itself.
+pub(crate) fn prepare(metrics: &Metrics) -> &'static Probe {
+    // What a sandbox would hide.
+    super::cores();
     if let Err(error) = limits::raise_locked_memory() {
         tracing::debug!(%error, "limit of locked memory cannot be raised");
     }
-    let probe = probe::probe();
-    metrics.probe.replace(probe_report::rows(&probe));
+    let probe = probe::found();
+    metrics.probe.replace(probe_report::rows(probe));
     let missing: Vec<_> = probe
         .findings
         .iter()

@@ -21,15 +21,16 @@ use eyesplice_process::takeover::{Offer, Successor};
 use eyesplice_process::{Process, ProcessError, blocking};
 use eyesplice_sys::socket::Inherited;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::available_parallelism;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle, spawn_blocking};
 
-/// Cores that the process may use, by its affinity and CPU quota.
+/// Cores that the process may use, by its affinity and CPU quota, when it first asked.
 pub(crate) fn cores() -> usize {
-    available_parallelism().map_or(1, NonZero::get)
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| available_parallelism().map_or(1, NonZero::get))
 }
 
 /// Opens the audit log; nothing, if a signal ended the wait for its file system.

@@ -41,6 +41,12 @@ impl ClusterMaterial {
         if let Err(error) = place.check() {
             loader.errors.push(AuthorityMaterialError::Cluster(error));
         }
+        if let Some(program) = place.program() {
+            loader.warnings.push(format!(
+                "{program}, which a sandbox does not start; name a certificate or a token, or \
+                 start with --insecure-no-sandbox"
+            ));
+        }
         loader.finish(Some(Self {
             credential: place.digest(),
             place,

@@ -22,7 +22,7 @@ mod watched;
 mod worker;
 
 pub use listed::{NodesError, cluster_nodes};
-pub(super) use process::supervise;
+pub(super) use process::{reach, supervise};
 pub use report::check_cluster;
 
 #[cfg(test)]

@@ -7,10 +7,11 @@ use crate::apiserver::ConnectError;
 use crate::config::{ClusterConfig, Document};
 use arc_swap::ArcSwap;
 use data_encoding::HEXLOWER;
-use eyesplice_identity::document::FileRef;
+use eyesplice_identity::document::{self, ConfigErrors, FileRef};
 use eyesplice_process::metrics::Metrics;
-use eyesplice_process::reload::{self, Loaded, Source};
+use eyesplice_process::reload::{self, Loaded, Named, Source};
 use eyesplice_process::resolve::SystemLookup;
+use eyesplice_process::sandbox::Reach;
 use eyesplice_process::{Process, ProcessError};
 use eyesplice_proto::causes::chain;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -30,12 +31,16 @@ const CONNECT_RETRY: Duration = Duration::from_secs(5);
 const IDENTITY_BYTES: usize = 8;
 
 /// Runs until a signal stopped it.
-pub(crate) async fn supervise(options: Options) -> Result<(), AuthorityError> {
-    let mut process = Process::begin(Metrics::of_authority())?;
+pub(crate) async fn supervise(
+    options: Options,
+    metrics: Arc<Metrics>,
+) -> Result<(), AuthorityError> {
+    let mut process = Process::begin(metrics)?;
     let Options {
         config,
         kubeconfig,
         insecure_auto_approve_group: group,
+        sandbox: _,
     } = options;
     let (first, own) = (config.clone(), kubeconfig.clone());
     let host = process.host.clone();
@@ -127,18 +132,34 @@ fn identity() -> String {
     format!("{host}_{}", HEXLOWER.encode(&bytes))
 }
 
+/// What an authority of these options reaches. Blocks.
+pub(crate) fn reach(options: &Options) -> Result<Reach, ConfigErrors> {
+    let read = read(&options.config, options.kubeconfig.as_ref())?;
+    Ok(read.config.reach())
+}
+
+/// Reads the configuration; `kubeconfig` is the command line's. Blocks.
+fn read(
+    config: &Path,
+    kubeconfig: Option<&PathBuf>,
+) -> Result<document::Loaded<ClusterConfig>, ConfigErrors> {
+    let mut loaded = ClusterConfig::load(config)?;
+    let own = &mut loaded.config.kubeconfig_file;
+    let given = kubeconfig.map(|file| FileRef::new("--kubeconfig", file));
+    *own = given.or(own.take());
+    Ok(loaded)
+}
+
 /// Reads the configuration and every file that it names; `kubeconfig` is the command line's. Blocks.
 fn load_files(config: &Path, kubeconfig: Option<&PathBuf>) -> Loaded<ClusterMaterial> {
-    let read = ClusterConfig::load(config).map(|mut loaded| {
-        let own = &mut loaded.config.kubeconfig_file;
-        let given = kubeconfig.map(|file| FileRef::new("--kubeconfig", file));
-        *own = given.or(own.take());
-        loaded
-    });
     reload::load(
         config,
-        read,
-        |config| (config.files(), config.secrets()),
+        read(config, kubeconfig),
+        |config| Named {
+            files: config.files(),
+            secrets: config.secrets(),
+            reach: config.reach(),
+        },
         |config| ClusterMaterial::load(config, SystemTime::now()),
     )
 }

@@ -4,6 +4,7 @@ mod approval;
 mod bounds;
 mod cluster;
 mod probe;
+mod reach;
 mod served;
 mod timing;
 

@@ -37,6 +37,8 @@ pub struct Readiness {
     lowered: ArcSwapOption<String>,
     /// Another process was to take over and did not, in words.
     takeover: ArcSwapOption<String>,
+    /// What the sandbox lacks, in words.
+    unconfined: ArcSwapOption<String>,
     audit: OnceLock<Box<dyn Audited>>,
     /// In place of listeners where the process dials out.
     gateways: OnceLock<Box<dyn Fn() -> Condition + Send + Sync>>,
@@ -88,6 +90,11 @@ impl Readiness {
     /// Another process was to take over and did not, in words: this one is as ready, and says so.
     pub fn takeover_failed(&self, why: String) {
         self.takeover.store(Some(Arc::new(why)));
+    }
+
+    /// What the sandbox lacks, in words: the process is as ready, and says so.
+    pub fn unconfined(&self, what: Option<String>) {
+        self.unconfined.store(what.map(Arc::new));
     }
 
     /// Streams are audited, as this gate lets them.
@@ -157,6 +164,8 @@ impl Readiness {
         checks.extend(self.audit.get().map(|gate| ("audit", gate.condition())));
         let failed = self.takeover.load().as_deref().cloned();
         checks.extend(failed.map(|failed| ("takeover", Condition::Noted(failed))));
+        let lacks = self.unconfined.load().as_deref().cloned();
+        checks.extend(lacks.map(|lacks| ("sandbox", Condition::Noted(lacks))));
         let draining = self.draining.load(Relaxed);
         checks.push(("shutdown", unless(!draining, "process is draining")));
         Checks(checks)

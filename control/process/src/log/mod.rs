@@ -9,10 +9,10 @@
 mod line;
 
 use crate::output::limits::{LAST_LOG, LOG_ROOM};
-use crate::output::{Output, Rank, Settings, Target};
+use crate::output::{Output, Pending, Rank, Settings, Target};
 use clap::ValueEnum;
 use std::io::{self, IsTerminal};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -27,6 +27,9 @@ pub const DEFAULT_LEVEL: &str = "info";
 
 /// The log of the process, once it is set up.
 static LOG: OnceLock<(Format, Output)> = OnceLock::new();
+
+/// Its thread, before it begins.
+static PENDING: Mutex<Option<Pending>> = Mutex::new(None);
 
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -67,24 +70,29 @@ pub struct Log(());
 
 impl Drop for Log {
     fn drop(&mut self) {
-        if let Some(output) = output() {
+        // A process that ended early has not begun to write.
+        let begun = begin();
+        if let (Some(output), Ok(())) = (output(), begun) {
             output.finish(LAST_LOG);
         }
     }
 }
 
-/// Installs the process's logger.
+/// Installs the process's logger. Lines wait until [`begin`]: a process that confines itself has no
+/// thread before.
 ///
 /// # Errors
-/// A level that does not parse, a thread that cannot be started, or a second call.
+/// A level that does not parse, a closed standard error, or a second call.
 pub fn init(format: Option<Format>, level: &str) -> Result<Log, LogError> {
     use tracing_subscriber::util::SubscriberInitExt;
 
     let filter = filter(level)?;
     let format = format.unwrap_or_else(default_format);
-    let output = Target::stderr().and_then(|target| Output::start(target, SETTINGS));
-    let output = output.map_err(LogError::Start)?;
-    LOG.get_or_init(|| (format, output));
+    let target = Target::stderr().map_err(LogError::Start)?;
+    let (output, pending) = Output::waiting(target, SETTINGS);
+    if LOG.set((format, output)).is_ok() {
+        *PENDING.lock().unwrap_or_else(PoisonError::into_inner) = Some(pending);
+    }
     // What the subscriber says of its own errors it prints, and a print that fails panics; ours do not fail.
     let builder = fmt()
         .with_env_filter(filter)
@@ -105,6 +113,20 @@ pub fn init(format: Option<Format>, level: &str) -> Result<Log, LogError> {
     }
     .map_err(LogError::Twice)?;
     Ok(Log(()))
+}
+
+/// Starts the thread that writes the log, once; nothing without a log.
+///
+/// # Errors
+/// The limit of threads.
+pub fn begin() -> Result<(), LogError> {
+    let pending = PENDING
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    pending
+        .map_or(Ok(()), Pending::begin)
+        .map_err(LogError::Start)
 }
 
 /// Logs panics as errors, in the format of the log. The hook goes past the subscriber: a panic in a hook aborts the

@@ -75,6 +75,8 @@ pub struct Metrics {
     pub certificates: Arc<Table>,
     /// What the kernel can do, 0 or 1; labels `capability`, `required`.
     pub probe: Arc<Table>,
+    /// Which parts of the sandbox are on, 0 or 1; label `part`.
+    pub sandbox: Arc<Table>,
     /// How bytes are moved; one row, value 1.
     pub strategy: Arc<Table>,
     /// Whether each API server is used; label `server`.
@@ -145,6 +147,7 @@ impl Metrics {
             "probe",
             "Whether the kernel and sandbox have a capability",
         );
+        let sandbox = Table::register(own, "sandbox", "Whether a part of the sandbox is on");
         let strategy = Table::register(
             own,
             "strategy_info",
@@ -179,6 +182,7 @@ impl Metrics {
             generations,
             certificates,
             probe,
+            sandbox,
             strategy,
             limits,
             api_servers,

@@ -79,6 +79,22 @@ pub struct Status {
 #[debug("Output({:?})", self.status())]
 pub struct Output(Arc<Shared>);
 
+/// The thread of an output, before it begins.
+pub(crate) struct Pending {
+    name: &'static str,
+    writer: Writer,
+}
+
+impl Pending {
+    /// Begins it.
+    pub(crate) fn begin(self) -> io::Result<()> {
+        let Self { name, writer } = self;
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        thread.spawn(move || writer.run())?;
+        Ok(())
+    }
+}
+
 struct Shared {
     state: Mutex<State>,
     /// Wakes the writer.
@@ -114,12 +130,15 @@ impl Output {
     /// # Errors
     /// The limit of threads.
     pub fn start(target: Target, settings: Settings) -> io::Result<Self> {
+        let (output, pending) = Self::waiting(target, settings);
+        pending.begin()?;
+        Ok(output)
+    }
+
+    /// One that takes lines, and writes them once its thread begins.
+    pub(crate) fn waiting(target: Target, settings: Settings) -> (Self, Pending) {
         let Settings {
-            name,
-            room,
-            reserve,
-            gap,
-            ..
+            room, reserve, gap, ..
         } = settings;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -140,10 +159,11 @@ impl Output {
             epoch: Instant::now(),
         });
         let writer = Writer::new(Arc::clone(&shared), target, settings);
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || writer.run())?;
-        Ok(Self(shared))
+        let pending = Pending {
+            name: settings.name,
+            writer,
+        };
+        (Self(shared), pending)
     }
 
     /// Hands over a line, which ends with a line feed; false: it was lost. Never waits for the target.

@@ -2,6 +2,7 @@
 
 use super::digest::Digests;
 use crate::exposure;
+use crate::sandbox::{self, Reach};
 use crate::threads::ProcessError;
 use eyesplice_identity::document::{self, ConfigErrors};
 use eyesplice_identity::pem::CertificateInfo;
@@ -22,6 +23,17 @@ pub struct Loaded<S> {
     pub result: Result<Valid<S>, Vec<String>>,
 }
 
+/// What a configuration names.
+#[derive(Debug)]
+pub struct Named {
+    /// Files that are read.
+    pub files: BTreeSet<PathBuf>,
+    /// Those of them that are secret.
+    pub secrets: BTreeSet<PathBuf>,
+    /// All that the process reaches by it.
+    pub reach: Reach,
+}
+
 /// A state whose files are valid.
 #[derive(Debug)]
 pub struct Valid<S> {
@@ -33,29 +45,43 @@ pub struct Valid<S> {
     pub certificates: Vec<CertificateInfo>,
 }
 
-/// Loads the files of a configuration that was read from `file`: `named` gives all that it names
-/// and those of them that are secret, `build` makes a state of them. Blocks.
+/// Loads the files of a configuration that was read from `file`: `named` gives all that it names,
+/// `build` makes a state of them. What the sandbox of this process does not cover is an error.
+/// Blocks.
 pub fn load<C, S, E: Error>(
     file: &Path,
     read: Result<document::Loaded<C>, ConfigErrors>,
-    named: impl FnOnce(&C) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>),
+    named: impl FnOnce(&C) -> Named,
     build: impl FnOnce(C) -> Result<Valid<S>, Vec<E>>,
 ) -> Loaded<S> {
     let mut files = BTreeSet::from([file.to_owned()]);
     let result = match read {
         Err(errors) => Err(errors.lines()),
         Ok(document::Loaded { config, warnings }) => {
-            let (others, secrets) = named(&config);
+            let Named {
+                files: others,
+                secrets,
+                reach,
+            } = named(&config);
             files.extend(others);
+            let mut beyond = sandbox::beyond(&reach);
             let exposed = exposure::find(&files, &secrets);
             let warnings = warnings.iter().map(ToString::to_string);
             let warnings = warnings.chain(exposed.iter().map(ToString::to_string));
-            build(config)
+            let built = build(config)
                 .map(|mut valid| {
                     valid.warnings.splice(0..0, warnings);
                     valid
                 })
-                .map_err(|errors| errors.iter().map(|error| chain(error)).collect())
+                .map_err(|errors| errors.iter().map(|error| chain(error)).collect::<Vec<_>>());
+            match built {
+                Ok(valid) if beyond.is_empty() => Ok(valid),
+                Ok(_) => Err(beyond),
+                Err(errors) => {
+                    beyond.extend(errors);
+                    Err(beyond)
+                }
+            }
         }
     };
     Loaded { files, result }

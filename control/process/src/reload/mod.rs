@@ -10,7 +10,7 @@ mod load;
 mod watch;
 
 pub use host::{Host, Kept};
-pub use load::{Loaded, Seen, Valid, invalid, load};
+pub use load::{Loaded, Named, Seen, Valid, invalid, load};
 
 use digest::Digests;
 use load::load_settled;

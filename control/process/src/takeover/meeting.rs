@@ -45,6 +45,11 @@ impl Meeting {
         &self.path
     }
 
+    /// Its directory.
+    pub fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+
     /// Listens there; makes the directory where there is none.
     pub(super) fn listen(&self) -> Result<(OwnedFd, SocketFile), TakeoverError> {
         self.checked()?;
@@ -56,7 +61,7 @@ impl Meeting {
 
     /// Makes sure that nobody else can come here.
     fn checked(&self) -> Result<(), TakeoverError> {
-        let directory = self.path.parent().unwrap_or(Path::new("."));
+        let directory = self.directory();
         let failed = |source: io::Error| TakeoverError::Directory {
             path: directory.to_owned(),
             source,

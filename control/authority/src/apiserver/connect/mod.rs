@@ -1,6 +1,6 @@
 //! Finds the API server and this process's identity: a kubeconfig, or a pod's service account.
 
-use eyesplice_identity::kubeconfig::{CheckOptions, Severity, check};
+use eyesplice_identity::kubeconfig::{self, CheckOptions, Severity, check};
 use eyesplice_proto::tls::provider;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
@@ -123,6 +123,18 @@ impl Place {
             }
         }
         files
+    }
+
+    /// The program that a client would start for its credential, in words.
+    pub(crate) fn program(&self) -> Option<String> {
+        let Self::Kubeconfig(path) = self else {
+            return None;
+        };
+        let user = kubeconfig::named(path).program?;
+        Some(format!(
+            "{}: the credential of {user} is a program's",
+            path.display()
+        ))
     }
 
     /// A digest of all that a client reads once.

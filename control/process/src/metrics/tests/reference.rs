@@ -45,6 +45,7 @@ fn everything() -> (Arc<Metrics>, SnapshotCell) {
     let tables = [
         (&metrics.certificates, &["name", "file"][..]),
         (&metrics.probe, &["capability", "required"]),
+        (&metrics.sandbox, &["part"]),
         (
             &metrics.strategy,
             &["io", "ktls", "crypto", "splice", "workers"],
