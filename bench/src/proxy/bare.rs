@@ -15,10 +15,15 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener;
 use std::thread;
+use std::time::Duration;
+use tokio::time::sleep;
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
 /// Bytes of a pipe, as in the engine.
 const PIPE: usize = 1 << 20;
+
+/// Before it accepts again, where it could not.
+const REFUSED: Duration = Duration::from_millis(10);
 
 /// Starts the proxy on a thread of its own.
 ///
@@ -40,7 +45,7 @@ pub fn start(door: &Door) -> Result<()> {
     Ok(())
 }
 
-fn serve(listener: &Socket) -> io::Result<()> {
+fn serve(listener: &Socket) {
     let mut ring = tokio_uring::uring_builder();
     ring.setup_coop_taskrun()
         .setup_single_issuer()
@@ -58,7 +63,11 @@ fn serve(listener: &Socket) -> io::Result<()> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready(listener, libc_poll::IN).await;
                 }
-                Err(error) => return Err(error),
+                // Its streams have used up the descriptors: those that end give some back.
+                Err(error) => {
+                    eprintln!("bare splice loop: cannot accept: {error}");
+                    sleep(REFUSED).await;
+                }
             }
         }
     })
