@@ -1,5 +1,5 @@
 """Writes the README's five figures and docs/performance.svg from the newest results of
-`scripts/bench peers`.
+`scripts/bench peers --newest`.
 
 A figure is relative to haproxy: the median over the cells of a work, each the median of its rounds'
 ratios; in parentheses the worst cell.
@@ -9,6 +9,7 @@ ratios; in parentheses the worst cell.
 
 import argparse
 import json
+import re
 import statistics
 import sys
 from pathlib import Path
@@ -25,22 +26,22 @@ DATE = "2026-01-01-"
 PER_GIB = ("cpu_per_gib", "CPU s/GiB", 2)
 PER_LINE = ("cpu_us_per_operation", "CPU µs a line", 1)
 PER_TRIP = ("cpu_us_per_operation", "CPU µs", 1)
-RESIDENT = ("rss_per_stream", "KiB resident", 1)
+PER_HANDSHAKE = ("cpu_us_per_operation", "CPU µs", 0)
 
-# Work, kind of result, how the names of its cells begin, figure, haproxy's name there.
+# Work, kind of result, how names of cells begin, figure, how names of proxies end.
+HYBRID = ", X25519MLKEM768"
 FIGURES = [
-    ("bulk, spliced", "peers-splice", "bulk", PER_GIB, "haproxy, splice"),
-    ("bulk, TLS to TLS", "peers-tls-both", "bulk", PER_GIB, "haproxy"),
-    ("followed logs, TLS to TLS", "peers-tls-both", "log lines", PER_LINE, "haproxy"),
-    ("64 B round trips, TLS to TLS", "peers-tls-both", "64 B round trips, 16", PER_TRIP, "haproxy"),
-    ("idle streams, TLS to TLS", "peers-idle", "idle", RESIDENT, "haproxy"),
+    ("bulk, spliced", "newest-splice", "bulk", PER_GIB, ""),
+    ("bulk, TLS to TLS", "newest-tls-both", "bulk", PER_GIB, ""),
+    ("followed logs, TLS to TLS", "newest-tls-both", "log lines", PER_LINE, ""),
+    ("64 B round trips, TLS to TLS", "newest-tls-both", "64 B round trips, 16", PER_TRIP, ""),
+    ("post-quantum handshakes", "newest-handshakes", "full handshakes", PER_HANDSHAKE, HYBRID),
 ]
 
-# Figures in bytes are shown in KiB.
-SCALE = {"rss_per_stream": 1024}
+OWN, HAPROXY, NGINX = "eyesplice", "haproxy, newest", "nginx, newest"
 
-OWN = "eyesplice"
-NGINX = "nginx stream"
+# What is shown of a version: that of the program.
+VERSION = re.compile(r"\d+\.\d+")
 
 
 class Missing(Exception):
@@ -70,23 +71,32 @@ def ratio(cell, one, other, figure):
     return statistics.median(mine[figure] / its[figure] for mine, its in pairs)
 
 
+def version(versions, proxy):
+    """The version of a proxy's program, as a result has it."""
+    found = VERSION.search(versions.get(proxy, ""))
+    if not found:
+        raise Missing(f"no version of {proxy}")
+    return found.group()
+
+
 class Row:
     """One figure."""
 
-    def __init__(self, results, work, kind, cells, shown, haproxy):
+    def __init__(self, results, work, kind, cells, shown, end):
         figure, unit, digits = shown
+        names = [name + end for name in (OWN, HAPROXY, NGINX)]
         self.work = work
         self.stem, report = newest(results, kind)
         self.machine = report["machine"]
+        self.versions = report["versions"]
         cells = [cell for cell in report["cells"] if cell["name"].startswith(cells)]
         if not cells:
             raise Missing(f"{self.stem} has no cell {cells}")
-        own = [statistics.median(each[figure] for each in rounds(cell, OWN)) for cell in cells]
-        own = [value / SCALE.get(figure, 1) for value in own]
+        own = [statistics.median(each[figure] for each in rounds(cell, names[0])) for cell in cells]
         lowest, highest = (f"{value:.{digits}f}" for value in (min(own), max(own)))
         self.own = f"{lowest} {unit}" if lowest == highest else f"{lowest} to {highest} {unit}"
-        self.ratios = [ratio(cell, OWN, haproxy, figure) for cell in cells]
-        self.nginx = [ratio(cell, NGINX, haproxy, figure) for cell in cells]
+        self.ratios = [ratio(cell, names[0], names[1], figure) for cell in cells]
+        self.nginx = [ratio(cell, names[2], names[1], figure) for cell in cells]
 
     def line(self):
         """The row of the table."""
@@ -107,22 +117,23 @@ def rows(results):
 def section(figures):
     """What stands between the marks."""
     machine = figures[0].machine
-    kernel = ".".join(machine["kernel"].split(".")[:2])
+    kernel = VERSION.match(machine["kernel"]).group()
+    haproxy, nginx = (version(figures[0].versions, name) for name in (HAPROXY, NGINX))
     lines = [
         "| Work | eyesplice | relative to haproxy | nginx, relative to haproxy |",
         "|---|--:|--:|--:|",
         *[row.line() for row in figures],
         "",
-        "CPU time or memory: 1.0 = equal to haproxy, less is better; in parentheses the worst",
-        f"cell. {machine['cores']} cores of {machine['cpu']}, Linux {kernel}; repeat it with",
-        "`scripts/bench peers`.",
+        f"CPU time relative to haproxy {haproxy} (1.0 = equal, less is better); in parentheses the",
+        f"worst cell. nginx is {nginx}. {machine['cores']} cores of {machine['cpu']},",
+        f"Linux {kernel}; repeat it with `scripts/bench peers --newest`.",
     ]
     return "\n".join(lines) + "\n"
 
 
 # Measures of the plot, in pixels.
 WIDTH, LABELS, UNIT, BAR, GAP, TOP = 900, 210, 280, 14, 16, 44
-TITLE = "CPU time or memory relative to haproxy (1.0 = equal, less is better)"
+TITLE = "CPU time relative to the newest haproxy (1.0 = equal, less is better)"
 GREEN, GREY, BLUE = "#2e7d32", "#9e9e9e", "#1565c0"
 
 

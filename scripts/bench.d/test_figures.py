@@ -16,17 +16,18 @@ def proxy(name, values, failures=()):
 
 def cell(name, own, haproxy, nginx, failures=()):
     """A cell with three proxies."""
-    entries = [proxy("eyesplice", own), proxy("haproxy", haproxy, failures)]
-    return {"name": name, "proxies": [*entries, proxy("nginx stream", nginx)]}
+    entries = [proxy("eyesplice, x", own), proxy("haproxy, newest, x", haproxy, failures)]
+    return {"name": name, "proxies": [*entries, proxy("nginx, newest, x", nginx)]}
 
 
 def row(cells):
     """The row of bulk over one result with these cells."""
     machine = {"cores": 2, "cpu": "C", "kernel": "6.18.1-x"}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "2026-01-02-peers-x.json"
-        path.write_text(json.dumps({"machine": machine, "cells": cells}))
-        return figures.Row(folder, "bulk", "peers-x", "bulk", figures.PER_GIB, "haproxy")
+        path = Path(folder) / "2026-01-02-newest-y.json"
+        report = {"machine": machine, "versions": {}, "cells": cells}
+        path.write_text(json.dumps(report))
+        return figures.Row(folder, "bulk", "newest-y", "bulk", figures.PER_GIB, ", x")
 
 
 class Figures(unittest.TestCase):
@@ -45,6 +46,12 @@ class Figures(unittest.TestCase):
     def test_missing_cell_is_no_figure(self):
         with self.assertRaises(figures.Missing):
             row([cell("other", [1.0], [1.0], [1.0])])
+
+    def test_version_is_that_of_the_program(self):
+        versions = {"haproxy, newest": "3.2.26-1, OpenSSL 3.6.5"}
+        self.assertEqual(figures.version(versions, "haproxy, newest"), "3.2")
+        with self.assertRaises(figures.Missing):
+            figures.version(versions, "nginx, newest")
 
     def test_section_between_the_marks_is_replaced_and_nothing_else(self):
         text = f"a\n{figures.BEGIN}old\n{figures.END}b\n"
