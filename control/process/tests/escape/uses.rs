@@ -4,9 +4,9 @@ use super::place::Place;
 use eyesplice_sys::limits;
 use eyesplice_sys::socket::{listen_messages, listen_tcp_group};
 use eyesplice_sys::uring::{self, Interest, UringConfig};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use notify::{RecursiveMode, Watcher};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Error, Write};
 use std::net::{Ipv4Addr, TcpStream, ToSocketAddrs};
@@ -141,18 +141,12 @@ fn ring_waits(_: &Place) -> io::Result<()> {
 }
 
 fn directory_is_watched(place: &Place) -> io::Result<()> {
-    let (sender, events) = std::sync::mpsc::channel();
-    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Whoever waited is gone.
-        let _ = sender.send(event.is_ok());
-    });
-    let mut watcher = watcher.map_err(Error::other)?;
-    watcher
-        .watch(&place.path("state"), RecursiveMode::NonRecursive)
-        .map_err(Error::other)?;
-    let link = place.path("state/seen");
-    fs::write(&link, "x")?;
-    let seen = events.recv().map_err(Error::other)?;
-    fs::remove_file(link)?;
-    expect(seen, "the watch failed")
+    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+    inotify.add_watch(&place.path("state"), AddWatchFlags::IN_CLOSE_WRITE)?;
+    let file = place.path("state/seen");
+    fs::write(&file, "x")?;
+    // The kernel has it by the time that the writer has closed it.
+    let seen = inotify.read_events()?;
+    fs::remove_file(file)?;
+    expect(!seen.is_empty(), "the watch failed")
 }
