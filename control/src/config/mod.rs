@@ -30,7 +30,7 @@ mod tunnel;
 pub(crate) mod unseen;
 mod value;
 
-pub use agent::{AgentConfig, AgentIdentity, Allow, Gateways};
+pub use agent::{AgentConfig, AgentIdentity, Allow, Gateways, Here, PodIdentity};
 pub use engine::EngineParts;
 pub use eyesplice_identity::document::Document;
 pub use kube_api::{

@@ -10,13 +10,13 @@
 mod embedded;
 mod expiry;
 mod files;
-mod first;
 mod source;
 mod startup;
 mod takeover;
 
 use crate::admit::Gatekeeper;
 use crate::config::Config;
+use crate::enrol::first_certificates;
 use crate::serve::{self, Audited, Seam, ServeError, Serving};
 use embedded::Embedded;
 use eyesplice_dataplane::engine::Engine;
@@ -91,7 +91,9 @@ async fn serve(
         None => None,
     };
     listening.extend(authority.as_ref().map(|authority| authority.address));
-    if !first::certificates(&files, &mut process).await {
+    let again = files.clone();
+    let reread = move || drop(again.config().map_err(|errors| invalid(&errors.lines())));
+    if !first_certificates(files.wanted(), &mut process, reread).await {
         return Ok(());
     }
     let first = files.clone();
