@@ -141,8 +141,8 @@ async fn serve_agent(
         agents: None,
         gateways: Some(shown.gateways()),
     });
+    tokio::spawn(Arc::clone(&membership).keep(tunnels.clone()));
     readiness.dials(move || condition(&tunnels.gateways()));
-    tokio::spawn(Arc::clone(&membership).keep());
     let source = FileSource {
         files: begun.files,
         control: Arc::clone(&control),

@@ -17,6 +17,7 @@ mod front_audit;
 mod identity;
 mod kube_api;
 mod kubelet;
+mod leases;
 mod listeners;
 mod model;
 mod peers;
@@ -37,6 +38,7 @@ pub use kube_api::{
     AddressType, Admission, ApiServerTransport, ApiServers, Balance, FrontAudit, FrontLimits,
     FrontSettings, FrontTransport, ShortWay, UserHeaders,
 };
+pub use leases::Leases;
 pub use model::{
     AgentSpec, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Identity, Kubelet,
     LeafSigner, Limits, Listener, OnFailure, PortRange, ProxySpec, ProxyTlsFiles, Rule, RuleAction,

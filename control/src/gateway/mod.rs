@@ -177,6 +177,8 @@ fn show(metrics: &Arc<Metrics>, engine: &Engine, config: &Config, gatekeeper: &A
         });
     }
     tokio::spawn(Arc::clone(gatekeeper).keep_neighbours());
+    let membership = metrics.membership.clone();
+    tokio::spawn(Arc::clone(gatekeeper).keep_membership(membership));
     if config.apiservers.is_some() {
         let shown = Arc::clone(&metrics.api_servers);
         tokio::spawn(Arc::clone(gatekeeper).watch_api_servers(shown));

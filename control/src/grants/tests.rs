@@ -19,6 +19,7 @@ fn tunnel(node_agents: bool) -> Tunnel {
         max_parked: None,
         max_parked_per_address: 1,
         ping: Duration::from_secs(15),
+        leases: None,
         peers: None,
     }
 }
