@@ -17,6 +17,7 @@ use crate::ktls::{Ktls, supported_ciphers};
 use crate::liveness::Liveness;
 use crate::seam::{AgentStatus, Control, GatewayStatus, ListenerName, SnapshotCell, StreamRecord};
 use eyesplice_sys::socket::SocketFile;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -272,6 +273,17 @@ impl Tunnels {
     /// How the gateways are that this agent holds, by name.
     pub fn gateways(&self) -> Vec<GatewayStatus> {
         self.0.holding.status()
+    }
+
+    /// Which gateways there are, as those that this agent is registered with say; empty if none
+    /// says anything.
+    pub fn told(&self) -> BTreeSet<SocketAddr> {
+        self.0.holding.told()
+    }
+
+    /// Waits until that may have changed. A change between two calls may be missed.
+    pub async fn news(&self) {
+        self.0.holding.news().await;
     }
 }
 

@@ -54,7 +54,7 @@ link_remove() {
 forget_state() {
   if any_alive; then die "processes still run in $STATE, so it is not deleted"; fi
   local name
-  for name in conf data etcd index log node pki run settings; do
+  for name in conf data etcd index log node pki program program.tar run settings; do
     rm -rf --one-file-system "${STATE:?}/$name"
   done
 }

@@ -20,6 +20,7 @@ import processes
 import verbs
 import wait
 from cluster import RELEASES, SCRIPTS, Cluster, Index, kubectls, log_text, minor_of, version_of
+from daemonset import DaemonSet
 from faults import Faults, crowd_checks, secrets_told
 from lane import EXEC_WEBSOCKET_SINCE, FORWARD_WEBSOCKET_SINCE, Lane, pod_name, release, speaks_websocket
 from legacy import LegacyLane
@@ -294,7 +295,10 @@ class Run:
         self.lanes(cluster)
         self.report.check(f"{cluster.name} metrics", lambda: self.count(cluster))
         path, version = self.newest(self.kubectls)
-        Tunnel(cluster, Lane(cluster, path, version, "SPDY", None), self.report).run_all()
+        lane = Lane(cluster, path, version, "SPDY", None)
+        Tunnel(cluster, lane, self.report).run_all()
+        if cluster.terminates:
+            DaemonSet(cluster, lane, self.report).run_all()
         self.report.check(f"{cluster.name} nothing is left", lambda: leaves_nothing(cluster))
 
     def front(self, cluster):

@@ -98,6 +98,8 @@ class Cluster:
         self.gateway = None
         self.pool = Pool()
         self.env = {}
+        # What gateways call the agent that its streams go through, if it is not called as its node.
+        self.pod_agent = None
         # For kubectl's cache of what the API server serves.
         self.home = self.state / "home"
 
@@ -106,6 +108,11 @@ class Cluster:
         """The (major, minor) release of its API server and kubelet."""
         major, minor = self.env["KUBERNETES_RELEASE"].split(".")[:2]
         return int(major), int(minor)
+
+    @property
+    def agent(self):
+        """The name of the agent that its streams go through."""
+        return self.pod_agent or self.env["NODE_NAME"]
 
     @property
     def terminates(self):
@@ -281,6 +288,15 @@ class Cluster:
         """Starts a component again, and waits until it is healthy."""
         self._script("restart", name, seconds=UP_S)
         self.read_env()
+
+    def load_image(self):
+        """Gives the node an image of the program, `localhost/eyesplice:1`."""
+        self._script("image", seconds=UP_S)
+
+    def in_node(self, *arguments, seconds=60, check=True):
+        """Runs a program in the network of the node."""
+        enter = ["nsenter", "--target", self.env["NODE_PID"], "--net"]
+        return run([*enter, *arguments], seconds, check=check)
 
     def sockets_to_kubelet(self):
         """Returns how many connections of the gateway lead to the kubelet."""

@@ -115,7 +115,7 @@ class Lane:
             "address": f"{cluster.env['NODE_IP']}:10250",
         }
         if cluster.nat:
-            expected["via"] = cluster.env["NODE_NAME"]
+            expected["via"] = cluster.agent
         for field, value in expected.items():
             same(line.get(field), value, f"field {field} of {line}")
         same(verification["result"], "verified", f"verification in {line}")

@@ -21,6 +21,7 @@ mod limits;
 mod material;
 mod object;
 mod pending;
+mod pods;
 mod process;
 #[cfg(feature = "bench")]
 mod rehearsal;

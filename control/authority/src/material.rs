@@ -3,9 +3,14 @@
 use super::roles::Roles;
 use super::sign::SignerCa;
 use crate::apiserver::ConnectError;
+use crate::approve::Agents;
 use crate::config::{ApprovalSettings, AuthorityConfig, SignerSettings};
+use crate::pods::Pods;
 use data_encoding::BASE64;
 use eyesplice_identity::authn::{SourceError, Sources};
+use eyesplice_identity::certificate::CertificateFacts;
+use eyesplice_identity::denylist::DenyList;
+use eyesplice_identity::document::{ConfigErrors, Document};
 use eyesplice_identity::inventory::{Inventory, NodeListError};
 use eyesplice_identity::pem;
 use eyesplice_identity::pem::{
@@ -34,6 +39,10 @@ pub struct AuthorityMaterial {
     pub(super) signers: BTreeMap<Signer, SignerCa>,
     pub(super) inventory: Option<Inventory>,
     pub(super) roles: Roles,
+    /// Whose pods may be agents.
+    pub(super) pods: Option<Pods>,
+    /// Which agents may not, as a file says.
+    pub(super) denied: Option<DenyList>,
     /// The kubeconfig in `cluster-info`.
     pub(super) cluster_info: Option<String>,
 }
@@ -73,6 +82,28 @@ pub(crate) enum AuthorityMaterialError {
         /// What is wrong.
         source: NodeListError,
     },
+    /// The list of revoked agents.
+    #[error("{field}")]
+    DenyList {
+        /// The field that names it.
+        field: String,
+        /// What is wrong.
+        source: ConfigErrors,
+    },
+    /// What agents get would be taken elsewhere as well.
+    #[error(
+        "{field}: {subject} is {other_use} as well, so that the certificate of an agent would be \
+         taken there; give agents a CA of their own (`eyesplice pki init --agent NAME` makes \
+         tunnel-ca)"
+    )]
+    SharedCa {
+        /// As in `signers[eyesplice.dev/agent-client]`.
+        field: String,
+        /// The CA.
+        subject: String,
+        /// What else it is for.
+        other_use: String,
+    },
     /// The API server's address or our credential.
     #[error("cluster.kubeconfigFile")]
     Cluster(#[source] ConnectError),
@@ -85,6 +116,8 @@ impl AuthorityMaterialError {
             Self::Pem(error) => &error.file.field,
             Self::Signer { field, .. }
             | Self::Clients { field, .. }
+            | Self::DenyList { field, .. }
+            | Self::SharedCa { field, .. }
             | Self::Inventory { field, .. } => field,
             Self::Tokens(_) => "authentication",
             Self::Cluster(_) => "cluster.kubeconfigFile",
@@ -108,6 +141,9 @@ impl AuthorityMaterial {
         let signers = loader.signers(&config.signers);
         let inventory = loader.inventory(&config.approval);
         let sources = loader.sources(&config);
+        let pods = sources.as_ref().and_then(|_| loader.pods(&config));
+        let denied = loader.denied(&config.approval);
+        loader.agents_alone(&config, &signers);
         let cluster_info = loader.cluster_info(&config);
         let roles = Roles::new(&config.roles);
         let state = server.zip(sources).map(|(server, sources)| {
@@ -118,11 +154,22 @@ impl AuthorityMaterial {
                 signers,
                 inventory,
                 roles,
+                pods,
+                denied,
                 cluster_info,
             };
             (material, sources)
         });
         loader.finish(state)
+    }
+
+    /// What decides about agents that are pods.
+    pub(crate) fn agents(&self) -> Option<Agents<'_>> {
+        let settings = self.config.approval.agents.as_ref()?;
+        let file = settings.deny_file.as_ref().map(|file| &*file.path);
+        Some(Agents {
+            denied: file.zip(self.denied.as_ref()),
+        })
     }
 }
 
@@ -233,6 +280,55 @@ impl Loader {
                 None
             }
         }
+    }
+
+    /// Whose pods may be agents. Their tokens are reviewed where others are.
+    fn pods(&mut self, config: &AuthorityConfig) -> Option<Pods> {
+        let settings = config.approval.agents.as_ref()?;
+        let review = config.authentication.tokens.token_review.as_ref()?;
+        let pods = Pods::new(settings, review);
+        self.keep(pods.map_err(|error| AuthorityMaterialError::Tokens(error.into())))
+    }
+
+    fn denied(&mut self, approval: &ApprovalSettings) -> Option<DenyList> {
+        let settings = approval.agents.as_ref()?;
+        let FileRef { field, path } = settings.deny_file.as_ref()?;
+        let loaded = <DenyList as Document>::load(path).map(|loaded| loaded.config);
+        self.keep(loaded.map_err(|source| AuthorityMaterialError::DenyList {
+            field: field.clone(),
+            source,
+        }))
+    }
+
+    /// A certificate that a pod gets by its token must open no other door.
+    fn agents_alone(&mut self, config: &AuthorityConfig, signers: &BTreeMap<Signer, SignerCa>) {
+        let own = Signer::AgentClient;
+        let (Some(_), Some(ca)) = (&config.approval.agents, signers.get(&own)) else {
+            return;
+        };
+        let facts = ca.authority.facts();
+        let mut uses: Vec<String> = signers
+            .iter()
+            .filter(|(signer, ca)| **signer != own && ca.authority.facts().spki == facts.spki)
+            .map(|(signer, _)| format!("the CA of {signer}"))
+            .collect();
+        let clients = config.authentication.client_ca_file.as_ref();
+        // One that cannot be read was reported.
+        let clients = clients.and_then(|file| CaBundle::load(file.clone()).ok());
+        let vouches = |other: &CertificateFacts| {
+            other.spki == facts.spki || (!facts.self_issued && other.subject == facts.issuer)
+        };
+        if clients.is_some_and(|bundle| bundle.certificates.iter().any(vouches)) {
+            uses.push("vouched for by authentication.clientCAFile".to_owned());
+        }
+        let errors = uses
+            .into_iter()
+            .map(|other_use| AuthorityMaterialError::SharedCa {
+                field: format!("signers[{own}]"),
+                subject: facts.subject.to_string(),
+                other_use,
+            });
+        self.errors.extend(errors);
     }
 
     /// Which node has which address, if a file says it.

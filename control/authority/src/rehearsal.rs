@@ -53,6 +53,7 @@ impl Rehearsal {
             reviewed: None,
             inventory: self.material.inventory.as_ref(),
             bootstrap_nodes: approval.bootstrap_nodes,
+            agents: None,
             gateways: &approval.gateways,
             insecure_group: None,
             prefixes: &[],

@@ -144,7 +144,11 @@ fn of_role(binding: &Binding) -> Vec<Rule> {
         Role::Viewer => vec![csrs(READ)],
         Role::Reviewer => vec![reviews()],
         Role::Node => vec![asks, reviews()],
-        Role::Requester | Role::Bootstrapper | Role::GatewayBootstrapper | Role::Gateway => {
+        Role::Requester
+        | Role::Bootstrapper
+        | Role::GatewayBootstrapper
+        | Role::Gateway
+        | Role::Agent => {
             vec![asks]
         }
     }

@@ -13,6 +13,7 @@ use crate::config::{AuthorityConfig, Document};
 use arc_swap::ArcSwap;
 use eyesplice_identity::authn::Authenticator;
 use eyesplice_identity::pki::testing::{Made, Recipe, authority, client, kubelet};
+use eyesplice_identity::testing::apiserver::ScriptedApiServer;
 use eyesplice_identity::x509::CertificateRequest;
 #[cfg(test)]
 use eyesplice_identity::x509::Signer;
@@ -190,6 +191,37 @@ pub fn put_gateway_client(site: &Site, past: i64) {
     let pair = format!("{}{}", made.certificate.pem(), made.key.serialize_pem());
     site.write("identity/gateway-client.pem", &pair);
 }
+
+/// Lets the pods of account `eyesplice:agents` be agents, whose tokens an API server reviews. Gives
+/// the CA of agents.
+pub fn put_agents(site: &Site, review: &ScriptedApiServer) -> Made {
+    let ca = authority("agents").self_signed();
+    site.put("agents", &ca);
+    site.write("review-ca.crt", &review.ca.certificate.pem());
+    site.write("review-token", "our-own-token\n");
+    site.chmod("review-token", 0o600);
+    site.write(
+        "deny.yaml",
+        "apiVersion: eyesplice.dev/v1alpha1\nkind: TunnelDenyList\nnames: []\n",
+    );
+    let text = fs::read_to_string(site.path("authority.yaml")).unwrap();
+    let review = format!(
+        "bootstrapTokenDir: tokens, tokenReview: {{server: \"https://{}\", caFile: review-ca.crt, \
+         tokenFile: review-token}}}}",
+        review.address
+    );
+    let text = text.replace("bootstrapTokenDir: tokens}", &review).replace(
+        "approval:\n",
+        "- {signerName: eyesplice.dev/agent-client, certFile: agents.crt, keyFile: agents.key}\n\
+             approval:\n  agents: {namespace: eyesplice, serviceAccount: agents, audience: \
+             tunnel.example, denyFile: deny.yaml}\n",
+    );
+    site.write("authority.yaml", &text);
+    ca
+}
+
+/// The audience of the tokens of [`put_agents`].
+pub const AGENTS_AUDIENCE: &str = "tunnel.example";
 
 /// A stored CSR of a node or a bootstrapper.
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod access;
 pub mod answers;
 pub mod authn;
 pub mod certificate;
+pub mod denylist;
 pub mod document;
 pub mod file;
 pub mod https;

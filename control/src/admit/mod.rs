@@ -10,7 +10,9 @@ mod behind;
 mod decide;
 mod deferred;
 mod kubelet;
+mod leases;
 mod local;
+mod members;
 mod neighbours;
 mod node;
 mod refusal;
@@ -62,6 +64,8 @@ pub struct Gatekeeper {
     resolver: Arc<Resolver>,
     leaves: Arc<LeafStore>,
     neighbours: Arc<Neighbours>,
+    /// The gateways that there are by their Leases.
+    known: leases::Known,
     /// Another configuration is in force, which may name other gateways.
     published: Notify,
     runtime: Handle,
@@ -132,6 +136,7 @@ impl Gatekeeper {
             resolver: Arc::new(Resolver::new(lookup)),
             leaves: Arc::default(),
             neighbours,
+            known: leases::Known::default(),
             published: Notify::new(),
             runtime,
             audit: OnceLock::new(),
@@ -198,6 +203,7 @@ impl Gatekeeper {
         self.snapshots.publish(next);
         drop(guard);
         self.published.notify_one();
+        self.known.published.notify_one();
         Publication {
             generation,
             restart_required,
@@ -284,6 +290,10 @@ impl Control for Gatekeeper {
             Some(grants) => grants.judge(chain),
             None => Err(refusal::no_agents()),
         }
+    }
+
+    fn gateways(&self) -> Arc<[SocketAddr]> {
+        self.known.tunnels()
     }
 
     fn identify(&self, chain: &[CertificateDer<'_>]) -> Arc<str> {

@@ -44,6 +44,8 @@ const ASKED: usize = 4;
 pub(super) struct Neighbours {
     list: ArcSwap<Vec<Neighbour>>,
     names: Mutex<Names>,
+    /// By Leases: the listener for API servers, and the one for agents.
+    learned: ArcSwap<Vec<(SocketAddr, SocketAddr)>>,
 }
 
 /// Another gateway.
@@ -93,11 +95,28 @@ impl Neighbours {
                 });
             }
         }
+        let dials = config.peers().is_some_and(|peers| peers.tls.is_some());
+        for (address, tunnel) in self.learned.load().iter().filter(|_| dials) {
+            let ip = address.ip().to_canonical();
+            if policy.is_own(ip, address.port(), is_local) || !seen.insert(*address) {
+                continue;
+            }
+            list.push(Neighbour {
+                address: *address,
+                host: Host::Ip(ip),
+                name: tunnel.to_string(),
+            });
+        }
         if *self.list.load_full() != list {
             let names: Vec<&str> = list.iter().map(|each| each.name.as_str()).collect();
             tracing::info!(gateways = names.join(", "), "other gateways");
             self.list.store(Arc::new(list));
         }
+    }
+
+    /// Takes over what Leases say of others.
+    pub(super) fn learn(&self, others: Vec<(SocketAddr, SocketAddr)>) {
+        self.learned.store(Arc::new(others));
     }
 
     /// Resolves every name.

@@ -112,6 +112,7 @@ mod tests {
     fn allow() -> Allow {
         Allow {
             kubelet: Some("127.0.0.1:10250".parse().unwrap()),
+            kubelet_port: None,
             cidrs: ["10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "::/0"]
                 .map(|net| net.parse().unwrap())
                 .into(),

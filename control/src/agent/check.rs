@@ -1,10 +1,11 @@
 //! What `eyesplice check FILE` does with the configuration of an agent: everything that a start
 //! does before it dials.
 
-use crate::config::{AgentConfig, Document};
-use crate::material::{AgentMaterial, MaterialError};
+use crate::config::{AgentConfig, AgentIdentity, Document};
+use crate::material::{AgentMaterial, MaterialError, MaterialErrors, before_enrolment};
 use eyesplice_identity::document::{self, CheckErrors, ConfigErrors, Partly, Value, parse_text};
 use eyesplice_identity::pem::CertificateInfo;
+use eyesplice_identity::x509::NODE_AGENT_PREFIX;
 use eyesplice_process::exposure;
 use std::fmt;
 use std::path::Path;
@@ -53,21 +54,49 @@ pub fn check(file: &Path, now: SystemTime) -> Result<AgentReport, CheckErrors> {
     if let Some(config) = value {
         let exposed = exposure::find(&config.files(), &config.secrets()).into_iter();
         errors.extend(exposed.map(|each| places.file_error("", each.to_string())));
-        let material = AgentMaterial::load_after(&config, now, &[]).map_err(|all| {
+        let found = find(&config, now).map_err(|all| {
             let error = |error: MaterialError| places.file_error(error.field(), error.to_string());
             errors.extend(all.0.into_iter().map(error));
         });
-        loaded = material.ok().map(|material| (config, material));
+        loaded = found.ok().map(|found| (config, found));
     }
-    let (true, Some((config, material))) = (errors.is_empty(), loaded) else {
+    let (true, Some((config, found))) = (errors.is_empty(), loaded) else {
         return Err(ConfigErrors::new(file, errors).into());
     };
-    warnings.extend(material.warnings);
+    warnings.extend(found.warnings);
     Ok(AgentReport {
         config,
         warnings,
-        certificates: material.certificates,
+        certificates: found.certificates,
+        user: found.user,
+    })
+}
+
+/// What the files hold.
+struct Found {
+    user: String,
+    certificates: Vec<CertificateInfo>,
+    warnings: Vec<String>,
+}
+
+/// Loads the files; a pod's certificate may come later.
+fn find(config: &AgentConfig, now: SystemTime) -> Result<Found, MaterialErrors> {
+    if let AgentIdentity::Pod(pod) = &config.identity
+        && !pod.pair().path.exists()
+    {
+        let (certificates, warnings) = before_enrolment(config, now)?;
+        let node = pod.node.as_deref().unwrap_or("(--node-name)");
+        return Ok(Found {
+            user: format!("{NODE_AGENT_PREFIX}{node}"),
+            certificates,
+            warnings,
+        });
+    }
+    let material = AgentMaterial::load_after(config, now, &[])?;
+    Ok(Found {
         user: material.user.to_string(),
+        certificates: material.certificates,
+        warnings: material.warnings,
     })
 }
 
@@ -88,6 +117,8 @@ impl fmt::Display for AgentReport {
         let allow = &self.config.allow;
         if let Some(kubelet) = allow.kubelet {
             writeln!(f, "  the kubelet at {kubelet}")?;
+        } else if let Some(port) = allow.kubelet_port {
+            writeln!(f, "  the kubelet at the address of --node-ip, port {port}")?;
         }
         if !allow.cidrs.is_empty() {
             let networks = list(allow.cidrs.iter().map(ToString::to_string).collect());

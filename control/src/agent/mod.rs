@@ -11,46 +11,96 @@ mod testing;
 
 pub use check::{AgentReport, check, is_agent};
 
+use crate::config::{AgentConfig, Here};
+use crate::enrol::first_certificates;
 use crate::serve::{self, Audited, Descriptors, Seam, ServeError, Serving};
 use control::{AgentControl, State};
 use eyesplice_dataplane::seam::GatewayStatus;
 use eyesplice_process::admin::Condition;
 use eyesplice_process::metrics::{Metrics, TunnelReport};
-use eyesplice_process::reload::{Source, invalid};
+use eyesplice_process::reload::{Seen, Source, invalid};
 use eyesplice_process::resolve::SystemLookup;
 use eyesplice_process::sandbox::{Sandbox, confine};
 use eyesplice_process::takeover::Offer;
 use eyesplice_process::{Process, ProcessError};
 use eyesplice_sys::socket::Inherited;
-use files::{FileSource, Files};
+use files::{FileSource, Files, Held};
 use membership::Membership;
 use ring::rand::{SecureRandom, SystemRandom};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::runtime::Handle;
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration.
+    pub config: PathBuf,
+    /// The place that it is for.
+    pub here: Here,
+    /// Whether the process confines itself.
+    pub sandbox: Sandbox,
+}
 
 /// Runs until a signal stopped it and every stream has ended.
 ///
 /// # Errors
 /// Whatever kept it from starting; nothing stays behind.
-pub fn run(config_file: PathBuf, sandbox: Sandbox) -> Result<(), ServeError> {
+pub fn run(options: Options) -> Result<(), ServeError> {
     let metrics = Metrics::new();
     let probe = serve::prepare(&metrics);
-    let config = files::config(&config_file);
+    let files = Files::new(options.config, options.here);
+    let config = files.config();
     let config = config.map_err(|errors| invalid(&errors.lines()))?.config;
     serve::usable(probe, config.engine.io)?;
-    confine(sandbox, &config.reach(), &metrics).map_err(ProcessError::from)?;
-    eyesplice_process::run("control", serve_agent(config_file, metrics))
+    confine(options.sandbox, &config.reach(), &metrics).map_err(ProcessError::from)?;
+    eyesplice_process::run("control", serve_agent(files, config, metrics))
 }
 
-async fn serve_agent(file: PathBuf, metrics: Arc<Metrics>) -> Result<(), ServeError> {
+/// What an agent has before it opens anything but its admin endpoint.
+struct Begun {
+    files: Files,
+    held: Held,
+    seen: Seen,
+    admin: SocketAddr,
+}
+
+/// Waits for a certificate that is to come from an authority, and reads the files; nothing if a
+/// signal ended the wait.
+async fn begin(
+    files: Files,
+    config: &AgentConfig,
+    process: &mut Process,
+) -> Result<Option<Begun>, ServeError> {
+    let admin = process.serve_admin(config.admin.address).await?;
+    let again = files.clone();
+    let reread = move || drop(again.config().map_err(|errors| invalid(&errors.lines())));
+    if !first_certificates(files.wanted(), process, reread).await {
+        return Ok(None);
+    }
+    let first = files.clone();
+    let (held, seen) = process.host.load(move || first.load(&[])).await?;
+    Ok(Some(Begun {
+        files,
+        held,
+        seen,
+        admin,
+    }))
+}
+
+async fn serve_agent(
+    files: Files,
+    config: AgentConfig,
+    metrics: Arc<Metrics>,
+) -> Result<(), ServeError> {
     let mut process = Process::begin(Arc::clone(&metrics))?;
     let readiness = Arc::clone(&process.readiness);
-    let first = file.clone();
-    let (state, seen) = process.host.load(move || files::load(&first, &[])).await?;
-    let Files { config, material } = state;
+    let Some(begun) = begin(files, &config, &mut process).await? else {
+        return Ok(());
+    };
+    let Held { config, material } = begun.held;
     let started = config.clone();
-    let admin = process.serve_admin(config.admin.address).await?;
     serve::log_limits(config.parts());
     let Some(audit) = serve::open_audit(&config.audit, &mut process).await? else {
         return Ok(());
@@ -65,7 +115,7 @@ async fn serve_agent(file: PathBuf, metrics: Arc<Metrics>) -> Result<(), ServeEr
         config,
         material,
     };
-    let own = Arc::from([admin]);
+    let own = Arc::from([begun.admin]);
     let lookup = Arc::new(SystemLookup);
     let control = Arc::new(AgentControl::new(state, lookup, Handle::current(), own));
     let membership = Membership::new(Arc::clone(&control), Arc::clone(&metrics), instance()?);
@@ -90,10 +140,10 @@ async fn serve_agent(file: PathBuf, metrics: Arc<Metrics>) -> Result<(), ServeEr
         agents: None,
         gateways: Some(shown.gateways()),
     });
+    tokio::spawn(Arc::clone(&membership).keep(tunnels.clone()));
     readiness.dials(move || condition(&tunnels.gateways()));
-    tokio::spawn(Arc::clone(&membership).keep());
     let source = FileSource {
-        file,
+        files: begun.files,
         control: Arc::clone(&control),
         membership,
         started,
@@ -101,7 +151,7 @@ async fn serve_agent(file: PathBuf, metrics: Arc<Metrics>) -> Result<(), ServeEr
         metrics,
     };
     process.ready(&source.status());
-    let kept = process.host.clone().keep(source, seen);
+    let kept = process.host.clone().keep(source, begun.seen);
     let reopen = audit.reopen.clone();
     let serving = Serving {
         engine,

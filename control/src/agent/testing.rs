@@ -1,7 +1,8 @@
 //! An agent's configuration with files, for tests.
 
 use super::control::{AgentControl, State};
-use super::files;
+use super::files::Files;
+use crate::config::Here;
 use eyesplice_dataplane::seam::Peer;
 use eyesplice_dataplane::seam::{Control, StreamId, StreamRequest, Verdict};
 use eyesplice_process::resolve::{Lookup, LookupFuture};
@@ -57,12 +58,13 @@ pub(super) fn write(dir: &Path, gateways: &str, allow: &str) {
 
 /// Loads what [`site`] made.
 pub(super) fn load(dir: &Path, generation: u64) -> State {
-    let loaded = files::load(&dir.join("agent.yaml"), &[]).result;
-    let files = loaded.unwrap_or_else(|errors| panic!("{errors:?}")).state;
+    let files = Files::new(dir.join("agent.yaml"), Here::default());
+    let loaded = files.load(&[]).result;
+    let held = loaded.unwrap_or_else(|errors| panic!("{errors:?}")).state;
     State {
         generation,
-        config: files.config,
-        material: files.material,
+        config: held.config,
+        material: held.material,
     }
 }
 

@@ -4,6 +4,7 @@ use super::error::BootstrapError;
 use super::trust::Trusted;
 use eyesplice_identity::https::{Endpoint, HttpsClient, HttpsError, Question};
 use eyesplice_identity::pem;
+use eyesplice_identity::token::BearerToken;
 use eyesplice_identity::token::bootstrap::BootstrapToken;
 use eyesplice_proto::tls::provider;
 use hyper::Method;
@@ -24,7 +25,16 @@ const ANSWER: usize = 4 << 20;
 /// A server, whom it must be, and who we are.
 pub(crate) struct Client {
     https: HttpsClient,
-    token: Option<BootstrapToken>,
+    credential: Shown,
+}
+
+/// What proves who we are.
+enum Shown {
+    /// Nothing, or the certificate of the connection.
+    Certificate,
+    BootstrapToken(BootstrapToken),
+    /// A token of the pod that this process runs in.
+    PodToken(BearerToken),
 }
 
 /// What came back.
@@ -45,14 +55,24 @@ impl Answer {
 }
 
 impl Client {
-    /// Shows a token.
+    /// Shows a bootstrap token.
     pub(crate) fn with_token(
         endpoint: Endpoint,
         trusted: &Trusted,
         token: BootstrapToken,
     ) -> Result<Self, BootstrapError> {
         let tls = builder(trusted)?.with_no_client_auth();
-        Ok(Self::new(endpoint, tls, Some(token)))
+        Ok(Self::new(endpoint, tls, Shown::BootstrapToken(token)))
+    }
+
+    /// Shows the token of the pod that this process runs in.
+    pub(crate) fn with_pod_token(
+        endpoint: Endpoint,
+        trusted: &Trusted,
+        token: BearerToken,
+    ) -> Result<Self, BootstrapError> {
+        let tls = builder(trusted)?.with_no_client_auth();
+        Ok(Self::new(endpoint, tls, Shown::PodToken(token)))
     }
 
     /// Shows the asker's own certificate.
@@ -63,18 +83,18 @@ impl Client {
     ) -> Result<Self, BootstrapError> {
         let resolver = SingleCertAndKey::from((*own.certified).clone());
         let tls = builder(trusted)?.with_client_cert_resolver(Arc::new(resolver));
-        Ok(Self::new(endpoint, tls, None))
+        Ok(Self::new(endpoint, tls, Shown::Certificate))
     }
 
     /// Shows nothing, under whatever trust.
     pub(super) fn anonymous(endpoint: Endpoint, tls: ClientConfig) -> Self {
-        Self::new(endpoint, tls, None)
+        Self::new(endpoint, tls, Shown::Certificate)
     }
 
-    fn new(endpoint: Endpoint, tls: ClientConfig, token: Option<BootstrapToken>) -> Self {
+    fn new(endpoint: Endpoint, tls: ClientConfig, credential: Shown) -> Self {
         Self {
             https: HttpsClient::new(endpoint, tls),
-            token,
+            credential,
         }
     }
 
@@ -82,12 +102,13 @@ impl Client {
         self.https.server()
     }
 
-    /// What proves who we are.
-    pub(super) fn credential(&self) -> &'static str {
-        if self.token.is_some() {
-            "bootstrap token"
-        } else {
-            "client certificate"
+    /// Why the server does not know us.
+    pub(super) fn unauthorized(&self) -> BootstrapError {
+        let server = self.server();
+        match self.credential {
+            Shown::Certificate => BootstrapError::Unauthorized(server, "client certificate"),
+            Shown::BootstrapToken(_) => BootstrapError::Unauthorized(server, "bootstrap token"),
+            Shown::PodToken(_) => BootstrapError::PodToken(server),
         }
     }
 
@@ -110,12 +131,19 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answer, BootstrapError> {
-        let token = self.token.as_ref().map(BootstrapToken::expose);
+        let bootstrap = match &self.credential {
+            Shown::BootstrapToken(token) => Some(token.expose()),
+            Shown::Certificate | Shown::PodToken(_) => None,
+        };
+        let bearer = match &self.credential {
+            Shown::PodToken(token) => Some(token.expose()),
+            _ => bootstrap.as_ref().map(|token| token.as_str()),
+        };
         let question = Question {
             method,
             path,
             body: body.map(Value::to_string).unwrap_or_default().into_bytes(),
-            bearer: token.as_ref().map(|token| token.as_str()),
+            bearer,
             limit: ANSWER,
         };
         let reply = self.https.ask(question).await;

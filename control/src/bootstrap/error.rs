@@ -6,6 +6,7 @@ use eyesplice_identity::https::EndpointError;
 use eyesplice_identity::inventory::NameError;
 use eyesplice_identity::pem::PemError;
 use eyesplice_identity::pki::Flaw;
+use eyesplice_identity::token::BearerError;
 use eyesplice_identity::token::bootstrap::FormatError;
 use std::io;
 use std::path::PathBuf;
@@ -92,6 +93,12 @@ pub enum BootstrapError {
          authentication; see `eyesplice token bootstrap list` there, and make a new one"
     )]
     Unauthorized(String, &'static str),
+    /// The server does not know the pod.
+    #[error(
+        "{0} does not accept the token of this pod: its namespace, service account and audience \
+         must be those of approval.agents there; see its log"
+    )]
+    PodToken(String),
     /// The server refused what was asked.
     #[error("{server} refused with {code}: {message}")]
     Refused {
@@ -114,6 +121,9 @@ pub enum BootstrapError {
     /// Nobody decided.
     #[error("CSR {0} was not signed within {1:?}; approve it: kubectl certificate approve {0}")]
     Pending(String, Duration),
+    /// The token of a pod cannot be read.
+    #[error("{file} holds no token of a pod: {1}", file = .0.display())]
+    NoPodToken(PathBuf, BearerError),
     /// The certificate is for another key.
     #[error("the issued certificate is not for the key that was requested; see the server's log")]
     NotOurs,
@@ -154,6 +164,7 @@ impl BootstrapError {
     pub fn cause(&self) -> &'static str {
         match self {
             Self::TokenFile(_) | Self::Token(..) | Self::NoCredential(_) => "token",
+            Self::NoPodToken(..) | Self::PodToken(_) => "token",
             Self::Unauthorized(..) => "token or expiry",
             Self::Pin(_) | Self::NoTrust | Self::CaFile(_) | Self::WrongCa(..) => "CA pin",
             Self::WeakCa(..) | Self::NoClusterInfo(..) | Self::Tls(..) => "CA pin",

@@ -11,6 +11,7 @@ use eyesplice_identity::inventory::check_node_name;
 use eyesplice_identity::kubeconfig::{Credential as Shown, Kubeconfig, Source};
 use eyesplice_identity::pem::{FileRef, Role};
 use eyesplice_identity::pins::SpkiHash;
+use eyesplice_identity::token::BearerToken;
 use eyesplice_identity::token::bootstrap::BootstrapToken;
 use eyesplice_identity::{file, pem};
 use rustls::pki_types::pem::PemObject;
@@ -29,6 +30,9 @@ pub(super) const CA: &str = "ca.crt";
 
 /// Longest token file: a token and a line end, with room for an editor's habits.
 const TOKEN_FILE: u64 = 4096;
+
+/// Longest token of a pod, with a line end.
+const POD_TOKEN_FILE: u64 = 64 << 10;
 
 /// What the command line says.
 #[derive(Clone, Debug, Args)]
@@ -170,6 +174,13 @@ impl Plan {
         file::replace(&dir.join(KUBECONFIG), text.as_bytes(), Mode::Secret)?;
         Ok(facts)
     }
+}
+
+/// Reads the token of the pod that this process runs in; the kubelet replaces it before its end.
+pub(crate) fn read_pod_token(path: &Path) -> Result<BearerToken, BootstrapError> {
+    let text = file::read(path, POD_TOKEN_FILE).map_err(BootstrapError::TokenFile)?;
+    let token = BearerToken::new(text.trim());
+    token.map_err(|problem| BootstrapError::NoPodToken(path.to_owned(), problem))
 }
 
 /// Reads the token when it is needed, so that a new one may lie there at the next need.

@@ -133,7 +133,7 @@ pub(super) fn expect(client: &Client, answer: &Answer, code: u16) -> Result<(), 
     let server = client.server();
     match answer.code {
         got if got == code && answer.body.is_object() => Ok(()),
-        401 => Err(BootstrapError::Unauthorized(server, client.credential())),
+        401 => Err(client.unauthorized()),
         got if got == code || !answer.body["message"].is_string() => {
             Err(BootstrapError::Answer(server))
         }

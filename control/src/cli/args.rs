@@ -6,8 +6,10 @@ use super::token_args::TokenCommand;
 use super::tunnel_args::TunnelCommand;
 use crate::bootstrap::Options;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use eyesplice_identity::inventory::{NameError, check_node_name};
 use eyesplice_process::log::Format;
 use eyesplice_process::sandbox::Sandbox;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 const EXIT_STATUS: &str = "\
@@ -167,12 +169,22 @@ Examples:
   eyesplice agent --config /etc/eyesplice/agent.yaml
   eyesplice tunnel status --config /etc/eyesplice/agent.yaml";
 
+fn node_name(text: &str) -> Result<String, NameError> {
+    check_node_name(text).map(|()| text.to_owned())
+}
+
 /// Arguments of `agent`.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
     /// Configuration: apiVersion eyesplice.dev/v1alpha1, kind AgentConfig
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// The node that this agent runs on, where identity.node is left open
+    #[arg(long, value_name = "NAME", value_parser = node_name)]
+    pub node_name: Option<String>,
+    /// The address of its kubelet, where allow.kubelet.address is left open
+    #[arg(long, value_name = "ADDRESS")]
+    pub node_ip: Option<IpAddr>,
     /// The sandbox.
     #[command(flatten)]
     pub sandbox: SandboxArgs,

@@ -22,6 +22,7 @@ pub use args::{Cli, Command, GatewayArgs};
 pub use eyesplice_process::{BUILD, Build, Exit};
 
 use crate::agent;
+use crate::config::Here;
 use crate::gateway;
 use crate::probe_report::{self, Crypto};
 use crate::serve::ServeError;
@@ -103,8 +104,15 @@ fn run_agent(args: AgentArgs) -> Exit {
         Ok(log) => log,
         Err(exit) => return exit,
     };
-    let sandbox = args.sandbox.wanted();
-    ended("agent", agent::run(args.config, sandbox), ServeError::exit)
+    let options = agent::Options {
+        config: args.config,
+        here: Here {
+            node_name: args.node_name,
+            node_ip: args.node_ip,
+        },
+        sandbox: args.sandbox.wanted(),
+    };
+    ended("agent", agent::run(options), ServeError::exit)
 }
 
 /// Logs how a process ended.

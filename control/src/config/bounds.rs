@@ -59,6 +59,13 @@ pub(super) const PARKED: std::ops::RangeInclusive<i128> = 1..=1_000_000;
 /// Between two pings: below the time after which NATs forget a connection, and no flood.
 pub(super) const PING: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(300);
+/// Between two renewals of a Lease: below, it is load for the API server; above, a gateway that
+/// comes late is not known within a minute.
+pub(super) const MEMBERSHIP: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(60);
+/// Between two pings where agents hear of gateways with each: what they missed they hear within a
+/// minute.
+pub(super) const TOLD_WITHIN: Duration = Duration::from_secs(60);
 /// Gateways that an agent names; a name may have several addresses.
 pub(super) const GATEWAYS: usize = 64;
 /// Gateways that an agent holds at a time.

@@ -35,6 +35,10 @@ impl Config {
             files.extend(tls.client.iter().flat_map(|(cert, key)| [cert, key]));
         }
         files.extend(self.tunnel.iter().flat_map(|tunnel| &tunnel.deny_file));
+        files.extend(
+            self.leases()
+                .and_then(|leases| leases.kubeconfig_file.as_ref()),
+        );
         if let Some(tls) = self.peers().and_then(|peers| peers.tls.as_ref()) {
             files.extend([&tls.ca_file, &tls.cert_file, &tls.key_file]);
         }
@@ -94,6 +98,10 @@ impl Config {
         secrets.extend(
             self.proxies()
                 .filter_map(|tls| Some(&tls.client.as_ref()?.1)),
+        );
+        secrets.extend(
+            self.leases()
+                .and_then(|leases| leases.kubeconfig_file.as_ref()),
         );
         let peers = self.peers().and_then(|peers| peers.tls.as_ref());
         secrets.extend(peers.map(|tls| &tls.key_file));

@@ -17,6 +17,7 @@ mod front_audit;
 mod identity;
 mod kube_api;
 mod kubelet;
+mod leases;
 mod listeners;
 mod model;
 mod peers;
@@ -31,13 +32,14 @@ mod tunnel;
 pub(crate) mod unseen;
 mod value;
 
-pub use agent::{AgentConfig, AgentIdentity, Allow, Gateways};
+pub use agent::{AgentConfig, AgentIdentity, Allow, Gateways, Here, PodIdentity};
 pub use engine::EngineParts;
 pub use eyesplice_identity::document::Document;
 pub use kube_api::{
     AddressType, Admission, ApiServerTransport, ApiServers, Balance, FrontAudit, FrontLimits,
     FrontSettings, FrontTransport, ShortWay, UserHeaders,
 };
+pub use leases::Leases;
 pub use model::{
     AgentSpec, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Identity, Kubelet,
     LeafSigner, Limits, Listener, OnFailure, PortRange, ProxySpec, ProxyTlsFiles, Rule, RuleAction,

@@ -1,6 +1,7 @@
 //! A configuration that was validated: typed, complete, with every default filled in.
 
 use super::kube_api::{ApiServerTransport, ApiServers, FrontSettings, FrontTransport};
+use super::leases::Leases;
 use super::peers::Peers;
 use eyesplice_dataplane::backend::IoPolicy;
 use eyesplice_dataplane::cipher::CryptoPolicy;
@@ -226,6 +227,8 @@ pub struct Tunnel {
     pub max_parked_per_address: usize,
     /// Between two pings of a control connection.
     pub ping: Duration,
+    /// How it is one of the gateways that Leases list, if it is.
+    pub leases: Option<Leases>,
     /// Other gateways, to and from which streams are passed on.
     pub peers: Option<Peers>,
 }

@@ -45,8 +45,8 @@ const FILES: [(&str, &str); 3] = [
 /// What is for dialling them.
 const TO_DIAL: [&str; 5] = ["caFile", "certFile", "keyFile", "serverName", "tunnelPort"];
 
-/// Reads the section.
-pub(super) fn read(parent: &mut Section<'_>) -> Option<Peers> {
+/// Reads the section; with Leases, those name the gateways as well.
+pub(super) fn read(parent: &mut Section<'_>, by_leases: bool) -> Option<Peers> {
     let mut section = parent.section("peers")?;
     let report = section.report();
     let errors = report.error_count();
@@ -58,7 +58,8 @@ pub(super) fn read(parent: &mut Section<'_>) -> Option<Peers> {
     let ca = section.file("caFile");
     let cert = section.file("certFile");
     let key = section.file("keyFile");
-    let dials = !section.is_blank("addresses");
+    let dials = !section.is_blank("addresses")
+        || (by_leases && FILES.iter().any(|(field, _)| section.has(field)));
     for (field, example) in FILES.into_iter().filter(|_| dials) {
         if section.is_blank(field) {
             section.missing(field, example);
@@ -77,7 +78,7 @@ pub(super) fn read(parent: &mut Section<'_>) -> Option<Peers> {
         key_file,
         server_name,
     });
-    if section.is_blank("addresses") && section.is_blank("names") {
+    if !dials && section.is_blank("names") {
         let fix = "add `addresses: [\"gateway-b.example:8131\"]`, `names: [gateway-b]`, or both";
         section.error("", "names no gateway", fix);
     }

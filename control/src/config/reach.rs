@@ -1,11 +1,13 @@
 //! Names what a process reaches by its configuration, for its sandbox.
 
-use super::agent::AgentConfig;
+use super::agent::{AgentConfig, AgentIdentity};
 use super::model::{Audit, AuditSink, Config, EngineSettings, Transport};
+use eyesplice_authority::apiserver::{Place, SERVICE_ACCOUNT};
 use eyesplice_dataplane::backend::IoPolicy;
 use eyesplice_identity::kubeconfig;
 use eyesplice_process::sandbox::{Access, Ports, Reach};
 use eyesplice_sys::uring::Backend;
+use std::path::PathBuf;
 
 impl Config {
     /// What a gateway of this configuration reaches, but for an authority in its process. It dials
@@ -23,6 +25,17 @@ impl Config {
             sink.for_each(|sink| appends(sink, &mut reach));
             if let Some(webhook) = &events.webhook {
                 reach.reads(kubeconfig::named(&webhook.path).files);
+            }
+        }
+        if let Some(leases) = self.leases() {
+            reach.reads_trust_store();
+            match &leases.kubeconfig_file {
+                Some(file) => {
+                    reach.reads(kubeconfig::named(&file.path).files);
+                    let program = Place::Kubeconfig(file.path.clone()).program();
+                    program.into_iter().for_each(|it| reach.starts(it));
+                }
+                None => reach.reads([PathBuf::from(SERVICE_ACCOUNT)]),
             }
         }
         for listener in &self.listeners {
@@ -49,6 +62,10 @@ impl AgentConfig {
     pub fn reach(&self) -> Reach {
         let mut reach = Reach::default();
         reach.reads(self.files());
+        if let AgentIdentity::Pod(pod) = &self.identity {
+            reach.reads([pod.token_file.path.clone()]);
+            reach.uses(&pod.dir, Access::Write);
+        }
         reach.listens_on(self.admin.address);
         reach.connects_to(Ports::Any);
         process(&self.audit, &self.engine, &mut reach);

@@ -1,6 +1,7 @@
 //! Reads `tunnel`: who may be an agent on the tunnel listeners, and what it may carry.
 
 use super::bounds;
+use super::leases::{self, Leases};
 use super::model::{AgentSpec, Config, Rule, RuleAction, Transport, Tunnel, Via};
 use super::peers;
 use super::shadow::is_below;
@@ -50,6 +51,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Option<Tunnel> {
     let parked = |node: &Node| value::integer::<usize>(node, &bounds::PARKED);
     let per_address = section.optional("maxParkedPerAddress", parked);
     let ping = |node: &Node| value::duration(node, &bounds::PING);
+    let leases = leases::read(&mut section, advertise);
     Some(Tunnel {
         agents,
         node_agents: section
@@ -64,7 +66,8 @@ pub(super) fn read(root: &mut Section<'_>) -> Option<Tunnel> {
         max_parked: section.optional("maxParked", parked),
         max_parked_per_address: per_address.unwrap_or(PARKED_PER_ADDRESS),
         ping: section.optional("ping", ping).unwrap_or(PING),
-        peers: peers::read(&mut section),
+        peers: peers::read(&mut section, leases.is_some()),
+        leases,
     })
 }
 
@@ -168,9 +171,29 @@ pub(super) fn check(config: &Config, root: &Section<'_>) {
                     Problem::new(what, "add one, or remove the section"),
                 );
             }
+            if tunnel.leases.is_some() {
+                check_leases(tunnel, listener.is_some(), (at, report));
+            }
             check_grants(config, tunnel, &ways, (at, report));
         }
         (None, _) => {}
+    }
+}
+
+/// Checks that a gateway with a Lease takes agents, and that these hear of the others in time.
+fn check_leases(tunnel: &Tunnel, listens: bool, (at, report): (At, &Report)) {
+    if !listens {
+        let what = "is for a gateway that agents connect to, and no listener is a `tunnel`";
+        report.error(
+            "tunnel.leases",
+            at,
+            Problem::new(what, "add one, or remove the section"),
+        );
+    }
+    if tunnel.ping > bounds::TOLD_WITHIN {
+        let what = "is longer than a minute, and agents hear of other gateways with each ping";
+        let fix = "lower it to 60s, or remove `tunnel.leases`";
+        report.error("tunnel.ping", at, Problem::new(what, fix));
     }
 }
 
@@ -194,6 +217,13 @@ fn check_authorities(config: &Config, report: &Report) {
             let path = format!("listeners[{index}].tcp.clientCAFile");
             report.warn(&path, At::default(), Problem::new(what, fix));
         }
+    }
+}
+
+impl Config {
+    /// How this gateway is one of those that Leases list, if it is.
+    pub fn leases(&self) -> Option<&Leases> {
+        self.tunnel.as_ref()?.leases.as_ref()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Keeps all certificates of a gateway valid, for as long as it runs.
+//! Keeps all certificates of a gateway or an agent valid, for as long as it runs.
 
 use super::obtain::{Kept, Lack, obtain};
 use super::want::{Want, Wants};
@@ -117,7 +117,7 @@ struct Round {
     renew_at: Option<OffsetDateTime>,
 }
 
-/// Looks at each certificate once. Without the first one, which is the gateway's own, there is
+/// Looks at each certificate once. Without the first one, which is the asker's own, there is
 /// nobody to ask for the others.
 async fn round(wants: &Wants, metrics: &EnrolmentMetrics) -> Round {
     let mut round = Round::default();

@@ -1,17 +1,22 @@
-//! Keeps what a gateway holds from an authority: asks, checks, writes, renews.
+//! Keeps what a gateway or an agent holds from an authority: asks, checks, writes, renews.
 //!
 //! `want` says what a configuration wants. Each certificate lies with its key in one file of the
-//! identity's directory, which the gateway loads, judges and reloads like any other file: a renewal
-//! is a file that changed. `obtain` does one of them, `keep` all of them for as long as the gateway
-//! runs. Leaves are not kept here: they live in memory (`leaf`).
+//! identity's directory, which the process loads, judges and reloads like any other file: a renewal
+//! is a file that changed. `obtain` does one of them, `keep` all of them for as long as the process
+//! runs; `first` waits for those without which it cannot begin. Leaves are not kept here: they live
+//! in memory (`leaf`).
 
+mod first;
 mod keep;
 mod obtain;
 mod want;
 
-pub(crate) use keep::{Progress, Wanted, keep};
+pub(crate) use first::first_certificates;
+pub(crate) use keep::Wanted;
+#[cfg(test)]
+pub(crate) use keep::{Progress, keep};
 pub(crate) use obtain::{connect, read};
-pub(crate) use want::wants;
+pub(crate) use want::{agent_wants, wants};
 
 use crate::config::Identity;
 use eyesplice_identity::x509::{GATEWAY_GROUP, GATEWAY_PREFIX};

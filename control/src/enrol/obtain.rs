@@ -2,7 +2,8 @@
 
 use super::want::Want;
 use crate::bootstrap::{
-    BootstrapError, Client, Issued, Next, Trusted, Wish, certificate, next, read_token,
+    BootstrapError, Client, Issued, Next, Trusted, Wish, certificate, next, read_pod_token,
+    read_token,
 };
 use crate::config::Identity;
 use eyesplice_identity::certificate::CertificateFacts;
@@ -129,6 +130,12 @@ async fn ask(
     file::create_dir(&identity.dir)?;
     file::check_room(&want.file.path, ROOM)?;
     let issued = match (want.wish.signer, current) {
+        // The token says that the pod is still there, and on which node. No authority takes what an
+        // agent has for a login.
+        (Signer::AgentClient, _) => match &identity.token_file {
+            Some(token) => with_pod_token(identity, want, &token.path).await?,
+            None => return Err(BootstrapError::NoCredential(identity.dir.clone())),
+        },
         // The token of a fleet proves less than a certificate of one's own.
         (Signer::GatewayClient, Some(own)) => {
             let client =
@@ -163,6 +170,16 @@ async fn with_token(
 ) -> Result<Issued, BootstrapError> {
     let token = read_token(token)?;
     let client = Client::with_token(identity.server.clone(), &trusted(identity)?, token)?;
+    certificate(&client, &want.wish, PATIENCE).await
+}
+
+async fn with_pod_token(
+    identity: &Identity,
+    want: &Want,
+    token: &Path,
+) -> Result<Issued, BootstrapError> {
+    let token = read_pod_token(token)?;
+    let client = Client::with_pod_token(identity.server.clone(), &trusted(identity)?, token)?;
     certificate(&client, &want.wish, PATIENCE).await
 }
 

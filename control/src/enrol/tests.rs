@@ -6,11 +6,17 @@ use super::testing::gateway_identity;
 use super::want::{Want, Wants};
 use super::*;
 use crate::bootstrap::{BootstrapError, Wish};
-use eyesplice_authority::testing::{Served, Site, put_gateway_client, put_gateway_token};
+use crate::config::{AgentConfig, Here};
+use eyesplice_authority::testing::{
+    AGENTS_AUDIENCE, Served, Site, put_agents, put_gateway_client, put_gateway_token,
+};
 use eyesplice_identity::inventory::HostAddress;
 use eyesplice_identity::pem;
 use eyesplice_identity::pem::{Credential, FileRef, Role};
+use eyesplice_identity::pki::testing::{Made, Recipe, client};
 use eyesplice_identity::pki::{Authority, Wanted as Content, issue_for};
+use eyesplice_identity::testing::apiserver::ScriptedApiServer;
+use eyesplice_identity::testing::pods;
 use eyesplice_identity::x509::Signer;
 use eyesplice_process::metrics::EnrolmentMetrics;
 use rustls::pki_types::PrivateKeyDer;
@@ -314,4 +320,82 @@ fn role_of_a_server_needs_a_name_and_no_more() {
     assert!(flaws(kubelet(), &client)[0].contains("no extended key usage clientAuth"));
     let ended = kubelet().valid(time::Duration::ZERO, -time::Duration::hours(1));
     assert!(flaws(ended, &any)[0].contains("expired"));
+}
+
+/// What the agent of node `w` wants of an authority, and the CA of agents.
+async fn agent_bench(account: &str) -> (ScriptedApiServer, Site, Served, Wants, Made) {
+    let review = ScriptedApiServer::start(pods::answer).await;
+    let site = Site::new();
+    let ca = put_agents(&site, &review);
+    let served = Served::start(&site).await;
+    site.write("token", &pods::token(AGENTS_AUDIENCE, account, "agent-w"));
+    let text = format!(
+        "apiVersion: eyesplice.dev/v1alpha1\nkind: AgentConfig\nidentity: {{server: \
+         \"https://{}\", caFile: server-ca.crt, tokenFile: token, dir: own, issuerCAFile: \
+         agents.crt}}\ngateways: {{addresses: [\"10.0.0.1:8133\"], caFile: ca.crt}}\nallow: \
+         {{cidrs: [10.0.0.0/8]}}\n",
+        served.address
+    );
+    site.write("agent.yaml", &text);
+    let here = Here {
+        node_name: Some("w".to_owned()),
+        node_ip: None,
+    };
+    let loaded = AgentConfig::load_here(&site.path("agent.yaml"), &here).unwrap();
+    let wants = agent_wants(&loaded.config).unwrap();
+    (review, site, served, wants, ca)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pod_gets_the_certificate_of_its_nodes_agent_and_renews_it_by_its_token() {
+    let (_review, site, served, wants, ca) = agent_bench("eyesplice:agents").await;
+    let [want] = &wants.certificates[..] else {
+        panic!("{wants:?}");
+    };
+    let obtained = obtain(&wants.identity, want, SystemTime::now()).await;
+    assert!(obtained.unwrap().issued);
+    let subject = "CN=eyesplice:agent:node:w,O=eyesplice:agents";
+    assert_eq!(load(want).leaf.subject.to_string(), subject);
+    let kept = obtain(&wants.identity, want, SystemTime::now()).await;
+    assert!(!kept.unwrap().issued);
+
+    let now = OffsetDateTime::now_utc();
+    let old = Recipe {
+        organizations: vec!["eyesplice:agents"],
+        not_before: now - time::Duration::hours(95),
+        not_after: now + time::Duration::hours(5),
+        ..client("eyesplice:agent:node:w")
+    }
+    .signed_by(&ca);
+    let pair = format!("{}{}", old.certificate.pem(), old.key.serialize_pem());
+    site.write("own/agent-client.pem", &pair);
+    let renewed = obtain(&wants.identity, want, SystemTime::now()).await;
+    assert!(renewed.unwrap().issued);
+    let asked: Vec<String> = served.asked().into_iter().map(|(user, _)| user).collect();
+    assert_eq!(asked, ["eyesplice:agent:node:w"; 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pod_of_another_account_gets_no_certificate() {
+    let (_review, _site, served, wants, _) = agent_bench("default:agents").await;
+    let Lack { error, .. } = lack(&wants.identity, &wants.certificates[0]).await;
+    assert_eq!(error.cause(), "token");
+    assert!(error.to_string().contains("approval.agents"), "{error}");
+    assert!(served.asked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificate_of_another_ca_is_not_an_agents() {
+    let (_review, site, served, mut wants, _) = agent_bench("eyesplice:agents").await;
+    wants.identity.issuer_ca_file =
+        Some(FileRef::new("identity.issuerCAFile", site.path("ca.crt")));
+    let want = &wants.certificates[0];
+    let Lack { error, .. } = lack(&wants.identity, want).await;
+    assert_eq!(error.result(), "rejected");
+    assert!(
+        error.to_string().contains("is not signed by a CA of"),
+        "{error}"
+    );
+    assert!(!want.file.path.exists());
+    assert_eq!(served.asked().len(), 1);
 }

@@ -2,12 +2,12 @@
 
 use super::{GROUP, user};
 use crate::bootstrap::Wish;
-use crate::config::{Config, Identity};
+use crate::config::{AgentConfig, AgentIdentity, Config, Identity};
 use eyesplice_identity::inventory::HostAddress;
 use eyesplice_identity::pem::FileRef;
-use eyesplice_identity::x509::Signer;
+use eyesplice_identity::x509::{AGENT_GROUP, NODE_AGENT_PREFIX, Signer};
 
-/// Everything that is wanted, and who asks; the gateway's own client certificate comes first, for
+/// Everything that is wanted, and who asks; the asker's own client certificate comes first, for
 /// all others are asked with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wants {
@@ -50,5 +50,27 @@ pub(crate) fn wants(config: &Config) -> Option<Wants> {
     Some(Wants {
         identity,
         certificates,
+    })
+}
+
+/// Lists what an agent wants: its client certificate, if it is a pod.
+pub(crate) fn agent_wants(config: &AgentConfig) -> Option<Wants> {
+    let AgentIdentity::Pod(pod) = &config.identity else {
+        return None;
+    };
+    let identity = pod.asker()?;
+    let wish = Wish {
+        signer: Signer::AgentClient,
+        common_name: format!("{NODE_AGENT_PREFIX}{}", identity.name),
+        organization: AGENT_GROUP,
+        names: Vec::new(),
+        lifetime: identity.lifetime,
+    };
+    Some(Wants {
+        identity,
+        certificates: vec![Want {
+            file: pod.pair(),
+            wish,
+        }],
     })
 }

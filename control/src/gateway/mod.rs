@@ -12,13 +12,13 @@
 mod embedded;
 mod expiry;
 mod files;
-mod first;
 mod source;
 mod startup;
 mod takeover;
 
 use crate::admit::Gatekeeper;
 use crate::config::Config;
+use crate::enrol::first_certificates;
 use crate::serve::{self, Audited, Seam, ServeError, Serving};
 use embedded::Embedded;
 use eyesplice_dataplane::engine::Engine;
@@ -112,7 +112,9 @@ async fn serve(start: Start, mut process: Process) -> Result<(), ServeError> {
         None => None,
     };
     listening.extend(authority.as_ref().map(|authority| authority.address));
-    if !first::certificates(&files, &mut process).await {
+    let again = files.clone();
+    let reread = move || drop(again.config().map_err(|errors| invalid(&errors.lines())));
+    if !first_certificates(files.wanted(), &mut process, reread).await {
         return Ok(());
     }
     let first = files.clone();
@@ -197,6 +199,8 @@ fn show(metrics: &Arc<Metrics>, engine: &Engine, config: &Config, gatekeeper: &A
         });
     }
     tokio::spawn(Arc::clone(gatekeeper).keep_neighbours());
+    let membership = metrics.membership.clone();
+    tokio::spawn(Arc::clone(gatekeeper).keep_membership(membership));
     if config.apiservers.is_some() {
         let shown = Arc::clone(&metrics.api_servers);
         tokio::spawn(Arc::clone(gatekeeper).watch_api_servers(shown));

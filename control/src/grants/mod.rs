@@ -1,36 +1,37 @@
 //! Says who may be an agent of a tunnel and what it may carry, by its certificate, the
 //! configuration and the deny list.
 
-mod deny;
-
-pub use deny::{DenyError, DenyList, check_name, check_serial};
-
 use crate::config::{AgentSpec, Tunnel};
 use eyesplice_dataplane::routes::RouteIndex;
 use eyesplice_dataplane::seam::{AgentGrant, AgentVerdict, Reason, Refusal, Route};
 use eyesplice_identity::certificate::{CertificateFacts, Subject};
+use eyesplice_identity::denylist::{DenyList, NODE_AGENT};
 use eyesplice_identity::inventory::{HostAddress, Inventory};
+use eyesplice_identity::x509::{AGENT_GROUP, AGENT_PREFIX, NODE_PREFIX};
 use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The user of an agent is this with its name.
-pub const AGENT_USER: &str = "eyesplice:agent:";
-/// The group of agents.
-pub const AGENT_GROUP: &str = "eyesplice:agents";
-const NODE_USER: &str = "system:node:";
-
 /// Who may be an agent in one configuration.
 #[derive(Debug)]
 pub struct Grants {
     agents: HashMap<Arc<str>, Arc<AgentGrant>>,
     /// By the names of nodes; `None`: nodes may not be agents.
-    nodes: Option<HashMap<Arc<str>, Arc<AgentGrant>>>,
+    nodes: Option<HashMap<Arc<str>, NodeGrants>>,
     /// The users of all of them by what they may carry.
     index: RouteIndex<Arc<str>>,
     denied: Option<(PathBuf, DenyList)>,
+}
+
+/// What the agents of one node may carry: the same, under the names that their certificates give.
+#[derive(Clone, Debug)]
+struct NodeGrants {
+    /// Of the node's own certificate, `system:node:NAME`.
+    host: Arc<AgentGrant>,
+    /// Of a pod on it, `node:NAME`.
+    pod: Arc<AgentGrant>,
 }
 
 impl Grants {
@@ -63,15 +64,21 @@ impl Grants {
             };
             (Arc::clone(&spec.name), Arc::new(grant))
         };
-        // A node's own certificate stands for that node and its addresses, and nothing else.
+        // Either certificate stands for that node and its addresses, and nothing else.
         let node = |node: &&Arc<str>| {
-            let grant = AgentGrant {
-                name: format!("{NODE_USER}{node}").into(),
-                nodes: Arc::from([Arc::clone(node)]),
-                networks: own(node).into(),
-                suffixes: Arc::from([]),
+            let named = |name: String| {
+                Arc::new(AgentGrant {
+                    name: name.into(),
+                    nodes: Arc::from([Arc::clone(*node)]),
+                    networks: own(node).into(),
+                    suffixes: Arc::from([]),
+                })
             };
-            (Arc::clone(node), Arc::new(grant))
+            let grants = NodeGrants {
+                host: named(format!("{NODE_PREFIX}{node}")),
+                pod: named(format!("{NODE_AGENT}{node}")),
+            };
+            (Arc::clone(*node), grants)
         };
         let agents: HashMap<_, _> = tunnel.agents.iter().map(grant).collect();
         let nodes: Option<HashMap<_, _>> = tunnel
@@ -79,10 +86,11 @@ impl Grants {
             .then(|| addresses.keys().map(node).collect());
         let mut index = RouteIndex::default();
         for (name, grant) in &agents {
-            index.insert(&format!("{AGENT_USER}{name}").into(), grant);
+            index.insert(&format!("{AGENT_PREFIX}{name}").into(), grant);
         }
-        for grant in nodes.iter().flat_map(HashMap::values) {
-            index.insert(&grant.name, grant);
+        for NodeGrants { host, pod } in nodes.iter().flat_map(HashMap::values) {
+            index.insert(&host.name, host);
+            index.insert(&format!("{AGENT_PREFIX}{}", pod.name).into(), pod);
         }
         Self {
             agents,
@@ -108,7 +116,8 @@ impl Grants {
         let grant = self.grant(&leaf.subject)?;
         if let Some((file, list)) = &self.denied {
             let file = file.display();
-            if list.has_name(&grant.name) {
+            let of_pod = grant.name.strip_prefix(NODE_AGENT);
+            if list.has_name(&grant.name) || of_pod.is_some_and(|node| list.has_agent_of(node)) {
                 let name = &grant.name;
                 return Err(refused(format!(
                     "agent {name} is revoked: it is among the names of {file}; remove it there to \
@@ -130,9 +139,14 @@ impl Grants {
     fn grant(&self, subject: &Subject) -> AgentVerdict {
         let user = subject.common_name.as_deref().unwrap_or_default();
         let is_of = |group: &str| subject.organizations.iter().any(|own| own == group);
-        if let Some(name) = user.strip_prefix(AGENT_USER)
+        if let Some(name) = user.strip_prefix(AGENT_PREFIX)
             && is_of(AGENT_GROUP)
         {
+            if let Some(node) = name.strip_prefix(NODE_AGENT) {
+                return self
+                    .node(subject, node)
+                    .map(|grants| Arc::clone(&grants.pod));
+            }
             return self.agents.get(name).cloned().ok_or_else(|| {
                 refused(format!(
                     "certificate {subject} is of an agent that this gateway does not know; add \
@@ -140,24 +154,26 @@ impl Grants {
                 ))
             });
         }
-        match user.strip_prefix(NODE_USER) {
-            Some(node) if subject.is_node(node) => self.node(subject, node),
+        match user.strip_prefix(NODE_PREFIX) {
+            Some(node) if subject.is_node(node) => self
+                .node(subject, node)
+                .map(|grants| Arc::clone(&grants.host)),
             _ => Err(refused(format!(
-                "certificate {subject} is no agent's: its common name must be {AGENT_USER}NAME \
+                "certificate {subject} is no agent's: its common name must be {AGENT_PREFIX}NAME \
                  and its organization {AGENT_GROUP}; `eyesplice pki issue DIR --agent NAME` makes \
                  such a one"
             ))),
         }
     }
 
-    fn node(&self, subject: &Subject, node: &str) -> AgentVerdict {
+    fn node(&self, subject: &Subject, node: &str) -> Result<&NodeGrants, Refusal> {
         let Some(nodes) = &self.nodes else {
             return Err(refused(format!(
                 "certificate {subject} is a node's, and nodes may not be agents here; set \
                  tunnel.nodeAgents, or give it an agent's certificate"
             )));
         };
-        nodes.get(node).cloned().ok_or_else(|| {
+        nodes.get(node).ok_or_else(|| {
             refused(format!(
                 "node {node} is not in the inventory of this gateway; add it to \
                  kubelet.inventoryFile"
@@ -181,12 +197,12 @@ impl Grants {
 pub(crate) fn is_agent(subject: &Subject) -> bool {
     let user = subject.common_name.as_deref().unwrap_or_default();
     let named = user
-        .strip_prefix(AGENT_USER)
+        .strip_prefix(AGENT_PREFIX)
         .is_some_and(|name| !name.is_empty());
     let agent = named && subject.organizations.iter().any(|own| own == AGENT_GROUP);
     agent
         || user
-            .strip_prefix(NODE_USER)
+            .strip_prefix(NODE_PREFIX)
             .is_some_and(|node| subject.is_node(node))
 }
 

@@ -19,6 +19,7 @@ fn tunnel(node_agents: bool) -> Tunnel {
         max_parked: None,
         max_parked_per_address: 1,
         ping: Duration::from_secs(15),
+        leases: None,
         peers: None,
     }
 }
@@ -80,6 +81,54 @@ fn judge_node_is_the_agent_of_itself_alone_where_nodes_may_be() {
     let gone = certificate("system:node:worker-9", "system:nodes");
     let said = words(grants.judge(&[gone.der()]));
     assert!(said.contains("worker-9 is not in the inventory"), "{said}");
+}
+
+#[test]
+fn judge_pod_of_a_node_has_what_its_node_has_under_a_name_of_its_own() {
+    let made = certificate("eyesplice:agent:node:worker-1", AGENT_GROUP);
+    let grants = Grants::new(&tunnel(true), Some(&inventory()), None);
+    let grant = grants.judge(&[made.der()]).unwrap();
+    assert_eq!(&*grant.name, "node:worker-1");
+    let node = Route::Node("worker-1".into());
+    assert!(grant.covers(&node));
+    assert!(grant.covers(&Route::Address("10.0.0.1".parse().unwrap())));
+    assert!(!grant.covers(&Route::Node("worker-2".into())));
+    let users: Vec<&str> = grants
+        .users(&node)
+        .into_iter()
+        .map(|user| &**user)
+        .collect();
+    assert_eq!(
+        users,
+        ["eyesplice:agent:node:worker-1", "system:node:worker-1"]
+    );
+
+    let said = words(Grants::new(&tunnel(false), Some(&inventory()), None).judge(&[made.der()]));
+    assert!(said.contains("set tunnel.nodeAgents"), "{said}");
+    let foreign = certificate("eyesplice:agent:node:worker-1", "system:nodes");
+    assert!(words(grants.judge(&[foreign.der()])).contains("is no agent's"));
+    let gone = certificate("eyesplice:agent:node:worker-9", AGENT_GROUP);
+    assert!(words(grants.judge(&[gone.der()])).contains("worker-9 is not in the inventory"));
+}
+
+#[test]
+fn judge_pod_is_revoked_with_its_node_and_a_node_not_with_its_pod() {
+    let pod = certificate("eyesplice:agent:node:worker-1", AGENT_GROUP);
+    let host = certificate("system:node:worker-1", "system:nodes");
+    for (revoked, of_pod, of_host) in [
+        ("node:worker-1", true, false),
+        ("eyesplice:agent:node:worker-1", true, false),
+        ("system:node:worker-1", true, true),
+        ("node:worker-2", false, false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deny.yaml");
+        DenyList::add(&path, &[revoked.to_owned()], &[]).unwrap();
+        let list = <DenyList as eyesplice_identity::document::Document>::load(&path).unwrap();
+        let grants = Grants::new(&tunnel(true), Some(&inventory()), Some((path, list.config)));
+        assert_eq!(grants.judge(&[pod.der()]).is_err(), of_pod, "{revoked}");
+        assert_eq!(grants.judge(&[host.der()]).is_err(), of_host, "{revoked}");
+    }
 }
 
 #[test]

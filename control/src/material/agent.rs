@@ -3,7 +3,7 @@
 
 use super::loader::Loader;
 use super::{MaterialError, MaterialErrors};
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, AgentIdentity};
 use crate::grants::is_agent;
 use eyesplice_identity::pem::{CertificateInfo, Role};
 use eyesplice_proto::tls::{Groups, provider};
@@ -66,8 +66,8 @@ impl AgentMaterial {
         in_force: &[CertificateInfo],
     ) -> Result<Self, MaterialErrors> {
         let mut loader = Loader::new(now, in_force);
-        let (certificate, key) = (&config.identity.cert_file, &config.identity.key_file);
-        let credential = loader.credential(certificate, key, Role::Client);
+        let [certificate, key] = config.identity.files();
+        let credential = loader.credential(&certificate, &key, Role::Client);
         let roots = loader.bundle(&config.gateways.ca_file);
         let parts = credential.zip(roots).and_then(|(credential, bundle)| {
             if !is_agent(&credential.leaf.subject) {
@@ -105,6 +105,28 @@ impl AgentMaterial {
             warnings,
         })
     }
+}
+
+/// Checks what is there before the first certificate has come: warnings, and every certificate.
+///
+/// # Errors
+/// All that is wrong with any file.
+pub fn before_enrolment(
+    config: &AgentConfig,
+    now: SystemTime,
+) -> Result<(Vec<CertificateInfo>, Vec<String>), MaterialErrors> {
+    let mut loader = Loader::new(now, &[]);
+    loader.bundle(&config.gateways.ca_file);
+    if let AgentIdentity::Pod(pod) = &config.identity {
+        for file in [&pod.ca_file].into_iter().chain(&pod.issuer_ca_file) {
+            loader.bundle(file);
+        }
+        loader.warn(format!(
+            "{}: is not there yet; the agent requests it",
+            pod.pair()
+        ));
+    }
+    loader.finish()
 }
 
 /// Builds the TLS client towards gateways. Secrets can be extracted for the engine.

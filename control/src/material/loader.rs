@@ -6,12 +6,13 @@ use super::listener::{Purpose, tls_server};
 use crate::config::{
     Config, LeafSigner, RuleAction, TcpTransport, Transport, Upstream, Verification,
 };
-use crate::grants::{DenyList, Grants};
+use crate::grants::Grants;
 use crate::leaf::{Authority, DEFAULT_CAPACITY, LeafIssuer, LeafOptions, LeafRequests};
 use crate::tickets::Tickets;
 use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{DownstreamTls, ListenerName};
 use eyesplice_identity::certificate::CertificateFacts;
+use eyesplice_identity::denylist::DenyList;
 use eyesplice_identity::document::Document;
 use eyesplice_identity::inventory::{Inventory, NodeListError};
 use eyesplice_identity::pem;

@@ -10,7 +10,7 @@ mod listener;
 mod loader;
 mod proxy;
 
-pub use agent::AgentMaterial;
+pub use agent::{AgentMaterial, before_enrolment};
 pub use error::{MaterialError, MaterialErrors};
 pub use front::ApiServersMaterial;
 

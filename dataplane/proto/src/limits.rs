@@ -74,6 +74,16 @@ pub const SEGMENT_BYTES: usize = 253;
 /// longest name and all fixed fields together are a fourth of it.
 pub const TUNNEL_FRAME_BYTES: usize = 4096;
 
+/// Most gateways that an agent is told of in one frame: an agent holds two or three of them, and
+/// one gateway is enough for a thousand agents.
+pub const TUNNEL_GATEWAYS: usize = 64;
+
+/// Longest address of a gateway with its port, as text: `[` an IPv6 address `%` a scope `]:65535`.
+const TUNNEL_ADDRESS_BYTES: usize = 58;
+
+// Each address has two bytes of key and length, and the message and its frame have three.
+const _: () = assert!(TUNNEL_GATEWAYS * (TUNNEL_ADDRESS_BYTES + 2) + 8 <= TUNNEL_FRAME_BYTES);
+
 /// Longest words of a tunnel frame in characters, all of one byte: what a client sees of them is
 /// a reason phrase.
 pub const TUNNEL_WORDS: usize = REASON_BYTES;

@@ -3,7 +3,7 @@
 use super::{Carried, Tally};
 use crate::seam::{GatewayPeer, GatewayStatus};
 use eyesplice_proto::tunnel::{NotNew, OpenId, SeenIds};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +40,8 @@ struct Gateway {
     tally: Arc<Tally>,
     backoff: Option<Duration>,
     last_error: Option<Arc<str>>,
+    /// Which gateways there are, as it said last; empty as long as it has said nothing.
+    told: Arc<[SocketAddr]>,
 }
 
 impl Holding {
@@ -82,6 +84,7 @@ impl Holding {
                         tally: Arc::default(),
                         backoff: None,
                         last_error: None,
+                        told: Arc::from([]),
                     }
                 });
             gateway.worker
@@ -130,6 +133,21 @@ impl Holding {
         let state = self.lock();
         let mut wanted = state.gateways.values().filter(|gateway| gateway.wanted);
         wanted.all(|gateway| gateway.registered == gateway.holder)
+    }
+
+    /// What the gateways that are registered with say of which gateways there are, each once; empty
+    /// if none has said anything.
+    pub(crate) fn told(&self) -> BTreeSet<SocketAddr> {
+        let state = self.lock();
+        let registered = state.gateways.values().filter(|each| each.since.is_some());
+        registered
+            .flat_map(|each| each.told.iter().copied())
+            .collect()
+    }
+
+    /// Waits for something that was told or that anybody registers.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
     }
 
     /// How all gateways are, by name.
@@ -184,6 +202,18 @@ impl Hold {
         let state = self.holding.lock();
         let gateway = state.gateways.get(&self.name);
         gateway.is_some_and(|gateway| gateway.holder > self.number)
+    }
+
+    /// The gateway says which gateways there are.
+    pub(crate) fn told(&self, addresses: Vec<SocketAddr>) {
+        let mut differs = false;
+        self.with(|gateway| {
+            differs = *gateway.told != *addresses;
+            gateway.told = addresses.into();
+        });
+        if differs {
+            self.holding.news.notify_waiters();
+        }
     }
 
     /// The gateway takes no new streams.
@@ -276,6 +306,31 @@ mod tests {
         assert_eq!(holding.share_out(&peers(&["c", "b"]), 2), [0, 1]);
         assert_eq!(holding.share_out(&peers(&["d", "b", "c"]), 2), [0, 1, 0]);
         assert_eq!(holding.status().len(), 3);
+    }
+
+    #[test]
+    fn gateways_that_are_told_are_those_of_whoever_is_registered() {
+        let holding = Arc::<Holding>::default();
+        holding.share_out(&peers(&["a", "b"]), 1);
+        let (a, b) = (holding.hold(&"a".into()), holding.hold(&"b".into()));
+        let address = |host: u8| SocketAddr::from(([10, 0, 0, host], 8133));
+        a.told(vec![address(1), address(2)]);
+        assert!(holding.told().is_empty(), "it is not registered");
+        a.registered(address(1));
+        b.registered(address(2));
+        b.told(vec![address(2), address(3)]);
+        let all = [address(1), address(2), address(3)];
+        assert_eq!(holding.told(), all.into());
+        a.told(vec![address(1)]);
+        b.told(vec![address(1)]);
+        assert_eq!(holding.told(), [address(1)].into());
+        b.told(vec![address(3)]);
+        b.failed("gone", Duration::ZERO);
+        assert_eq!(
+            holding.told(),
+            [address(1)].into(),
+            "it may say what is old"
+        );
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub use verdict::{
 };
 
 use rustls::pki_types::CertificateDer;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::oneshot;
@@ -82,6 +83,12 @@ pub trait Control: Send + Sync + 'static {
             words: "this process takes no agents".to_owned(),
             rule: None,
         })
+    }
+
+    /// Which gateways agents may choose from, by their tunnel listeners, as far as control follows
+    /// that (a look-up). Asked with each ping. Empty, the default: agents know by themselves.
+    fn gateways(&self) -> Arc<[SocketAddr]> {
+        Arc::from([])
     }
 
     /// Names the owner of a verified certificate chain for audit and metrics (pure CPU, no I/O).

@@ -64,6 +64,7 @@ impl Served<'_> {
             park,
         }))
         .await?;
+        self.tell_gateways().await?;
         let mut heard = Instant::now();
         let mut next_ping = heard;
         let mut drained = false;
@@ -97,6 +98,7 @@ impl Served<'_> {
                     }
                     next_ping = Instant::now() + limits.ping;
                     self.ping().await?;
+                    self.tell_gateways().await?;
                     if let Some(count) = self.registration.park(limits) {
                         self.say(&ToAgent::Park { count }).await?;
                     }
@@ -131,6 +133,17 @@ impl Served<'_> {
             self.asked = Some((self.pings, Instant::now()));
         }
         self.say(&ToAgent::Ping(self.pings)).await
+    }
+
+    /// Says with each ping which gateways there are, changed or not: whoever missed a change hears
+    /// of it all the same.
+    async fn tell_gateways(&self) -> Result<(), End> {
+        let gateways = self.cx.desk().control.gateways();
+        if gateways.is_empty() {
+            return Ok(());
+        }
+        let addresses = gateways.to_vec();
+        self.say(&ToAgent::Gateways { addresses }).await
     }
 
     async fn say(&self, message: &ToAgent) -> Result<(), End> {

@@ -2,8 +2,10 @@
 
 mod call;
 mod connect;
+mod members;
 mod secrets;
 
 pub(crate) use call::{Act, CallError, call};
-pub use connect::{ConnectError, Place};
+pub use connect::{ConnectError, Place, SERVICE_ACCOUNT};
+pub use members::{Listed, Member, Members, MembersError};
 pub use secrets::{Secrets, SecretsError};

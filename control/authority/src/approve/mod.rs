@@ -3,19 +3,22 @@
 //! Node client certificates as upstream's two recognisers do (controller
 //! `certificates/approver/sarapprove.go`). Serving certificates, which upstream leaves to people, only
 //! where an inventory says that every name is the node's: a node chooses its own names, so its word
-//! counts for nothing. What gateways ask for is in `gateway`; what DNS and the node itself add, where an
+//! counts for nothing. What gateways ask for is in `gateway`, what agents ask for in `agent`; what DNS and the node itself add, where an
 //! operator wants it, is weighed in `evidence`.
 
+mod agent;
 mod evidence;
 mod first;
 mod gateway;
 
+pub(crate) use agent::{Agents, is_of_review, proven, reviewed};
 pub use evidence::DnsUse;
 pub(crate) use evidence::{Answer, Evidence, Facts, Questions, Resolution, Unready};
 pub(crate) use first::First;
 pub use first::NamePattern;
 pub use gateway::Gateways;
 
+use agent::Judged;
 use evidence::{Known, Weighed};
 use first::Kind;
 
@@ -149,6 +152,8 @@ pub(crate) struct Policy<'a> {
     pub(crate) bootstrap_nodes: BootstrapNodes,
     /// The gateways, and at which addresses each serves.
     pub(crate) gateways: &'a Gateways,
+    /// Agents that are pods; `None`: people decide about agents.
+    pub(crate) agents: Option<Agents<'a>>,
     /// Whatever this group asks for and the signer takes is approved.
     pub(crate) insecure_group: Option<&'a str>,
     /// Where Node objects are the inventory: their addresses count within these; none for any.
@@ -187,8 +192,30 @@ pub(crate) fn decide(
         Signer::GatewayClient => gateway::client(object, request, fits, policy),
         Signer::Serving => gateway::serving(object, request, fits, policy),
         Signer::EgressLeaf => gateway::leaf(object, request, fits, policy),
-        Signer::ApiServerClient | Signer::AgentClient => Decision::Leave(Left::ForPeople),
+        Signer::AgentClient => pod_agent(object, request, fits, policy),
+        Signer::ApiServerClient => Decision::Leave(Left::ForPeople),
     })
+}
+
+/// The certificate of an agent that is a pod.
+fn pod_agent(
+    object: &CertificateSigningRequest,
+    request: &CertificateRequest,
+    fits: Result<(), Refusal>,
+    policy: &Policy<'_>,
+) -> Decision {
+    let spec = &object.spec;
+    let (Some(agents), Some(proven)) = (policy.agents, proven(&spec.extra)) else {
+        return Decision::Leave(Left::ForPeople);
+    };
+    if let Err(decision) = may_have(policy.roles.are_agents(&spec.groups), fits) {
+        return decision;
+    }
+    match agent::judge(agents, proven, spec, request, policy.inventory) {
+        Judged::Good(why) => approve(why),
+        Judged::Against(why) => deny(why),
+        Judged::UnknownNode => Decision::Leave(Left::UnknownNode),
+    }
 }
 
 /// A node's client certificate: the first one by a bootstrapper, the next ones by itself.

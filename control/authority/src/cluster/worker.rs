@@ -306,6 +306,8 @@ impl Worker {
                 inventory: inventory.or(claims.map(|claims| &claims.inventory)),
                 bootstrap_nodes: approval.bootstrap_nodes,
                 gateways: &approval.gateways,
+                // Their tokens are reviewed by the authority that they come to, which is none here.
+                agents: None,
                 insecure_group: self.insecure_group.as_deref(),
                 prefixes: if inventory.is_none() {
                     &approval.node_addresses

@@ -4,7 +4,8 @@ use super::bounds;
 use super::probe::ProbeSettings;
 use crate::{BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal};
 use eyesplice_identity::document::{FileRef, Node, Problem, Section, value};
-use eyesplice_identity::inventory::HostAddress;
+use eyesplice_identity::inventory::{HostAddress, check_node_name};
+use eyesplice_identity::token::review::PodTokens;
 use ipnet::IpNet;
 use std::time::Duration;
 
@@ -40,10 +41,21 @@ pub struct ApprovalSettings {
     pub on_refusal: OnRefusal,
     /// The gateways, and at which addresses each serves.
     pub gateways: Gateways,
+    /// The agents that are pods; without it, people decide about agents.
+    pub agents: Option<AgentSettings>,
     /// What DNS is asked for about kubelets' serving certificates.
     pub dns: DnsUse,
     /// Whether and how nodes are probed before their serving certificates are approved.
     pub probe: Option<ProbeSettings>,
+}
+
+/// The agents that are pods, each for its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentSettings {
+    /// Whose tokens are taken.
+    pub tokens: PodTokens,
+    /// Which of them are revoked.
+    pub deny_file: Option<FileRef>,
 }
 
 /// Reads the section.
@@ -83,6 +95,7 @@ pub(super) fn read_approval(root: &mut Section<'_>) -> ApprovalSettings {
     let refusal = |node: &Node| value::word(node, &ON_REFUSAL);
     let on_refusal = section.optional("onRefusal", refusal);
     let gateways = read_gateways(&mut section);
+    let agents = read_agents(&mut section);
     let dns = read_dns(&mut section);
     let probe = read_probe(&mut section);
     ApprovalSettings {
@@ -94,6 +107,7 @@ pub(super) fn read_approval(root: &mut Section<'_>) -> ApprovalSettings {
         max_pending,
         on_refusal: on_refusal.unwrap_or_default(),
         gateways,
+        agents,
         dns,
         probe,
     }
@@ -131,6 +145,34 @@ fn read_probe(section: &mut Section<'_>) -> Option<ProbeSettings> {
         port: probe.optional("port", port).unwrap_or(default.port),
         timeout: probe.optional("timeout", wait).unwrap_or(default.timeout),
     })
+}
+
+fn read_agents(section: &mut Section<'_>) -> Option<AgentSettings> {
+    let mut agents = section.section("agents")?;
+    let namespace = agents.required("namespace", "eyesplice", object_name);
+    let account = agents.required("serviceAccount", "eyesplice-agent", object_name);
+    let audience = agents.required("audience", "eyesplice.dev/agent", value::text);
+    let deny_file = agents.file("denyFile");
+    Some(AgentSettings {
+        tokens: PodTokens {
+            namespace: namespace?,
+            service_account: account?,
+            audience: audience?,
+        },
+        deny_file,
+    })
+}
+
+/// The name of an object, which becomes part of a path.
+fn object_name(node: &Node) -> Result<String, Problem> {
+    let name = value::text(node)?;
+    match check_node_name(&name) {
+        Ok(()) => Ok(name),
+        Err(problem) => {
+            let what = format!("{name:?} {problem}");
+            Err(Problem::new(what, "write it as `kubectl get` shows it"))
+        }
+    }
 }
 
 fn read_gateways(section: &mut Section<'_>) -> Gateways {

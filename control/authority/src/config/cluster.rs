@@ -7,7 +7,7 @@ use super::bounds;
 use super::served::{AuthorityConfig, SignerSettings, read_signers};
 use super::timing::Timing;
 use crate::apiserver::Place;
-use eyesplice_identity::document::{Document, FileRef, Node, Section, paths, value};
+use eyesplice_identity::document::{Document, FileRef, Node, Problem, Section, paths, value};
 use eyesplice_process::admin::AdminSettings;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -113,12 +113,21 @@ impl Document for ClusterConfig {
         let mut section = root.section("cluster")?;
         let kubeconfig_file = section.file("kubeconfigFile");
         let election = read_election(&mut section);
+        let approval = read_approval(root);
+        if approval.agents.is_some() {
+            let what =
+                "does not go with `cluster`: pods show their tokens to an authority that serves";
+            let fix =
+                "run an authority without `cluster` beside it for agents, alone or in a gateway";
+            let problem = Problem::new(what, fix);
+            root.report().error("approval.agents", root.at(), problem);
+        }
         Some(Self {
             file: file.to_owned(),
             kubeconfig_file,
             election,
             signers: read_signers(root),
-            approval: read_approval(root),
+            approval,
             admin: AdminSettings::read(root),
         })
     }

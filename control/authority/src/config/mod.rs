@@ -8,7 +8,7 @@ mod reach;
 mod served;
 mod timing;
 
-pub use approval::ApprovalSettings;
+pub use approval::{AgentSettings, ApprovalSettings};
 pub use cluster::{ClusterConfig, ElectionSettings};
 pub use probe::ProbeSettings;
 pub use served::{Authentication, AuthorityConfig, AuthorityLimits, ClusterInfo, SignerSettings};

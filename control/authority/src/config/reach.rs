@@ -3,7 +3,7 @@
 use super::approval::ApprovalSettings;
 use super::cluster::ClusterConfig;
 use super::served::AuthorityConfig;
-use crate::apiserver::Place;
+use crate::apiserver::{Place, SERVICE_ACCOUNT};
 use eyesplice_identity::https::Endpoint;
 use eyesplice_identity::kubeconfig::{self, Named};
 use eyesplice_process::sandbox::{Access, Ports, Reach};
@@ -12,9 +12,6 @@ use std::path::PathBuf;
 
 /// Where name servers answer over TCP what is too long for a datagram.
 const DNS: u16 = 53;
-
-/// What a pod has of its service account; the client reads it again every minute.
-const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// A variable that every pod has.
 const SERVICE_PORT: &str = "KUBERNETES_SERVICE_PORT";

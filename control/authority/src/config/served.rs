@@ -5,7 +5,7 @@ use super::bounds;
 use crate::{Binding, Role};
 use eyesplice_identity::authn::{Settings, read_settings};
 use eyesplice_identity::document::{
-    Document, FileRef, Node, Problem, Section, groups, paths, value,
+    At, Document, FileRef, Node, Problem, Report, Section, groups, paths, value,
 };
 use eyesplice_identity::x509::{SIGNERS, Signer};
 use eyesplice_process::admin::AdminSettings;
@@ -132,6 +132,8 @@ impl AuthorityConfig {
         files.extend(self.signers.iter().flat_map(SignerSettings::files));
         files.extend(&self.authentication.client_ca_file);
         files.extend(&self.approval.inventory_file);
+        let agents = self.approval.agents.iter();
+        files.extend(agents.flat_map(|agents| &agents.deny_file));
         let mut files = paths(files);
         files.extend(self.authentication.tokens.files());
         files.insert(self.file.clone());
@@ -186,6 +188,12 @@ impl Document for AuthorityConfig {
             root.report()
                 .warn("approval.inventoryFile", root.at(), problem);
         }
+        check_agents(
+            &approval,
+            &signers,
+            &authentication,
+            (root.at(), root.report()),
+        );
         let (address, tls_cert_file, tls_private_key_file) = listen?;
         Some(Self {
             file: file.to_owned(),
@@ -202,6 +210,29 @@ impl Document for AuthorityConfig {
             limits,
             admin,
         })
+    }
+}
+
+/// Checks that there is somebody to ask about the tokens of agents, and somebody to sign for them.
+fn check_agents(
+    approval: &ApprovalSettings,
+    signers: &[SignerSettings],
+    authentication: &Authentication,
+    (at, report): (At, &Report),
+) {
+    if approval.agents.is_none() {
+        return;
+    }
+    if authentication.tokens.token_review.is_none() {
+        let what = "is required by approval.agents: an API server says whose the token of a pod is";
+        let fix = "add `tokenReview: {server: .., caFile: .., tokenFile: ..}`";
+        report.error("authentication.tokenReview", at, Problem::new(what, fix));
+    }
+    let signer = Signer::AgentClient;
+    if !signers.iter().any(|each| each.signer == signer) {
+        let what = format!("has no {signer}, which approval.agents needs");
+        let fix = format!("add `- {{signerName: {signer}, certFile: .., keyFile: ..}}`");
+        report.error("signers", at, Problem::new(what, fix));
     }
 }
 
@@ -395,7 +426,8 @@ approval: {inventoryFile: inventory.yaml}
         let text = include_str!("../../../examples/authority.yaml");
         let Loaded { config, warnings } = parse(text).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
-        assert_eq!(config.signers.len(), 6);
+        assert_eq!(config.signers.len(), 7);
+        assert!(config.approval.agents.is_some());
         assert_eq!(config.roles.len(), 3);
         let tokens = &config.authentication.tokens;
         assert!(tokens.bootstrap_token_dir.is_some() && tokens.service_accounts.is_some());
@@ -516,6 +548,54 @@ colour: red
             (limits.max_csrs_per_user, limits.max_csrs_per_token),
             (100, 50)
         );
+    }
+
+    #[test]
+    fn parse_agents_need_a_reviewer_and_a_signer_and_no_cluster() {
+        let agents =
+            "agents: {namespace: tunnels, serviceAccount: agent, audience: a, denyFile: d}";
+        let with = |agents: &str| {
+            let listed = "inventoryFile: inventory.yaml";
+            GOOD.replace(listed, &format!("{listed}, {agents}"))
+        };
+        let errors = parse(&with(agents)).unwrap_err().to_string();
+        for words in [
+            "authentication.tokenReview",
+            "has no eyesplice.dev/agent-client",
+        ] {
+            assert!(errors.contains(words), "{words}: {errors}");
+        }
+        let signer =
+            "signers:\n- {signerName: eyesplice.dev/agent-client, certFile: t, keyFile: u}\n";
+        let review =
+            "clientCAFile: ca.crt, tokenReview: {server: \"https://a\", caFile: b, tokenFile: c}";
+        let whole = |agents| {
+            with(agents)
+                .replace("signers:\n", signer)
+                .replace("clientCAFile: ca.crt", review)
+        };
+        let config = parse(&whole(agents)).unwrap().config;
+        let read = config.approval.agents.as_ref().unwrap();
+        assert_eq!(read.tokens.namespace, "tunnels");
+        assert!(config.files().contains(Path::new("/etc/e/d")));
+        let errors = parse(&whole("agents: {namespace: A/b}"))
+            .unwrap_err()
+            .to_string();
+        for words in [
+            "approval.agents.namespace (line",
+            "approval.agents.serviceAccount (line",
+            "approval.agents.audience (line",
+        ] {
+            assert!(errors.contains(words), "{words}: {errors}");
+        }
+        let cluster = "apiVersion: eyesplice.dev/v1alpha1\nkind: AuthorityConfig\ncluster: {}\n\
+                       signers:\n- {signerName: kubernetes.io/kubelet-serving, certFile: a, \
+                       keyFile: b}\napproval: {AGENTS}\n";
+        let path = Path::new("/etc/e/authority.yaml");
+        let parsed = crate::config::ClusterConfig::parse(&cluster.replace("AGENTS", agents), path);
+        let errors = parsed.unwrap_err().to_string();
+        assert!(errors.contains("approval.agents"), "{errors}");
+        assert!(errors.contains("does not go with `cluster`"), "{errors}");
     }
 
     #[test]

@@ -311,6 +311,7 @@ impl Controller {
                 inventory: material.inventory.as_ref(),
                 bootstrap_nodes: approval.bootstrap_nodes,
                 gateways: &approval.gateways,
+                agents: material.agents(),
                 insecure_group: self.insecure_group.as_deref(),
                 prefixes: &[],
                 first: First {

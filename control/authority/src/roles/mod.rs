@@ -8,7 +8,8 @@ use super::object::CertificateSigningRequest;
 use eyesplice_identity::token::bootstrap::{Bound, DEFAULT_GROUP};
 use eyesplice_identity::user::UserInfo;
 use eyesplice_identity::x509::{
-    CertificateRequest, GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP, NODE_PREFIX, Signer,
+    AGENT_GROUP, AGENT_PREFIX, CertificateRequest, GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP,
+    NODE_PREFIX, Signer,
 };
 
 /// What a group may do.
@@ -34,6 +35,8 @@ pub enum Role {
     GatewayBootstrapper,
     /// A gateway: ask for its own three kinds of certificates, see its own.
     Gateway,
+    /// An agent of a tunnel: ask for its own certificate, see its own.
+    Agent,
 }
 
 /// One row of the table.
@@ -59,13 +62,14 @@ pub(crate) enum Sight {
 ///
 /// Every bootstrap token is in `system:bootstrappers`, those of gateways and those that sign alone, too: so
 /// that group is good for nothing, as in a cluster of kubeadm's.
-const BUILT_IN: [(&str, Role); 6] = [
+const BUILT_IN: [(&str, Role); 7] = [
     ("system:masters", Role::Admin),
     ("kubeadm:cluster-admins", Role::Admin),
     (NODE_BOOTSTRAPPERS, Role::Bootstrapper),
     (NODE_GROUP, Role::Node),
     (GATEWAY_BOOTSTRAPPERS, Role::GatewayBootstrapper),
     (GATEWAY_GROUP, Role::Gateway),
+    (AGENT_GROUP, Role::Agent),
 ];
 
 /// The group of tokens that are good for nodes: kubeadm's default, and ours.
@@ -79,6 +83,8 @@ const GATEWAY_BOOTSTRAPPERS: &str = "system:bootstrappers:eyesplice:gateways";
 const OF_NODES: [Signer; 2] = [Signer::KubeletClient, Signer::KubeletServing];
 /// What a gateway may ask for.
 const OF_GATEWAYS: [Signer; 3] = [Signer::GatewayClient, Signer::Serving, Signer::EgressLeaf];
+/// What an agent may ask for.
+const OF_AGENTS: [Signer; 1] = [Signer::AgentClient];
 
 /// The table.
 #[derive(Clone, Debug)]
@@ -105,7 +111,8 @@ impl Roles {
                 | Role::Bootstrapper
                 | Role::Node
                 | Role::GatewayBootstrapper
-                | Role::Gateway => sight = Sight::Own,
+                | Role::Gateway
+                | Role::Agent => sight = Sight::Own,
                 Role::Reviewer => {}
             }
         }
@@ -177,6 +184,10 @@ impl Roles {
                     Err(refusal) => why = refusal,
                 },
                 Role::Gateway => match OWN_GATEWAY.check(user, signer, request) {
+                    Ok(()) => return Ok(()),
+                    Err(refusal) => why = refusal,
+                },
+                Role::Agent => match OWN_AGENT.check(user, signer, request) {
                     Ok(()) => return Ok(()),
                     Err(refusal) => why = refusal,
                 },
@@ -270,6 +281,11 @@ impl Roles {
         self.any(groups, Role::Gateway)
     }
 
+    /// Says whether requesters of these groups are agents.
+    pub(crate) fn are_agents(&self, groups: &[String]) -> bool {
+        self.any(groups, Role::Agent)
+    }
+
     fn any(&self, groups: &[String], role: Role) -> bool {
         let mut of_role = self.0.iter().filter(|binding| binding.role == role);
         of_role.any(|binding| groups.contains(&binding.group))
@@ -356,6 +372,13 @@ const OWN_GATEWAY: Own = Own {
     group: GATEWAY_GROUP,
     prefix: GATEWAY_PREFIX,
     signers: &OF_GATEWAYS,
+};
+
+const OWN_AGENT: Own = Own {
+    kind: "agent",
+    group: AGENT_GROUP,
+    prefix: AGENT_PREFIX,
+    signers: &OF_AGENTS,
 };
 
 impl Own {

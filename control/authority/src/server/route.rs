@@ -14,6 +14,7 @@ use super::target::Target;
 use super::whoami;
 use crate::error::ApiError;
 use crate::limits;
+use crate::pods;
 use eyesplice_identity::authn::{AuthnError, review};
 use eyesplice_identity::user::UserInfo;
 use eyesplice_proto::causes::chain;
@@ -219,11 +220,21 @@ fn rebuilt(method: Method, uri: Uri, headers: HeaderMap, body: Incoming) -> Requ
 async fn authenticate(call: &Call, headers: &HeaderMap) -> Result<UserInfo, ApiError> {
     let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let peer_chain = call.chain.as_deref();
-    let who = call
-        .server
-        .authenticator
-        .authenticate(peer_chain, authorization, SystemTime::now());
-    who.await.map_err(|error| {
+    let material = call.server.material.load_full();
+    let pod = match (&material.pods, peer_chain, authorization) {
+        (Some(pods), None, Some(header)) => pods.user(header).await,
+        _ => None,
+    };
+    let who = match pod {
+        Some(who) => who,
+        None => {
+            let now = SystemTime::now();
+            let authenticator = &call.server.authenticator;
+            let who = authenticator.authenticate(peer_chain, authorization, now);
+            who.await.map(pods::without_node)
+        }
+    };
+    who.map_err(|error| {
         tracing::info!(
             peer = call.peer,
             error = chain(&error),

@@ -5,6 +5,7 @@
 //! owner thought of. What is decided makes room, the oldest first. The last part of the room is for
 //! those who hold a certificate and renew it, and for administrators.
 
+use super::approve::proven;
 use super::error::ApiError;
 use super::held::Holders;
 use super::limits;
@@ -36,7 +37,7 @@ pub(super) struct Asker {
 enum Right {
     /// All of it.
     Admin,
-    /// All of it, for a few at a time: a node or gateway that is known.
+    /// All of it, for a few at a time: a node, gateway or agent that is known.
     Known,
     /// All but the reserve.
     Other,
@@ -106,6 +107,9 @@ impl Asker {
         let renews = roles.are_nodes(&user.groups) || roles.are_gateways(&user.groups);
         let right = if is_admin(roles, user) {
             Right::Admin
+        } else if proven(&user.extra).is_some() {
+            // As many as there are nodes, which an API server has vouched for.
+            Right::Known
         } else if renews && (listed || brought_by.is_some()) && token.is_none() {
             Right::Known
         } else {

@@ -4,6 +4,7 @@
 //! which does not tell an unknown token from a wrong one.
 
 use super::certificate::CertificateRefusal;
+use crate::token::review::{PodError, PodRefusal};
 use crate::token::{BearerError, Cause, bootstrap, serviceaccount};
 use std::error::Error;
 
@@ -86,6 +87,24 @@ impl AuthnError {
     }
 }
 
+impl From<PodError> for AuthnError {
+    fn from(error: PodError) -> Self {
+        let credential = CredentialKind::PodToken;
+        match error {
+            PodError::Refused(refusal) => Self::Refused {
+                credential,
+                reason: refusal.into(),
+            },
+            PodError::Review(_) | PodError::Forbidden { .. } | PodError::Unreadable { .. } => {
+                Self::Unavailable {
+                    credential,
+                    source: error.into(),
+                }
+            }
+        }
+    }
+}
+
 /// A kind of credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum CredentialKind {
@@ -104,6 +123,9 @@ pub enum CredentialKind {
     /// A bearer token that another API server was asked about.
     #[display("token under review")]
     ReviewedToken,
+    /// A bearer token for the audience of pods that an API server was asked about.
+    #[display("token of a pod")]
+    PodToken,
 }
 
 impl CredentialKind {
@@ -115,6 +137,7 @@ impl CredentialKind {
             Self::BootstrapToken => "bootstrap",
             Self::ServiceAccountToken => "serviceaccount",
             Self::ReviewedToken => "tokenreview",
+            Self::PodToken => "pod",
         }
     }
 }
@@ -134,6 +157,9 @@ pub enum Refusal {
     /// It is a service-account token that is not accepted.
     #[error(transparent)]
     ServiceAccount(#[from] serviceaccount::Refusal),
+    /// It proves no node.
+    #[error(transparent)]
+    Pod(#[from] PodRefusal),
     /// It is somebody's, but not for these audiences.
     #[error("the token is for the audiences {accepted} of this authority, not for {wanted}")]
     Audience {
@@ -164,6 +190,7 @@ impl Refusal {
             Self::Certificate(_)
             | Self::Bootstrap(_)
             | Self::Bearer(_)
+            | Self::Pod(_)
             | Self::Denied
             | Self::Unknown => Cause::Token,
         }

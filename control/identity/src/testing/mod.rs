@@ -6,6 +6,7 @@
 
 pub mod apiserver;
 pub mod openssl;
+pub mod pods;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};

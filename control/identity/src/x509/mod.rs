@@ -9,7 +9,8 @@ pub use lifetime::lifetime;
 pub use limits::REQUEST_PEM;
 pub use request::{Attribute, CertificateRequest};
 pub use signer::{
-    GATEWAY_GROUP, GATEWAY_PREFIX, NODE_GROUP, NODE_PREFIX, Refusal, SIGNERS, Signer, Usage,
+    AGENT_GROUP, AGENT_PREFIX, GATEWAY_GROUP, GATEWAY_PREFIX, NODE_AGENT_PREFIX, NODE_GROUP,
+    NODE_PREFIX, Refusal, SIGNERS, Signer, Usage,
 };
 
 #[cfg(any(test, feature = "testing"))]

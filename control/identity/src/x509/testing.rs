@@ -53,6 +53,17 @@ pub fn gateway(name: &str, names: Vec<SanType>) -> Ask {
     }
 }
 
+/// What agent `name` asks for.
+pub fn agent(name: &str) -> Ask {
+    Ask {
+        subject: vec![
+            (DnType::OrganizationName, "eyesplice:agents".to_owned()),
+            (DnType::CommonName, format!("eyesplice:agent:{name}")),
+        ],
+        ..kubelet_client("")
+    }
+}
+
 /// An alternative name.
 pub fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())

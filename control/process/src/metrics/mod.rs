@@ -14,6 +14,7 @@ mod family;
 mod form;
 mod front;
 mod generations;
+mod membership;
 mod output;
 mod process;
 mod server;
@@ -30,6 +31,7 @@ pub use enrolment::EnrolmentMetrics;
 pub use form::Form;
 pub use front::{EventSink, FrontReport, Fronts};
 pub use generations::Generations;
+pub use membership::MembershipMetrics;
 pub use output::OutputMetrics;
 pub use server::ServerMetrics;
 pub use streams::StreamMetrics;
@@ -57,6 +59,8 @@ pub struct Metrics {
     pub authority: AuthorityMetrics,
     /// What the gateway asks of an authority.
     pub enrolment: EnrolmentMetrics,
+    /// How it keeps up with other gateways by Leases.
+    pub membership: MembershipMetrics,
     /// How it stands with the API server of a cluster.
     pub cluster: Arc<ClusterMetrics>,
     /// Connections of the admin endpoint and the authority.
@@ -115,6 +119,7 @@ impl Metrics {
         };
         let streams = StreamMetrics::register(carrying);
         let enrolment = EnrolmentMetrics::register(carrying);
+        let membership = MembershipMetrics::register(carrying);
         let engine = Arc::new(EngineMetrics::default());
         carrying.register_collector(Box::new(Arc::clone(&engine)));
         let audit = Arc::new(OutputMetrics::default());
@@ -173,6 +178,7 @@ impl Metrics {
             audit,
             authority,
             enrolment,
+            membership,
             cluster,
             servers,
             takeovers,

@@ -244,7 +244,11 @@ mod tests {
         let queue = watch.queue.as_ref().unwrap();
         while queue.take().is_ok() {}
         std::fs::write(root.path().join("old/ca.crt"), "x").unwrap();
-        assert_eq!(queue.take(), Err(Errno::EAGAIN), "the old one is not watched");
+        assert_eq!(
+            queue.take(),
+            Err(Errno::EAGAIN),
+            "the old one is not watched"
+        );
         std::fs::write(directory.join("ca.crt"), "x").unwrap();
         watch.changed().await;
     }

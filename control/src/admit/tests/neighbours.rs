@@ -2,6 +2,8 @@
 
 use super::tunnels::{TUNNELS, through, tunnels};
 use super::*;
+use crate::config::Leases;
+use eyesplice_authority::apiserver::Member;
 use eyesplice_dataplane::seam::{Proxy, ProxyAddress};
 use eyesplice_identity::pem::{self, FileRef};
 use eyesplice_proto::tunnel::rank;
@@ -65,6 +67,20 @@ fn ranked(user: &str, gateways: &[&str]) -> Vec<String> {
         .collect()
 }
 
+/// In the order in which the agents with these users would choose, one place after the other.
+fn merged(users: [&str; 2], gateways: &[&str]) -> Vec<String> {
+    let ranked = users.map(|user| ranked(user, gateways));
+    let mut order = Vec::new();
+    for place in 0..gateways.len() {
+        for each in &ranked {
+            if !order.contains(&each[place]) {
+                order.push(each[place].clone());
+            }
+        }
+    }
+    order
+}
+
 #[tokio::test]
 async fn gateways_are_asked_in_the_order_in_which_the_agent_chooses_among_them() {
     let dir = tunnels(&chained());
@@ -81,8 +97,11 @@ async fn gateways_are_asked_in_the_order_in_which_the_agent_chooses_among_them()
     let all = ["10.0.1.1", "10.0.1.2", "10.0.1.3"];
     assert_eq!(asked().await, ranked("eyesplice:agent:edge", &all));
     let found = through(&gatekeeper, "worker-2:10250").await;
-    let expected = ranked("system:node:worker-2", &all);
-    assert_eq!(shown(&found.elsewhere), expected, "of another agent");
+    let expected = merged(
+        ["eyesplice:agent:node:worker-2", "system:node:worker-2"],
+        &all,
+    );
+    assert_eq!(shown(&found.elsewhere), expected, "of a node's agents");
     let first = &found.elsewhere[0];
     assert_eq!(first.target.to_string(), "10.0.0.2:10250");
     assert_eq!(
@@ -103,6 +122,49 @@ async fn gateways_are_asked_in_the_order_in_which_the_agent_chooses_among_them()
     };
     gatekeeper.publish(config, material);
     assert_eq!(asked().await, [""; 0], "by a configuration without them");
+}
+
+#[tokio::test]
+async fn gateways_that_leases_list_are_asked_and_told_of() {
+    let dir = tunnels(&chained());
+    let (gatekeeper, _) = changing(dir.path());
+    assert!(gatekeeper.gateways().is_empty(), "there are no Leases");
+    let own = Leases {
+        kubeconfig_file: None,
+        namespace: "eyesplice".to_owned(),
+        name: "a".to_owned(),
+        address: "10.0.0.1:1234".parse().unwrap(),
+        peer_address: Some("10.0.0.1:8131".parse().unwrap()),
+        interval: Duration::from_secs(10),
+    };
+    let member = |name: &str, ip: &str, peer: bool| Member {
+        name: name.to_owned(),
+        tunnel: format!("{ip}:1234").parse().unwrap(),
+        peer: peer.then(|| format!("{ip}:8131").parse().unwrap()),
+    };
+    let present = [
+        member("a", "10.0.0.1", true),
+        member("b", "10.0.1.7", true),
+        member("c", "10.0.1.8", false),
+    ];
+    gatekeeper.know(&present, Some(&own));
+    let told: Vec<String> = gatekeeper
+        .gateways()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(told, ["10.0.0.1:1234", "10.0.1.7:1234", "10.0.1.8:1234"]);
+    let asked = async || shown(&through(&gatekeeper, "10.4.0.9:80").await.elsewhere);
+    let all = ["10.0.1.1", "10.0.1.2", "10.0.1.7"];
+    assert_eq!(asked().await, ranked("eyesplice:agent:edge", &all));
+    // A look at the names forgets none of them; a list without them does.
+    gatekeeper.look_for_neighbours().await;
+    assert_eq!(asked().await.len(), 3);
+    gatekeeper.know(&[], Some(&own));
+    assert_eq!(asked().await.len(), 2);
+    assert_eq!(&*gatekeeper.gateways(), [own.address], "it is there itself");
+    gatekeeper.know(&[], None);
+    assert!(gatekeeper.gateways().is_empty());
 }
 
 async fn passed_on(

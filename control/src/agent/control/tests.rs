@@ -1,5 +1,6 @@
 use super::super::testing::{Names, ask, control, site};
 use super::*;
+use crate::config::Here;
 
 const GATEWAYS: &str = "addresses: [\"10.0.0.1:1\"]";
 const ALLOW: &str = "kubelet: {address: 127.0.0.1}, cidrs: [10.0.0.0/8, 169.254.0.0/16], \
@@ -61,9 +62,9 @@ async fn admit_dials_what_is_allowed_and_says_why_not() {
 fn load_certificate_that_no_gateway_takes_is_warned_of() {
     let dir = site(GATEWAYS, ALLOW);
     let load = || {
-        super::super::files::load(&dir.path().join("agent.yaml"), &[])
-            .result
-            .unwrap()
+        let file = dir.path().join("agent.yaml");
+        let files = super::super::files::Files::new(file, Here::default());
+        files.load(&[]).result.unwrap()
     };
     let warnings = load().warnings;
     assert_eq!(warnings.len(), 1, "{warnings:?}");

@@ -4,8 +4,13 @@
 //! that cannot be resolved keeps the addresses that it had. Of all gateways each agent ranks its
 //! own by a hash of both names, so that agents spread over gateways, and keep theirs when others
 //! come and go.
+//!
+//! Gateways that follow their Leases say with each ping which ones there are. As long as none of
+//! those that are held says anything, what was said last stays.
 
 use super::control::{AgentControl, State};
+use crate::policy::builtin_denial;
+use eyesplice_dataplane::engine::Tunnels;
 use eyesplice_dataplane::seam::{AgentDuties, GatewayPeer, Snapshot, SnapshotCell};
 use eyesplice_process::BUILD;
 use eyesplice_process::metrics::Metrics;
@@ -13,13 +18,13 @@ use eyesplice_proto::causes::chain;
 use eyesplice_proto::target::{Host, Target};
 use eyesplice_proto::tunnel;
 use rustls::pki_types::ServerName;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until};
 
 /// Between two looks at the names: a gateway that comes late is found within a minute, and so is
 /// held.
@@ -56,6 +61,8 @@ struct Known {
     addresses: HashMap<Target, Vec<SocketAddr>>,
     /// Why a name was not resolved the last time.
     errors: HashMap<Target, String>,
+    /// By gateways that are held.
+    told: Vec<SocketAddr>,
     held: Vec<Arc<GatewayPeer>>,
 }
 
@@ -67,7 +74,7 @@ impl Membership {
         instance: [u8; 16],
     ) -> Arc<Self> {
         let state = control.state();
-        let held = hold(&state, &candidates(&state, &HashMap::new()), &[]);
+        let held = hold(&state, &candidates(&state, &Known::default()), &[]);
         let duties = duties(&held, instance);
         let snapshots = Arc::new(SnapshotCell::new(snapshot(1, &state, duties)));
         metrics.generations.published(&snapshots.load());
@@ -96,13 +103,35 @@ impl Membership {
         self.wake.notify_one();
     }
 
-    /// Looks at the names for as long as the process runs.
-    pub(super) async fn keep(self: Arc<Self>) {
+    /// Looks at the names, and hears what gateways say, for as long as the process runs.
+    pub(super) async fn keep(self: Arc<Self>, tunnels: Tunnels) {
         loop {
+            self.hear(&tunnels.told());
             self.look().await;
-            // Whichever it is, the next look is due.
-            let _ = timeout(LOOK, self.wake.notified()).await;
+            let due = Instant::now() + LOOK;
+            loop {
+                tokio::select! {
+                    () = tunnels.news() => self.hear(&tunnels.told()),
+                    () = self.wake.notified() => break,
+                    () = sleep_until(due) => break,
+                }
+            }
         }
+    }
+
+    /// Takes over what gateways say of each other; nothing if none says anything.
+    fn hear(&self, told: &BTreeSet<SocketAddr>) {
+        let mut known = self.known();
+        if told.is_empty() || known.told.iter().eq(told) {
+            return;
+        }
+        known.told = told.iter().copied().collect();
+        let all: Vec<String> = told.iter().map(ToString::to_string).collect();
+        tracing::info!(
+            gateways = all.join(", "),
+            "gateways that there are, as gateways say"
+        );
+        self.publish(&mut known, false);
     }
 
     /// Resolves every name, and publishes what that changes.
@@ -156,7 +185,7 @@ impl Membership {
         known
             .addresses
             .retain(|target, _| state.config.gateways.addresses.contains(target));
-        let held = hold(&state, &candidates(&state, &known.addresses), &known.held);
+        let held = hold(&state, &candidates(&state, known), &known.held);
         let names = |held: &[Arc<GatewayPeer>]| -> Vec<Arc<str>> {
             held.iter().map(|peer| Arc::clone(&peer.name)).collect()
         };
@@ -184,23 +213,37 @@ fn tell(held: &[Arc<GatewayPeer>]) {
 }
 
 /// Every gateway once, with the host by whose name it is validated, in the order of the
-/// configuration.
-fn candidates(
-    state: &State,
-    resolved: &HashMap<Target, Vec<SocketAddr>>,
-) -> Vec<(SocketAddr, Host)> {
+/// configuration. Those that were told of are validated by their addresses.
+fn candidates(state: &State, known: &Known) -> Vec<(SocketAddr, Host)> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     for target in &state.config.gateways.addresses {
         let sockets = match &target.host {
             Host::Ip(ip) => vec![SocketAddr::new(*ip, target.port)],
-            Host::Name(_) => resolved.get(target).cloned().unwrap_or_default(),
+            Host::Name(_) => known.addresses.get(target).cloned().unwrap_or_default(),
         };
         for socket in sockets.into_iter().filter(|socket| seen.insert(*socket)) {
             found.push((socket, target.host.clone()));
         }
     }
+    // Who is on the gateway's own host may reach it there, and so the others.
+    let here = found.iter().any(|(socket, _)| socket.ip().is_loopback());
+    for socket in known
+        .told
+        .iter()
+        .filter(|socket| is_elsewhere(socket.ip(), here))
+    {
+        if seen.insert(*socket) {
+            found.push((*socket, Host::Ip(socket.ip())));
+        }
+    }
     found
+}
+
+/// Whether an address that a gateway tells of may be another gateway's: it is no special one.
+fn is_elsewhere(ip: IpAddr, here: bool) -> bool {
+    let ip = ip.to_canonical();
+    (here && ip.is_loopback()) || builtin_denial(ip, &[]).is_none()
 }
 
 /// Chooses whom to hold, in the order of their addresses; a peer that stays the same is the same.

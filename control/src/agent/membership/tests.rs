@@ -118,3 +118,55 @@ async fn hold_of_many_gateways_is_two_that_stay_when_another_comes() {
         "{before:?} {after:?}"
     );
 }
+
+#[tokio::test]
+async fn hear_gateways_that_come_late_are_held_and_a_short_list_is_what_there_is() {
+    let dir = site("addresses: [\"10.0.0.1:1\"]", ALLOW);
+    let control = control(dir.path(), &Names::default());
+    let membership = membership(&control);
+    let told = |hosts: &[u8]| {
+        let address = |host: &u8| SocketAddr::from(([10, 0, 0, *host], 1));
+        membership.hear(&hosts.iter().map(address).collect());
+        held(&membership)
+    };
+    assert_eq!(told(&[1, 2]), ["10.0.0.1:1", "10.0.0.2:1"]);
+    assert_eq!(told(&[1, 2, 3]).len(), 3);
+    assert_eq!(told(&[1, 2, 3, 4]).len(), 2, "two of more than three");
+    assert_eq!(told(&[1]), ["10.0.0.1:1"]);
+    // What is configured is a gateway, whatever others say.
+    assert_eq!(told(&[2]), ["10.0.0.1:1", "10.0.0.2:1"]);
+    // Nobody says anything: those that were known last stay.
+    let generation = membership.snapshots.load().generation;
+    assert_eq!(told(&[]), ["10.0.0.1:1", "10.0.0.2:1"]);
+    assert_eq!(told(&[2]).len(), 2);
+    assert_eq!(membership.snapshots.load().generation, generation);
+    membership.look().await;
+    assert_eq!(
+        held(&membership).len(),
+        2,
+        "a look at the names changes nothing"
+    );
+}
+
+#[tokio::test]
+async fn hear_addresses_that_are_nobodys_are_not_dialled() {
+    let special = [
+        "127.0.0.1:1",
+        "169.254.169.254:1",
+        "[fe80::1]:1",
+        "0.0.0.0:1",
+        "224.0.0.1:1",
+    ];
+    let told = special.map(|address| address.parse().unwrap()).into();
+    let dir = site("addresses: [\"10.0.0.1:1\"]", ALLOW);
+    let control = control(dir.path(), &Names::default());
+    let first = membership(&control);
+    first.hear(&told);
+    assert_eq!(held(&first), ["10.0.0.1:1"]);
+    // Beside a gateway on the agent's own host there may be another one.
+    write(dir.path(), "addresses: [\"127.0.0.1:2\"]", ALLOW);
+    control.publish(load(dir.path(), 2));
+    let second = membership(&control);
+    second.hear(&told);
+    assert_eq!(held(&second), ["127.0.0.1:1", "127.0.0.1:2"]);
+}

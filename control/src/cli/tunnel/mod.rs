@@ -9,8 +9,8 @@ use super::tunnel_args::{
 };
 use crate::agent;
 use crate::config::{AgentConfig, Config, Document};
-use crate::grants::{DenyError, DenyList, check_name, check_serial};
 use ask::{AskError, ask};
+use eyesplice_identity::denylist::{DenyError, DenyList, check_name, check_serial};
 use eyesplice_identity::document::ConfigErrors;
 use eyesplice_process::admin::AdminSettings;
 use eyesplice_process::{BUILD, Exit};

@@ -130,6 +130,38 @@ fn parse_each_mistake_of_tunnels_names_field_and_remedy() {
             "tunnel.maxParkedPerAddress: 0 is out of range",
         ),
         (
+            tunnel(&format!("{agents}, leases: {{}}")),
+            "tunnel.leases.name",
+        ),
+        (
+            tunnel(&format!("{agents}, leases: {{name: a}}")),
+            "tunnel.leases.address",
+        ),
+        (
+            tunnel(&format!(
+                "{agents}, leases: {{name: a, address: '0.0.0.0:1'}}"
+            )),
+            "is no address that anybody could connect to",
+        ),
+        (
+            tunnel(&format!(
+                "{agents}, leases: {{name: A/b, address: '10.0.0.1:1'}}"
+            )),
+            "tunnel.leases.name",
+        ),
+        (
+            tunnel(&format!(
+                "{agents}, leases: {{name: a, address: '10.0.0.1:1', interval: 2m}}"
+            )),
+            "tunnel.leases.interval",
+        ),
+        (
+            tunnel(&format!(
+                "{agents}, ping: 2m, leases: {{name: a, address: '10.0.0.1:1'}}"
+            )),
+            "tunnel.ping: is longer than a minute",
+        ),
+        (
             tunnel(&format!("{agents}, peers: {{}}")),
             "tunnel.peers: names no gateway; add `addresses:",
         ),

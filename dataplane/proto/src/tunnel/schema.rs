@@ -6,7 +6,7 @@
 pub(super) struct Frame {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 17, 18, 19, 20, 21, 22, 23"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 17, 18, 19, 20, 21, 22, 23, 24"
     )]
     pub(super) kind: Option<Kind>,
 }
@@ -44,6 +44,8 @@ pub(super) enum Kind {
     Drain(Nothing),
     #[prost(message, tag = "23")]
     Open(Open),
+    #[prost(message, tag = "24")]
+    Gateways(Gateways),
 }
 
 impl Kind {
@@ -65,6 +67,7 @@ impl Kind {
             Self::Park(_) => "park",
             Self::Drain(_) => "drain",
             Self::Open(_) => "open",
+            Self::Gateways(_) => "gateways",
         }
     }
 }
@@ -142,6 +145,12 @@ pub(super) struct Dial {
 pub(super) struct Park {
     #[prost(uint32, tag = "1")]
     pub(super) count: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+pub(super) struct Gateways {
+    #[prost(string, repeated, tag = "1")]
+    pub(super) addresses: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]

@@ -123,6 +123,19 @@ fn to_agent() -> Vec<(ToAgent, Vec<u8>)> {
         ),
         (ToAgent::Drain, b"\x00\x03\xb2\x01\x00".to_vec()),
         (
+            ToAgent::Gateways {
+                addresses: vec!["10.0.0.7:8133".parse().unwrap(), "[::1]:1".parse().unwrap()],
+            },
+            with(
+                b"\x00\x1b\xc2\x01\x18\x0a\x0d10.0.0.7:8133",
+                b"\x0a\x07[::1]:1",
+            ),
+        ),
+        (
+            ToAgent::Gateways { addresses: vec![] },
+            b"\x00\x03\xc2\x01\x00".to_vec(),
+        ),
+        (
             ToAgent::Open {
                 id: ID,
                 target: "Worker-3:10250".parse().unwrap(),
@@ -213,6 +226,29 @@ fn frame_every_prefix_is_incomplete_and_what_follows_is_left() {
         let more = [&bytes[..], b"\0"].concat();
         assert_eq!(complete(at_agent(&more)).1, bytes.len());
     }
+}
+
+#[test]
+fn frame_of_gateways_holds_as_many_as_fit_and_no_more_are_taken() {
+    let one = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535";
+    let addresses = vec![one.parse().unwrap(); limits::TUNNEL_GATEWAYS + 1];
+    let mut written = Vec::new();
+    ToAgent::Gateways { addresses }.write(&mut written);
+    let (ToAgent::Gateways { addresses }, consumed) = complete(at_agent(&written)) else {
+        panic!("another message");
+    };
+    assert_eq!(addresses.len(), limits::TUNNEL_GATEWAYS);
+    assert_eq!(consumed, written.len());
+    let more = b"\x0a\x07[::1]:1".repeat(limits::TUNNEL_GATEWAYS + 1);
+    let length = u8::try_from(more.len() & 0x7f).unwrap() | 0x80;
+    let head = [0xc2, 0x01, length, u8::try_from(more.len() >> 7).unwrap()];
+    let error = at_agent(&framed(&[&head[..], &more].concat())).unwrap_err();
+    assert!(matches!(error, FrameError::OutOfRange { .. }), "{error}");
+    let error = at_agent(&framed(b"\xc2\x01\x05\x0a\x03x:1")).unwrap_err();
+    assert!(
+        error.to_string().contains("`gateways.addresses`"),
+        "{error}"
+    );
 }
 
 #[test]

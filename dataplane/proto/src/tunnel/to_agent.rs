@@ -37,6 +37,11 @@ pub enum ToAgent {
     },
     /// The gateway takes no new streams: the agent should hold another.
     Drain,
+    /// Says which gateways there are, this one among them, for an agent to choose from.
+    Gateways {
+        /// Their tunnel listeners; beyond 64 they are left out.
+        addresses: Vec<SocketAddr>,
+    },
     /// On a data connection: asks for a stream. Nothing follows before the agent's `Connected`.
     Open {
         /// Used once; an agent refuses it the second time.
@@ -84,6 +89,13 @@ impl ToAgent {
                 count: (*count).min(limits::TUNNEL_PARK),
             }),
             Self::Drain => Kind::Drain(schema::Nothing {}),
+            Self::Gateways { addresses } => Kind::Gateways(schema::Gateways {
+                addresses: addresses
+                    .iter()
+                    .take(limits::TUNNEL_GATEWAYS)
+                    .map(ToString::to_string)
+                    .collect(),
+            }),
             Self::Open {
                 id,
                 target,
@@ -122,6 +134,9 @@ impl ToAgent {
                 count: frame::within("park.count", park.count, 0..=limits::TUNNEL_PARK)?,
             },
             Kind::Drain(_) => Self::Drain,
+            Kind::Gateways(gateways) => Self::Gateways {
+                addresses: addresses(&gateways.addresses)?,
+            },
             Kind::Open(open) => Self::Open {
                 id: OpenId(frame::id("open.id", &open.id)?),
                 target: target(&open)?,
@@ -153,6 +168,14 @@ impl Registered {
             park: frame::within("registered.park", registered.park, 0..=limits::TUNNEL_PARK)?,
         })
     }
+}
+
+fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>, FrameError> {
+    let count = u32::try_from(texts.len()).unwrap_or(u32::MAX);
+    let most = u32::try_from(limits::TUNNEL_GATEWAYS).unwrap_or(u32::MAX);
+    frame::within("gateways.addresses", count, 0..=most)?;
+    let read = |text: &String| frame::address("gateways.addresses", text);
+    texts.iter().map(read).collect()
 }
 
 fn target(open: &schema::Open) -> Result<Target, FrameError> {

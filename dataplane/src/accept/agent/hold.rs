@@ -340,6 +340,10 @@ impl Control<'_> {
                 }
                 Ok(())
             }
+            ToAgent::Gateways { addresses } => {
+                self.hold.gateway.hold.told(addresses);
+                Ok(())
+            }
             ToAgent::Drain => {
                 self.hold.gateway.hold.drains();
                 self.pool.keep(0);

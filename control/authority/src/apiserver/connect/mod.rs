@@ -12,6 +12,9 @@ use std::time::{Duration, SystemTime};
 /// One connection attempt: another API server may be behind the same name.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// What a pod has of its service account; the client reads it again every minute.
+pub const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
 /// Where the API server and the credential are.
 #[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum Place {
@@ -126,7 +129,7 @@ impl Place {
     }
 
     /// The program that a client would start for its credential, in words.
-    pub(crate) fn program(&self) -> Option<String> {
+    pub fn program(&self) -> Option<String> {
         let Self::Kubeconfig(path) = self else {
             return None;
         };

@@ -66,6 +66,7 @@ fn weigh(
         reviewed: None,
         inventory: Some(inventory),
         bootstrap_nodes: BootstrapNodes::Any,
+        agents: None,
         gateways: &gateways,
         insecure_group: None,
         prefixes,

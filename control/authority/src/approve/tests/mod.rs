@@ -5,6 +5,7 @@ use eyesplice_identity::x509::testing::{Ask, dns, gateway, ip, kubelet_client, k
 use std::collections::BTreeSet;
 use std::path::Path;
 
+mod agent;
 mod evidence;
 mod first;
 
@@ -77,6 +78,7 @@ fn judge(
         inventory: Some(inventory),
         bootstrap_nodes: BootstrapNodes::Any,
         gateways: &gateways,
+        agents: None,
         insecure_group: None,
         prefixes: &[],
         first: First::unknown(eyesplice_identity::pki::testing::NOW),

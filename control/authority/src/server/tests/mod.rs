@@ -1,6 +1,7 @@
 //! The server over real TLS connections.
 
 mod access;
+mod agents;
 mod crowd;
 mod disk;
 mod strict;

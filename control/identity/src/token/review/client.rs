@@ -98,22 +98,45 @@ impl ReviewClient {
         if let Some(answer) = self.cache.find(&key, Instant::now()) {
             return Ok(answer);
         }
+        let answer = self.in_turn(self.ask(token, audiences)).await?;
+        self.cache.insert(key, answer.clone(), Instant::now());
+        Ok(answer)
+    }
+
+    /// Reads an object at the same server, by the same bounds.
+    pub(super) async fn object(&self, path: &str, limit: usize) -> Result<Reply, ReviewError> {
+        let asked = async {
+            let own = self.own_token().await?;
+            let question = Question {
+                method: Method::GET,
+                path,
+                body: Vec::new(),
+                bearer: own.as_ref().map(BearerToken::expose),
+                limit,
+            };
+            let reply = self.https.ask(question).await;
+            reply.map_err(|error| self.failed(error))
+        };
+        self.in_turn(asked).await
+    }
+
+    /// Waits for a place among those that ask, and then for the answer.
+    async fn in_turn<T>(
+        &self,
+        question: impl Future<Output = Result<T, ReviewError>>,
+    ) -> Result<T, ReviewError> {
         let Ok(_place) = self.waiting.try_acquire() else {
             return Err(ReviewError::Busy(self.server(), MAX_WAITING));
         };
         let asked = async {
             // The semaphore is never closed, so a turn always comes.
             let _turn = self.asking.acquire().await;
-            self.ask(token, audiences).await
+            question.await
         };
-        let answer = match timeout(self.timeout, asked).await {
-            Ok(answer) => answer?,
-            Err(_) => {
-                return Err(ReviewError::Timeout(self.server(), self.timeout));
-            }
-        };
-        self.cache.insert(key, answer.clone(), Instant::now());
-        Ok(answer)
+        match timeout(self.timeout, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ReviewError::Timeout(self.server(), self.timeout)),
+        }
     }
 
     /// Asks on a connection of its own: the cache spares most questions, and nothing is shared.

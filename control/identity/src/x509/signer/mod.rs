@@ -14,9 +14,12 @@ pub const NODE_PREFIX: &str = "system:node:";
 /// The group of all nodes.
 pub const NODE_GROUP: &str = "system:nodes";
 /// What the name of every agent's user begins with.
-const AGENT_PREFIX: &str = "eyesplice:agent:";
+pub const AGENT_PREFIX: &str = "eyesplice:agent:";
+/// What the user begins with of an agent that a node has by the place of its pod. No name of
+/// [`AGENT_PREFIX`] that a configuration lists has a colon.
+pub const NODE_AGENT_PREFIX: &str = "eyesplice:agent:node:";
 /// The group of all agents.
-const AGENT_GROUP: &str = "eyesplice:agents";
+pub const AGENT_GROUP: &str = "eyesplice:agents";
 /// What the name of every gateway's user begins with.
 pub const GATEWAY_PREFIX: &str = "eyesplice:gateway:";
 /// The group of all gateways.

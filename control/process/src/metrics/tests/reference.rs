@@ -38,6 +38,7 @@ fn everything() -> (Arc<Metrics>, SnapshotCell) {
     });
     authority(&metrics);
     metrics.enrolment.answered(Signer::EgressLeaf, "issued");
+    metrics.membership.failed("forbidden");
     metrics.takeovers.completed();
     metrics.servers.entered("admin");
     metrics.servers.closed("admin", "full");

@@ -1,10 +1,8 @@
 //! The deny list: agents that are refused, whatever their certificates and grants say.
 
-use super::AGENT_USER;
-use eyesplice_identity::document::{
-    self, API_VERSION, ConfigErrors, Document, Node, Problem, Section, value,
-};
-use eyesplice_identity::file::{self, FileFault, Mode};
+use crate::document::{self, API_VERSION, ConfigErrors, Document, Node, Problem, Section, value};
+use crate::file::{self, FileFault, Mode};
+use crate::x509::{AGENT_PREFIX, NODE_PREFIX};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -16,6 +14,9 @@ const SERIAL_BYTES: usize = 32;
 
 /// Longest name of an agent or node, as a user.
 const NAME_BYTES: usize = 300;
+
+/// What the name of an agent begins with that a node has by the place of its pod.
+pub const NODE_AGENT: &str = "node:";
 
 /// What is refused: the document `TunnelDenyList`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +40,13 @@ impl DenyList {
     /// Whether an agent is refused by its name.
     pub fn has_name(&self, name: &str) -> bool {
         self.names.contains(name)
+    }
+
+    /// Whether the agent of a node is refused that is one by the place of its pod: by its own name,
+    /// or because the node is.
+    pub fn has_agent_of(&self, node: &str) -> bool {
+        self.has_name(&format!("{NODE_AGENT}{node}"))
+            || self.has_name(&format!("{NODE_PREFIX}{node}"))
     }
 
     /// Whether a certificate is refused by its serial number, in hexadecimal.
@@ -126,7 +134,8 @@ fn is_missing(path: &Path) -> bool {
 fn name(node: &Node) -> Result<String, Problem> {
     let text = value::text(node)?;
     check_name(&text).map_err(|what| {
-        let fix = "write an agent's name, or system:node:NAME for a node";
+        let fix = "write an agent's name, node:NAME for the agent of a node that is a pod, or \
+                   system:node:NAME for a node and all its agents";
         Problem::new(format!("{text:?} {what}"), fix)
     })
 }
@@ -170,7 +179,7 @@ pub fn check_serial(text: &str) -> Result<String, &'static str> {
 
 /// An agent's user stands for its name.
 fn plain_name(text: &str) -> String {
-    text.strip_prefix(AGENT_USER).unwrap_or(text).to_owned()
+    text.strip_prefix(AGENT_PREFIX).unwrap_or(text).to_owned()
 }
 
 /// Lower case, without colons and leading zeros, which some programs print and others do not.

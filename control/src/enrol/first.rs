@@ -1,12 +1,10 @@
 //! Waits for the first certificates that come from an authority.
 //!
-//! A gateway without them would refuse every stream, so it does not listen; nor does it end, for what
+//! A gateway or an agent without them would refuse every stream, so it does not begin; nor does it end, for what
 //! is missing (an approval, an authority that starts later) comes without it. It says what it waits
 //! for: in the log at each try, at `/readyz`, and to the service manager.
 
-use super::files::Files;
-use crate::enrol::{Progress, keep};
-use eyesplice_process::reload::invalid;
+use super::keep::{Progress, Wanted, keep};
 use eyesplice_process::{Process, systemd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +16,15 @@ use tokio::time::timeout;
 const TELL: Duration = Duration::from_secs(20);
 
 /// Begins to keep what the configuration wants, and waits until it is there; false if a signal ended
-/// the wait.
-pub(super) async fn certificates(files: &Files, process: &mut Process) -> bool {
+/// the wait. At a hangup the configuration is read again, on a thread that may block.
+pub(crate) async fn first_certificates(
+    wanted: Wanted,
+    process: &mut Process,
+    reread: impl Fn() + Clone + Send + 'static,
+) -> bool {
     let (sender, mut progress) = watch::channel(Progress::default());
     let metrics = process.host.metrics.enrolment.clone();
-    tokio::spawn(keep(files.wanted(), sender, metrics));
+    tokio::spawn(keep(wanted, sender, metrics));
     let readiness = Arc::clone(&process.readiness);
     let complete = async {
         loop {
@@ -44,8 +46,7 @@ pub(super) async fn certificates(files: &Files, process: &mut Process) -> bool {
         }
     };
     let reread = || {
-        let files = files.clone();
-        spawn_blocking(move || files.config().map_err(|errors| invalid(&errors.lines())));
+        spawn_blocking(reread.clone());
     };
     let waited = process.signals.unless_stopped(reread, complete).await;
     waited.unwrap_or_else(|signal| {

@@ -1,5 +1,9 @@
 //! Reads the configuration of an agent: `AgentConfig`.
 
+mod pod;
+
+pub use pod::{Here, PodIdentity};
+
 use super::model::{Audit, EngineSettings, Limits, PortRange, Timeouts, TlsSettings};
 use super::value::endpoint;
 use super::{EngineParts, bounds, process};
@@ -10,6 +14,7 @@ use eyesplice_identity::document::{
 use eyesplice_process::admin::AdminSettings;
 use eyesplice_proto::target::{Host, Target};
 use ipnet::IpNet;
+use pod::read_pod;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -44,11 +49,29 @@ pub struct AgentConfig {
 
 /// The certificate that an agent presents.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AgentIdentity {
-    /// Client certificate with its intermediates.
-    pub cert_file: FileRef,
-    /// Its key.
-    pub key_file: FileRef,
+pub enum AgentIdentity {
+    /// Somebody else writes it.
+    Files {
+        /// Client certificate with its intermediates.
+        cert_file: FileRef,
+        /// Its key.
+        key_file: FileRef,
+    },
+    /// The agent is a pod and asks an authority for it.
+    Pod(PodIdentity),
+}
+
+impl AgentIdentity {
+    /// Certificate and key, which may be in one file.
+    pub fn files(&self) -> [FileRef; 2] {
+        match self {
+            Self::Files {
+                cert_file,
+                key_file,
+            } => [cert_file.clone(), key_file.clone()],
+            Self::Pod(pod) => [pod.pair(), pod.pair()],
+        }
+    }
 }
 
 /// The gateways of an agent.
@@ -69,6 +92,8 @@ pub struct Gateways {
 pub struct Allow {
     /// This node's kubelet, which may be at a loopback address.
     pub kubelet: Option<SocketAddr>,
+    /// Its port, where the command line says its address.
+    pub kubelet_port: Option<u16>,
     /// Networks.
     pub cidrs: Vec<IpNet>,
     /// Ports in these networks; empty: any.
@@ -80,18 +105,19 @@ pub struct Allow {
 impl AgentConfig {
     /// The configuration file and every file that it names.
     pub fn files(&self) -> BTreeSet<PathBuf> {
-        let AgentIdentity {
-            cert_file,
-            key_file,
-        } = &self.identity;
-        let mut files = paths([cert_file, key_file, &self.gateways.ca_file]);
+        let own = self.identity.files();
+        let mut files = paths(own.iter().chain([&self.gateways.ca_file]));
+        if let AgentIdentity::Pod(pod) = &self.identity {
+            files.extend(paths([&pod.ca_file].into_iter().chain(&pod.issuer_ca_file)));
+        }
         files.insert(self.file.clone());
         files
     }
 
     /// Those of them that hold a key.
     pub fn secrets(&self) -> BTreeSet<PathBuf> {
-        paths([&self.identity.key_file])
+        let [_, key] = self.identity.files();
+        paths([&key])
     }
 
     /// What its engine is built of.
@@ -151,9 +177,12 @@ impl Document for AgentConfig {
 fn read_identity(root: &mut Section<'_>) -> Option<AgentIdentity> {
     let example = "{certFile: agent.crt, keyFile: agent.key}";
     let mut section = root.required_section("identity", example)?;
+    if section.has("server") {
+        return read_pod(section).map(AgentIdentity::Pod);
+    }
     let cert = section.required_file("certFile", "agent.crt");
     let key = section.required_file("keyFile", "agent.key");
-    Some(AgentIdentity {
+    Some(AgentIdentity::Files {
         cert_file: cert?,
         key_file: key?,
     })
@@ -187,7 +216,8 @@ fn read_gateways(root: &mut Section<'_>) -> Option<Gateways> {
 
 fn read_allow(root: &mut Section<'_>) -> Option<Allow> {
     let mut section = root.required_section("allow", "{kubelet: {address: 10.0.0.7}}")?;
-    let kubelet = section.section("kubelet").and_then(read_kubelet);
+    let kubelet = section.section("kubelet").map(read_kubelet);
+    let (kubelet, kubelet_port) = kubelet.unwrap_or_default();
     let entries = bounds::RULE_ENTRIES;
     let cidrs = section.list("cidrs", entries, value::cidr);
     let ports = section.list("ports", entries, super::value::ports);
@@ -205,17 +235,21 @@ fn read_allow(root: &mut Section<'_>) -> Option<Allow> {
     }
     Some(Allow {
         kubelet,
+        kubelet_port,
         cidrs,
         ports,
         dns_suffixes: suffixes,
     })
 }
 
-fn read_kubelet(mut section: Section<'_>) -> Option<SocketAddr> {
-    let address = section.required("address", "10.0.0.7", address);
+/// Where the kubelet is, or its port alone.
+fn read_kubelet(mut section: Section<'_>) -> (Option<SocketAddr>, Option<u16>) {
+    let open = !section.has("address");
+    let address = section.optional("address", address);
     let port = |node: &Node| value::integer::<u16>(node, &(1..=i128::from(u16::MAX)));
-    let port = section.optional("port", port);
-    Some(SocketAddr::new(address?, port.unwrap_or(KUBELET_PORT)))
+    let port = section.optional("port", port).unwrap_or(KUBELET_PORT);
+    let at = address.map(|address| SocketAddr::new(address, port));
+    (at, open.then_some(port))
 }
 
 fn address(node: &Node) -> Result<IpAddr, Problem> {
@@ -229,113 +263,4 @@ fn address(node: &Node) -> Result<IpAddr, Problem> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    const HEAD: &str = "apiVersion: eyesplice.dev/v1alpha1\nkind: AgentConfig\n";
-    const IDENTITY: &str = "identity: {certFile: a.crt, keyFile: a.key}\n";
-    const GATEWAYS: &str = "gateways: {addresses: [\"gw.example:8132\"], caFile: ca.crt}\n";
-    const ALLOW: &str = "allow: {cidrs: [10.244.0.0/16]}\n";
-
-    fn parse(text: &str) -> Result<AgentConfig, String> {
-        let parsed = AgentConfig::parse(text, Path::new("/etc/eyesplice/agent.yaml"));
-        parsed
-            .map(|loaded| loaded.config)
-            .map_err(|errors| errors.to_string())
-    }
-
-    #[test]
-    fn parse_minimal_configuration_fills_in_the_defaults() {
-        let allow = "allow: {kubelet: {address: 127.0.0.1}}\n";
-        let config = parse(&format!("{HEAD}{IDENTITY}{GATEWAYS}{allow}")).unwrap();
-        assert_eq!(
-            config.allow.kubelet,
-            Some("127.0.0.1:10250".parse().unwrap())
-        );
-        assert_eq!(config.limits, Limits::default());
-        assert_eq!(config.timeouts.drain, Duration::from_secs(30));
-        assert_eq!(
-            config.gateways.addresses,
-            ["gw.example:8132".parse().unwrap()]
-        );
-        let names: Vec<_> = config.files().into_iter().collect();
-        let want = ["a.crt", "a.key", "agent.yaml", "ca.crt"];
-        assert_eq!(
-            names,
-            want.map(|name| Path::new("/etc/eyesplice").join(name))
-        );
-        let key = BTreeSet::from([PathBuf::from("/etc/eyesplice/a.key")]);
-        assert_eq!(config.secrets(), key);
-    }
-
-    #[test]
-    fn parse_each_mistake_names_field_and_remedy() {
-        let with = |rest: &str| format!("{HEAD}{IDENTITY}{GATEWAYS}{rest}");
-        for (text, words) in [
-            (
-                HEAD.to_owned(),
-                "identity (line 1, column 1): is required; add `identity: {certFile",
-            ),
-            (
-                HEAD.to_owned(),
-                "gateways (line 1, column 1): is required; add `gateways: {addresses",
-            ),
-            (
-                HEAD.to_owned(),
-                "allow (line 1, column 1): is required; add `allow: {kubelet",
-            ),
-            (
-                with("allow: {}\n"),
-                "allow (line 5, column 8): lets the agent dial nothing; add `kubelet",
-            ),
-            (
-                with("allow: {dnsSuffixes: [a.b], kubelet: {address: 10.0.0.1}}\n"),
-                "allow.dnsSuffixes",
-            ),
-            (
-                with("allow: {kubelet: {address: 0.0.0.0}}\n"),
-                "is no IP address of a kubelet",
-            ),
-            (
-                with("allow: {kubelet: {address: 10.0.0.1, port: 0}}\n"),
-                "allow.kubelet.port",
-            ),
-            (
-                with(&format!("{ALLOW}listeners: []\n")),
-                "listeners (line 6, column 1): is not a known field",
-            ),
-            (
-                format!("{HEAD}{IDENTITY}{ALLOW}gateways: {{addresses: [gw], caFile: c}}\n"),
-                "gateways.addresses[0] (line 5, column 24): \"gw\": authority has no port; write \
-                 a name",
-            ),
-            (
-                format!(
-                    "{HEAD}{IDENTITY}{ALLOW}gateways: {{addresses: [\"a:1\", \"a:1\"], caFile: \
-                     c}}\n"
-                ),
-                "a:1 stands there twice",
-            ),
-            (
-                format!(
-                    "{HEAD}{IDENTITY}{ALLOW}gateways: {{addresses: [\"a:1\"], caFile: c, hold: \
-                     0}}\n"
-                ),
-                "gateways.hold",
-            ),
-        ] {
-            let errors = parse(&text).unwrap_err();
-            assert!(errors.contains(words), "{words}: {errors}");
-        }
-    }
-
-    #[test]
-    fn parse_every_prefix_of_the_example_is_an_answer() {
-        let text = include_str!("../../examples/agent.yaml");
-        assert!(parse(text).is_ok(), "{:?}", parse(text));
-        for end in 0..text.len() {
-            let _ = parse(&text[..end]);
-        }
-    }
-}
+mod tests;
