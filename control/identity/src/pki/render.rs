@@ -1,6 +1,6 @@
 //! Writes a specification as the document that it would be read from.
 
-use super::spec::{AgentName, Existing, Layout, NodeSpec, Pair, Spec};
+use super::spec::{AgentName, BreakGlassUser, Existing, Layout, NodeSpec, Pair, Spec};
 use crate::document::{API_VERSION, Document, value};
 use crate::inventory::HostAddress;
 use serde_json::{Value as Json, json};
@@ -18,6 +18,7 @@ pub(super) fn render(spec: &Spec) -> String {
         nodes,
         users,
         agents,
+        break_glass,
         authorities,
         keys,
         lifetimes,
@@ -50,6 +51,7 @@ pub(super) fn render(spec: &Spec) -> String {
         .map(|user| json!({"name": user.name, "groups": user.groups}))
         .collect();
     let agents: Vec<&str> = agents.iter().map(AgentName::as_str).collect();
+    let break_glass: Vec<&str> = break_glass.iter().map(BreakGlassUser::as_str).collect();
     let sections = [
         (
             "cluster",
@@ -72,6 +74,7 @@ pub(super) fn render(spec: &Spec) -> String {
         ("nodes", node_list(nodes)),
         ("users", Json::Array(users)),
         ("agents", json!(agents)),
+        ("breakGlass", json!(break_glass)),
         ("authorities", sources),
         ("keys", json!({"algorithm": keys.name()})),
         (
@@ -79,6 +82,7 @@ pub(super) fn render(spec: &Spec) -> String {
             json!({
                 "authorities": lifetime(lifetimes.authorities),
                 "certificates": lifetime(lifetimes.certificates),
+                "breakGlass": lifetime(lifetimes.break_glass),
             }),
         ),
     ];
