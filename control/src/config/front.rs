@@ -1,6 +1,7 @@
 //! Reads the listeners of clients of the Kubernetes API, and `front`: what holds for all of them.
 
 use super::bounds;
+use super::break_glass;
 use super::front_audit;
 use super::kube_api::{FrontLimits, FrontSettings, FrontTransport, UserHeaders};
 use super::serving;
@@ -61,6 +62,7 @@ pub(super) fn read(root: &mut Section<'_>, report: &mut Report) -> FrontSettings
     let short_way = short_way::read(&mut section, report);
     let audit = front_audit::read(&mut section, report);
     let limits = read_limits(&mut section, report);
+    let break_glass = break_glass::read(&mut section, report);
     section.finish(report);
     FrontSettings {
         proxy_client: cert.zip(key),
@@ -68,6 +70,7 @@ pub(super) fn read(root: &mut Section<'_>, report: &mut Report) -> FrontSettings
         short_way,
         audit,
         limits,
+        break_glass,
     }
 }
 

@@ -4,6 +4,7 @@
 //! wrong with them and leaves the old one in force.
 
 mod agent;
+mod break_glass;
 mod error;
 mod front;
 mod listener;
@@ -11,6 +12,7 @@ mod loader;
 mod proxy;
 
 pub use agent::AgentMaterial;
+pub use break_glass::BreakGlassMaterial;
 pub use error::{MaterialError, MaterialErrors};
 pub use front::ApiServersMaterial;
 
@@ -48,6 +50,8 @@ pub struct Material {
     pub apiservers: Option<ApiServersMaterial>,
     /// How streams that pass API servers are recorded, if they are.
     pub events: Option<EventsMaterial>,
+    /// Who may do something while no API server can be asked, and how that is found out.
+    pub break_glass: Option<BreakGlassMaterial>,
     /// Who may be an agent, if there are tunnel listeners or grants.
     pub grants: Option<Arc<Grants>>,
     /// Trust of each rule that has its own, by the rule's index.
@@ -117,6 +121,7 @@ impl Material {
         loader.identity(config);
         loader.tickets(config);
         loader.groups(config);
+        let break_glass = loader.break_glass(config);
         let (listeners, users) = loader.listeners(config);
         let clients = loader.apiserver_clients(config);
         let issuer = loader.issuer(config, clients.as_ref());
@@ -140,6 +145,7 @@ impl Material {
             kubelet,
             apiservers,
             events,
+            break_glass,
             grants,
             targets,
             proxies,
