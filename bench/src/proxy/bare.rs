@@ -70,7 +70,7 @@ fn serve(listener: &Socket) {
                 }
             }
         }
-    })
+    });
 }
 
 async fn stream(mut downstream: Socket) -> io::Result<()> {
