@@ -1,6 +1,7 @@
 //! The address of an API server.
 
 use eyesplice_proto::target::Host;
+use hyper::http::uri::Authority;
 use rustls::pki_types::ServerName;
 use std::fmt;
 use std::str::FromStr;
@@ -30,6 +31,9 @@ pub enum EndpointError {
     /// A host that no certificate names.
     #[error("has no DNS name or IP address")]
     Host,
+    /// A port that is none.
+    #[error("has no port between 1 and 65535 behind the colon")]
+    Port,
 }
 
 impl FromStr for Endpoint {
@@ -58,9 +62,24 @@ impl FromStr for Endpoint {
         };
         Ok(Self {
             host: host.to_owned(),
-            port: authority.port_u16().unwrap_or(HTTPS_PORT),
+            port: port(authority)?,
             server_name,
         })
+    }
+}
+
+/// The port behind the host. What is none, hyper takes for one that is not there.
+fn port(authority: &Authority) -> Result<u16, EndpointError> {
+    let Some((_, behind)) = authority.as_str().split_once(authority.host()) else {
+        return Err(EndpointError::Host);
+    };
+    let Some(digits) = behind.strip_prefix(':') else {
+        return Ok(HTTPS_PORT);
+    };
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    match digits.parse() {
+        Ok(port) if is_number && port > 0 => Ok(port),
+        _ => Err(EndpointError::Port),
     }
 }
 
@@ -104,6 +123,10 @@ mod tests {
             ("https://user@a", EndpointError::Path),
             ("https://a_b!", EndpointError::Host),
             ("https://999.1.1.1", EndpointError::Host),
+            ("https://10.0.0.1:99999", EndpointError::Port),
+            ("https://10.0.0.1:0", EndpointError::Port),
+            ("https://10.0.0.1:", EndpointError::Port),
+            ("https://[fd00::1]:65536", EndpointError::Port),
         ] {
             assert_eq!(show(text), Err(error), "{text}");
         }
