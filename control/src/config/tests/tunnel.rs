@@ -141,7 +141,7 @@ fn parse_each_mistake_of_tunnels_names_field_and_remedy() {
             tunnel(&format!(
                 "{agents}, leases: {{name: a, address: '0.0.0.0:1'}}"
             )),
-            "is no address that anybody could connect to",
+            "tunnel.leases.address: 0.0.0.0:1 is no address that anybody could connect to",
         ),
         (
             tunnel(&format!(
