@@ -133,7 +133,6 @@ async fn serve_agent(
     let rows = serve::strategy(&started.engine, &engine);
     metrics.strategy.replace(rows);
     serve::log_engine(&started.engine, &engine, 1);
-    readiness.listeners_bound();
     let tunnels = engine.tunnels();
     let shown = tunnels.clone();
     metrics.tunnels.attach(move || TunnelReport {
@@ -141,7 +140,9 @@ async fn serve_agent(
         gateways: Some(shown.gateways()),
     });
     tokio::spawn(Arc::clone(&membership).keep(tunnels.clone()));
+    // First: with its listeners bound alone, an agent that holds no gateway yet would be ready.
     readiness.dials(move || condition(&tunnels.gateways()));
+    readiness.listeners_bound();
     let source = FileSource {
         files: begun.files,
         control: Arc::clone(&control),
