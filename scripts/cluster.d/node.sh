@@ -21,7 +21,8 @@ node_make() {
   ) &
   holder=$!
   disown "$holder"
-  record_child node "$holder" || die "the node's namespaces could not be made; see $LOG/node.log"
+  record_child node "$holder" unshare ||
+    die "the node's namespaces could not be made; see $LOG/node.log"
   await node 5 test -e "$RUN/node.ready"
   if [[ $NAT == yes ]]; then
     router_make
@@ -149,7 +150,7 @@ start_in_node() {
   ) &
   disown "$!"
   # nsenter stays behind as the parent: only a child can be in the other pid namespace.
-  record_child "$name" "$!" || { tail_of "$LOG/$name.log"; die "$name did not start"; }
+  record_child "$name" "$!" nsenter || { tail_of "$LOG/$name.log"; die "$name did not start"; }
 }
 
 start_containerd() {

@@ -43,18 +43,21 @@ start() {
   record "$name" "$!"
 }
 
-# child_of PID: the first child of a process, to standard output; fails when it has none.
+# child_of PID PROGRAM: the first child of a process that runs PROGRAM by now, to standard output;
+# fails when it has none. What a shell forks before it becomes PROGRAM is no child of that.
 child_of() {
-  local child _
+  local child _ program
+  program=$(<"/proc/$1/comm") && [[ $program == "$2" ]] || return 1
   # The file has no end of line, so read() fails even when there is a child.
   read -r child _ <"/proc/$1/task/$1/children" || true
   [[ -n $child ]] && printf '%s\n' "$child"
 } 2>/dev/null
 
-# record_child NAME PARENT: remembers the child of PARENT as NAME, as soon as it has one.
+# record_child NAME PARENT PROGRAM: remembers the child of PARENT as NAME, as soon as PARENT has
+# become PROGRAM and has one.
 record_child() {
-  if poll 5 child_of "$2"; then
-    record "$1" "$(child_of "$2")"
+  if poll 5 child_of "$2" "$3"; then
+    record "$1" "$(child_of "$2" "$3")"
   else
     kill -s KILL "$2" 2>/dev/null || true
     return 1
