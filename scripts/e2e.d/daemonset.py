@@ -68,7 +68,8 @@ class DaemonSet:
         self.lane = lane
         self.report = report
         self.authority = Authority(cluster)
-        self.deny = self.authority.dir / "deny.yaml"
+        # Where the sandbox of a gateway lets it read when it is named by a reload.
+        self.deny = Path(cluster.env["PKI_DIR"]) / "deny.yaml"
         # Below the kubelet's own directory, or where that usually is, whatever it is called.
         node = Path(cluster.state) / "node"
         self.profiles = [node / place / "seccomp" for place in ("kubelet", "var-lib/kubelet")]
