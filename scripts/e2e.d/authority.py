@@ -28,6 +28,9 @@ BOOTSTRAPPERS = "system:bootstrappers:kubeadm:default-node-token"
 
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 
+# How a kubelet answers where it could not ask its API server, and what it logs then.
+DOUBTS = {401: "Unable to authenticate the request", 500: "Authorization error"}
+
 CONFIG = """\
 apiVersion: eyesplice.dev/v1alpha1
 kind: AuthorityConfig
@@ -250,23 +253,24 @@ def join(authority, router, own, joined, user):
 def lets_in(cluster, router, token):
     """Returns whether the kubelet knows whose a token is: it answers 403, for the user may do nothing.
 
-    It answers 401 as well when it could not ask, as when it closed the connection with the review in flight
-    because it got a certificate. Then its log says so, and it is asked again; else the 401 is a verdict.
+    It answers 401 as well when it could not ask who that is, and 500 when it could not ask what that may do, as when
+    it closed the connection with the review in flight because it got a certificate. Then its log says so, and it is
+    asked again; else the answer is a verdict.
     """
     before, asked = doubts(cluster), len(router.reviews)
     status = kubelet_status(cluster, token)
-    if status == 401:
+    if status in DOUBTS:
         why = doubts(cluster)[len(before) :]
-        expect(why, f"401 from the kubelet without an error of its own; reviews were answered by {router.reviews[asked:]}")
+        expect(why, f"{status} of the kubelet without an error of its own; reviews were answered by {router.reviews[asked:]}")
         return False
     same(status, 403, "the kubelet's answer to a token")
     return True
 
 
 def doubts(cluster):
-    """Returns what the kubelet logged of requests that it could not authenticate for an error."""
+    """Returns what the kubelet logged of requests that it could not judge for an error."""
     log = (Path(cluster.env["LOG_DIR"]) / "kubelet.log").read_text(errors="replace")
-    return [line for line in log.splitlines() if "Unable to authenticate the request" in line]
+    return [line for line in log.splitlines() if any(words in line for words in DOUBTS.values())]
 
 
 def kubelet_status(cluster, token):

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from dataclasses import dataclass
 
-from wait import STOPPED, Failed, Interrupted, short
+from wait import PATIENCE, STOPPED, Failed, Interrupted, short
 
 # All that run; whoever is left at the end of the run is killed.
 _running = set()
@@ -115,12 +115,13 @@ class Process:
 
 
 def run(arguments, seconds=60, stdin=None, env=None, check=True):
-    """Runs a program to its end.
+    """Runs a program to its end, which may take `seconds` on a quiet machine.
 
     `stdin` is bytes, an open file, or nothing. With `check` a status other than 0 fails.
     """
     if STOPPED.is_set():
         raise Interrupted
+    seconds *= PATIENCE
     pipe = subprocess.PIPE if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL
     with Process(arguments, env=env, stdin=pipe) as process:
         given = stdin if isinstance(stdin, bytes) else None
@@ -142,7 +143,8 @@ def run(arguments, seconds=60, stdin=None, env=None, check=True):
 
 
 def stream(arguments, seconds, stdin, env, take):
-    """Runs a program, and hands what it writes to `take` as it comes; returns its exit status."""
+    """Runs a program as `run` does; `take` gets what it writes. Returns its exit status."""
+    seconds *= PATIENCE
     with Process(arguments, env=env, stdin=stdin) as process:
         # Also ends a read that would wait for ever.
         timer = threading.Timer(seconds, process.end)

@@ -29,7 +29,7 @@ REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 START_S = 60
 
 # One request, in seconds: an API server that was just started answers its first ones slowly.
-REQUEST_S = 15
+REQUEST_S = 45
 
 # Requests that must pass with each token between two steps of a rotation.
 ROUNDS = 10
@@ -299,6 +299,8 @@ class SecondApiServer:
         self.tokens = tokens
         self.process = None
         self.static = None
+        # What it said last of its being ready.
+        self.last = ""
         self.authority = Authority(tokens.cluster)
 
     def __enter__(self):
@@ -327,13 +329,15 @@ class SecondApiServer:
     def start(self):
         """Starts it, and waits until it is ready."""
         self.process = Process(self.arguments, env={}, stdout=self.log, stderr=self.log)
-        until(self._ready, START_S, "the second API server to be ready")
+        until(self._ready, START_S, lambda: f"the second API server is ready: {short(self.last)}")
 
     def _ready(self):
         expect(self.process.running(), f"the second API server ended; see {self.log.name}")
         try:
-            return self.tokens.request("GET", "/readyz", port=SECOND_PORT)[0] == 200
-        except (OSError, http.client.HTTPException):
+            status, self.last = self.tokens.request("GET", "/readyz?verbose", port=SECOND_PORT)
+            return status == 200
+        except (OSError, http.client.HTTPException) as error:
+            self.last = str(error)
             return False
 
     def restart(self):

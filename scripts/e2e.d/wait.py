@@ -6,6 +6,10 @@ import time
 # How often a condition is looked at, in seconds.
 TICK = 0.05
 
+# How many times as long as on a quiet machine all may take: several clusters share two processors
+# with builds.
+PATIENCE = 3
+
 # Set once, when the run is interrupted: every wait ends from then on.
 STOPPED = threading.Event()
 
@@ -21,8 +25,10 @@ class Interrupted(Exception):
 def until(condition, seconds, what):
     """Returns the first true value of `condition()`; fails when there is none within `seconds`.
 
+    That is on a quiet machine: see `PATIENCE`.
     `what` is what is waited for, or a function that tells what was seen instead.
     """
+    seconds *= PATIENCE
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
