@@ -59,3 +59,9 @@ def section(text, begin, end):
     """Returns what is between two headings of a document."""
     lines = text.splitlines()
     return "\n".join(lines[lines.index(f"## {begin}") : lines.index(f"## {end}")])
+
+
+def commands(document, begin, end):
+    """Returns the shell commands between two headings of a document."""
+    found = blocks(section(documents()[document], begin, end))
+    return [command for block in found if block.language == "sh" for command in block.commands()]

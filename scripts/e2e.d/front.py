@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import signal
 import ssl
 import subprocess
@@ -17,6 +18,7 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import documents
 import processes
 from lane import AUDIT_S, CARRIED, KUBECTL_S, KUBELET, Lane
 from wait import expect, same, until
@@ -176,7 +178,8 @@ class Front:
 
     def run_all(self):
         """Runs them in order; the last one ends the API server for a while."""
-        bodies = [self.nodes_listener_leads_to_the_api_server, self.answers_as_the_api_server_does]
+        bodies = [self.nodes_listener_leads_to_the_api_server, self.kubeconfig_of_the_guide]
+        bodies += [self.answers_as_the_api_server_does]
         for body in [*bodies, self.admission_holds, self.streams_outlive_the_api_server]:
             name = f"{self.cluster.name} {body.__name__}"
             self.report.check(name, body)
@@ -186,6 +189,26 @@ class Front:
         env = dict(self.lane.env, KUBECONFIG=str(self.cluster.state / "nodes.kubeconfig"))
         told = processes.run([self.lane.path, "get", "--raw", "/readyz"], KUBECTL_S, env=env)
         same(told.text, "ok", "readyz")
+
+    def kubeconfig_of_the_guide(self):
+        """What docs/front.md says of kubeconfigs, by its own commands, with the cluster's names."""
+        file = self.cluster.state / "guide.kubeconfig"
+        file.touch(0o600)
+        file.write_text(Path(self.cluster.env["KUBECONFIG"]).read_text())
+        env = dict(self.lane.env, KUBECONFIG=str(file))
+        host = urlsplit(self.cluster.env["APISERVER_URL"]).hostname
+        said = {}
+        for command in documents.commands("docs/front.md", "Set it up", "Several gateways"):
+            if command.startswith("kubectl "):
+                words = shlex.split(command.replace("k8s.example", host))[1:]
+                asked = [self.lane.path, *words]
+                said[words[0]] = processes.run(asked, KUBECTL_S, env=env, check=False)
+        same(list(said), ["config", "auth", "get"], "the commands of docs/front.md")
+        expect(f"https://{host}:{PORT}" in file.read_text(), f"{file} does not point at the front")
+        # Older API servers do not say who a user is.
+        known = self.cluster.release >= (1, 28)
+        same((said["config"].code, said["auth"].code == 0), (0, known), said["auth"].err)
+        same(said["get"].text, "ok", "readyz")
 
     def answers_as_the_api_server_does(self):
         """Identities by requests, asked directly and through it: the same status and body."""

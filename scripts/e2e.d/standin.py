@@ -105,7 +105,12 @@ def request(flags, node, client, path):
     """
     with open(flags["--egress-selector-config-file"]) as file:
         (name,) = re.findall(r"udsName: ([^}\s]+)", file.read())
-    with ApiServer(name, flags["--kubelet-certificate-authority"], client).dial(node) as tls:
+    return get(ApiServer(name, flags["--kubelet-certificate-authority"], client), node, path)
+
+
+def get(apiserver, node, path):
+    """Sends a GET to a node's kubelet, and returns the body."""
+    with apiserver.dial(node) as tls:
         tls.sendall(f"GET {path} HTTP/1.1\r\nHost: {node}:10250\r\n\r\n".encode())
         answer = http.client.HTTPResponse(tls)
         answer.begin()
