@@ -147,6 +147,7 @@ class Cluster:
         reader = threading.Thread(target=lambda: out.append(process.stdout.read()))
         reader.start()
         stopping = arguments[0] != "down" and wait.STOPPED
+        seconds *= wait.PATIENCE
         deadline = time.monotonic() + seconds
         while process.running() and time.monotonic() < deadline:
             if stopping and stopping.is_set():
