@@ -3,7 +3,7 @@
 
 # The time limits of `up`, in seconds: enough for two processors that others keep busy. When they
 # are idle, all of `up` takes 13 s.
-readonly APISERVER_WAIT_S=60 NODE_WAIT_S=60 PODS_WAIT_S=90 WAIT_S=20
+readonly APISERVER_WAIT_S=180 NODE_WAIT_S=180 PODS_WAIT_S=270 WAIT_S=60
 
 cluster_up() {
   EGRESS=none MODE=splice NAT=no GATEWAY=start GATEWAY_CONFIG= KUBERNETES=
