@@ -62,6 +62,19 @@ class Lane:
         """Starts kubectl, and leaves it running."""
         return processes.Process([self.path, *arguments], env=self.env, **pipes)
 
+    def brought_back(self, mark, size):
+        """Returns whether all that went up came down to the API server: then another lost it.
+
+        Of the streams since `mark` that carried `size` bytes up: at least one, and each in order.
+        """
+
+        def ended():
+            lines = self.cluster.gateway.audit.since(mark, kind="end")
+            return [line for line in lines if line["bytesUp"] >= size]
+
+        lines = until(ended, AUDIT_S, "the end of the stream in the audit log")
+        return all(line["bytesDown"] >= size and line["reason"] == "completed" for line in lines)
+
     def pooled(self):
         """Counts the kubectl that runs inside: the API server asks the kubelet for it over its pool."""
         return self.cluster.pool.request(self.pod)
