@@ -14,7 +14,7 @@ import direct
 import processes
 import wait
 import websocket
-from authority import KUBECONFIG, Authority, answers
+from authority import DOUBTS, KUBECONFIG, Authority, answers
 from load import BEAT_S, Crowd
 from router import Router
 from wait import Failed, Interrupted, expect, same, short, until
@@ -280,6 +280,8 @@ class Loops:
         self.rotation = rotation
         self.cluster = rotation.cluster
         self.refused = []
+        # How often the kubelet could not ask its API server what a user may do.
+        self.doubts = 0
         self._ended = threading.Event()
         self._counts = {}
         self._threads = []
@@ -312,7 +314,8 @@ class Loops:
     def told(self):
         """Tells how often each came through."""
         done = ", ".join(f"{count} {name}" for name, count in self._counts.items())
-        return f"{done}; {len(self.refused)} refused"
+        doubts = f", {self.doubts} in doubt at the kubelet" if self.doubts else ""
+        return f"{done}; {len(self.refused)} refused{doubts}"
 
     def rounds(self, number):
         """Waits until each came through so often more."""
@@ -338,6 +341,10 @@ class Loops:
             except (Failed, OSError, http.client.HTTPException) as error:
                 if self.rotation.closing:
                     # It was on one of the connections that the API server closed.
+                    continue
+                if DOUBTS[500] in str(error):
+                    # It was on one of those that a kubelet closes because it got a certificate.
+                    self.doubts += 1
                     continue
                 self.refused.append(f"{time.strftime('%H:%M:%S')} {name} {number}: {error}")
 
