@@ -205,7 +205,7 @@ extract_packages() {
 # Writes the images of the node.
 make_images() {
   need python3 python3
-  python3 -B "$IMAGES_PY" "$BIN/busybox" "$IMAGES"
+  python3 -B "$IMAGES_PY" busybox "$BIN/busybox" "$IMAGES" >/dev/null
 }
 
 # Fetches and unpacks the source package, and lays it out as a GOPATH, as its Makefile wants.

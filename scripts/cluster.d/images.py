@@ -1,12 +1,13 @@
-"""Writes the images of the node: one root file system made of busybox, under two names.
+"""Writes images for the node. Nothing is pulled; the same input makes the same file.
 
-    images.py BUSYBOX FILE
-
-Nothing is pulled; the same busybox makes the same file.
+    images.py busybox BUSYBOX FILE       one root file system made of busybox, under two names
+    images.py program PROGRAM FILE       a program and the libraries that it is linked with
 """
 
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "package.d"))
@@ -21,9 +22,42 @@ COMMANDS = {
     "localhost/busybox:1": ["/bin/sh"],
 }
 
+# The name that pods call the program by.
+PROGRAM = "localhost/eyesplice:1"
+
+
+def of_busybox(busybox):
+    """The images of the node itself."""
+    layer = root(busybox)
+    return {
+        name: image(layer, {"Cmd": command, "Env": ["PATH=/bin"], "WorkingDir": "/"})
+        for name, command in COMMANDS.items()
+    }
+
+
+def of_program(program):
+    """The image of eyesplice."""
+    layer = oci.Layer()
+    with tempfile.NamedTemporaryFile() as stripped:
+        # Its symbols are nine tenths of a debug build.
+        subprocess.run(["strip", "--strip-debug", "-o", stripped.name, program], check=True)
+        layer.file("usr/bin/eyesplice", Path(stripped.name).read_bytes(), 0o755)
+    linked = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+    for library in sorted(set(re.findall(r"/\S+", linked))):
+        layer.file(library.lstrip("/"), Path(library).read_bytes(), 0o755)
+    layer.directory("etc")
+    return {PROGRAM: image(layer, {"Entrypoint": ["/usr/bin/eyesplice"], "WorkingDir": "/"})}
+
+
+def image(layer, config):
+    """An image of one layer for this machine."""
+    asked = ["dpkg", "--print-architecture"]
+    machine = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    return oci.Image([layer], config, f"linux/{machine}", "1970-01-01T00:00:00Z")
+
 
 def root(busybox):
-    """The layer of both."""
+    """A root file system made of busybox."""
     layer = oci.Layer()
     layer.file("bin/busybox", busybox.read_bytes(), 0o755)
     listed = subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout
@@ -38,18 +72,13 @@ def root(busybox):
 
 
 def main():
-    """Writes the file, whole or not at all."""
-    busybox, out = Path(sys.argv[1]), Path(sys.argv[2])
-    command = ["dpkg", "--print-architecture"]
-    asked = subprocess.run(command, check=True, capture_output=True, text=True)
-    layer, images = root(busybox), {}
-    for name, command in COMMANDS.items():
-        config = {"Cmd": command, "Env": ["PATH=/bin"], "WorkingDir": "/"}
-        platform = f"linux/{asked.stdout.strip()}"
-        images[name] = oci.Image([layer], config, platform, "1970-01-01T00:00:00Z")
+    """Writes the file, whole or not at all; prints the images' names."""
+    kind, source, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    images = {"busybox": of_busybox, "program": of_program}[kind](source)
     new = out.with_suffix(".part")
     new.write_bytes(oci.layout(images))
     new.rename(out)
+    print(*images)
 
 
 if __name__ == "__main__":
