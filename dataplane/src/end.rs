@@ -136,5 +136,10 @@ mod tests {
         assert!(refused.contains(expected), "{refused}");
         let other = words(Error::AlertReceived(AlertDescription::UnknownCA).into());
         assert!(!other.contains("groups"), "{other}");
+        let without = words(Error::AlertReceived(AlertDescription::InternalError).into());
+        assert!(
+            without.ends_with("approve its CSR (kubectl get csr)"),
+            "{without}"
+        );
     }
 }

@@ -28,6 +28,12 @@ class Rules(unittest.TestCase):
         text = "ServerConfig::builder_with_provider(provider::shared())\n"
         self.assertEqual(found("a.rs", text), {})
 
+    def test_fields_of_log_lines_are_there_once(self):
+        for text in ("info!(%target, x)", "target = %name,", "    ?level,"):
+            self.assertEqual(len(found("a.rs", text + "\n")["fields"]), 1, text)
+        for text in ("info!(gateway = %target)", "let target = name;", "%destination,"):
+            self.assertEqual(found("a.rs", text + "\n"), {}, text)
+
     def test_module_with_files_below_it_is_a_mod_file(self):
         texts = {"src/a.rs": "", "src/a/b.rs": "", "src/c/mod.rs": "", "src/c/d.rs": ""}
         self.assertEqual(set(tidy.look(texts)), {("module", "src/a.rs")})

@@ -7,6 +7,7 @@ that moves takes its line along: one of the same name that is gone speaks for it
     module   a module with files below it that is not NAME/mod.rs
     tests    tests in a file of their own that are not tests.rs, or below tests/
     crypto   rustls configurations of another provider than the process has
+    fields   fields of log lines with a name that every line has
     words    words that documents do not use (CONTRIBUTING.md says what to write)
     links    links to files or headings, scripts that documents name, and headings of docs/wire.md
              that comments cite, which are not there
@@ -44,6 +45,9 @@ WIRE = "docs/wire.md"
 CITED = re.compile(r"docs/wire\.md,? ((?:(?:, | and )?\"[^\"]+\")+)")
 # What comments cited before the facts were here. Written in two parts, or this line would be found.
 GONE = re.compile(r"\bwire" r"-facts\b|\bhazard [A-H]?\d")
+# A field of a log line by the name of one that every line has: JSON would have it twice.
+EVERY = "(?:level|message|target|timestamp)"
+TWICE = re.compile(rf"(?<!= )[%?]{EVERY}\b|\b{EVERY} = [%?]")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SCRIPT = re.compile(r"(?<![\w/.-])scripts/[\w.-]+(?:/[\w.-]+)*")
 FENCE = re.compile(r"^\s*```")
@@ -89,6 +93,13 @@ def crypto(file, text, found):
         for number, line in enumerate(text.splitlines(), 1):
             if OTHER.search(line):
                 found.add("crypto", file, f"line {number}: {PROVIDER} chooses the provider")
+
+
+def fields(file, text, found):
+    """Fields of log lines that would stand there twice."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if file.endswith(".rs") and TWICE.search(line):
+            found.add("fields", file, f"line {number}: every line of the log has that name")
 
 
 def names(files, found):
@@ -188,6 +199,7 @@ def look(texts):
         if is_code(file, text):
             columns(file, text, found)
             crypto(file, text, found)
+            fields(file, text, found)
             citations(file, text, found, headings)
         if is_document(file):
             words(file, text, found)

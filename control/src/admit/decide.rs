@@ -185,8 +185,8 @@ pub(super) fn lookup_deadline(verdict: Duration) -> Duration {
 
 fn report_dropped(request: &StreamRequest, dropped: &[Denied]) {
     for Denied { address, cause } in dropped {
-        let (id, target) = (request.id, &request.target);
-        tracing::info!(stream = %id, %target, %address, "address is not dialled: {cause}");
+        let (id, destination) = (request.id, &request.target);
+        tracing::info!(stream = %id, %destination, %address, "address is not dialled: {cause}");
     }
 }
 

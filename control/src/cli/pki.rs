@@ -56,10 +56,18 @@ fn init_summary(report: &InitReport) -> String {
     } else {
         format!("new CAs expire {authorities}, what they signed {leaves}")
     };
+    let new = report
+        .files
+        .iter()
+        .any(|file| file == "super-admin.kubeconfig");
+    let rights = if new {
+        "then apply pki-rbac.yaml (of eyesplice) with super-admin.kubeconfig: it gives admin its\n\
+         rights, and lets the API server and the gateway use kubelets\n"
+    } else {
+        "then apply pki-rbac.yaml (of eyesplice): it lets the gateway use kubelets\n"
+    };
     format!(
-        "{files}{} files written; {made}\n{pending}\
-         then apply pki-rbac.yaml (of eyesplice), in a new cluster with super-admin.kubeconfig: it gives\n\
-         admin its rights, and lets the API server and the gateway use kubelets\n",
+        "{files}{} files written; {made}\n{pending}{rights}",
         report.files.len()
     )
 }

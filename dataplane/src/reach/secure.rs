@@ -75,7 +75,7 @@ pub(super) fn note(
             // At once, not at the end of a stream that may last for days.
             tracing::warn!(
                 stream = %cx.id(),
-                target = %target(record),
+                destination = %target(record),
                 cause,
                 "passed because of verification: observe: {message}"
             );

@@ -2,10 +2,11 @@
 
 use super::key::KeyAlgorithm;
 use super::plan::conflicts;
+use super::profile::CLUSTER_CA;
 use super::spec::{
     AgentName, AgentNameError, Authorities, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN,
-    DEFAULT_SERVICE_IP, Existing, Layout, Lifetimes, NodeSpec, Pair, ServerUrl, Spec, UserSpec,
-    default_member,
+    DEFAULT_SERVICE_IP, Existing, Layout, Lifetimes, NodeSpec, Pair, Scope, ServerUrl, Spec,
+    UserSpec, default_member,
 };
 use crate::document::{Document, FileRef, Node, Problem, Section, value};
 use crate::inventory::{HostAddress, certificate_name};
@@ -51,6 +52,8 @@ impl Document for Spec {
 fn read(root: &mut Section<'_>) -> Option<Spec> {
     let report = root.report();
     let before = report.error_count();
+    let scope = root.optional("scope", |node| value::word(node, &Scope::NAMES));
+    let scope = scope.unwrap_or_default();
     let names = Names::read(root);
     let cluster = read_cluster(root, &names.apiserver);
     let mut etcd = read_nodes(root, "etcd", MEMBERS);
@@ -61,6 +64,16 @@ fn read(root: &mut Section<'_>) -> Option<Spec> {
     let users = read_users(root);
     let agents = root.list("agents", AGENTS, agent);
     let authorities = read_authorities(root);
+    if scope == Scope::Gateway
+        && authorities
+            .existing
+            .iter()
+            .all(|(name, _)| name != CLUSTER_CA)
+    {
+        let what = "is gateway, and authorities.existing does not name its CA, the cluster's `ca`";
+        let fix = "add `ca` there, with certFile and keyFile";
+        root.error("scope", what, fix);
+    }
     let keys = read_keys(root);
     let lifetimes = read_lifetimes(root);
     let Names {
@@ -69,6 +82,7 @@ fn read(root: &mut Section<'_>) -> Option<Spec> {
         gateway,
     } = names;
     let spec = Spec {
+        scope,
         cluster,
         apiserver,
         controllers,

@@ -112,7 +112,8 @@ impl Tree {
         for profile in &self.plan.profiles {
             rows.extend(self.kubeconfig(profile, now));
         }
-        if self.planned || kubeadm::has_key_pair(&self.dir) {
+        let planned = self.planned && self.plan.signs_service_accounts();
+        if planned || kubeadm::has_key_pair(&self.dir) {
             rows.push(self.service_account_pair());
         }
         self.modes(&mut rows);

@@ -148,7 +148,9 @@ fn init_on(
     for profile in &plan.profiles {
         maker.make(profile)?;
     }
-    maker.make_service_account_key()?;
+    if plan.signs_service_accounts() {
+        maker.make_service_account_key()?;
+    }
     maker.make_documents();
     let change = maker.into_change();
     disk.create_dir(dir).map_err(|source| FileError::Io {

@@ -4,7 +4,7 @@ use super::key::KeyAlgorithm;
 use super::plan::Conflict;
 use super::spec::{
     AgentName, Authorities, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN, DEFAULT_SERVICE_IP,
-    Lifetimes, NodeSpec, ServerUrl, ServiceCidr, Spec, default_member,
+    Lifetimes, NodeSpec, Scope, ServerUrl, ServiceCidr, Spec, default_member,
 };
 use crate::inventory::{HostAddress, NameError, certificate_name};
 use clap::Args;
@@ -82,6 +82,7 @@ impl InitOptions {
             }
         };
         let spec = Spec {
+            scope: Scope::default(),
             cluster: Cluster {
                 name: DEFAULT_CLUSTER.to_owned(),
                 domain: DEFAULT_DOMAIN.to_owned(),

@@ -1,7 +1,7 @@
 //! Every file that follows from a specification.
 
 use super::profile::{Profile, Usage, profiles};
-use super::spec::{Existing, NodeSpec, Spec};
+use super::spec::{Existing, NodeSpec, Scope, Spec};
 use crate::inventory::HostAddress;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -57,6 +57,11 @@ impl Plan {
         profiles.filter(|profile| self.is_requested(profile))
     }
 
+    /// Says whether the tree has the key pair of service accounts.
+    pub(super) fn signs_service_accounts(&self) -> bool {
+        self.spec.scope == Scope::Cluster
+    }
+
     /// Every file that the tree has at one time or another.
     pub(super) fn file_names(&self) -> Vec<String> {
         let mut names = Vec::new();
@@ -73,13 +78,10 @@ impl Plan {
             }
             names.extend(profile.kubeconfig_file());
         }
-        let fixed = [
-            SERVICE_ACCOUNT_KEY,
-            SERVICE_ACCOUNT_PUBLIC,
-            INVENTORY_FILE,
-            SPEC_FILE,
-        ];
-        names.extend(fixed.map(str::to_owned));
+        if self.signs_service_accounts() {
+            names.extend([SERVICE_ACCOUNT_KEY, SERVICE_ACCOUNT_PUBLIC].map(str::to_owned));
+        }
+        names.extend([INVENTORY_FILE, SPEC_FILE].map(str::to_owned));
         names
     }
 }

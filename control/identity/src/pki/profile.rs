@@ -5,7 +5,7 @@
 //! certificates, and serving certificates of controller manager and scheduler.
 
 use super::names::{apiserver_names, dns, local_names, loopback, without_repeats};
-use super::spec::{Layout, NodeSpec, Spec};
+use super::spec::{Layout, NodeSpec, Scope, Spec};
 use crate::inventory::HostAddress;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -19,6 +19,9 @@ const EGRESS_CLIENT_CA: &str = "egress-client-ca";
 /// Of agents alone: neither the API server nor the egress takes what it signs. Only where there are
 /// any.
 const TUNNEL_CA: &str = "tunnel-ca";
+
+/// The CAs by which gateways and agents are known, or know others.
+const OF_GATEWAYS: [&str; 4] = [CLUSTER_CA, EGRESS_CA, EGRESS_CLIENT_CA, TUNNEL_CA];
 
 /// The group of agents.
 const AGENT_GROUP: &str = "eyesplice:agents";
@@ -160,15 +163,19 @@ pub(super) fn profiles(spec: &Spec) -> Vec<Profile> {
         layout: spec.authorities.layout,
         rows: Vec::new(),
     };
+    let whole = spec.scope == Scope::Cluster;
     table.authorities(spec);
-    table.control_plane(spec);
-    for (index, member) in spec.etcd.iter().enumerate() {
-        table.etcd_member(index, member);
+    if whole {
+        table.control_plane(spec);
+        for (index, member) in spec.etcd.iter().enumerate() {
+            table.etcd_member(index, member);
+        }
+        table.components();
     }
     table.users(spec);
     table.egress(spec);
     table.agents(spec);
-    for node in &spec.nodes {
+    for node in spec.nodes.iter().filter(|_| whole) {
         table.node(node);
     }
     table.rows
@@ -186,6 +193,9 @@ impl Table {
                 continue;
             }
             if name == TUNNEL_CA && spec.agents.is_empty() {
+                continue;
+            }
+            if spec.scope == Scope::Gateway && !OF_GATEWAYS.contains(&name) {
                 continue;
             }
             self.rows.push(Profile {
@@ -275,7 +285,8 @@ impl Table {
         }
     }
 
-    fn users(&mut self, spec: &Spec) {
+    /// Clients of the API server that every cluster has.
+    fn components(&mut self) {
         let fixed = [
             (
                 "admin",
@@ -313,6 +324,9 @@ impl Table {
             row.organizations.extend(group.map(str::to_owned));
             self.rows.push(row.in_kubeconfig());
         }
+    }
+
+    fn users(&mut self, spec: &Spec) {
         for user in &spec.users {
             let name = format!("user-{}", user.name);
             let mut row = self.client(&name, CLUSTER_CA, &user.name, "the user");

@@ -1,6 +1,6 @@
 //! Writes a specification as the document that it would be read from.
 
-use super::spec::{AgentName, Existing, Layout, NodeSpec, Pair, Spec};
+use super::spec::{AgentName, Existing, Layout, NodeSpec, Pair, Scope, Spec};
 use crate::document::{API_VERSION, Document, value};
 use crate::inventory::HostAddress;
 use serde_json::{Value as Json, json};
@@ -10,6 +10,7 @@ use time::Duration;
 /// the same. JSON is YAML, and its strings need no second quoting.
 pub(super) fn render(spec: &Spec) -> String {
     let Spec {
+        scope,
         cluster,
         apiserver,
         controllers,
@@ -27,6 +28,7 @@ pub(super) fn render(spec: &Spec) -> String {
         .iter()
         .map(ToString::to_string)
         .collect();
+    let scope = Scope::NAMES.iter().find(|(_, known)| known == scope);
     let layout = Layout::NAMES
         .iter()
         .find(|(_, layout)| *layout == authorities.layout);
@@ -51,6 +53,7 @@ pub(super) fn render(spec: &Spec) -> String {
         .collect();
     let agents: Vec<&str> = agents.iter().map(AgentName::as_str).collect();
     let sections = [
+        ("scope", json!(scope.map(|(name, _)| *name))),
         (
             "cluster",
             json!({

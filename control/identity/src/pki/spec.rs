@@ -24,6 +24,7 @@ const DEFAULT_MEMBER: &str = "etcd";
 /// Everything that decides which files there are, and what stands in them.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
+    pub(crate) scope: Scope,
     pub(crate) cluster: Cluster,
     /// More names and addresses of the API server.
     pub(crate) apiserver: Vec<HostAddress>,
@@ -39,6 +40,21 @@ pub(crate) struct Spec {
     pub(crate) authorities: Authorities,
     pub(crate) keys: KeyAlgorithm,
     pub(crate) lifetimes: Lifetimes,
+}
+
+/// What a tree is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All of a new cluster.
+    #[default]
+    Cluster,
+    /// What gateways and agents hold in a cluster that has its PKI.
+    Gateway,
+}
+
+impl Scope {
+    pub(super) const NAMES: [(&'static str, Self); 2] =
+        [("cluster", Self::Cluster), ("gateway", Self::Gateway)];
 }
 
 /// What kubeconfigs and the API server's certificate say of the cluster.

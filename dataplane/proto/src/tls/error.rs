@@ -129,14 +129,19 @@ impl TlsError {
         }
     }
 
-    /// What is likely behind a handshake that the two ends cannot agree on; `None` for any other
-    /// error.
+    /// What is likely behind a handshake that failed; `None` where the error says it.
     pub fn hint(&self) -> Option<String> {
-        let Self::Apart {
-            groups, offered, ..
-        } = self
-        else {
-            return None;
+        let (groups, offered) = match self {
+            Self::Apart {
+                groups, offered, ..
+            } => (groups, offered),
+            // Kubernetes 1.20 `pkg/kubelet/kubelet.go`.
+            Self::Rustls(rustls::Error::AlertReceived(AlertDescription::InternalError)) => {
+                let words = "a kubelet answers so until it has a serving certificate: approve its \
+                             CSR (kubectl get csr)";
+                return Some(words.to_owned());
+            }
+            _ => return None,
         };
         let missing = match Group::X25519MlKem768.is_built() {
             true => "",

@@ -159,3 +159,52 @@ fn document_is_found_in_the_tree_or_named() {
         "{error}"
     );
 }
+
+#[test]
+fn tree_of_gateways_has_only_what_they_and_agents_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = tempfile::tempdir().unwrap();
+    make(cluster.path()).unwrap();
+    let ca = cluster.path().join("pki/ca");
+    let sections = format!(
+        "scope: gateway\nagents: [edge-1]\nnodes:\n- {{name: worker-1, addresses: [10.0.0.7]}}\n\
+         authorities:\n  existing:\n  - {{name: ca, certFile: {0}.crt, keyFile: {0}.key}}\n",
+        ca.display()
+    );
+    let mut files = make_from(dir.path(), &sections).unwrap().files;
+    files.sort();
+    let expected = [
+        "agent-edge-1.crt",
+        "agent-edge-1.key",
+        "ca-chain.crt",
+        "ca.crt",
+        "egress-ca-chain.crt",
+        "egress-ca.crt",
+        "egress-ca.key",
+        "egress-client-ca-chain.crt",
+        "egress-client-ca.crt",
+        "egress-client-ca.key",
+        "egress-client.crt",
+        "egress-client.key",
+        "egress-server.crt",
+        "egress-server.key",
+        "eyesplice-kubelet-client.crt",
+        "eyesplice-kubelet-client.key",
+        "inventory.yaml",
+        "pki.yaml",
+        "tunnel-ca-chain.crt",
+        "tunnel-ca.crt",
+        "tunnel-ca.key",
+    ];
+    assert_eq!(files, expected);
+    let rows = tree(dir.path()).inspect(SystemTime::now());
+    let flaws: Vec<_> = rows.iter().flat_map(|row| &row.flaws).collect();
+    assert!(flaws.is_empty(), "{flaws:?}");
+}
+
+#[test]
+fn tree_of_gateways_needs_the_cluster_that_it_is_for() {
+    let errors = errors("scope: gateway\n");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("does not name its CA"), "{errors:?}");
+}
