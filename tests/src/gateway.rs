@@ -189,6 +189,14 @@ impl Gateway {
         });
     }
 
+    /// The same with other limits of its tunnels.
+    pub fn limit_tunnel(&self, change: impl FnOnce(&mut TunnelLimits)) {
+        let mut next = Snapshot::clone(&self.snapshots.load());
+        next.generation += 1;
+        change(next.tunnel.as_mut().unwrap());
+        self.snapshots.publish(next);
+    }
+
     /// The UNIX socket, if there is one.
     pub fn socket(&self) -> PathBuf {
         self.running.socket()

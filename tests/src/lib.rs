@@ -33,4 +33,5 @@ pub mod tls;
 pub mod tunnel;
 pub mod variant;
 pub mod wait;
+pub mod way_out;
 pub mod world;

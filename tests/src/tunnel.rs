@@ -12,8 +12,8 @@ use eyesplice_dataplane::counters::CounterTotals;
 use eyesplice_dataplane::descriptors::Room;
 use eyesplice_dataplane::engine::{COALESCE, EngineConfig};
 use eyesplice_dataplane::seam::{
-    ActionPolicy, AgentDuties, AgentGrant, Control, GatewayPeer, GatewayStatus, Reason, RecordKind,
-    Route, Snapshot, SnapshotCell, StreamRecord, TunnelLimits,
+    ActionPolicy, AgentDuties, AgentGrant, Control, GatewayPeer, GatewayStatus, GatewayWay, Reason,
+    RecordKind, Route, Snapshot, SnapshotCell, StreamRecord, TunnelLimits,
 };
 use eyesplice_identity::verify::Mode as Verification;
 use eyesplice_proto::parse::{Parsed, Progress};
@@ -109,7 +109,7 @@ pub fn server() -> Arc<ServerConfig> {
 pub fn peer(name: &str, address: SocketAddr, tls: Arc<ClientConfig>) -> Arc<GatewayPeer> {
     Arc::new(GatewayPeer {
         name: name.into(),
-        addresses: vec![address],
+        way: GatewayWay::Dial(vec![address]),
         server_name: ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into()),
         tls,
     })

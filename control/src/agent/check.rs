@@ -113,6 +113,13 @@ impl fmt::Display for AgentReport {
             None => "all of up to three are held, else two".to_owned(),
         };
         writeln!(f, "gateways: {}; {hold}", list(addresses))?;
+        if let Some(proxy) = &gateways.proxy {
+            let login = match proxy.credentials_file {
+                Some(_) => "with user and password",
+                None => "without a login",
+            };
+            writeln!(f, "through proxy {proxy}, {login}")?;
+        }
         writeln!(f, "dials:")?;
         let allow = &self.config.allow;
         if let Some(kubelet) = allow.kubelet {

@@ -32,7 +32,9 @@ mod tunnel;
 pub(crate) mod unseen;
 mod value;
 
-pub use agent::{AgentConfig, AgentIdentity, Allow, Gateways, Here, PodIdentity};
+pub use agent::{
+    AgentConfig, AgentIdentity, Allow, Gateways, Here, PodIdentity, ProxyOut, ProxyScheme,
+};
 pub use engine::EngineParts;
 pub use eyesplice_identity::document::Document;
 pub use kube_api::{

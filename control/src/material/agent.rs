@@ -2,9 +2,11 @@
 //! gateway.
 
 use super::loader::Loader;
+use super::way_out::Made;
 use super::{MaterialError, MaterialErrors};
 use crate::config::{AgentConfig, AgentIdentity};
 use crate::grants::is_agent;
+use eyesplice_dataplane::seam::WayOut;
 use eyesplice_identity::pem::{CertificateInfo, Role};
 use eyesplice_proto::tls::{Groups, provider};
 use eyesplice_proto::tunnel::ALPN;
@@ -27,6 +29,7 @@ pub struct AgentMaterial {
     /// How it speaks to gateways.
     pub tls: Arc<ClientConfig>,
     made_of: Files,
+    proxy: Option<Made>,
     /// Every certificate that was loaded; of a bundle the one that expires first.
     pub certificates: Vec<CertificateInfo>,
     /// What is allowed and probably not meant, in words.
@@ -42,17 +45,24 @@ struct Files {
 }
 
 impl AgentMaterial {
-    /// Takes over the TLS of what was in force, if nothing of it has changed. Where it has,
-    /// gateways are connected to again.
+    /// Takes over the TLS and the proxy of what was in force, if nothing of them has changed. Where
+    /// it has, gateways are connected to again.
     #[must_use]
-    pub fn following(self, before: &Self) -> Self {
-        if self.made_of != before.made_of {
-            return self;
+    pub fn following(mut self, before: &Self) -> Self {
+        if self.made_of == before.made_of {
+            self.tls = Arc::clone(&before.tls);
         }
-        Self {
-            tls: Arc::clone(&before.tls),
-            ..self
+        if let (Some(proxy), Some(before)) = (&mut self.proxy, &before.proxy)
+            && proxy.is_same(before)
+        {
+            proxy.way = Arc::clone(&before.way);
         }
+        self
+    }
+
+    /// What stands between the agent and its gateways.
+    pub fn proxy(&self) -> Option<&Arc<WayOut>> {
+        self.proxy.as_ref().map(|made| &made.way)
     }
 
     /// Loads every file of an agent's configuration, after others were in force, as
@@ -93,6 +103,8 @@ impl AgentMaterial {
             let failed = |error| MaterialError::Tls(credential.file, error);
             Some((user, loader.keep(tls.map_err(failed))?, made_of))
         });
+        let proxy = config.gateways.proxy.as_ref();
+        let proxy = proxy.and_then(|proxy| loader.way_out(proxy, config.tls.groups));
         let (certificates, warnings) = loader.finish()?;
         let Some((user, tls, made_of)) = parts else {
             unreachable!("a part that is missing has reported why")
@@ -101,6 +113,7 @@ impl AgentMaterial {
             user: user.into(),
             tls: Arc::new(tls),
             made_of,
+            proxy,
             certificates,
             warnings,
         })
@@ -117,6 +130,9 @@ pub fn before_enrolment(
 ) -> Result<(Vec<CertificateInfo>, Vec<String>), MaterialErrors> {
     let mut loader = Loader::new(now, &[]);
     loader.bundle(&config.gateways.ca_file);
+    if let Some(proxy) = &config.gateways.proxy {
+        loader.way_out(proxy, config.tls.groups);
+    }
     if let AgentIdentity::Pod(pod) = &config.identity {
         for file in [&pod.ca_file].into_iter().chain(&pod.issuer_ca_file) {
             loader.bundle(file);

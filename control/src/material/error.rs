@@ -7,7 +7,9 @@ use eyesplice_identity::kubeconfig::WebhookError;
 use eyesplice_identity::pem::{FileRef, PemError};
 use eyesplice_identity::pki::Flaw;
 use eyesplice_identity::verify::TrustError;
+use eyesplice_proto::login::LoginError;
 use std::fmt;
+use std::io;
 
 /// All that is wrong with the files of a configuration; never empty.
 #[derive(Debug)]
@@ -51,6 +53,9 @@ pub enum MaterialError {
     /// A TLS server cannot be built of a certificate.
     #[error("{0}: cannot serve TLS with it: {1}; issue another")]
     Tls(FileRef, rustls::Error),
+    /// The file with user and password for a proxy.
+    #[error("{0}: {1}")]
+    Login(FileRef, LoginFileError),
     /// No keys for session tickets.
     #[error("timeouts.sessionTicket: the system's random source failed: {0}; try again")]
     Tickets(rustls::Error),
@@ -59,12 +64,23 @@ pub enum MaterialError {
     Issuer(IssuerError),
 }
 
+/// Why a file has no login. Its text is not repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginFileError {
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
+    Read(io::Error),
+    /// It has another text.
+    #[error("{0}")]
+    Text(LoginError),
+}
+
 impl MaterialError {
     /// The field that names the file, as far as it is known.
     pub(crate) fn field(&self) -> &str {
         match self {
             Self::Pem(error) => &error.file.field,
-            Self::Role(file, _) | Self::Tls(file, _) => &file.field,
+            Self::Role(file, _) | Self::Tls(file, _) | Self::Login(file, _) => &file.field,
             Self::Nodes(field, _) | Self::Trust(field, _) => field,
             Self::Policy(field, _) | Self::Webhook(field, _) => field,
             Self::Tickets(_) => "timeouts.sessionTicket",

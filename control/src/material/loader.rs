@@ -384,8 +384,8 @@ impl<'a> Loader<'a> {
         self.keep(loaded.map_err(|error| MaterialError::Nodes(field.clone(), error)))
     }
 
-    /// Warns of a key that every user of this host can read.
-    fn guard(&mut self, key: &FileRef) {
+    /// Warns of a secret that every user of this host can read.
+    pub(super) fn guard(&mut self, key: &FileRef) {
         let Ok(metadata) = std::fs::metadata(&key.path) else {
             return;
         };

@@ -9,6 +9,7 @@ mod front;
 mod listener;
 mod loader;
 mod proxy;
+mod way_out;
 
 pub use agent::{AgentMaterial, before_enrolment};
 pub use error::{MaterialError, MaterialErrors};

@@ -72,7 +72,7 @@ fn name(proxy: &ProxySpec, server_name: Option<&Host>) -> Option<ServerName<'sta
 }
 
 /// Builds a TLS client. Secrets can be extracted for the engine.
-fn tls_client(
+pub(super) fn tls_client(
     client: Option<Arc<CertifiedKey>>,
     roots: Arc<RootCertStore>,
     groups: Groups,

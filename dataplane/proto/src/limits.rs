@@ -70,6 +70,10 @@ pub const PATH_SEGMENTS: usize = 32;
 /// Longest segment of a kubelet path that names an object, in bytes: a pod name is a DNS subdomain.
 pub const SEGMENT_BYTES: usize = 253;
 
+/// Longest user and longest password of a proxy, in bytes: what SOCKS5 can say (RFC 1929
+/// section 2).
+pub const LOGIN_BYTES: usize = 255;
+
 /// Largest tunnel frame in bytes, without the two bytes of its length: the largest text, the
 /// longest name and all fixed fields together are a fourth of it.
 pub const TUNNEL_FRAME_BYTES: usize = 4096;
@@ -158,6 +162,9 @@ const _: () = assert!(
     "name in target and in Host"
 );
 const _: () = assert!(REASON_BYTES < CONNECT_HEAD_BYTES);
+// Lengths of SOCKS5 are bytes.
+const _: () = assert!(LOGIN_BYTES <= u8::MAX as usize);
+const _: () = assert!(NAME_BYTES <= u8::MAX as usize);
 const _: () = assert!(LABEL_BYTES < NAME_BYTES);
 const _: () = assert!(SEGMENT_BYTES >= NAME_BYTES);
 const _: () = assert!(CHUNK_SIZE_DIGITS * 4 == u64::BITS as usize);

@@ -277,6 +277,7 @@ impl Drop for Hold {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seam::GatewayWay;
     use eyesplice_proto::tls::provider;
     use rustls::pki_types::ServerName;
     use rustls::{ClientConfig, RootCertStore};
@@ -291,7 +292,7 @@ mod tests {
         let peer = |name: &&str| {
             Arc::new(GatewayPeer {
                 name: (*name).into(),
-                addresses: Vec::new(),
+                way: GatewayWay::Dial(Vec::new()),
                 server_name: ServerName::try_from("gateway.example").unwrap(),
                 tls: Arc::clone(&tls),
             })

@@ -3,7 +3,8 @@
 //! The stream is passed on once. The other gateway judges it as well, splices it, and never passes
 //! it on again.
 
-use super::proxy::{Unreached, passed_on};
+use super::hop::Unreached;
+use super::proxy::passed_on;
 use crate::context::StreamContext;
 use crate::end::End;
 use crate::leg::Leg;

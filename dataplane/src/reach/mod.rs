@@ -5,12 +5,15 @@
 mod chained;
 pub(crate) mod dial;
 pub(crate) mod handshake;
+mod hop;
 pub(crate) mod named;
+mod out;
 mod proxy;
 mod secure;
 mod verdict;
 mod warm;
 
+pub(crate) use out::out;
 pub(crate) use secure::handshake_failure;
 pub(crate) use verdict::{ask, judge, watched};
 

@@ -14,6 +14,7 @@ mod snapshot;
 mod tally;
 mod tunnel;
 mod verdict;
+mod way_out;
 
 pub use front::{
     API_SERVER, ApiAnswer, ApiLabels, ApiPath, ApiRequest, ApiVerdict, ConnectionKey, Follower,
@@ -36,6 +37,7 @@ pub use verdict::{
     ProxyAddress, ProxyTls, Refusal, StreamLimits, Terminate, TerminateVerified, UpstreamTls,
     Verdict, VerificationSlot, Warm, Way,
 };
+pub use way_out::{GatewayWay, ProxyProtocol, WayOut};
 
 use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;

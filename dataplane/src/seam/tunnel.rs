@@ -1,7 +1,7 @@
 //! What control and the engine say to each other about tunnels: at a gateway, who an agent is and
 //! what it may carry; at an agent, which gateways it holds; at both, how the tunnels are.
 
-use super::{ListenerName, Proxy, Refusal};
+use super::{GatewayWay, ListenerName, Proxy, Refusal};
 use eyesplice_proto::target::Target;
 use eyesplice_proto::tunnel::Patience;
 use ipnet::IpNet;
@@ -112,8 +112,8 @@ pub struct AgentDuties {
 pub struct GatewayPeer {
     /// Its name in logs and metrics, unique among the gateways of an agent.
     pub name: Arc<str>,
-    /// Where to dial: raced. Never empty.
-    pub addresses: Vec<SocketAddr>,
+    /// How a connection to it is made.
+    pub way: GatewayWay,
     /// The name that its certificate must have.
     pub server_name: ServerName<'static>,
     /// Presents the agent's certificate and validates the gateway's.
@@ -156,7 +156,7 @@ pub struct AgentStatus {
 pub struct GatewayStatus {
     /// Its name.
     pub name: Arc<str>,
-    /// The address in use, once connected.
+    /// The address in use, once connected: a proxy's, where one is on the way.
     pub address: Option<SocketAddr>,
     /// When its control connection was registered; `None`: it is not.
     pub since: Option<SystemTime>,

@@ -13,3 +13,4 @@ mod killed;
 mod open;
 mod revoked;
 mod status;
+mod way_out;

@@ -77,3 +77,45 @@ fn load_certificate_that_no_gateway_takes_is_warned_of() {
     std::fs::write(dir.path().join("agent.yaml"), text).unwrap();
     assert_eq!(load().warnings, Vec::<String>::new());
 }
+
+#[test]
+fn load_login_of_a_proxy_is_one_line_and_never_repeated() {
+    let gateways = format!(
+        "{GATEWAYS}, proxy: {{url: \"http://proxy.example:3128\", credentialsFile: login}}"
+    );
+    let dir = site(&gateways, ALLOW);
+    let errors = || {
+        let file = dir.path().join("agent.yaml");
+        let files = super::super::files::Files::new(file, Here::default());
+        match files.load(&[]).result {
+            Ok(valid) => {
+                let proxy = valid.state.material.proxy().unwrap();
+                assert!(!format!("{proxy:?}").contains("hidden"));
+                String::new()
+            }
+            Err(errors) => format!("{errors:?}"),
+        }
+    };
+    assert!(
+        errors().contains("gateways.proxy.credentialsFile"),
+        "{}",
+        errors()
+    );
+    for (text, words) in [
+        ("edge:hidden\n", ""),
+        ("hidden", "has no `user:password`"),
+        ("edge:hidden\nother:hidden\n", "in one line"),
+        (
+            &format!("edge:{}", "hidden".repeat(100)),
+            "has a password of",
+        ),
+    ] {
+        std::fs::write(dir.path().join("login"), text).unwrap();
+        let errors = errors();
+        assert!(
+            errors.contains(words) && !errors.contains("hidden"),
+            "{errors}"
+        );
+        assert_eq!(errors.is_empty(), words.is_empty(), "{errors}");
+    }
+}

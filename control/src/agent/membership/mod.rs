@@ -5,21 +5,26 @@
 //! own by a hash of both names, so that agents spread over gateways, and keep theirs when others
 //! come and go.
 //!
+//! With a proxy on the way out names are the proxy's to resolve, so that each is one gateway, and
+//! the proxy's own name is resolved here.
+//!
 //! Gateways that follow their Leases say with each ping which ones there are. As long as none of
 //! those that are held says anything, what was said last stays.
 
 use super::control::{AgentControl, State};
+use crate::config::Gateways;
 use crate::policy::builtin_denial;
 use eyesplice_dataplane::engine::Tunnels;
-use eyesplice_dataplane::seam::{AgentDuties, GatewayPeer, Snapshot, SnapshotCell};
+use eyesplice_dataplane::seam::{AgentDuties, GatewayPeer, GatewayWay, Snapshot, SnapshotCell};
 use eyesplice_process::BUILD;
 use eyesplice_process::metrics::Metrics;
 use eyesplice_proto::causes::chain;
 use eyesplice_proto::target::{Host, Target};
 use eyesplice_proto::tunnel;
 use rustls::pki_types::ServerName;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -57,7 +62,7 @@ pub(super) struct Membership {
 /// What was found out.
 #[derive(Debug, Default)]
 struct Known {
-    /// Of names, as they were resolved last.
+    /// Of names of gateways, or of the proxy, as they were resolved last.
     addresses: HashMap<Target, Vec<SocketAddr>>,
     /// Why a name was not resolved the last time.
     errors: HashMap<Target, String>,
@@ -139,7 +144,7 @@ impl Membership {
         let state = self.control.state();
         let resolver = self.control.resolver();
         let mut lookups = JoinSet::new();
-        for target in &state.config.gateways.addresses {
+        for target in resolved_here(&state.config.gateways) {
             let Host::Name(name) = &target.host else {
                 continue;
             };
@@ -165,11 +170,15 @@ impl Membership {
                 Err(error) => {
                     if known.errors.get(&target) != Some(&error) {
                         let kept = known.addresses.get(&target).map_or(0, Vec::len);
+                        let whose = match state.config.gateways.proxy {
+                            Some(_) => "proxy's",
+                            None => "gateway's",
+                        };
                         tracing::warn!(
-                            gateway = %target,
+                            at = %target,
                             error,
                             kept,
-                            "gateway's name is not resolved; its last known addresses are kept"
+                            "{whose} name is not resolved; its last known addresses are kept"
                         );
                         known.errors.insert(target, error);
                     }
@@ -184,7 +193,13 @@ impl Membership {
         let state = self.control.state();
         known
             .addresses
-            .retain(|target, _| state.config.gateways.addresses.contains(target));
+            .retain(|target, _| resolved_here(&state.config.gateways).contains(target));
+        if let (Some(proxy), Some(way)) = (&state.config.gateways.proxy, state.material.proxy())
+            && let Some(addresses) = known.addresses.get(&proxy.target)
+        {
+            // Whoever holds a gateway finds them with its next connection.
+            way.at.store(Arc::new(addresses.clone()));
+        }
         let held = hold(&state, &candidates(&state, known), &known.held);
         let names = |held: &[Arc<GatewayPeer>]| -> Vec<Arc<str>> {
             held.iter().map(|peer| Arc::clone(&peer.name)).collect()
@@ -212,32 +227,79 @@ fn tell(held: &[Arc<GatewayPeer>]) {
     tracing::info!(gateways = names.join(", "), "gateways to hold");
 }
 
-/// Every gateway once, with the host by whose name it is validated, in the order of the
-/// configuration. Those that were told of are validated by their addresses.
-fn candidates(state: &State, known: &Known) -> Vec<(SocketAddr, Host)> {
-    let mut seen = HashSet::new();
-    let mut found = Vec::new();
-    for target in &state.config.gateways.addresses {
-        let sockets = match &target.host {
-            Host::Ip(ip) => vec![SocketAddr::new(*ip, target.port)],
-            Host::Name(_) => known.addresses.get(target).cloned().unwrap_or_default(),
-        };
-        for socket in sockets.into_iter().filter(|socket| seen.insert(*socket)) {
-            found.push((socket, target.host.clone()));
+/// The names that are resolved here: those of the gateways, or of what stands before them.
+fn resolved_here(gateways: &Gateways) -> &[Target] {
+    match &gateways.proxy {
+        Some(proxy) => slice::from_ref(&proxy.target),
+        None => &gateways.addresses,
+    }
+}
+
+/// A gateway that there is.
+struct Candidate {
+    /// What is dialled, or what a proxy is asked for.
+    target: Target,
+    /// By whose name it is validated.
+    host: Host,
+}
+
+/// Every gateway once, in the order of the configuration. Those that were told of are validated by
+/// their addresses.
+fn candidates(state: &State, known: &Known) -> Vec<Candidate> {
+    let gateways = &state.config.gateways;
+    let mut found: Vec<Candidate> = Vec::new();
+    // The first look at the proxy's name is under way.
+    if let Some(proxy) = &gateways.proxy
+        && matches!(proxy.target.host, Host::Name(_))
+        && !known.addresses.contains_key(&proxy.target)
+        && !known.errors.contains_key(&proxy.target)
+        && known.held.is_empty()
+    {
+        return found;
+    }
+    let mut add = |target: Target, host: &Host| {
+        if found.iter().all(|other| other.target != target) {
+            let host = host.clone();
+            found.push(Candidate { target, host });
+        }
+    };
+    for target in &gateways.addresses {
+        match &target.host {
+            Host::Name(_) if gateways.proxy.is_none() => {
+                let sockets = known.addresses.get(target).into_iter().flatten();
+                sockets.for_each(|socket| add(at(*socket), &target.host));
+            }
+            Host::Ip(_) | Host::Name(_) => add(target.clone(), &target.host),
         }
     }
+    // A name that a proxy resolves and an address that is told may be one gateway, which two
+    // control connections of one process would take from each other.
+    let named = |candidate: &Candidate| matches!(candidate.target.host, Host::Name(_));
+    if found.iter().any(named) {
+        return found;
+    }
     // Who is on the gateway's own host may reach it there, and so the others.
-    let here = found.iter().any(|(socket, _)| socket.ip().is_loopback());
-    for socket in known
-        .told
-        .iter()
-        .filter(|socket| is_elsewhere(socket.ip(), here))
-    {
-        if seen.insert(*socket) {
-            found.push((*socket, Host::Ip(socket.ip())));
+    let loopback = |candidate: &Candidate| match candidate.target.host {
+        Host::Ip(ip) => ip.is_loopback(),
+        Host::Name(_) => false,
+    };
+    let here = found.iter().any(loopback);
+    for socket in &known.told {
+        let target = at(*socket);
+        let fresh = found.iter().all(|other| other.target != target);
+        if fresh && is_elsewhere(socket.ip(), here) {
+            let host = target.host.clone();
+            found.push(Candidate { target, host });
         }
     }
     found
+}
+
+fn at(socket: SocketAddr) -> Target {
+    Target {
+        host: Host::Ip(socket.ip().to_canonical()),
+        port: socket.port(),
+    }
 }
 
 /// Whether an address that a gateway tells of may be another gateway's: it is no special one.
@@ -246,40 +308,47 @@ fn is_elsewhere(ip: IpAddr, here: bool) -> bool {
     (here && ip.is_loopback()) || builtin_denial(ip, &[]).is_none()
 }
 
-/// Chooses whom to hold, in the order of their addresses; a peer that stays the same is the same.
+/// Chooses whom to hold, in the order of their names; a peer that stays the same is the same.
 fn hold(
     state: &State,
-    candidates: &[(SocketAddr, Host)],
+    candidates: &[Candidate],
     before: &[Arc<GatewayPeer>],
 ) -> Vec<Arc<GatewayPeer>> {
     let gateways = &state.config.gateways;
-    let names: Vec<String> = candidates
-        .iter()
-        .map(|(address, _)| address.to_string())
-        .collect();
+    let name = |candidate: &Candidate| candidate.target.to_string();
+    let names: Vec<String> = candidates.iter().map(name).collect();
     let mut ranked = tunnel::rank(state.material.user.as_bytes(), &names);
     ranked.truncate(tunnel::hold(gateways.hold, candidates.len()));
     let chosen = ranked.into_iter().filter_map(|index| candidates.get(index));
-    let chosen: BTreeMap<SocketAddr, &Host> =
-        chosen.map(|(address, host)| (*address, host)).collect();
-    let peer = |(address, host): (SocketAddr, &Host)| {
-        let name = gateways.server_name.as_ref().unwrap_or(host).to_string();
-        let server_name = ServerName::try_from(name).ok()?;
+    let chosen: BTreeMap<String, &Candidate> = chosen.map(|each| (name(each), each)).collect();
+    let peer = |(name, candidate): (String, &Candidate)| {
+        let host = gateways.server_name.as_ref().unwrap_or(&candidate.host);
+        let server_name = ServerName::try_from(host.to_string()).ok()?;
+        let way = way(state, &candidate.target)?;
         let same = before.iter().find(|peer| {
-            peer.addresses == [address]
+            peer.way.is_same(&way)
                 && peer.server_name == server_name
                 && Arc::ptr_eq(&peer.tls, &state.material.tls)
         });
         Some(same.cloned().unwrap_or_else(|| {
             Arc::new(GatewayPeer {
-                name: address.to_string().into(),
-                addresses: vec![address],
+                name: name.into(),
+                way,
                 server_name,
                 tls: Arc::clone(&state.material.tls),
             })
         }))
     };
     chosen.into_iter().filter_map(peer).collect()
+}
+
+/// How a gateway is reached; a name is always a proxy's.
+fn way(state: &State, target: &Target) -> Option<GatewayWay> {
+    match (state.material.proxy(), &target.host) {
+        (Some(proxy), _) => Some(GatewayWay::Proxy(Arc::clone(proxy), target.clone())),
+        (None, Host::Ip(ip)) => Some(GatewayWay::Dial(vec![SocketAddr::new(*ip, target.port)])),
+        (None, Host::Name(_)) => None,
+    }
 }
 
 fn duties(held: &[Arc<GatewayPeer>], instance: [u8; 16]) -> AgentDuties {

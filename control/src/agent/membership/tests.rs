@@ -170,3 +170,60 @@ async fn hear_addresses_that_are_nobodys_are_not_dialled() {
     second.hear(&told);
     assert_eq!(held(&second), ["127.0.0.1:1", "127.0.0.1:2"]);
 }
+
+#[tokio::test]
+async fn hold_through_a_proxy_each_name_is_one_gateway_and_the_proxys_own_is_resolved() {
+    let gateways = "addresses: [\"gw-a.example:1\", \"gw-b.example:1\"], \
+                    proxy: {url: \"socks5://proxy.example:1080\"}";
+    let dir = site(gateways, ALLOW);
+    let names = Names::default();
+    names.set("gw-a.example", &["10.0.0.1", "10.0.0.2"]);
+    let control = control(dir.path(), &names);
+    let membership = membership(&control);
+    assert!(held(&membership).is_empty(), "the proxy is not known yet");
+    membership.look().await;
+    assert_eq!(
+        held(&membership),
+        ["gw-a.example:1", "gw-b.example:1"],
+        "what is wrong with the proxy is said by those who dial it"
+    );
+    names.set("proxy.example", &["10.0.0.9"]);
+    let before = membership.snapshots.load().generation;
+    membership.look().await;
+    let proxy = || Arc::clone(control.state().material.proxy().unwrap());
+    assert_eq!(**proxy().at.load(), ["10.0.0.9:1080".parse().unwrap()]);
+    assert_eq!(
+        membership.snapshots.load().generation,
+        before,
+        "nothing is connected to again"
+    );
+    // One of them may be a gateway that has a name.
+    membership.hear(&["10.0.0.1:1".parse().unwrap()].into());
+    assert_eq!(held(&membership).len(), 2);
+    // A reload that changes nothing keeps the proxy, and what it keeps has its addresses.
+    let reload = |number| {
+        let loaded = load(dir.path(), number);
+        let material = loaded.material.following(&control.state().material);
+        control.publish(State { material, ..loaded });
+        membership.reloaded();
+    };
+    let first = proxy();
+    reload(2);
+    assert!(Arc::ptr_eq(&first, &proxy()));
+    let other = gateways.replace("socks5", "http");
+    write(dir.path(), &other, ALLOW);
+    reload(3);
+    assert!(!Arc::ptr_eq(&first, &proxy()));
+    assert_eq!(**proxy().at.load(), **first.at.load());
+}
+
+#[tokio::test]
+async fn hear_gateways_that_are_told_are_asked_for_where_none_has_a_name() {
+    let gateways = "addresses: [\"10.0.0.1:1\"], proxy: {url: \"http://10.0.0.9:3128\"}";
+    let dir = site(gateways, ALLOW);
+    let control = control(dir.path(), &Names::default());
+    let membership = membership(&control);
+    assert_eq!(held(&membership), ["10.0.0.1:1"]);
+    membership.hear(&["10.0.0.2:1".parse().unwrap()].into());
+    assert_eq!(held(&membership), ["10.0.0.1:1", "10.0.0.2:1"]);
+}

@@ -1,8 +1,10 @@
 //! Reads the configuration of an agent: `AgentConfig`.
 
 mod pod;
+mod way_out;
 
 pub use pod::{Here, PodIdentity};
+pub use way_out::{ProxyOut, ProxyScheme};
 
 use super::model::{Audit, EngineSettings, Limits, PortRange, Timeouts, TlsSettings};
 use super::value::endpoint;
@@ -85,6 +87,8 @@ pub struct Gateways {
     pub server_name: Option<Host>,
     /// How many are held; `None`: all of up to three, else two.
     pub hold: Option<usize>,
+    /// The proxy through which they are reached.
+    pub proxy: Option<ProxyOut>,
 }
 
 /// What an agent dials.
@@ -110,14 +114,19 @@ impl AgentConfig {
         if let AgentIdentity::Pod(pod) = &self.identity {
             files.extend(paths([&pod.ca_file].into_iter().chain(&pod.issuer_ca_file)));
         }
+        if let Some(proxy) = &self.gateways.proxy {
+            files.extend(paths(proxy.credentials_file.iter().chain(&proxy.ca_file)));
+        }
         files.insert(self.file.clone());
         files
     }
 
-    /// Those of them that hold a key.
+    /// Those of them that hold a key or a password.
     pub fn secrets(&self) -> BTreeSet<PathBuf> {
         let [_, key] = self.identity.files();
-        paths([&key])
+        let proxy = self.gateways.proxy.as_ref();
+        let login = proxy.and_then(|proxy| proxy.credentials_file.as_ref());
+        paths([&key].into_iter().chain(login))
     }
 
     /// What its engine is built of.
@@ -205,12 +214,14 @@ fn read_gateways(root: &mut Section<'_>) -> Option<Gateways> {
     let server_name = section.optional("serverName", value::host);
     let hold = |node: &Node| value::integer::<usize>(node, &bounds::HOLD);
     let hold = section.optional("hold", hold);
+    let proxy = section.section("proxy").map(way_out::read);
     (!addresses.is_empty()).then_some(())?;
     Some(Gateways {
         addresses,
         ca_file: ca?,
         server_name,
         hold,
+        proxy: proxy.flatten(),
     })
 }
 

@@ -89,6 +89,11 @@ fn parse_configuration_of_a_daemon_set_is_filled_in_by_the_command_line() {
 #[test]
 fn parse_each_mistake_names_field_and_remedy() {
     let with = |rest: &str| format!("{HEAD}{IDENTITY}{GATEWAYS}{rest}");
+    let through = |proxy: &str| {
+        let gateways =
+            format!("gateways: {{addresses: [\"a:1\"], caFile: c, proxy: {{{proxy}}}}}\n");
+        format!("{HEAD}{IDENTITY}{ALLOW}{gateways}")
+    };
     for (text, words) in [
         (
             HEAD.to_owned(),
@@ -153,9 +158,31 @@ fn parse_each_mistake_names_field_and_remedy() {
             ),
             "gateways.hold",
         ),
+        (
+            through("url: \"ftp://a:1\""),
+            "is no URL of a http, https or socks5 proxy; write it like http://proxy.example:3128",
+        ),
+        (
+            through("url: \"socks5h://a:1\""),
+            "write socks5://: names are",
+        ),
+        (through("url: \"http://a\""), "authority has no port"),
+        (
+            through("url: \"http://edge:hidden@a:1\""),
+            "gateways.proxy.url (line 5, column 56): has a user or a password; write",
+        ),
+        (
+            through("url: \"https://a:1\""),
+            "gateways.proxy.caFile (line 5, column 50): is required",
+        ),
+        (
+            through("url: \"socks5://a:1\", caFile: c"),
+            "): is for an https proxy alone: nobody presents a certificate here; remove it",
+        ),
     ] {
         let errors = parse(&text).unwrap_err();
         assert!(errors.contains(words), "{words}: {errors}");
+        assert!(!errors.contains("hidden"), "{errors}");
     }
 }
 
@@ -169,4 +196,30 @@ fn parse_every_prefix_of_the_examples_is_an_answer() {
             let _ = parse(&text[..end]);
         }
     }
+}
+
+#[test]
+fn parse_proxy_is_named_by_its_url_and_its_login_is_a_secret() {
+    let of = |proxy: &str| {
+        let gateways =
+            format!("gateways: {{addresses: [\"a:1\"], caFile: c, proxy: {{{proxy}}}}}\n");
+        parse(&format!("{HEAD}{IDENTITY}{ALLOW}{gateways}")).unwrap()
+    };
+    for (url, scheme) in [
+        ("http://proxy.example:3128", ProxyScheme::Http),
+        ("socks5://[fd00::9]:1080", ProxyScheme::Socks5),
+    ] {
+        let config = of(&format!("url: \"{url}/\", credentialsFile: login"));
+        let proxy = config.gateways.proxy.as_ref().unwrap();
+        assert_eq!((proxy.to_string().as_str(), proxy.scheme), (url, scheme));
+        let login = Path::new("/etc/eyesplice/login");
+        assert!(config.files().contains(login) && config.secrets().contains(login));
+    }
+    let config = of("url: \"https://10.0.0.9:443\", caFile: proxy-ca.crt");
+    assert!(
+        config
+            .files()
+            .contains(Path::new("/etc/eyesplice/proxy-ca.crt"))
+    );
+    assert_eq!(config.secrets().len(), 1);
 }

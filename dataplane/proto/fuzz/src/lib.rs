@@ -7,9 +7,11 @@
 
 mod api;
 pub mod seeded;
+mod socks;
 mod tunnel;
 
 pub use api::api_stream;
+pub use socks::socks_client;
 pub use tunnel::tunnel_frames;
 
 use eyesplice_proto::body::{BodyDecoder, BodyError, Taken};
@@ -97,6 +99,11 @@ pub const TARGETS: &[FuzzTarget] = &[
         name: "tunnel_frames",
         seeds: tunnel::SEEDS,
         run: tunnel_frames,
+    },
+    FuzzTarget {
+        name: "socks_client",
+        seeds: socks::SEEDS,
+        run: socks_client,
     },
 ];
 
@@ -406,7 +413,7 @@ pub fn connect(data: &[u8]) {
         let mut again = Vec::new();
         match head.hop {
             true => connect::write_passed_on(&head.target, &mut again),
-            false => connect::write_connect(&head.target, &mut again),
+            false => connect::write_connect(&head.target, None, &mut again),
         }
         let parsed = connect::parse_asked(&again, &mut Progress::default(), limits);
         assert!(matches!(parsed, Ok(Parsed::Complete { head: own, .. }) if own == head));

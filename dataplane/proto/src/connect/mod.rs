@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::framing;
 use crate::head::{Method, RequestHead, ResponseHead};
 use crate::headers::{HeaderName, HeaderValue, Sole};
+use crate::login::Login;
 use crate::parse::{self, HeadError, HeadLimits, Parsed, Progress};
 use crate::serialize;
 use crate::target::{Target, TargetError};
@@ -116,9 +117,15 @@ pub fn connect_target(head: &RequestHead) -> Result<Target, ConnectError> {
     head.target.as_str().parse().map_err(ConnectError::Target)
 }
 
-/// Appends a CONNECT to another proxy (RFC 9110 section 9.3.6).
-pub fn write_connect(target: &Target, out: &mut Vec<u8>) {
-    write(target, &[], out);
+/// Appends a CONNECT to another proxy (RFC 9110 section 9.3.6), with the login that it wants.
+pub fn write_connect(target: &Target, login: Option<&Login>, out: &mut Vec<u8>) {
+    match login {
+        None => write(target, &[], out),
+        Some(login) => {
+            let line = ["Proxy-Authorization: Basic ", &login.basic(), "\r\n"];
+            write(target, &line, out);
+        }
+    }
 }
 
 /// Appends a CONNECT to another gateway, to which it is passed on.

@@ -131,3 +131,17 @@ fn connect_that_is_passed_on_says_so_once() {
     }
     assert_eq!(ConnectError::Hops.status(), 400);
 }
+
+#[test]
+fn connect_with_a_login_shows_it_in_the_basic_scheme() {
+    let target: Target = "gw.example:8133".parse().unwrap();
+    let login = Login::parse("edge:pw").unwrap();
+    let mut out = Vec::new();
+    write_connect(&target, Some(&login), &mut out);
+    assert_eq!(
+        str::from_utf8(&out).unwrap(),
+        "CONNECT gw.example:8133 HTTP/1.1\r\nHost: gw.example:8133\r\n\
+         Proxy-Authorization: Basic ZWRnZTpwdw==\r\n\r\n"
+    );
+    assert_eq!(asked(&out), Ok(("gw.example:8133".into(), false)));
+}

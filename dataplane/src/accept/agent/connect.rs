@@ -8,12 +8,10 @@ use crate::config::{Listener, Role};
 use crate::context::StreamContext;
 use crate::end::{End, LegError};
 use crate::leg::{Bound, Leg};
-use crate::limits::TUNNEL_DIAL;
-use crate::reach::dial::{Dialled, dial};
 use crate::reach::handshake::{self, TlsParty};
-use crate::seam::{AgentDuties, GatewayPeer, ListenerName, Phase, Reason, Side};
+use crate::reach::out;
+use crate::seam::{AgentDuties, GatewayPeer, GatewayWay, ListenerName, Phase, Reason, Side};
 use crate::tunnel::{Inbox, broken, say};
-use eyesplice_proto::stream as legs;
 use eyesplice_proto::tunnel::{ALPN, Instance, OpenId, ToAgent, ToGateway};
 use eyesplice_sys::socket::Address;
 use std::net::SocketAddr;
@@ -42,12 +40,12 @@ impl Gateway {
 pub(crate) async fn connect(
     cx: &StreamContext,
     gateway: &Gateway,
-    addresses: &[SocketAddr],
+    way: &GatewayWay,
 ) -> Result<(Box<Leg>, SocketAddr), End> {
-    let Dialled { fd, address } = dial(cx, addresses, TUNNEL_DIAL).await?;
+    let (leg, address) = out(cx, way).await?;
+    let leg = Box::new(leg);
     // It may wait for hours.
-    cx.desk().sweep.keep_alive(&fd);
-    let leg = Box::new(Leg::new(fd, legs::Side::Downstream));
+    cx.desk().sweep.keep_alive(leg.fd());
     let peer = &gateway.peer;
     let party = TlsParty::Client(Arc::clone(&peer.tls), peer.server_name.clone());
     let limit = cx.desk().snapshot().admission.handshake_timeout;
@@ -57,7 +55,12 @@ pub(crate) async fn connect(
             Reason::Timeout => "it did not finish in time",
             _ => "the connection was cut",
         });
-        failure.detail = Some(format!("TLS with gateway {} failed: {why}", peer.name).into());
+        let through = match way {
+            GatewayWay::Dial(_) => String::new(),
+            GatewayWay::Proxy(proxy, _) => format!(" through proxy {}", proxy.name),
+        };
+        let words = format!("TLS with gateway {}{through} failed: {why}", peer.name);
+        failure.detail = Some(words.into());
         failure
     };
     handshake::run(cx, &leg, party, limit)
@@ -65,7 +68,7 @@ pub(crate) async fn connect(
         .map_err(failed)?;
     if leg.with_top(|top| top.alpn() == Some(ALPN)) == Some(false) {
         let words = format!(
-            "{address} has no tunnel listener of this version: it did not choose {}; is it the \
+            "{way} has no tunnel listener of this version: it did not choose {}; is it the \
              address of the gateway's `tunnel` listener?",
             String::from_utf8_lossy(ALPN)
         );
@@ -78,16 +81,16 @@ pub(crate) async fn connect(
 pub(crate) async fn data(
     cx: &StreamContext,
     gateway: &Gateway,
-    address: SocketAddr,
+    way: &GatewayWay,
     id: Option<OpenId>,
-) -> Result<Box<Leg>, End> {
-    let (leg, _) = connect(cx, gateway, &[address]).await?;
+) -> Result<(Box<Leg>, SocketAddr), End> {
+    let (leg, address) = connect(cx, gateway, way).await?;
     let message = ToGateway::Data {
         instance: gateway.instance(),
         id,
     };
     say(cx, &leg, |out| message.write(out)).await?;
-    Ok(leg)
+    Ok((leg, address))
 }
 
 /// Waits for the gateway's `open`, and has the connection admitted as a stream.

@@ -60,7 +60,7 @@ pub(crate) fn sync(worker: &Rc<Worker>) {
 
 fn is_same(holder: &Holder, peer: &Arc<GatewayPeer>, duties: &AgentDuties) -> bool {
     let before = &holder.peer;
-    let alike = before.addresses == peer.addresses
+    let alike = before.way.is_same(&peer.way)
         && before.server_name == peer.server_name
         && Arc::ptr_eq(&before.tls, &peer.tls);
     alike
@@ -196,7 +196,7 @@ impl Hold {
         tracing::info!(gateway = %self.gateway.peer.name, %address, "registered");
         let _gauge = Gauge::of(cx);
         let worker = self.link.worker();
-        let to = registered.advertise.unwrap_or(address);
+        let way = self.gateway.peer.way.of_data(registered.advertise, address);
         // What ends with this connection alone: after the death of the gateway it is dialled again.
         let connection = cx.aside();
         let mortal = Rc::clone(&connection);
@@ -206,7 +206,7 @@ impl Hold {
             cx,
             leg: &leg,
             hold: self,
-            pool: Pool::new(worker, &self.gateway, to, undialled),
+            pool: Pool::new(worker, &self.gateway, way, undialled),
             patience: registered.ping * TUNNEL_SILENCES,
             unsettled: Cell::new(Some(Unsettled::new(worker))),
         };
@@ -227,12 +227,12 @@ impl Hold {
         cx: &Rc<StreamContext>,
         inbox: &mut Inbox,
     ) -> Result<Option<(Box<Leg>, SocketAddr, Registered)>, End> {
-        let addresses = &self.gateway.peer.addresses;
+        let way = &self.gateway.peer.way;
         let (leg, address) = tokio::select! {
             biased;
             () = self.retirement.begun() => return Ok(None),
             () = cx.draining() => return Ok(None),
-            connected = connect(cx, &self.gateway, addresses) => connected?,
+            connected = connect(cx, &self.gateway, way) => connected?,
         };
         let registered = self.register(cx, &leg, inbox).await?;
         Ok(Some((leg, address, registered)))

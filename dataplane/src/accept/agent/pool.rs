@@ -8,7 +8,7 @@ use crate::context::StreamContext;
 use crate::counters::WorkerCounters;
 use crate::end::End;
 use crate::leg::Leg;
-use crate::seam::{Phase, Reason, Side};
+use crate::seam::{GatewayWay, Phase, Reason, Side};
 use crate::tunnel::farewell;
 use eyesplice_proto::tunnel::{OpenId, Words};
 use eyesplice_sys::uring;
@@ -28,25 +28,25 @@ pub(super) type Undialled = (OpenId, Words);
 pub(crate) struct Pool {
     worker: Rc<Worker>,
     gateway: Rc<Gateway>,
-    address: SocketAddr,
+    way: Rc<GatewayWay>,
     slots: RefCell<Vec<Rc<Retirement>>>,
     parked: Rc<Cell<usize>>,
     undialled: mpsc::Sender<Undialled>,
 }
 
 impl Pool {
-    /// Of none yet; they will connect to `address`. The gateway is to hear of what is `undialled`.
+    /// Of none yet; they will be made in this way. The gateway is to hear of what is `undialled`.
     pub(super) fn new(
         worker: &Rc<Worker>,
         gateway: &Rc<Gateway>,
-        address: SocketAddr,
+        way: GatewayWay,
         undialled: mpsc::Sender<Undialled>,
     ) -> Self {
         Self {
             undialled,
             worker: Rc::clone(worker),
             gateway: Rc::clone(gateway),
-            address,
+            way: Rc::new(way),
             slots: RefCell::default(),
             parked: Rc::default(),
         }
@@ -68,7 +68,7 @@ impl Pool {
                 link: Link::new(&self.worker, self.worker.context(Instant::now())),
                 retirement,
                 gateway: Rc::clone(&self.gateway),
-                address: self.address,
+                way: Rc::clone(&self.way),
                 parked: Rc::clone(&self.parked),
             };
             drop(uring::spawn(async move { Box::pin(slot.run()).await }));
@@ -80,9 +80,9 @@ impl Pool {
         let cx = self.worker.context(Instant::now());
         let link = Link::new(&self.worker, cx);
         let gateway = Rc::clone(&self.gateway);
-        let (address, undialled) = (self.address, self.undialled.clone());
+        let (way, undialled) = (Rc::clone(&self.way), self.undialled.clone());
         drop(uring::spawn(async move {
-            let dialling = dial_back(&link, &gateway, address, (id, within));
+            let dialling = dial_back(&link, &gateway, &way, (id, within));
             match Box::pin(dialling).await {
                 Ok(()) => {}
                 Err(NoStream::Undialled(failure)) => {
@@ -91,7 +91,7 @@ impl Pool {
                         .detail
                         .as_deref()
                         .unwrap_or("it was not made in time");
-                    let words = format!("data connection to {address} failed: {words}");
+                    let words = format!("data connection to {way} failed: {words}");
                     // If too many are to be told of, the open's own deadline tells.
                     let _ = undialled.try_send((id, words.into()));
                 }
@@ -118,20 +118,20 @@ enum NoStream {
 async fn dial_back(
     link: &Link,
     gateway: &Gateway,
-    address: SocketAddr,
+    way: &GatewayWay,
     (id, within): (OpenId, Duration),
 ) -> Result<(), NoStream> {
     let cx = link.cx();
     let until = Instant::now() + within;
     let dialling = pin!(async {
-        match timeout(within, data(cx, gateway, address, Some(id))).await {
+        match timeout(within, data(cx, gateway, way, Some(id))).await {
             Ok(result) => result,
             Err(_) => Err(End::new(Reason::Timeout, Side::Local, Phase::Tunnel)
                 .detail("the open was over before it was connected")),
         }
     });
     let leg = cx.until_aborted(Phase::Tunnel, dialling).await;
-    let leg = leg.map_err(NoStream::Undialled)?;
+    let (leg, address) = leg.map_err(NoStream::Undialled)?;
     let opening = pin!(opened(link, gateway, leg, (address, Some(until))));
     let opened = cx.until_aborted(Phase::Tunnel, opening).await;
     opened.map_err(NoStream::Unopened)
@@ -142,7 +142,7 @@ struct Slot {
     link: Link,
     retirement: Rc<Retirement>,
     gateway: Rc<Gateway>,
-    address: SocketAddr,
+    way: Rc<GatewayWay>,
     parked: Rc<Cell<usize>>,
 }
 
@@ -180,12 +180,17 @@ impl Slot {
     /// Parks one connection until a stream was opened on it, or this slot is not wanted.
     async fn park(&self, cx: &Rc<StreamContext>) -> Result<(), End> {
         // To leave within the handshake would look like a stranger's failure.
-        let leg = data(cx, &self.gateway, self.address, None).await?;
+        let (leg, address) = data(cx, &self.gateway, &self.way, None).await?;
         let _waits = Waits::new(self, cx);
-        self.wait(cx, leg).await
+        self.wait(cx, leg, address).await
     }
 
-    async fn wait(&self, cx: &Rc<StreamContext>, leg: Box<Leg>) -> Result<(), End> {
+    async fn wait(
+        &self,
+        cx: &Rc<StreamContext>,
+        leg: Box<Leg>,
+        address: SocketAddr,
+    ) -> Result<(), End> {
         {
             let mut readable = leg.readable();
             tokio::select! {
@@ -200,7 +205,7 @@ impl Slot {
         }
         // A frame that has begun comes to its end.
         let until = Instant::now() + cx.desk().snapshot().admission.head_timeout;
-        opened(&self.link, &self.gateway, leg, (self.address, Some(until))).await
+        opened(&self.link, &self.gateway, leg, (address, Some(until))).await
     }
 }
 
