@@ -27,6 +27,8 @@ REFUSED = {
     "image.pullPolicy=Sometimes": "pullPolicy",
     "gateway.enabled=true": "gateway",
     "gateway.socketDir=run": "socketDir",
+    "agent.enabled=true": "agent",
+    "agent.adminPort=0": "adminPort",
     "extra=1": "extra",
 }
 
@@ -78,6 +80,7 @@ def check_chart(machine, program, check):
     check("helm lints it with a gateway", lambda: helm.run("lint", "--strict", CHART, "-f", values))
     check("wrong values are refused", lambda: refuses(helm))
     check("chart has what the manifests have", lambda: agrees(helm))
+    check("chart has the agents that the manifest has", lambda: agrees_on_agents(helm))
     check("versions of policies follow the API", lambda: follows(helm))
     machine.make_secret("eyesplice-gateway-keys", machine.files(*GATEWAY_FILES))
     if not check("chart is installed", lambda: install(helm, values)):
@@ -132,6 +135,28 @@ def agrees(helm):
     key = "ConfigMap", "eyesplice-authority"
     said = {check_config(helm.machine, each[key]) for each in (made, shipped)}
     same(len(said), 1, f"what check says of both: {said}")
+
+
+def agrees_on_agents(helm):
+    """The agents of the chart are those that the end-to-end run tries by kubectl."""
+    shipped = objects(helm.machine, (DIST / "agent-daemonset.yaml").read_text())
+    config_map = "ConfigMap", "eyesplice-agent"
+    files = dict(shipped[config_map]["data"])
+    config = parsed(helm.machine, files.pop("agent.yaml"))
+    values = helm.machine.state / "agent-values.json"
+    values.write_text(json.dumps({"agent": {"enabled": True, "config": config, "files": files}}))
+    helm.run("lint", "--strict", CHART, "-f", values)
+    made = helm.rendered("-f", values)
+    told = dict(made[config_map]["data"])
+    same(parsed(helm.machine, told.pop("agent.yaml")), config, "the configuration")
+    stripped = [{name: text.strip() for name, text in each.items()} for each in (told, files)]
+    same(*stripped, "files")
+    key = "DaemonSet", "eyesplice-agent"
+    same(plain(made[key]["spec"]), plain(shipped[key]["spec"]), "DaemonSet")
+    for key in ("ClusterRole", "eyesplice-token-reviewer"), ("Role", "eyesplice-agent-pods"):
+        same(made[key]["rules"], shipped[key]["rules"], f"rules of {key}")
+        key = f"{key[0]}Binding", key[1]
+        same(made[key]["subjects"], shipped[key]["subjects"], f"subjects of {key}")
 
 
 def plain(spec):

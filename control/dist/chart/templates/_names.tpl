@@ -16,7 +16,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
-{{/* What pods of both have. */}}
+{{/* What all pods have; `where` has the nodes that they run on. */}}
 {{- define "eyesplice.pod" -}}
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
@@ -24,17 +24,17 @@ imagePullSecrets:
 - name: {{ . }}
 {{- end }}
 {{- end }}
-{{- with .Values.nodeSelector }}
+{{- with .where.nodeSelector }}
 nodeSelector: {{ toJson . }}
 {{- end }}
-{{- with .Values.tolerations }}
+{{- with .where.tolerations }}
 tolerations: {{ toJson . }}
 {{- end }}
 enableServiceLinks: false
 securityContext: {runAsNonRoot: true, runAsUser: 65532, runAsGroup: 65532, fsGroup: 65532}
 {{- end -}}
 
-{{/* What containers of both may do. */}}
+{{/* What all containers may do. */}}
 {{- define "eyesplice.confined" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
