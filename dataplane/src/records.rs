@@ -97,7 +97,7 @@ mod tests {
     fn record(sequence: u64) -> StreamRecord {
         StreamRecord {
             kind: RecordKind::End,
-            id: StreamId::new(0, sequence),
+            id: StreamId::new(0, 0, sequence),
             exchange: 0,
             listener: "uds".into(),
             peer: Peer::Unix {
@@ -139,7 +139,7 @@ mod tests {
             for sequence in 1..=10 {
                 assert_eq!(
                     receiver.recv().await.unwrap().id,
-                    StreamId::new(0, sequence)
+                    StreamId::new(0, 0, sequence)
                 );
             }
         };

@@ -15,7 +15,7 @@ use eyesplice_tests::pki::{Identity, Leaf, NODE, Presented, pki};
 use eyesplice_tests::rng::Rng;
 use eyesplice_tests::stack::{Settings, Stack};
 use eyesplice_tests::tls;
-use eyesplice_tests::variant::Variant;
+use eyesplice_tests::variant::{UNIX_TLS13, Variant};
 use std::sync::Arc;
 
 matrix! {
@@ -303,4 +303,26 @@ fn refusal_of_a_connect_is_read_behind_all_that_its_client_sends(variant: Varian
     leave(conn);
     assert_eq!(stack.ended().reason, Reason::Denied);
     stack.assert_nothing_held();
+}
+
+#[test]
+fn streams_of_two_processes_have_ids_apart() {
+    let ids = [(); 2].map(|()| {
+        let stack = Stack::start(UNIX_TLS13, pki(), &Settings::default());
+        let kubelet = Kubelet::start(UNIX_TLS13, kubelet::serve);
+        let mut conn = stack.api_server(pki()).open(&kubelet.target());
+        assert_eq!(Request::logs().ask(&mut conn).head.status(), 200);
+        drop(conn);
+        kubelet.finish();
+        let id = stack.ended().id.to_string();
+        stack.assert_nothing_held();
+        id
+    });
+    let [(one, first), (other, second)] = ids.each_ref().map(|id| id.split_at(8));
+    // The first stream of a worker, in either.
+    assert!(
+        first.ends_with("0001") && second.ends_with("0001"),
+        "{ids:?}"
+    );
+    assert_ne!(one, other, "{ids:?}");
 }

@@ -249,7 +249,7 @@ fn verdict(site: &Rc<TempDir>) -> Step {
     let material = Material::load(&config, SystemTime::now()).expect("its files");
     let gatekeeper = Gatekeeper::new(config, material, runtime.handle().clone());
     let request = StreamRequest {
-        id: StreamId::new(0, 1),
+        id: StreamId::new(0, 0, 1),
         listener: "uds".into(),
         peer: Peer::Unix {
             pid: 1,

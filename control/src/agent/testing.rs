@@ -83,7 +83,7 @@ pub(super) fn control(dir: &Path, names: &Names) -> Arc<AgentControl> {
 /// Asks for a target as a gateway does.
 pub(super) async fn ask(control: &AgentControl, target: &str) -> Verdict {
     let request = StreamRequest {
-        id: StreamId::new(0, 1),
+        id: StreamId::new(0, 0, 1),
         listener: "tunnel".into(),
         peer: Peer::Tcp {
             address: "10.0.0.1:8133".parse().unwrap(),

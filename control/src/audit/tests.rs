@@ -39,7 +39,7 @@ fn open(path: &Path) -> (Audit, Arc<Metrics>) {
 pub(crate) fn exec_record(kind: RecordKind) -> StreamRecord {
     StreamRecord {
         kind,
-        id: StreamId::new(1, 7),
+        id: StreamId::new(0x0c0f_fee0, 1, 7),
         exchange: 1,
         listener: "mtls".into(),
         peer: Peer::Tcp {
@@ -154,7 +154,8 @@ fn line_of_an_exec_end_is_golden() {
     assert_eq!(
         text_of(&exec_record(RecordKind::End)),
         concat!(
-            r#"{"time":"2023-11-14T22:13:21.623456Z","kind":"end","stream":"0001000000000007","#,
+            r#"{"time":"2023-11-14T22:13:21.623456Z","kind":"end","#,
+            r#""stream":"0c0ffee00001000000000007","#,
             r#""exchange":1,"listener":"mtls","peer":{"address":"10.0.0.1:40000","#,
             r#""identity":"CN=kube-apiserver-egress"},"client":"CN=kube-apiserver-kubelet-client","#,
             r#""node":"worker-3","target":"10.0.0.7:10250","address":"10.0.0.7:10250","#,
@@ -187,7 +188,8 @@ fn line_of_a_refused_stream_leaves_out_what_is_not_known() {
     assert_eq!(
         text_of(&refused_record()),
         concat!(
-            r#"{"time":"2023-11-14T22:13:21.623456Z","kind":"end","stream":"0001000000000007","#,
+            r#"{"time":"2023-11-14T22:13:21.623456Z","kind":"end","#,
+            r#""stream":"0c0ffee00001000000000007","#,
             r#""exchange":0,"listener":"uds","peer":{"uid":0,"gid":0,"pid":42},"generation":4,"#,
             r#""mode":"none","bytesUp":0,"bytesDown":0,"durationMs":1500,"reason":"protocol","#,
             r#""side":"downstream","phase":"request","detail":"request is not a CONNECT"}"#,

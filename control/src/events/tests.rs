@@ -14,7 +14,7 @@ fn request(headers: &[(&'static str, &str)]) -> ApiRequest {
     }
     let target = "/api/v1/namespaces/shop/pods/web-0/exec?command=hunter2&stdin=true";
     ApiRequest {
-        id: StreamId::new(1, 2),
+        id: StreamId::new(0, 1, 2),
         exchange: 3,
         listener: "kubectl".into(),
         peer: "[::ffff:192.0.2.9]:1234".parse().unwrap(),

@@ -100,7 +100,7 @@ impl Site {
 
     async fn lead(&self) -> Connect {
         let request = StreamRequest {
-            id: StreamId::new(0, 1),
+            id: StreamId::new(0, 0, 1),
             listener: "nodes".into(),
             peer: Peer::Tcp {
                 address: "192.0.2.7:1234".parse().unwrap(),
@@ -128,7 +128,7 @@ type Chain = Option<Arc<[rustls::pki_types::CertificateDer<'static>]>>;
 
 fn request(headers: Headers, chain: Chain) -> ApiRequest {
     ApiRequest {
-        id: StreamId::new(0, 1),
+        id: StreamId::new(0, 0, 1),
         exchange: 1,
         listener: "kubectl".into(),
         peer: "192.0.2.7:1234".parse().unwrap(),

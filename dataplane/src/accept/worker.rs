@@ -52,7 +52,8 @@ impl Worker {
     pub(crate) fn context(&self, started: Instant) -> Rc<StreamContext> {
         let sequence = self.sequence.get() + 1;
         self.sequence.set(sequence);
-        let id = StreamId::new(self.index, sequence);
+        let [a, b, c, d, ..] = self.desk.agents.registry.instance.0;
+        let id = StreamId::new(u32::from_be_bytes([a, b, c, d]), self.index, sequence);
         StreamContext::new(id, started, Rc::clone(&self.desk))
     }
 

@@ -10,20 +10,27 @@ use std::time::SystemTime;
 /// The configured name of a listener, as it stands in logs and metrics.
 pub type ListenerName = Arc<str>;
 
-/// A stream's number: unique in the life of the process, ordered within a worker.
+/// What a stream is called: no other has it, of an earlier process neither. Ordered in a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamId(u64);
+pub struct StreamId {
+    process: u32,
+    number: u64,
+}
 
 impl StreamId {
-    /// Builds the id from the worker's index (16 bits) and the worker's own counter (48 bits).
-    pub fn new(worker: u16, sequence: u64) -> Self {
-        Self((u64::from(worker) << 48) | (sequence & 0xffff_ffff_ffff))
+    /// Builds the id from a number that is drawn for the process, the worker's index (16 bits) and
+    /// the worker's own counter (48 bits).
+    pub fn new(process: u32, worker: u16, sequence: u64) -> Self {
+        Self {
+            process,
+            number: (u64::from(worker) << 48) | (sequence & 0xffff_ffff_ffff),
+        }
     }
 }
 
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        write!(f, "{:08x}{:016x}", self.process, self.number)
     }
 }
 

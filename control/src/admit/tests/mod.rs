@@ -91,7 +91,7 @@ async fn ask(gatekeeper: &Gatekeeper, target: &str) -> Verdict {
 
 fn request(target: &str) -> StreamRequest {
     StreamRequest {
-        id: StreamId::new(0, 1),
+        id: StreamId::new(0, 0, 1),
         listener: "uds".into(),
         peer: Peer::Unix {
             pid: 1,
@@ -394,7 +394,7 @@ async fn admit_worker_that_leaves_ends_the_decision() {
     let gatekeeper = gatekeeper(dir.path());
     let before = Handle::current().metrics().num_alive_tasks();
     let request = StreamRequest {
-        id: StreamId::new(0, 2),
+        id: StreamId::new(0, 0, 2),
         listener: "uds".into(),
         peer: Peer::Unix {
             pid: 1,

@@ -49,7 +49,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
 fn record(reason: Reason, side: Side, verification: VerificationResult) -> StreamRecord {
     StreamRecord {
         kind: RecordKind::End,
-        id: StreamId::new(0, 1),
+        id: StreamId::new(0, 0, 1),
         exchange: 0,
         listener: "uds".into(),
         peer: Peer::Unix {
