@@ -5,9 +5,10 @@
 
 use crate::approve::{is_of_review, reviewed};
 use crate::config::AgentSettings;
+use eyesplice_identity::access::{PodReviewer, ReviewSetupError};
 use eyesplice_identity::authn::AuthnError;
 use eyesplice_identity::token::BearerToken;
-use eyesplice_identity::token::review::{PodReviewer, ReviewSetupError, TokenReviewSettings};
+use eyesplice_identity::token::review::TokenReviewSettings;
 use eyesplice_identity::user::{ALL_AUTHENTICATED, UserInfo};
 use eyesplice_identity::x509::{AGENT_GROUP, NODE_AGENT_PREFIX};
 

@@ -2,13 +2,13 @@
 
 use super::error::BootstrapError;
 use super::trust::Trusted;
-use eyesplice_identity::https::{Endpoint, HttpsClient, HttpsError, Question};
+use eyesplice_identity::https::{Endpoint, HttpsClient, HttpsError, Question, tls_client};
 use eyesplice_identity::pem;
 use eyesplice_identity::token::BearerToken;
 use eyesplice_identity::token::bootstrap::BootstrapToken;
 use eyesplice_proto::tls::provider;
 use hyper::Method;
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, Error as TlsError};
 use serde_json::Value;
 use std::io;
@@ -61,7 +61,7 @@ impl Client {
         trusted: &Trusted,
         token: BootstrapToken,
     ) -> Result<Self, BootstrapError> {
-        let tls = builder(trusted)?.with_no_client_auth();
+        let tls = tls(trusted, None)?;
         Ok(Self::new(endpoint, tls, Shown::BootstrapToken(token)))
     }
 
@@ -71,7 +71,7 @@ impl Client {
         trusted: &Trusted,
         token: BearerToken,
     ) -> Result<Self, BootstrapError> {
-        let tls = builder(trusted)?.with_no_client_auth();
+        let tls = tls(trusted, None)?;
         Ok(Self::new(endpoint, tls, Shown::PodToken(token)))
     }
 
@@ -81,8 +81,7 @@ impl Client {
         trusted: &Trusted,
         own: &pem::Credential,
     ) -> Result<Self, BootstrapError> {
-        let resolver = SingleCertAndKey::from((*own.certified).clone());
-        let tls = builder(trusted)?.with_client_cert_resolver(Arc::new(resolver));
+        let tls = tls(trusted, Some(Arc::clone(&own.certified)))?;
         Ok(Self::new(endpoint, tls, Shown::Certificate))
     }
 
@@ -185,11 +184,7 @@ impl Client {
     }
 }
 
-fn builder(
-    trusted: &Trusted,
-) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, BootstrapError> {
-    let builder = ClientConfig::builder_with_provider(provider::shared());
-    let builder = builder.with_safe_default_protocol_versions();
-    let builder = builder.map_err(BootstrapError::Setup)?;
-    Ok(builder.with_root_certificates(Arc::clone(&trusted.roots)))
+fn tls(trusted: &Trusted, own: Option<Arc<CertifiedKey>>) -> Result<ClientConfig, BootstrapError> {
+    let roots = Arc::clone(&trusted.roots);
+    tls_client(provider::shared(), roots, own).map_err(BootstrapError::Setup)
 }

@@ -22,7 +22,7 @@ use crate::config::{Config, FrontLimits, UserHeaders};
 use crate::events::{Events, Recorder};
 use crate::material::{ApiServersMaterial, Material};
 use eyesplice_dataplane::seam::{ListenerName, StreamLimits};
-use eyesplice_identity::access::ClusterSettings;
+use eyesplice_identity::access::{ClusterSettings, Section};
 use eyesplice_identity::verify::Trust;
 use eyesplice_process::metrics::FrontReport;
 use eyesplice_proto::target::Host;
@@ -104,6 +104,7 @@ impl Front {
         let short = config.front.short_way.as_ref().map(|short_way| {
             let known = Arc::clone(&servers);
             let cluster = ClusterSettings {
+                section: Section::ApiServers,
                 servers: servers.clients(),
                 token_file: token_file.clone(),
                 timeout: patience,

@@ -7,14 +7,15 @@ use super::loader::Loader;
 use crate::config::{ApiServers, Config, FrontTransport};
 use crate::events::{EventsMaterial, Policy};
 use eyesplice_dataplane::seam::DownstreamTls;
+use eyesplice_identity::https::tls_client;
 use eyesplice_identity::kubeconfig::webhook;
 use eyesplice_identity::pem::Role;
 use eyesplice_identity::token::review::ReviewCredential;
 use eyesplice_identity::verify::{Trust, client_verifier, judged_later, taken_by_nobody};
-use eyesplice_proto::tls::{Groups, provider};
+use eyesplice_proto::tls::provider;
+use rustls::ClientConfig;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::sign::CertifiedKey;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -71,7 +72,7 @@ impl Loader<'_> {
         let trust = Trust::api_servers(Arc::clone(&roots));
         let trust = trust.and_then(|trust| trust.allowing(self.groups));
         let trust = self.keep(trust.map_err(failed))?;
-        let tls = tls_client(own?, roots, self.groups);
+        let tls = tls_client(provider::allowing(self.groups), roots, own?);
         let ca_file = api_servers.ca_file.clone();
         let own = self.keep(tls.map_err(|error| MaterialError::Tls(ca_file, error)))?;
         let proxy_client = match proxy_client {
@@ -122,18 +123,4 @@ impl Loader<'_> {
             Some(ReviewCredential::Token(_)) | None => Some(None),
         }
     }
-}
-
-fn tls_client(
-    own: Option<Arc<CertifiedKey>>,
-    roots: Arc<RootCertStore>,
-    groups: Groups,
-) -> Result<ClientConfig, rustls::Error> {
-    let builder = ClientConfig::builder_with_provider(provider::allowing(groups))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
-    Ok(match own {
-        Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
-        None => builder.with_no_client_auth(),
-    })
 }

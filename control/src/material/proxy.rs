@@ -4,12 +4,13 @@ use super::MaterialError;
 use super::loader::Loader;
 use crate::config::{Config, ProxySpec, ProxyTlsFiles, Via};
 use eyesplice_dataplane::seam::{ProxyAddress, ProxyTls};
+use eyesplice_identity::https::tls_client;
 use eyesplice_identity::pem::Role;
 use eyesplice_proto::target::Host;
 use eyesplice_proto::tls::{Groups, provider};
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ impl Loader<'_> {
         let tls = config.peers()?.tls.as_ref()?;
         let roots = self.bundle(&tls.ca_file);
         let client = self.credential(&tls.cert_file, &tls.key_file, Role::Client);
-        let built = tls_client(Some(client?.certified), roots?.roots, config.tls.groups);
+        let built = extractable(Some(client?.certified), roots?.roots, config.tls.groups);
         let built = built.map_err(|error| MaterialError::Tls(tls.ca_file.clone(), error));
         self.keep(built).map(Arc::new)
     }
@@ -52,7 +53,7 @@ impl Loader<'_> {
             Some((cert, key)) => Some(self.credential(cert, key, Role::Client)?),
         };
         let certified = client.map(|client| client.certified);
-        let tls = tls_client(certified, roots, groups);
+        let tls = extractable(certified, roots, groups);
         let config = self.keep(tls.map_err(|error| MaterialError::Tls(ca_file.clone(), error)))?;
         Some(ProxyTls {
             config: Arc::new(config),
@@ -71,19 +72,13 @@ fn name(proxy: &ProxySpec, server_name: Option<&Host>) -> Option<ServerName<'sta
     }
 }
 
-/// Builds a TLS client. Secrets can be extracted for the engine.
-pub(super) fn tls_client(
+/// Builds a TLS client whose secrets can be extracted for the engine.
+pub(super) fn extractable(
     client: Option<Arc<CertifiedKey>>,
     roots: Arc<RootCertStore>,
     groups: Groups,
 ) -> Result<ClientConfig, rustls::Error> {
-    let builder = ClientConfig::builder_with_provider(provider::allowing(groups))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
-    let mut config = match client {
-        Some(client) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(client))),
-        None => builder.with_no_client_auth(),
-    };
+    let mut config = tls_client(provider::allowing(groups), roots, client)?;
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
     config.enable_secret_extraction = true;
     Ok(config)

@@ -2,7 +2,7 @@
 
 use super::error::{LoginFileError, MaterialError};
 use super::loader::Loader;
-use super::proxy::tls_client;
+use super::proxy::extractable;
 use crate::config::{ProxyOut, ProxyScheme};
 use arc_swap::ArcSwap;
 use eyesplice_dataplane::seam::{ProxyProtocol, ProxyTls, WayOut};
@@ -101,7 +101,7 @@ impl Loader<'_> {
     ) -> Option<(ProxyTls, Vec<TrustAnchor<'static>>)> {
         let roots = self.bundle(ca_file)?.roots;
         let trusted = roots.roots.clone();
-        let tls = tls_client(None, roots, groups);
+        let tls = extractable(None, roots, groups);
         let config = self.keep(tls.map_err(|error| MaterialError::Tls(ca_file.clone(), error)))?;
         let server_name = match host {
             Host::Ip(ip) => ServerName::from(*ip),

@@ -3,9 +3,9 @@
 use super::bounds;
 use super::probe::ProbeSettings;
 use crate::{BootstrapNodes, DnsUse, Gateways, NamePattern, OnRefusal};
+use eyesplice_identity::access::PodTokens;
 use eyesplice_identity::document::{FileRef, Node, Problem, Section, value};
 use eyesplice_identity::inventory::{HostAddress, check_node_name};
-use eyesplice_identity::token::review::PodTokens;
 use ipnet::IpNet;
 use std::time::Duration;
 

@@ -1,9 +1,12 @@
 //! The API servers of one cluster, and who we are to them.
 
-use super::AskError;
+use super::{AskError, ReviewSetupError};
 use crate::file;
-use crate::https::{HttpsClient, HttpsError, Question, Reply};
+use crate::https::{HttpsClient, HttpsError, Question, Reply, tls_client};
+use crate::pem::{CaBundle, Credential, Role};
 use crate::token::BearerToken;
+use crate::token::review::{ReviewCredential, TokenReviewSettings};
+use eyesplice_proto::tls::provider;
 use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
@@ -22,9 +25,32 @@ const MAX_TOKEN_FILE: u64 = 64 << 10;
 
 const _: () = assert!(MAX_ASKING < MAX_WAITING);
 
+/// Where a configuration names API servers, for errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
+pub enum Section {
+    /// Those that a gateway stands before.
+    #[display("apiservers")]
+    ApiServers,
+    /// One that knows tokens.
+    #[display("tokenReview")]
+    TokenReview,
+}
+
+impl Section {
+    /// What gives our user the rights that it needs there.
+    pub(super) fn rights(self) -> &'static str {
+        match self {
+            Self::ApiServers => "front-rbac.yaml",
+            Self::TokenReview => "the ClusterRole system:auth-delegator",
+        }
+    }
+}
+
 /// Whom to ask, and how.
 #[derive(derive_more::Debug)]
 pub struct ClusterSettings {
+    /// Where they are configured.
+    pub section: Section,
     /// The API servers; at least one.
     pub servers: Vec<HttpsClient>,
     /// The file of our bearer token, if we have no certificate; read for each question.
@@ -81,6 +107,35 @@ impl Cluster {
         }
     }
 
+    /// Asks the server that is configured for reviews of tokens, each time on a connection of its
+    /// own: most questions are spared. Reads trust and identity; dials nothing.
+    ///
+    /// # Errors
+    /// The server is no URL, or a file cannot be used.
+    pub fn for_reviews(settings: &TokenReviewSettings) -> Result<Self, ReviewSetupError> {
+        let endpoint = settings.server.parse();
+        let endpoint = endpoint.map_err(ReviewSetupError::Endpoint)?;
+        let roots = CaBundle::load(settings.ca_file.clone())?.roots;
+        let (own, token_file) = match &settings.credential {
+            ReviewCredential::Token(file) => (None, Some(file.path.clone())),
+            ReviewCredential::Certificate {
+                cert_file,
+                key_file,
+            } => {
+                let own = Credential::load(cert_file.clone(), key_file, Role::Client)?;
+                (Some(own.certified), None)
+            }
+        };
+        let tls = tls_client(provider::shared(), roots, own)?;
+        Ok(Self::new(ClusterSettings {
+            section: Section::TokenReview,
+            servers: vec![HttpsClient::new(endpoint, tls)],
+            token_file,
+            timeout: settings.timeout,
+            first: Arc::new(|| 0),
+        }))
+    }
+
     /// Asks, and reads the answer.
     ///
     /// # Errors
@@ -91,14 +146,18 @@ impl Cluster {
             StatusCode::OK | StatusCode::CREATED => {}
             StatusCode::NOT_FOUND => return Err(AskError::Missing(server)),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                return Err(AskError::Refused(server, reply.status));
+                return Err(AskError::Refused(
+                    server,
+                    reply.status,
+                    self.settings.section,
+                ));
             }
             other => return Err(AskError::Status(server, other)),
         }
         let read = reply.body.as_deref().map(serde_json::from_slice);
         match read {
             Some(Ok(read)) => Ok(read),
-            Some(Err(_)) | None => Err(AskError::Answer(ask.path.clone())),
+            Some(Err(_)) | None => Err(AskError::Answer(format!("{} of {server}", ask.path))),
         }
     }
 
@@ -131,6 +190,7 @@ impl Cluster {
             servers,
             timeout: patience,
             first,
+            section,
             ..
         } = &self.settings;
         let until = Instant::now() + *patience;
@@ -154,7 +214,7 @@ impl Cluster {
                 Ok(Ok(reply)) => return Ok((reply, server.server())),
                 Ok(Err(HttpsError::Question(_))) => return Err(AskError::Answer(ask.path.clone())),
                 Ok(Err(error)) => {
-                    failed = AskError::Unreachable(server.server(), Arc::new(error));
+                    failed = AskError::Unreachable(server.server(), *section, Arc::new(error));
                 }
                 Err(_) => failed = AskError::Timeout(share),
             }

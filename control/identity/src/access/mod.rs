@@ -6,12 +6,14 @@
 
 mod cluster;
 mod error;
+mod pod;
 mod review;
 mod subject;
 mod token;
 
-pub use cluster::{Ask, Cluster, ClusterSettings, token_of};
-pub use error::AskError;
+pub use cluster::{Ask, Cluster, ClusterSettings, Section, token_of};
+pub use error::{AskError, ReviewSetupError};
+pub use pod::{BoundPod, PodError, PodRefusal, PodReviewer, PodTokens};
 pub use subject::{Access, AccessReviews};
 pub use token::{TokenReviews, expires};
 

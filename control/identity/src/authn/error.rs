@@ -4,7 +4,7 @@
 //! which does not tell an unknown token from a wrong one.
 
 use super::certificate::CertificateRefusal;
-use crate::token::review::{PodError, PodRefusal};
+use crate::access::{PodError, PodRefusal};
 use crate::token::{BearerError, Cause, bootstrap, serviceaccount};
 use std::error::Error;
 
@@ -95,12 +95,10 @@ impl From<PodError> for AuthnError {
                 credential,
                 reason: refusal.into(),
             },
-            PodError::Review(_) | PodError::Forbidden { .. } | PodError::Unreadable { .. } => {
-                Self::Unavailable {
-                    credential,
-                    source: error.into(),
-                }
-            }
+            PodError::Asking(_) | PodError::Forbidden { .. } => Self::Unavailable {
+                credential,
+                source: error.into(),
+            },
         }
     }
 }

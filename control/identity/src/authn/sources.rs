@@ -2,10 +2,10 @@
 
 use super::error::{AuthnError, CredentialKind, Refusal};
 use super::settings::{ServiceAccountSettings, Settings};
+use crate::access::{ReviewSetupError, TokenReviews};
 use crate::token::BearerToken;
 use crate::token::bootstrap::{self, BootstrapToken, Store, StoreError};
 use crate::token::jwt::{KeyFileError, load_public_keys};
-use crate::token::review::{ReviewClient, ReviewSetupError};
 use crate::token::serviceaccount::{Discovery, DiscoveryError, Verifier};
 use crate::token::static_tokens::{StaticTokens, TokenFileError};
 use crate::user::UserInfo;
@@ -21,7 +21,7 @@ pub struct Sources {
     static_tokens: Option<StaticTokens>,
     service_accounts: Option<Verifier>,
     discovery: Option<Arc<Discovery>>,
-    token_review: Option<ReviewClient>,
+    token_review: Option<TokenReviews>,
     /// Of tokens that name none.
     audiences: Vec<String>,
     warnings: Vec<String>,
@@ -118,7 +118,7 @@ impl Sources {
             _ => None,
         };
         let token_review = settings.token_review.as_ref().and_then(|review| {
-            ReviewClient::new(review)
+            TokenReviews::load(review)
                 .map_err(|error| errors.push(error.into()))
                 .ok()
         });
@@ -186,12 +186,12 @@ impl Sources {
                 }
             }
         }
-        let Some(client) = &self.token_review else {
+        let Some(reviews) = &self.token_review else {
             return Err(failed.unwrap_or_else(|| AuthnError::bearer(Refusal::Unknown)));
         };
-        match client.review(token, wanted).await {
+        match reviews.review(token, wanted).await {
             Ok(Some((user, audiences))) => Ok(Reviewed {
-                user: user.authenticated(),
+                user: Arc::unwrap_or_clone(user).authenticated(),
                 audiences,
             }),
             Ok(None) => Err(failed.unwrap_or(AuthnError::Refused {

@@ -15,7 +15,9 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderValue
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use pool::Pool;
-use rustls::ClientConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, RootCertStore};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -29,6 +31,24 @@ pub struct HttpsClient {
     endpoint: Endpoint,
     tls: Arc<ClientConfig>,
     pool: Option<Arc<Pool>>,
+}
+
+/// Builds TLS towards servers that `roots` vouch for, where we have the certificate `own`, or none.
+///
+/// # Errors
+/// The provider lacks what TLS 1.2 and 1.3 need.
+pub fn tls_client(
+    provider: Arc<CryptoProvider>,
+    roots: Arc<RootCertStore>,
+    own: Option<Arc<CertifiedKey>>,
+) -> Result<ClientConfig, rustls::Error> {
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    Ok(match own {
+        Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
+        None => builder.with_no_client_auth(),
+    })
 }
 
 /// What is asked.
@@ -189,8 +209,7 @@ mod tests {
     use super::*;
     use crate::pki::testing::{authority, kubelet};
     use eyesplice_proto::tls::provider;
-    use rustls::sign::SingleCertAndKey;
-    use rustls::{RootCertStore, ServerConfig};
+    use rustls::ServerConfig;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio_rustls::TlsAcceptor;

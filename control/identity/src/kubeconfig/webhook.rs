@@ -7,16 +7,13 @@ use super::check::beside;
 use super::model::{self, Cluster, Piece, User};
 use super::yaml_of_go;
 use crate::document::{self, ConfigErrors};
-use crate::https::{Endpoint, HttpsClient};
+use crate::https::{Endpoint, HttpsClient, tls_client};
 use crate::pem::{self, CaBundle, Credential, FileRef, PemError, Role};
 use crate::token::BearerToken;
 use eyesplice_proto::tls::provider;
 use hyper::Uri;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::sign::SingleCertAndKey;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// A webhook.
@@ -105,22 +102,15 @@ pub fn webhook(file: &Path) -> Result<Webhook, WebhookError> {
         .map_err(WebhookError::Piece)?
         .roots;
     let tls = |error| WebhookError::Tls(file.to_owned(), error);
-    let builder = ClientConfig::builder_with_provider(provider::shared())
-        .with_safe_default_protocol_versions()
-        .map_err(tls)?
-        .with_root_certificates(roots);
     // Without a user it is asked by nobody in particular, as client-go does.
     let user = model.users.iter().find(|each| each.name == user);
     let token = match user {
         None => None,
         Some(user) => token(user, &wrong)?,
     };
-    let tls = match user.map(certificate).transpose()?.flatten() {
-        None => builder.with_no_client_auth(),
-        Some(own) => {
-            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own.certified)))
-        }
-    };
+    let own = user.map(certificate).transpose()?.flatten();
+    let own = own.map(|own| own.certified);
+    let tls = tls_client(provider::shared(), roots, own).map_err(tls)?;
     Ok(Webhook {
         https: HttpsClient::new(endpoint, tls),
         path,

@@ -90,6 +90,26 @@ async fn server_that_is_silent_leaves_time_for_the_next() {
 }
 
 #[tokio::test]
+async fn asker_that_leaves_while_it_waits_gives_its_place_back() {
+    let silent = ScriptedApiServer::start(|_| Told::Silent).await;
+    let cluster = cluster(vec![silent.client()]);
+    let tasks: Vec<_> = (0..80)
+        .map(|_| {
+            let cluster = Arc::clone(&cluster);
+            tokio::spawn(async move { cluster.read::<Value>(&question()).await })
+        })
+        .collect();
+    while silent.asked().len() < 64 {
+        tokio::task::yield_now().await;
+    }
+    for task in tasks {
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+    assert_eq!(cluster.places(), (64, 1024));
+}
+
+#[tokio::test]
 async fn our_own_token_is_read_for_each_question() {
     let server = says(200, json!(7)).await;
     let dir = tempfile::tempdir().unwrap();

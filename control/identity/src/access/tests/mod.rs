@@ -1,13 +1,16 @@
+mod asking;
 mod cluster;
+mod pod;
 mod reviews;
 
-use super::{Cluster, ClusterSettings};
+use super::{Cluster, ClusterSettings, Section};
 use crate::https::HttpsClient;
 use std::sync::Arc;
 use std::time::Duration;
 
 fn settings(servers: Vec<HttpsClient>) -> ClusterSettings {
     ClusterSettings {
+        section: Section::ApiServers,
         servers,
         token_file: None,
         timeout: Duration::from_secs(20),

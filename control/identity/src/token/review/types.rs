@@ -16,7 +16,7 @@ pub fn is_path(path: &str) -> bool {
 }
 
 /// The version of the API that we ask in.
-pub(super) const API_VERSION: &str = "authentication.k8s.io/v1";
+pub(crate) const API_VERSION: &str = "authentication.k8s.io/v1";
 /// The versions that we answer in, each in its own: an API server asks its webhook in v1beta1 unless
 /// `--authentication-token-webhook-version=v1`. Their fields are the same.
 pub(crate) const API_VERSIONS: [&str; 2] = [API_VERSION, "authentication.k8s.io/v1beta1"];

@@ -3,7 +3,7 @@
 use crate::config::{AddressType, Admission, ShortWay};
 use crate::front::short::{Kubelet, Kubelets, Outcome, Question, Reached, Reaching, Short, Why};
 use eyesplice_dataplane::seam::{UpstreamTls, Way};
-use eyesplice_identity::access::ClusterSettings;
+use eyesplice_identity::access::{ClusterSettings, Section};
 use eyesplice_identity::testing::apiserver::{Asked, ScriptedApiServer, Told};
 use eyesplice_identity::user::UserInfo;
 use eyesplice_proto::api::pod_stream;
@@ -307,6 +307,7 @@ impl Bed {
     pub(super) async fn judge(&mut self, asking: &Asking) -> Outcome {
         if self.short.is_none() {
             let cluster = ClusterSettings {
+                section: Section::ApiServers,
                 servers: vec![self.server.client()],
                 token_file: None,
                 timeout: self.patience,

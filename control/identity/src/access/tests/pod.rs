@@ -1,9 +1,8 @@
+use crate::access::{AskError, BoundPod, PodError, PodReviewer, PodTokens};
 use crate::authn::AuthnError;
 use crate::pem::FileRef;
 use crate::testing::apiserver::{Asked, ScriptedApiServer, Told};
-use crate::token::review::{
-    BoundPod, PodError, PodReviewer, PodTokens, ReviewCredential, ReviewError, TokenReviewSettings,
-};
+use crate::token::review::{ReviewCredential, TokenReviewSettings};
 use crate::token::{BearerToken, Cause};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
@@ -199,7 +198,7 @@ async fn token_of_anybody_else_proves_no_node() {
 async fn token_that_cannot_be_checked_is_not_called_wrong() {
     for (token, pod, words) in [
         (Told::Says(500, json!({})), never(), "with status 500"),
-        (Told::HangsUp, never(), "broke off"),
+        (Told::HangsUp, never(), "cannot ask API server"),
         (
             accepted(&old()),
             Told::Says(403, json!({})),
@@ -208,12 +207,12 @@ async fn token_that_cannot_be_checked_is_not_called_wrong() {
         (
             accepted(&old()),
             Told::Says(503, json!({})),
-            "failed with status 503",
+            "answered with status 503",
         ),
         (
             accepted(&old()),
             Told::Says(200, json!([])),
-            "failed with status 200",
+            "is something else",
         ),
     ] {
         let error = ask(token, pod).await.unwrap_err();
@@ -226,7 +225,7 @@ async fn token_that_cannot_be_checked_is_not_called_wrong() {
     let blind = review(&json!({"authenticated": true, "user": old()}));
     let error = ask(blind, never()).await.unwrap_err();
     assert!(
-        matches!(error, PodError::Review(ReviewError::Audience(_))),
+        matches!(error, PodError::Asking(AskError::Audience)),
         "{error}"
     );
 }

@@ -1,8 +1,8 @@
+use crate::access::{AskError, TokenReviews};
 use crate::authn::review::handle;
 use crate::authn::{Authenticator, AuthnError, Settings, Sources};
 use crate::pem::FileRef;
 use crate::pki::testing::{Made, authority, certified, client, kubelet};
-use crate::token::review::{ReviewClient, ReviewError};
 use crate::token::review::{ReviewCredential, TokenReviewSettings};
 use crate::token::{BearerToken, Cause};
 use crate::user::UserInfo;
@@ -117,8 +117,8 @@ impl Peer {
         }
     }
 
-    fn client(&self) -> ReviewClient {
-        ReviewClient::new(&self.settings()).unwrap()
+    fn reviews(&self) -> TokenReviews {
+        TokenReviews::load(&self.settings()).unwrap()
     }
 
     fn asked(&self) -> usize {
@@ -180,28 +180,32 @@ fn accepted(user: Value, audiences: Value) -> Value {
 #[tokio::test]
 async fn review_asks_once_and_remembers_both_answers() {
     let peer = Peer::start(Manner::Honest).await;
-    let client = peer.client();
+    let reviews = peer.reviews();
     for _ in 0..3 {
-        let (user, audiences) = client.review(&token(TOKEN), &[]).await.unwrap().unwrap();
+        let (user, audiences) = reviews.review(&token(TOKEN), &[]).await.unwrap().unwrap();
         assert_eq!((user.username.as_str(), audiences), ("jane", vec![]));
     }
     assert_eq!(peer.asked(), 1);
     for _ in 0..3 {
-        assert_eq!(client.review(&token("unknown"), &[]).await.unwrap(), None);
+        assert_eq!(reviews.review(&token("unknown"), &[]).await.unwrap(), None);
     }
     assert_eq!(peer.asked(), 2);
     // Another audience is another question.
     let vault = ["vault".to_owned(), "other".to_owned()];
-    let (_, audiences) = client.review(&token(TOKEN), &vault).await.unwrap().unwrap();
+    let (_, audiences) = reviews
+        .review(&token(TOKEN), &vault)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(audiences, ["vault"]);
     assert_eq!(
-        client
+        reviews
             .review(&token(TOKEN), &["nobody".to_owned()])
             .await
             .unwrap(),
         None
     );
-    assert_eq!((peer.asked(), client.remembered()), (4, 4));
+    assert_eq!(peer.asked(), 4);
 }
 
 #[tokio::test]
@@ -210,19 +214,17 @@ async fn review_with_a_token_of_our_own_reads_it_for_each_question() {
     let mut settings = peer.settings();
     let own = FileRef::new("tokenReview.tokenFile", peer.path("own-token"));
     settings.credential = ReviewCredential::Token(own);
-    let client = ReviewClient::new(&settings).unwrap();
-    assert!(client.review(&token(TOKEN), &[]).await.unwrap().is_some());
-    fs::write(peer.path("own-token"), "\n").unwrap();
-    let error = client.review(&token("other"), &[]).await.unwrap_err();
-    assert!(matches!(error, ReviewError::BadToken(_)), "{error}");
-    fs::remove_file(peer.path("own-token")).unwrap();
-    let error = client.review(&token("other"), &[]).await.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("cannot read tokenReview.tokenFile"),
-        "{error}"
-    );
+    let reviews = TokenReviews::load(&settings).unwrap();
+    assert!(reviews.review(&token(TOKEN), &[]).await.unwrap().is_some());
+    let own = peer.path("own-token");
+    fs::write(&own, "\n").unwrap();
+    let error = reviews.review(&token("other"), &[]).await.unwrap_err();
+    assert!(matches!(error, AskError::BadToken(..)), "{error}");
+    assert!(error.to_string().contains(own.to_str().unwrap()), "{error}");
+    fs::remove_file(&own).unwrap();
+    let error = reviews.review(&token("other"), &[]).await.unwrap_err();
+    assert!(matches!(error, AskError::Token(_)), "{error}");
+    assert!(chain(&error).contains(own.to_str().unwrap()), "{error}");
 }
 
 #[tokio::test]
@@ -232,58 +234,47 @@ async fn answer_that_is_none_is_an_error_and_not_remembered() {
     let table: Vec<(Manner, &str)> = vec![
         (Manner::Says(403, json!({})), "system:auth-delegator"),
         (Manner::Says(401, json!({})), "with status 401"),
-        (
-            Manner::Says(500, json!({})),
-            "answered a token review with status 500",
-        ),
-        (
-            Manner::Says(302, json!({})),
-            "answered a token review with status 302",
-        ),
-        (Manner::Says(201, json!([])), "with something else"),
+        (Manner::Says(500, json!({})), "answered with status 500"),
+        (Manner::Says(302, json!({})), "answered with status 302"),
+        (Manner::Says(201, json!([])), "is something else"),
         (
             Manner::Says(201, json!({"kind": "Status"})),
-            "with something else",
+            "is something else",
         ),
         (
             Manner::Says(201, json!({"kind": "TokenReview"})),
-            "with something else",
+            "is something else",
         ),
-        (
-            Manner::Says(201, accepted(json!({}), json!([]))),
-            "with something else",
-        ),
-        (
-            Manner::Says(201, review(Value::Null)),
-            "with something else",
-        ),
+        (Manner::Says(201, review(Value::Null)), "is something else"),
         (
             Manner::Says(201, json!("x".repeat(300 << 10))),
-            "with something else",
+            "is something else",
         ),
-        (Manner::Hangs, "broke off"),
+        (Manner::Hangs, "the HTTP exchange failed"),
     ];
     for (manner, words) in table {
         let peer = Peer::start(manner).await;
-        let client = peer.client();
-        let error = client
-            .review(&token(TOKEN), &[])
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains(words), "{words}: {error}");
-        assert!(error.contains(&peer.address.to_string()), "{error}");
-        assert_eq!(client.remembered(), 0, "{words}");
+        let reviews = peer.reviews();
+        for times in 1..3 {
+            let error = chain(&reviews.review(&token(TOKEN), &[]).await.unwrap_err());
+            assert!(error.contains(words), "{words}: {error}");
+            assert!(error.contains(&peer.address.to_string()), "{error}");
+            assert_eq!(peer.asked(), times, "{words}");
+        }
     }
+    let nobody = accepted(json!({}), json!([]));
+    let peer = Peer::start(Manner::Says(201, nobody)).await;
+    let error = peer.reviews().review(&token(TOKEN), &[]).await.unwrap_err();
+    assert!(matches!(error, AskError::Answer(_)), "{error}");
     // An answerer that knows no audiences must not be believed about one.
     let peer = Peer::start(Manner::Says(201, accepted(jane, json!([])))).await;
-    let client = peer.client();
-    assert!(client.review(&token(TOKEN), &[]).await.unwrap().is_some());
-    let error = client
+    let reviews = peer.reviews();
+    assert!(reviews.review(&token(TOKEN), &[]).await.unwrap().is_some());
+    let error = reviews
         .review(&token(TOKEN), &["api".to_owned()])
         .await
         .unwrap_err();
-    assert!(matches!(error, ReviewError::Audience(_)), "{error}");
+    assert!(matches!(error, AskError::Audience), "{error}");
 }
 
 #[tokio::test]
@@ -291,19 +282,16 @@ async fn peer_that_is_silent_absent_or_somebody_else_is_named() {
     let peer = Peer::start(Manner::Silent).await;
     let mut settings = peer.settings();
     settings.timeout = Duration::from_millis(50);
-    let client = ReviewClient::new(&settings).unwrap();
-    let error = client.review(&token(TOKEN), &[]).await.unwrap_err();
-    assert!(matches!(error, ReviewError::Timeout(..)), "{error}");
+    let reviews = TokenReviews::load(&settings).unwrap();
+    let error = reviews.review(&token(TOKEN), &[]).await.unwrap_err();
+    assert!(matches!(error, AskError::Timeout(_)), "{error}");
 
     let mut settings = peer.settings();
     let other = authority("other").self_signed();
     fs::write(&settings.ca_file.path, other.certificate.pem()).unwrap();
-    let client = ReviewClient::new(&settings).unwrap();
-    let error = client.review(&token(TOKEN), &[]).await.unwrap_err();
-    assert!(
-        chain(&error).contains("check tokenReview.caFile"),
-        "{error}"
-    );
+    let reviews = TokenReviews::load(&settings).unwrap();
+    let error = reviews.review(&token(TOKEN), &[]).await.unwrap_err();
+    assert!(chain(&error).contains("caFile in tokenReview"), "{error}");
 
     // A port that was free a moment ago.
     let free = TcpListener::bind("127.0.0.1:0")
@@ -312,29 +300,9 @@ async fn peer_that_is_silent_absent_or_somebody_else_is_named() {
         .local_addr()
         .unwrap();
     settings.server = format!("https://{free}");
-    let client = ReviewClient::new(&settings).unwrap();
-    let error = client.review(&token(TOKEN), &[]).await.unwrap_err();
-    assert!(matches!(error, ReviewError::Connect(..)), "{error}");
-}
-
-#[tokio::test]
-async fn client_that_leaves_while_it_waits_gives_its_place_back() {
-    let peer = Peer::start(Manner::Silent).await;
-    let client = Arc::new(peer.client());
-    let tasks: Vec<_> = (0..64)
-        .map(|n| {
-            let client = Arc::clone(&client);
-            tokio::spawn(async move { client.review(&token(&format!("t{n}")), &[]).await })
-        })
-        .collect();
-    while peer.asked() < 32 {
-        tokio::task::yield_now().await;
-    }
-    for task in tasks {
-        task.abort();
-        assert!(task.await.unwrap_err().is_cancelled());
-    }
-    assert_eq!(client.places(), (32, 1024));
+    let reviews = TokenReviews::load(&settings).unwrap();
+    let error = reviews.review(&token(TOKEN), &[]).await.unwrap_err();
+    assert!(chain(&error).contains("cannot connect"), "{error}");
 }
 
 #[tokio::test]

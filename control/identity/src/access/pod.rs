@@ -4,16 +4,17 @@
 //! Before, the answer names the pod by name and UID, and the pod itself says where it runs. A pod
 //! never moves.
 
-use super::client::ReviewClient;
-use super::{ReviewError, ReviewSetupError, TokenReviewSettings};
+use super::{Ask, AskError, Cluster, ReviewSetupError, TokenReviews};
 use crate::inventory::check_node_name;
 use crate::recent::Recent;
 use crate::token::BearerToken;
 use crate::token::jwt::Compact;
+use crate::token::review::TokenReviewSettings;
 use crate::token::serviceaccount::Audiences;
 use crate::user::UserInfo;
 use hyper::StatusCode;
 use serde::Deserialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
@@ -92,9 +93,9 @@ pub enum PodError {
     /// The token proves it of none.
     #[error(transparent)]
     Refused(#[from] PodRefusal),
-    /// The API server could not be asked about the token.
+    /// The API server gave no answer about the token or its pod.
     #[error(transparent)]
-    Review(#[from] ReviewError),
+    Asking(#[from] AskError),
     /// Pods may not be read.
     #[error(
         "reading pod {pod} is refused with status {status}; grant our user `get` on pods in the \
@@ -106,20 +107,13 @@ pub enum PodError {
         /// The status.
         status: StatusCode,
     },
-    /// Pods cannot be read.
-    #[error("reading pod {pod} failed with status {status}; see the API server's log")]
-    Unreadable {
-        /// The pod.
-        pod: String,
-        /// The status.
-        status: StatusCode,
-    },
 }
 
 /// Asks the API server about the tokens of pods.
 #[derive(Debug)]
 pub struct PodReviewer {
-    client: ReviewClient,
+    cluster: Arc<Cluster>,
+    reviews: TokenReviews,
     tokens: PodTokens,
     /// The nodes of pods, by UID.
     nodes: Recent<String, String>,
@@ -129,14 +123,14 @@ impl PodReviewer {
     /// Loads trust and identity of the review. Dials nothing.
     ///
     /// # Errors
-    /// As [`ReviewClient::new`].
+    /// As [`Cluster::for_reviews`].
     pub fn new(review: &TokenReviewSettings, tokens: PodTokens) -> Result<Self, ReviewSetupError> {
-        let settings = TokenReviewSettings {
-            authorized_ttl: review.authorized_ttl.min(LONGEST_TTL),
-            ..review.clone()
-        };
+        let cluster = Arc::new(Cluster::for_reviews(review)?);
+        let ttl = review.authorized_ttl.min(LONGEST_TTL);
+        let refused_ttl = review.unauthorized_ttl;
         Ok(Self {
-            client: ReviewClient::new(&settings)?,
+            reviews: TokenReviews::lasting(Arc::clone(&cluster), ttl, refused_ttl),
+            cluster,
             tokens,
             nodes: Recent::new(PODS),
         })
@@ -156,7 +150,7 @@ impl PodReviewer {
     pub async fn pod(&self, token: &BearerToken) -> Result<BoundPod, PodError> {
         let tokens = &self.tokens;
         let audience = std::slice::from_ref(&tokens.audience);
-        let Some((user, _)) = self.client.review(token, audience).await? else {
+        let Some((user, _)) = self.reviews.review(token, audience).await? else {
             return Err(PodRefusal::NotAccepted(tokens.audience.clone()).into());
         };
         let wanted = format!(
@@ -164,7 +158,7 @@ impl PodReviewer {
             tokens.namespace, tokens.service_account
         );
         if user.username != wanted {
-            let got = user.username;
+            let got = user.username.clone();
             return Err(PodRefusal::Account { got, wanted }.into());
         }
         let (Some(name), Some(uid)) = (one(&user, POD_NAME), one(&user, POD_UID)) else {
@@ -197,21 +191,18 @@ impl PodReviewer {
         checked(namespace)?;
         checked(name)?;
         let pod = format!("{namespace}/{name}");
-        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
-        let reply = self.client.object(&path, MAX_POD).await?;
+        let question = Ask::get(
+            format!("/api/v1/namespaces/{namespace}/pods/{name}"),
+            MAX_POD,
+        );
         let gone = || PodRefusal::Gone(pod.clone(), uid.to_owned());
-        let status = reply.status;
-        match status {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Err(gone().into()),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+        let object: Pod = match self.cluster.read(&question).await {
+            Ok(object) => object,
+            Err(AskError::Missing(_)) => return Err(gone().into()),
+            Err(AskError::Refused(_, status, _)) => {
                 return Err(PodError::Forbidden { pod, status });
             }
-            _ => return Err(PodError::Unreadable { pod, status }),
-        }
-        let object = reply.body.as_deref().map(serde_json::from_slice::<Pod>);
-        let Some(Ok(object)) = object else {
-            return Err(PodError::Unreadable { pod, status });
+            Err(error) => return Err(error.into()),
         };
         if object.metadata.uid != uid || object.spec.service_account_name != *service_account {
             return Err(gone().into());

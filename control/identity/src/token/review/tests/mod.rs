@@ -1,3 +1,0 @@
-mod asking;
-mod cache;
-mod pod;
