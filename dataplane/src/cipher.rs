@@ -5,7 +5,6 @@
 
 use crate::limits::CALIBRATION_ROUNDS;
 use eyesplice_proto::tls::{RecordLibrary, Trial};
-use std::fmt;
 use std::time::{Duration, Instant};
 
 /// What protects the records of streams.
@@ -28,15 +27,24 @@ pub struct Choice {
 }
 
 /// Why a library was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum Why {
     /// The configuration names it.
+    #[display("configured")]
     Configured,
     /// The build has no other.
+    #[display("this build has no other: the feature aws-lc was left out")]
     Alone,
     /// The processor has not all of AVX-512F, AVX-512BW, VAES and VPCLMULQDQ.
+    #[display("the processor has not all of AVX-512F, AVX-512BW, VAES and VPCLMULQDQ")]
     NoAvx512,
     /// The processor has them, and this was measured.
+    #[display(
+        "the processor has AVX-512 and VAES; a record of 16 KiB is sealed and opened in {} ns with \
+         aws-lc and {} ns with ring",
+        aws_lc.as_nanos(),
+        ring.as_nanos()
+    )]
     Measured {
         /// To seal and open a full record of AES-128-GCM with ring.
         ring: Duration,
@@ -94,25 +102,6 @@ fn measure(one: RecordLibrary, other: RecordLibrary) -> (Duration, Duration) {
     }
     let [(_, one), (_, other)] = trials;
     (one, other)
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Configured => f.write_str("configured"),
-            Self::Alone => f.write_str("this build has no other: the feature aws-lc was left out"),
-            Self::NoAvx512 => {
-                f.write_str("the processor has not all of AVX-512F, AVX-512BW, VAES and VPCLMULQDQ")
-            }
-            Self::Measured { ring, aws_lc } => write!(
-                f,
-                "the processor has AVX-512 and VAES; a record of 16 KiB is sealed and opened in {} \
-                 ns with aws-lc and {} ns with ring",
-                aws_lc.as_nanos(),
-                ring.as_nanos()
-            ),
-        }
-    }
 }
 
 #[cfg(test)]

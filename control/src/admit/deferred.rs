@@ -11,7 +11,6 @@ use eyesplice_dataplane::seam::{
 };
 use eyesplice_identity::inventory::check_node_name;
 use eyesplice_proto::target::{Host, Target};
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +18,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// What is known of a stream when its verdict leaves.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("Deferred({asked:?})")]
 pub(super) struct Deferred {
     pub(super) state: Arc<State>,
     pub(super) leaves: Arc<LeafStore>,
@@ -28,14 +28,6 @@ pub(super) struct Deferred {
     pub(super) asked: Target,
     /// Where decisions run.
     pub(super) runtime: Handle,
-}
-
-impl fmt::Debug for Deferred {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deferred")
-            .field("asked", &self.asked)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Deferred {

@@ -19,7 +19,8 @@ pub enum BadHeader {
 }
 
 /// Names a header line; always a token, in the spelling in which it came.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("{}", self.as_str())]
 pub struct HeaderName(Bytes);
 
 impl HeaderName {
@@ -65,15 +66,10 @@ impl HeaderName {
     }
 }
 
-impl fmt::Debug for HeaderName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// Holds the value of a header line without the whitespace around it, byte for byte (obs-text is
 /// kept). Any value may be a secret, so `Debug` shows its length only.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("<{} bytes>", _0.len())]
 pub struct HeaderValue(Bytes);
 
 impl HeaderValue {
@@ -141,12 +137,6 @@ impl HeaderValue {
 impl From<u64> for HeaderValue {
     fn from(number: u64) -> Self {
         Self(Bytes::from(number.to_string()))
-    }
-}
-
-impl fmt::Debug for HeaderValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<{} bytes>", self.0.len())
     }
 }
 

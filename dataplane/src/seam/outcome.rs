@@ -1,10 +1,10 @@
 //! How a stream ended: one reason, the side that caused it, and the phase it was in.
 
 use eyesplice_proto::stream;
-use std::fmt;
 
 /// The side of a stream that caused its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, derive_more::Display)]
+#[display("{}", self.as_str())]
 pub enum Side {
     /// The leg that was accepted: the API server.
     Downstream,
@@ -34,14 +34,9 @@ impl From<stream::Side> for Side {
     }
 }
 
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// The phase of a stream's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, derive_more::Display)]
+#[display("{}", self.as_str())]
 pub enum Phase {
     /// The listener's own TLS handshake.
     Accept,
@@ -80,14 +75,9 @@ impl Phase {
     }
 }
 
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// Why a stream ended. Together with [`Side`] this picks log level and metric label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, derive_more::Display)]
+#[display("{}", self.as_str())]
 pub enum Reason {
     /// Both directions ended cleanly (FIN or close_notify).
     Completed,
@@ -189,11 +179,5 @@ impl Reason {
             Self::Exhausted => "exhausted",
             Self::Internal => "internal",
         }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

@@ -11,7 +11,8 @@ use std::time::SystemTime;
 pub type ListenerName = Arc<str>;
 
 /// What a stream is called: no other has it, of an earlier process neither. Ordered in a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, derive_more::Display)]
+#[display("{process:08x}{number:016x}")]
 pub struct StreamId {
     process: u32,
     number: u64,
@@ -25,12 +26,6 @@ impl StreamId {
             process,
             number: (u64::from(worker) << 48) | (sequence & 0xffff_ffff_ffff),
         }
-    }
-}
-
-impl fmt::Display for StreamId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}{:016x}", self.process, self.number)
     }
 }
 

@@ -7,7 +7,6 @@ use eyesplice_proto::tunnel::Patience;
 use ipnet::IpNet;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -40,24 +39,17 @@ impl AgentGrant {
 }
 
 /// By what an agent is found for a target.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, derive_more::Display)]
 pub enum Route {
     /// The agent of this node.
+    #[display("node {_0}")]
     Node(Arc<str>),
     /// An agent in front of a network with this address.
+    #[display("address {_0}")]
     Address(IpAddr),
     /// An agent that resolves this name, in lower case.
+    #[display("name {_0}")]
     Name(String),
-}
-
-impl fmt::Display for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Node(node) => write!(f, "node {node}"),
-            Self::Address(address) => write!(f, "address {address}"),
-            Self::Name(name) => write!(f, "name {name}"),
-        }
-    }
 }
 
 /// The way to a target that agents reach.

@@ -1,7 +1,6 @@
 //! Owns fixed-capacity I/O buffers that all share one alignment.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
@@ -15,7 +14,10 @@ pub const ALIGNMENT: usize = 4096;
 ///
 /// The address does not change while the buffer lives, also when the `AlignedBuf` itself moves: the
 /// kernel may hold it.
+#[derive(derive_more::Debug)]
 pub struct AlignedBuf {
+    /// Never shown: what is there is what users say to each other.
+    #[debug(skip)]
     start: NonNull<u8>,
     len: usize,
 }
@@ -85,15 +87,6 @@ unsafe impl Send for AlignedBuf {}
 
 // SAFETY: shared access only reads, as with a `Box<[u8]>`.
 unsafe impl Sync for AlignedBuf {}
-
-impl fmt::Debug for AlignedBuf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Never the content: it is what users say to each other.
-        f.debug_struct("AlignedBuf")
-            .field("len", &self.len)
-            .finish_non_exhaustive()
-    }
-}
 
 #[cfg(test)]
 mod tests {

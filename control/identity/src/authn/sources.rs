@@ -10,7 +10,6 @@ use crate::token::serviceaccount::{Discovery, DiscoveryError, Verifier};
 use crate::token::static_tokens::{StaticTokens, TokenFileError};
 use crate::user::UserInfo;
 use eyesplice_proto::causes::chain;
-use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -37,20 +36,9 @@ pub struct Reviewed {
 }
 
 /// Every source that cannot be loaded.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(|error| chain(error)).collect::<Vec<_>>().join("\n"))]
 pub struct SourceErrors(pub Vec<SourceError>);
-
-impl fmt::Display for SourceErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, error) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{}", chain(error))?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for SourceErrors {}
 
 /// A source that cannot be loaded.
 #[derive(Debug, thiserror::Error)]

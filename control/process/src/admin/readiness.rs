@@ -25,7 +25,8 @@ pub enum Condition {
 }
 
 /// What must hold for the process to take new streams; every part is set by whoever knows it.
-#[derive(Default)]
+#[derive(Default, derive_more::Debug)]
+#[debug("Readiness({:?})", self.checks())]
 pub struct Readiness {
     material: AtomicBool,
     listeners: AtomicBool,
@@ -50,12 +51,6 @@ pub struct Readiness {
 struct Cluster {
     watches: AtomicBool,
     leads: AtomicBool,
-}
-
-impl fmt::Debug for Readiness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Readiness").field(&self.checks()).finish()
-    }
 }
 
 impl Readiness {

@@ -36,14 +36,9 @@ pub struct EventSink {
 type Source = Box<dyn Fn() -> FrontReport + Send + Sync>;
 
 /// The fronts of this process, if it has some.
-#[derive(Default)]
+#[derive(Default, derive_more::Debug)]
+#[debug("Fronts")]
 pub struct Fronts(OnceLock<Source>);
-
-impl fmt::Debug for Fronts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fronts").finish_non_exhaustive()
-    }
-}
 
 impl Fronts {
     /// Shows what this tells from now on; only the first call counts.

@@ -24,14 +24,9 @@ pub struct TunnelReport {
 type Source = Box<dyn Fn() -> TunnelReport + Send + Sync>;
 
 /// The tunnels of this process, once it has an engine.
-#[derive(Default)]
+#[derive(Default, derive_more::Debug)]
+#[debug("Tunnels")]
 pub struct Tunnels(OnceLock<Source>);
-
-impl fmt::Debug for Tunnels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tunnels").finish_non_exhaustive()
-    }
-}
 
 impl Tunnels {
     /// Shows what this tells from now on; only the first call counts.

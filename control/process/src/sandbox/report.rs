@@ -2,10 +2,10 @@
 
 use crate::metrics::Row;
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// A part of the sandbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, derive_more::Display)]
+#[display("{}", self.as_str())]
 pub enum Part {
     /// No capabilities beside those that are needed, and no new ones.
     Privileges,
@@ -50,12 +50,6 @@ impl Part {
             self,
             Self::Privileges | Self::Dumps | Self::Files | Self::Calls
         )
-    }
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

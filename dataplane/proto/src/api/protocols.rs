@@ -1,7 +1,5 @@
 //! Says who has to know the subprotocols that a WebSocket offers, and finds a token among them.
 
-use std::fmt;
-
 use super::Subresource;
 use crate::headers::{HeaderName, HeaderValue, Headers, Sole};
 
@@ -57,24 +55,15 @@ pub fn protocols(subresource: Subresource, headers: &Headers) -> Protocols {
 }
 
 /// A token among the subprotocols. `Debug` does not show it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, derive_more::Debug)]
 pub enum Bearer<'a> {
     /// There is none.
     Absent,
     /// This one, in base64url without padding, beside another subprotocol.
+    #[debug("Encoded(redacted)")]
     Encoded(&'a str),
     /// Several, or nothing beside it: API servers refuse that.
     Unclear,
-}
-
-impl fmt::Debug for Bearer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Absent => "Absent",
-            Self::Encoded(_) => "Encoded(redacted)",
-            Self::Unclear => "Unclear",
-        })
-    }
 }
 
 /// Finds the token among the subprotocols of a WebSocket. It is a secret: never log it.

@@ -15,7 +15,8 @@ use crate::head::RequestTarget;
 use crate::limits;
 
 /// Names what a request to a kubelet does. The names are part of policy files and metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, derive_more::Display)]
+#[display("{}", self.as_str())]
 pub enum Action {
     /// Runs a command in a container and streams it.
     Exec,
@@ -81,12 +82,6 @@ impl Action {
     #[must_use]
     pub const fn forbids_body(self) -> bool {
         matches!(self, Self::Exec | Self::Attach | Self::PortForward)
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -21,7 +21,8 @@ pub struct Target {
 }
 
 /// Names a host.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, derive_more::Display)]
+#[display("{_0}")]
 pub enum Host {
     /// An address; IPv4 mapped into IPv6 is held as IPv4.
     Ip(IpAddr),
@@ -31,7 +32,9 @@ pub enum Host {
 
 /// Holds a DNS name: lower-case letters, digits, hyphens and underscores, no dot at the end, and no
 /// last label that could be a number.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, derive_more::Display, derive_more::Debug)]
+#[display("{_0}")]
+#[debug("{_0:?}")]
 pub struct DnsName(Box<str>);
 
 /// Why text is no authority.
@@ -183,27 +186,6 @@ impl fmt::Display for Target {
             Host::Ip(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),
             host => write!(f, "{host}:{}", self.port),
         }
-    }
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(address) => address.fmt(f),
-            Self::Name(name) => name.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for DnsName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for DnsName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
     }
 }
 

@@ -5,7 +5,6 @@
 //! stream has four, so ring's are behind a pointer too, and a session has one size with both.
 
 use rustls::ConnectionTrafficSecrets as Secrets;
-use std::fmt;
 
 /// Bytes of a nonce.
 pub(super) const NONCE: usize = 12;
@@ -14,7 +13,8 @@ pub(super) const NONCE: usize = 12;
 pub(super) const TAG: usize = 16;
 
 /// What protects records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, derive_more::Display)]
+#[display("{}", self.as_str())]
 pub enum RecordLibrary {
     /// ring, which is always there.
     #[default]
@@ -47,12 +47,6 @@ impl RecordLibrary {
             [_, other, ..] => Some(*other),
             _ => None,
         }
-    }
-}
-
-impl fmt::Display for RecordLibrary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -4,7 +4,8 @@ use rustls::NamedGroup;
 use std::fmt;
 
 /// A group that we can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, derive_more::Display)]
+#[display("{}", self.as_str())]
 pub enum Group {
     /// The post-quantum hybrid of ML-KEM-768 and X25519; TLS 1.3 alone.
     X25519MlKem768,
@@ -60,12 +61,6 @@ impl Group {
             Self::P256 => NamedGroup::secp256r1,
             Self::P384 => NamedGroup::secp384r1,
         }
-    }
-}
-
-impl fmt::Display for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -4,12 +4,12 @@
 
 use rustls::server::Acceptor;
 use rustls::{AlertDescription, Error};
-use std::fmt;
 use std::io;
 
 /// A ClientHello that is on its way.
-#[derive(Default)]
+#[derive(Default, derive_more::Debug)]
 pub struct HelloReader {
+    #[debug(skip)]
     acceptor: Acceptor,
 }
 
@@ -73,12 +73,6 @@ fn too_long(error: &io::Error) -> HelloError {
     HelloError {
         source: Error::General(error.to_string()),
         alert: super::fatal_alert(AlertDescription::DecodeError),
-    }
-}
-
-impl fmt::Debug for HelloReader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HelloReader").finish_non_exhaustive()
     }
 }
 

@@ -101,6 +101,8 @@ pub struct Received {
 }
 
 /// What kernel TLS needs to go on with a session, in rustls' terms.
+#[derive(derive_more::Debug)]
+#[debug("Handover({version:?})")]
 pub struct Handover {
     /// Traffic secrets and record sequence numbers of both directions.
     pub secrets: ExtractedSecrets,
@@ -531,14 +533,6 @@ impl fmt::Debug for Session {
             .field("pending", &self.pending.len())
             .field("peer_closed", &self.peer_closed)
             .field("close_sent", &self.close_sent)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Handover {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handover")
-            .field("version", &self.version)
             .finish_non_exhaustive()
     }
 }

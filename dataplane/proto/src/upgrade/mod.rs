@@ -5,8 +5,6 @@
 //! (CVE-2020-8559): docs/wire.md, "Raw bytes after a refused upgrade", "Replies below 400 to an
 //! upgrade", "Request smuggling" and "Upgrade tokens".
 
-use std::fmt;
-
 use ring::digest;
 use thiserror::Error;
 
@@ -24,7 +22,8 @@ pub enum Upgrade {
 }
 
 /// Holds the `Sec-WebSocket-Accept` that belongs to a request's key.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, derive_more::Debug)]
+#[debug("{}", _0.escape_ascii())]
 pub struct Accept([u8; ACCEPT_BYTES]);
 
 impl Upgrade {
@@ -255,12 +254,6 @@ fn base64_digest(bytes: &[u8]) -> [u8; ACCEPT_BYTES] {
         }
     }
     out
-}
-
-impl fmt::Debug for Accept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.escape_ascii())
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use super::{Leg, State};
 use eyesplice_proto::stream::Side;
 use eyesplice_sys::uring::Fd;
 use std::cell::OnceCell;
-use std::fmt;
 use std::os::fd::OwnedFd;
 
 /// A leg that is on no worker. Its peer finds no difference.
@@ -27,21 +26,14 @@ pub(crate) struct Bound {
 }
 
 /// What holds a leg on its worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
 pub(crate) enum Holder {
     /// An operation in flight, be it one whose cancellation is on its way, or a watch of arrivals.
+    #[display("an operation holds its socket")]
     Operation,
     /// A write that was given up between two parts of a record: nothing can follow on this leg.
+    #[display("a write to it was given up within a record")]
     Write,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Operation => "an operation holds its socket",
-            Self::Write => "a write to it was given up within a record",
-        })
-    }
 }
 
 impl Parts {

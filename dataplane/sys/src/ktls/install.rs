@@ -1,6 +1,5 @@
 //! Hands a TCP socket's TLS records to the kernel.
 
-use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -13,40 +12,39 @@ use zeroize::Zeroize;
 use super::keys::{Cipher, Keys, Version};
 
 /// Which step of the hand-over failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum InstallStep {
     /// [`set_ulp`].
+    #[display("attach kernel TLS to the socket")]
     Ulp,
     /// [`install_tx`].
+    #[display("give the kernel the keys to send with")]
     Tx,
     /// [`install_rx`].
+    #[display("give the kernel the keys to receive with")]
     Rx,
 }
 
-impl fmt::Display for InstallStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            InstallStep::Ulp => "attach kernel TLS to the socket",
-            InstallStep::Tx => "give the kernel the keys to send with",
-            InstallStep::Rx => "give the kernel the keys to receive with",
-        })
-    }
-}
-
 /// Why the kernel refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum Obstacle {
     /// The kernel has no TLS, or its module is not loaded.
+    #[display("the kernel has no TLS")]
     NoKernelTls,
     /// The module of the cipher is not loaded.
+    #[display("the kernel does not have the cipher")]
     NoCipherModule,
     /// This kernel does not know the version or cipher.
+    #[display("the kernel does not know the version or cipher")]
     Unsupported,
     /// The connection is not established, or the peer has ended it already.
+    #[display("the connection is not established or has ended")]
     NotConnected,
     /// It was done before.
+    #[display("it was done before")]
     AlreadyDone,
     /// Something else; the source says.
+    #[display("the kernel refused")]
     Other,
 }
 
@@ -79,19 +77,6 @@ impl Obstacle {
             Obstacle::Unsupported => Some("use a newer kernel"),
             Obstacle::NotConnected | Obstacle::AlreadyDone | Obstacle::Other => None,
         }
-    }
-}
-
-impl fmt::Display for Obstacle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Obstacle::NoKernelTls => "the kernel has no TLS",
-            Obstacle::NoCipherModule => "the kernel does not have the cipher",
-            Obstacle::Unsupported => "the kernel does not know the version or cipher",
-            Obstacle::NotConnected => "the connection is not established or has ended",
-            Obstacle::AlreadyDone => "it was done before",
-            Obstacle::Other => "the kernel refused",
-        })
     }
 }
 

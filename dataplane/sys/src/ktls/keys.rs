@@ -1,16 +1,16 @@
 //! Holds the secrets of one direction of a TLS connection.
 
-use std::fmt;
-
 use thiserror::Error;
 use zeroize::ZeroizeOnDrop;
 
 /// A protocol version that the kernel speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, derive_more::Display)]
 pub enum Version {
     /// TLS 1.2, RFC 5246.
+    #[display("TLS 1.2")]
     Tls12,
     /// TLS 1.3, RFC 8446.
+    #[display("TLS 1.3")]
     Tls13,
 }
 
@@ -19,23 +19,17 @@ impl Version {
     pub const ALL: [Version; 2] = [Version::Tls12, Version::Tls13];
 }
 
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Version::Tls12 => "TLS 1.2",
-            Version::Tls13 => "TLS 1.3",
-        })
-    }
-}
-
 /// A cipher that the kernel speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, derive_more::Display)]
 pub enum Cipher {
     /// AES-128-GCM.
+    #[display("AES-128-GCM")]
     Aes128Gcm,
     /// AES-256-GCM.
+    #[display("AES-256-GCM")]
     Aes256Gcm,
     /// ChaCha20-Poly1305.
+    #[display("ChaCha20-Poly1305")]
     ChaCha20Poly1305,
 }
 
@@ -57,16 +51,6 @@ impl Cipher {
     }
 }
 
-impl fmt::Display for Cipher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Cipher::Aes128Gcm => "AES-128-GCM",
-            Cipher::Aes256Gcm => "AES-256-GCM",
-            Cipher::ChaCha20Poly1305 => "ChaCha20-Poly1305",
-        })
-    }
-}
-
 /// A key that does not fit its cipher.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("a {cipher} key has {} bytes, not {actual}", .cipher.key_len())]
@@ -78,15 +62,17 @@ pub struct WrongKeyLength {
 }
 
 /// The secrets of one direction. Zeroised on drop; shows nothing of them.
-#[derive(ZeroizeOnDrop)]
+#[derive(ZeroizeOnDrop, derive_more::Debug)]
 pub struct Keys {
     #[zeroize(skip)]
     pub(super) version: Version,
     #[zeroize(skip)]
     pub(super) cipher: Cipher,
     /// As long as the cipher says; the rest is zero.
+    #[debug(skip)]
     key: [u8; 32],
     /// For AES-GCM of TLS 1.2: 4 bytes of the fixed salt, then 8 of the first explicit nonce.
+    #[debug(skip)]
     pub(super) iv: [u8; 12],
     /// Number of the next record.
     #[zeroize(skip)]
@@ -129,16 +115,6 @@ impl Keys {
 
     pub(super) fn key(&self) -> &[u8] {
         &self.key[..self.cipher.key_len()]
-    }
-}
-
-impl fmt::Debug for Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys")
-            .field("version", &self.version)
-            .field("cipher", &self.cipher)
-            .field("sequence", &self.sequence)
-            .finish_non_exhaustive()
     }
 }
 

@@ -1,32 +1,38 @@
 //! Names what a kernel may be able to do.
 
-use std::fmt;
-
 use crate::ktls::{Cipher, Version};
 
 /// Which way bytes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, derive_more::Display)]
 pub enum Direction {
     /// Out of this machine.
+    #[display("send")]
     Send,
     /// Into this machine.
+    #[display("receive")]
     Receive,
 }
 
 /// Something that a kernel may be able to do, or a limit that it sets. Shows its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, derive_more::Display)]
 pub enum Capability {
     /// io_uring at all.
+    #[display("io_uring")]
     IoUring,
     /// Locked memory for a ring of the size in use.
+    #[display("io_uring memory for a worker")]
     UringMemory,
     /// Waiting for a descriptor, and stopping that op by its number: the ops that are used.
+    #[display("io_uring cancellation by number")]
     CancelOne,
     /// Completions without interrupts, since Linux 5.19.
+    #[display("io_uring COOP_TASKRUN")]
     CoopTaskrun,
     /// A ring for one thread, since Linux 6.0.
+    #[display("io_uring SINGLE_ISSUER")]
     SingleIssuer,
     /// Kernel TLS for one version, cipher and direction.
+    #[display("kernel {version} {cipher} {direction}")]
     KernelTls {
         /// The version.
         version: Version,
@@ -37,57 +43,34 @@ pub enum Capability {
     },
     /// A kernel TLS socket is readable only when a whole record is there; see
     /// [`crate::ktls::RecordWait`].
+    #[display("kernel TLS poll by whole records")]
     KernelTlsRecordPoll,
     /// A bound on the pause between probes of a shut window, since Linux 6.15; see
     /// [`crate::socket::ask_at_least_every`].
+    #[display("TCP window probes on time")]
     WindowProbes,
     /// A pipe of 1 MiB.
+    #[display("pipes of 1 MiB")]
     LargePipe,
     /// How much the pipes of this user may hold.
+    #[display("pipe pages")]
     PipePages,
     /// How many descriptors this process may have.
+    #[display("open files")]
     OpenFiles,
     /// How much memory this process may lock.
+    #[display("locked memory")]
     LockedMemory,
     /// A process can give up all files but some, since Linux 5.13.
+    #[display("Landlock for files")]
     LandlockFiles,
     /// The same for TCP ports, since Linux 6.7.
+    #[display("Landlock for TCP ports")]
     LandlockPorts,
     /// The same for signals to others and their abstract sockets, since Linux 6.12.
+    #[display("Landlock for signals")]
     LandlockScopes,
     /// A process can give up system calls.
+    #[display("seccomp filters")]
     SeccompFilters,
-}
-
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Capability::IoUring => f.write_str("io_uring"),
-            Capability::UringMemory => f.write_str("io_uring memory for a worker"),
-            Capability::CancelOne => f.write_str("io_uring cancellation by number"),
-            Capability::CoopTaskrun => f.write_str("io_uring COOP_TASKRUN"),
-            Capability::SingleIssuer => f.write_str("io_uring SINGLE_ISSUER"),
-            Capability::KernelTls {
-                version,
-                cipher,
-                direction,
-            } => {
-                let direction = match direction {
-                    Direction::Send => "send",
-                    Direction::Receive => "receive",
-                };
-                write!(f, "kernel {version} {cipher} {direction}")
-            }
-            Capability::KernelTlsRecordPoll => f.write_str("kernel TLS poll by whole records"),
-            Capability::WindowProbes => f.write_str("TCP window probes on time"),
-            Capability::LargePipe => f.write_str("pipes of 1 MiB"),
-            Capability::PipePages => f.write_str("pipe pages"),
-            Capability::OpenFiles => f.write_str("open files"),
-            Capability::LockedMemory => f.write_str("locked memory"),
-            Capability::LandlockFiles => f.write_str("Landlock for files"),
-            Capability::LandlockPorts => f.write_str("Landlock for TCP ports"),
-            Capability::LandlockScopes => f.write_str("Landlock for signals"),
-            Capability::SeccompFilters => f.write_str("seccomp filters"),
-        }
-    }
 }

@@ -1,7 +1,5 @@
 //! Says which limit has no room for a ring, and what to do.
 
-use std::fmt;
-
 use crate::limits::{self, Limit};
 use crate::uring::UringConfig;
 
@@ -10,7 +8,8 @@ use crate::uring::UringConfig;
 /// Rings count against RLIMIT_MEMLOCK of an ordinary user, over all its processes: on kernels
 /// before 5.12, and again on current ones (seen on 6.18). What a ring held comes back some time
 /// after its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
+#[display("{}; {}", self.why(), self.remedy())]
 pub struct UringShortage {
     /// What a ring takes.
     pub ring: u64,
@@ -48,12 +47,6 @@ impl UringShortage {
             }
             _ => "raise the memory limit",
         }
-    }
-}
-
-impl fmt::Display for UringShortage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.why(), self.remedy())
     }
 }
 

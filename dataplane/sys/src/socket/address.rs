@@ -1,6 +1,5 @@
 //! Says who is at either end of a socket.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -8,11 +7,13 @@ use std::os::fd::BorrowedFd;
 use socket2::{SockAddr, SockRef};
 
 /// One end of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum Address {
     /// An IP address and port; IPv4 in its own form, also on a dual-stack socket.
+    #[display("{_0}")]
     Ip(SocketAddr),
     /// A UNIX socket. Clients rarely have a name there: see [`super::peer_credentials`].
+    #[display("unix")]
     Unix,
 }
 
@@ -21,15 +22,6 @@ impl Address {
         match address.as_socket() {
             Some(ip) => Address::Ip(SocketAddr::new(ip.ip().to_canonical(), ip.port())),
             None => Address::Unix,
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Ip(address) => address.fmt(f),
-            Address::Unix => f.write_str("unix"),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Waits for a descriptor's readiness with a one-shot POLL_ADD.
 
-use std::fmt;
 use std::io;
 
 use super::fd::Fd;
 use super::op::{Op, submit_poll};
 
 /// What to wait for. Errors and a full hang-up always end the wait.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, derive_more::Debug)]
+#[debug("Interest({_0:#x})")]
 pub struct Interest(u32);
 
 impl Interest {
@@ -20,14 +20,9 @@ impl Interest {
     pub const HANGUP: Interest = Interest(bits(libc::POLLRDHUP));
 }
 
-impl fmt::Debug for Interest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Interest({:#x})", self.0)
-    }
-}
-
 /// What a descriptor was ready for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, derive_more::Debug)]
+#[debug("Readiness({_0:#x})")]
 pub struct Readiness(u32);
 
 impl Readiness {
@@ -63,12 +58,6 @@ impl Readiness {
 
     fn any(self, events: libc::c_short) -> bool {
         self.0 & bits(events) != 0
-    }
-}
-
-impl fmt::Debug for Readiness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Readiness({:#x})", self.0)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Starts a ring on this thread, or epoll in its place, and ends it with no op in flight.
 
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::rc::Rc;
@@ -19,7 +18,8 @@ use super::ring::Ring;
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// What waits for descriptors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, derive_more::Display)]
+#[display("{}", self.as_str())]
 pub enum Backend {
     /// io_uring: one-shot POLL_ADD.
     #[default]
@@ -38,12 +38,6 @@ impl Backend {
             Self::IoUring => "io_uring",
             Self::Epoll => "epoll",
         }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

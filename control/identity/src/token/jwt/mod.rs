@@ -3,6 +3,11 @@
 //! RS256, ES256 and ES384 and nothing else: no symmetric algorithm, no `none`. The key decides the
 //! algorithm, never the token. They are signed and verified by ring, which has no P-521: ES512, which
 //! API servers take and nothing defaults to, is refused by name.
+//!
+//! `jsonwebtoken` (11) would take tokens apart and call what signs and verifies, by a provider of
+//! our own on ring: aws-lc is optional here, and the `rsa` of RustCrypto is not constant-time. What
+//! makes up most of this folder it lacks: keys in SEC 1, the `kid` that Kubernetes computes, errors
+//! that name the part of a token, the refusal of weak keys, and a JWKS in Kubernetes' order.
 
 mod algorithm;
 mod compact;

@@ -13,7 +13,6 @@ use crate::token::file::{self, FileFault, Mode};
 use crate::token::jwt::{
     Algorithm, KeyFileError, PublicKey, SignError, SigningKey, load_public_keys, load_signing_key,
 };
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -26,16 +25,22 @@ pub const LONGEST_TOKEN: Duration = Duration::from_secs(365 * 24 * 3600);
 const MAX_KEY: u64 = 64 << 10;
 
 /// Where a rotation stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum Stage {
     /// There is one key.
+    #[display("no rotation is under way")]
     Idle,
     /// The next key is there, and is to be trusted before it signs.
+    #[display("the next key {next} is trusted and signs nothing")]
     Trusted {
         /// Its identifier.
         next: String,
     },
     /// The next key signs; tokens of the old one are still about.
+    #[display(
+        "the old key {old} is trusted and has signed nothing since {}",
+        instant((*at).into())
+    )]
     Switched {
         /// The old key's identifier.
         old: String,
@@ -43,36 +48,17 @@ pub enum Stage {
         at: SystemTime,
     },
     /// The old key signs again; tokens of the one that signed in between are still about.
+    #[display(
+        "the key {undone}, which was switched back from, is trusted and has signed nothing since \
+         {}",
+        instant((*at).into())
+    )]
     Undone {
         /// The identifier of the key that signed in between.
         undone: String,
         /// Since when it does not.
         at: SystemTime,
     },
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Idle => f.write_str("no rotation is under way"),
-            Self::Trusted { next } => write!(f, "the next key {next} is trusted and signs nothing"),
-            Self::Switched { old, at } => {
-                let at = instant((*at).into());
-                write!(
-                    f,
-                    "the old key {old} is trusted and has signed nothing since {at}"
-                )
-            }
-            Self::Undone { undone, at } => {
-                let at = instant((*at).into());
-                write!(
-                    f,
-                    "the key {undone}, which was switched back from, is trusted and has signed nothing \
-                     since {at}"
-                )
-            }
-        }
-    }
 }
 
 /// A rotation that cannot go on.
