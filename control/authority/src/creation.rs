@@ -5,9 +5,9 @@ use super::limits;
 use super::object::{API_VERSION, CertificateSigningRequest, KIND, Status, Timestamp};
 use eyesplice_identity::random;
 use eyesplice_identity::user::UserInfo;
+use parking_lot::Mutex;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// What generated names end in: no vowels, no digits that look like letters, as upstream.
@@ -62,7 +62,7 @@ impl Rates {
     /// by those whom the user brought is taken from the same one.
     pub(super) fn take(&self, user: &str, per_minute: u32, now: Instant) -> Result<(), ApiError> {
         let most = f64::from(per_minute);
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self.0.lock();
         if buckets.len() >= limits::RATED_IDENTITIES && !buckets.contains_key(user) {
             let idle = buckets.iter().min_by_key(|(_, bucket)| bucket.at);
             if let Some(idle) = idle.map(|(name, _)| name.clone()) {
@@ -129,7 +129,7 @@ mod tests {
             let at = start + Duration::from_millis(index as u64);
             rates.take(&index.to_string(), 1, at).unwrap();
         }
-        let len = rates.0.lock().unwrap().len();
+        let len = rates.0.lock().len();
         assert_eq!(len, limits::RATED_IDENTITIES);
     }
 

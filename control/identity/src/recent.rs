@@ -1,8 +1,8 @@
 //! A bounded map that several threads share: the least recently used entry goes first.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Entries by key, each as long as it is good and others are used less.
 #[derive(Debug)]
@@ -32,13 +32,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Recent<K, V> {
 
     /// Finds an entry; one that is not good any more is dropped.
     pub fn find(&self, key: &K, is_good: impl FnOnce(&V) -> bool) -> Option<V> {
-        self.lock().find(key, is_good)
+        self.slots.lock().find(key, is_good)
     }
 
     /// Keeps an entry. A full map is searched for the one to drop: some thousand comparisons, less
     /// than the handshake or signature that each entry cost.
     pub fn insert(&self, key: K, value: V) {
-        self.lock().insert(self.capacity, key, value);
+        self.slots.lock().insert(self.capacity, key, value);
     }
 
     /// Finds an entry that is good, or makes another one and keeps it: never two at a time. `make`
@@ -49,7 +49,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Recent<K, V> {
         is_good: impl FnOnce(&V) -> bool,
         make: impl FnOnce() -> V,
     ) -> V {
-        let mut slots = self.lock();
+        let mut slots = self.slots.lock();
         if let Some(found) = slots.find(&key, is_good) {
             return found;
         }
@@ -60,12 +60,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Recent<K, V> {
 
     /// How many there are.
     pub fn held(&self) -> usize {
-        self.lock().entries.len()
-    }
-
-    /// A panic while the lock was held leaves a map that is whole: every change is one call.
-    fn lock(&self) -> MutexGuard<'_, Slots<K, V>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock().entries.len()
     }
 }
 

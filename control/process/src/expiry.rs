@@ -4,8 +4,9 @@
 use crate::metrics::{Row, Table};
 use eyesplice_identity::certificate::instant;
 use eyesplice_identity::pem::CertificateInfo;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -52,20 +53,15 @@ impl Expiry {
             row(&certificate.field, file, certificate.not_after)
         });
         self.table.replace_part(self.part, rows.collect());
-        self.lock().certificates = certificates;
+        self.held.lock().certificates = certificates;
         self.look(now);
     }
 
     /// Says which of them end soon or have ended, unless that was said a short while ago.
     pub(crate) fn look(&self, now: SystemTime) {
-        for (certificate, level) in self.lock().due(now) {
+        for (certificate, level) in self.held.lock().due(now) {
             say(certificate, level);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        // A panic while the lock was held leaves maps that are whole: every change is one call.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

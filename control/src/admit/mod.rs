@@ -39,10 +39,10 @@ use eyesplice_process::resolve::{Lookup, Resolver, SystemLookup};
 use kubelet::ByRules;
 use local::is_local;
 use neighbours::{LOOK, Neighbours};
+use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
-use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
@@ -58,6 +58,8 @@ pub struct Publication {
 }
 
 /// Decides on streams.
+#[derive(derive_more::Debug)]
+#[debug("Gatekeeper({})", self.state.load().generation)]
 pub struct Gatekeeper {
     state: ArcSwap<State>,
     snapshots: Arc<SnapshotCell>,
@@ -78,15 +80,6 @@ pub struct Gatekeeper {
     fronts: front::Kept,
     /// Generations are numbered one after the other.
     publishing: Mutex<()>,
-}
-
-impl fmt::Debug for Gatekeeper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let generation = self.state.load().generation;
-        f.debug_struct("Gatekeeper")
-            .field("generation", &generation)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Gatekeeper {
@@ -188,10 +181,7 @@ impl Gatekeeper {
 
     /// Puts a new configuration in force for streams that begin from now on.
     pub fn publish(&self, config: Config, material: Material) -> Publication {
-        let guard = self
-            .publishing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let guard = self.publishing.lock();
         let restart_required = self.started.restart_required(&config);
         let before = self.state.load_full();
         let generation = before.generation + 1;

@@ -16,10 +16,11 @@ use eyesplice_process::resolve::Resolver;
 use eyesplice_proto::causes::chain;
 use eyesplice_proto::target::{Host, Target};
 use eyesplice_proto::tunnel::rank;
+use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -70,7 +71,7 @@ struct Names {
 impl Neighbours {
     /// Lists all but this gateway itself, by what is known of their names.
     pub(super) fn list(&self, config: &Config, policy: &Policy, is_local: &dyn Fn(IpAddr) -> bool) {
-        let mut names = self.names();
+        let mut names = self.names.lock();
         let wanted = config.peers().map_or(&[][..], |peers| &peers.addresses);
         names.addresses.retain(|target, _| wanted.contains(target));
         names.errors.retain(|target, _| wanted.contains(target));
@@ -137,7 +138,7 @@ impl Neighbours {
             let Ok((target, found)) = answer else {
                 continue;
             };
-            let mut names = self.names();
+            let mut names = self.names.lock();
             match found {
                 Ok(found) => {
                     names.errors.remove(&target);
@@ -205,10 +206,6 @@ impl Neighbours {
         asked
             .filter_map(|index| proxy(gateways.get(index)?))
             .collect()
-    }
-
-    fn names(&self) -> MutexGuard<'_, Names> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

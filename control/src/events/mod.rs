@@ -27,11 +27,12 @@ use eyesplice_process::metrics::EventSink;
 use eyesplice_proto::api::PodStream;
 use eyesplice_proto::head::Method;
 use file::EventFile;
+use parking_lot::Mutex;
 use policy::{Attributes, Level};
 use queue::Queue;
 use ring::digest::{SHA256, digest};
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 /// What the files of `front.audit` hold.
@@ -114,7 +115,7 @@ impl Events {
         let sink = settings.and_then(|settings| settings.sink.as_ref());
         let mut broken = false;
         let file = {
-            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut file = self.file.lock();
             let kept = file
                 .take()
                 .filter(|file| sink.is_some_and(|sink| file.is(sink)));
@@ -190,8 +191,7 @@ impl Events {
     }
 
     fn file(&self) -> Option<Arc<EventFile>> {
-        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.clone()
+        self.file.lock().clone()
     }
 }
 

@@ -1,9 +1,9 @@
 //! Events that wait for the webhook, and what became of others.
 
 use super::limits::{BATCH, BATCH_BYTES, NEW_QUARTERS, WAITING, WAITING_BYTES};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// Events that wait for the webhook.
@@ -41,21 +41,16 @@ pub(super) struct Counts {
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing panics with the lock; what is there would be whole all the same.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether events of one more stream have room.
     pub(super) fn takes_more(&self) -> bool {
-        let waiting = self.lock();
+        let waiting = self.waiting.lock();
         let part = |bound: usize| bound / 4 * NEW_QUARTERS;
         waiting.events.len() < part(WAITING) && waiting.bytes < part(WAITING_BYTES)
     }
 
     /// Hands over an event; `false`: it was lost.
     pub(super) fn push(&self, event: &[u8]) -> bool {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         if waiting.events.len() >= WAITING || waiting.bytes + event.len() > WAITING_BYTES {
             drop(waiting);
             self.lost.fetch_add(1, Relaxed);
@@ -70,7 +65,7 @@ impl Queue {
 
     /// Takes the events of one request, in order; none: nothing waits.
     pub(super) fn take(&self) -> Vec<Box<[u8]>> {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(next) = waiting.events.front() {
@@ -93,7 +88,7 @@ impl Queue {
             &self.lost
         };
         count.fetch_add(u64::try_from(events).unwrap_or(u64::MAX), Relaxed);
-        self.lock().taken = 0;
+        self.waiting.lock().taken = 0;
     }
 
     /// Counts a request that failed.
@@ -103,13 +98,13 @@ impl Queue {
 
     /// Whether nothing waits and nothing is under way.
     pub(super) fn is_done(&self) -> bool {
-        let waiting = self.lock();
+        let waiting = self.waiting.lock();
         waiting.events.is_empty() && waiting.taken == 0
     }
 
     /// Gives up what waits, at the end of the process; returns how many events that is.
     pub(super) fn abandon(&self) -> usize {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         let left = waiting.events.len() + waiting.taken;
         *waiting = Waiting::default();
         drop(waiting);
@@ -123,7 +118,7 @@ impl Queue {
             delivered: self.delivered.load(Relaxed),
             lost: self.lost.load(Relaxed),
             failures: self.failures.load(Relaxed),
-            waiting: self.lock().events.len(),
+            waiting: self.waiting.lock().events.len(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Sinks;
 use super::event::{Facts, write};
 use super::policy::{Decision, Stage};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::Mutex;
 use std::time::SystemTime;
 
 /// The events of one request. When it is dropped the request is over.
@@ -41,7 +41,7 @@ impl Trail {
 
     /// The reply begins with this status.
     pub(crate) fn answered(&self, status: u16) {
-        let mut progress = self.progress();
+        let mut progress = self.progress.lock();
         if progress.status.is_none() {
             progress.status = Some(status);
             self.tell(Stage::ResponseStarted, Some(status));
@@ -50,12 +50,7 @@ impl Trail {
 
     /// The request goes through an API server after all, which records it from its first stage on.
     pub(crate) fn handed_on(&self) {
-        self.progress().handed_on = true;
-    }
-
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        // Nothing panics with the lock; what is there would be whole all the same.
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.lock().handed_on = true;
     }
 
     /// Hands over the event of a stage; `false`: it is lost.
@@ -70,7 +65,7 @@ impl Trail {
 
 impl Drop for Trail {
     fn drop(&mut self) {
-        let Progress { status, handed_on } = std::mem::take(&mut *self.progress());
+        let Progress { status, handed_on } = std::mem::take(&mut *self.progress.lock());
         if handed_on {
             return;
         }

@@ -11,8 +11,9 @@ use super::slots::Slots;
 use crate::config::ApprovalSettings;
 use eyesplice_process::metrics::Metrics;
 use eyesplice_process::resolve::{Lookup, Resolver};
+use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 
 /// Finds out what decisions need to know.
 #[derive(derive_more::Debug)]
-#[debug("Checker({} entries)", self.entries().of.len())]
+#[debug("Checker({} entries)", self.entries.lock().of.len())]
 pub(crate) struct Checker {
     resolver: Arc<Resolver>,
     metrics: Arc<Metrics>,
@@ -79,7 +80,7 @@ impl Checker {
 
     /// Says why a CSR waits for a check, as long as it does.
     pub(crate) fn waits(&self, uid: &str) -> Option<Left> {
-        let entries = self.entries();
+        let entries = self.entries.lock();
         let entry = entries.of.get(uid)?;
         (!entry.is_due(Instant::now())).then_some(entry.left)
     }
@@ -93,7 +94,7 @@ impl Checker {
         if let Some(left) = self.waits(subject.uid) {
             return Decision::Leave(left);
         }
-        let facts = self.entries().take(subject.uid);
+        let facts = self.entries.lock().take(subject.uid);
         let evidence = Evidence {
             dns: subject.approval.dns,
             port: subject.approval.probe.map(|probe| probe.port),
@@ -120,7 +121,7 @@ impl Checker {
     /// When something is to be asked again; what was due before and not asked, a moment from now.
     pub(crate) fn due(&self) -> Option<Instant> {
         let now = Instant::now();
-        let entries = self.entries();
+        let entries = self.entries.lock();
         let untils = entries.of.values().filter_map(|entry| match entry.phase {
             Phase::Resting { until } => Some(until),
             Phase::Running { .. } | Phase::Known(_) => None,
@@ -135,14 +136,14 @@ impl Checker {
 
     /// Forgets a CSR.
     pub(crate) fn forget(&self, uid: &str) {
-        if let Some(entry) = self.entries().of.remove(uid) {
+        if let Some(entry) = self.entries.lock().of.remove(uid) {
             entry.stop();
         }
     }
 
     /// Forgets all but these CSRs.
     pub(crate) fn retain(&self, alive: &HashSet<&str>) {
-        self.entries().of.retain(|uid, entry| {
+        self.entries.lock().of.retain(|uid, entry| {
             let stays = alive.contains(&**uid);
             if !stays {
                 entry.stop();
@@ -158,7 +159,7 @@ impl Checker {
 
     fn ask(&self, subject: Subject<'_>, questions: Questions, mut facts: Facts) -> Left {
         let now = Instant::now();
-        let mut entries = self.entries();
+        let mut entries = self.entries.lock();
         entries.runs += 1;
         let run = entries.runs;
         let entry = entries.entry(subject.uid);
@@ -181,7 +182,7 @@ impl Checker {
             };
             means.ask(&questions, &mut facts).await;
             drop(slot);
-            let mut known = lock(&known);
+            let mut known = known.lock();
             if let Some(entry) = known.of.get_mut(&uid)
                 && matches!(entry.phase, Phase::Running { run: of, .. } if of == run)
             {
@@ -195,7 +196,7 @@ impl Checker {
     }
 
     fn rest(&self, subject: Subject<'_>, left: Left, message: String) {
-        let mut entries = self.entries();
+        let mut entries = self.entries.lock();
         let entry = entries.entry(subject.uid);
         entry.left = left;
         let until = Instant::now() + entry.pause;
@@ -206,10 +207,6 @@ impl Checker {
             tracing::warn!(csr, why = message, "CSR waits, and is checked again");
             entry.told = Some(message);
         }
-    }
-
-    fn entries(&self) -> MutexGuard<'_, Entries> {
-        lock(&self.entries)
     }
 }
 
@@ -256,8 +253,4 @@ impl Entry {
             task.abort();
         }
     }
-}
-
-fn lock(entries: &Mutex<Entries>) -> MutexGuard<'_, Entries> {
-    entries.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,9 @@
 //! Bounds how much is found out at a time: a flood of CSRs must not make the authority a scanner.
 
 use super::super::limits;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Which checks run.
@@ -32,7 +33,7 @@ pub(super) struct Slot {
 impl Slots {
     /// Takes a slot; none if all are taken, or the node is asked about, or was a moment ago.
     pub(super) fn enter(self: &Arc<Self>, node: &str, now: Instant) -> Option<Slot> {
-        let mut state = self.state();
+        let mut state = self.0.lock();
         state.nodes.retain(|_, node| match node {
             Node::Busy => true,
             Node::Free { since } => now < *since + limits::CHECK_INTERVAL,
@@ -47,15 +48,11 @@ impl Slots {
             node: node.to_owned(),
         })
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.slots.state();
+        let mut state = self.slots.0.lock();
         state.running -= 1;
         let since = Instant::now();
         let node = std::mem::take(&mut self.node);

@@ -4,10 +4,11 @@ use super::super::held::{Held, Holders, key_of};
 use super::object::{ApiCsr, certificate, name, read, uid};
 use eyesplice_identity::certificate::CertificateFacts;
 use eyesplice_identity::x509::{CertificateRequest, Signer};
+use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// What was read of CSRs, each once.
 #[derive(Default)]
@@ -59,7 +60,9 @@ impl Standing {
                 }
             }
         }
-        lock(&self.claims).retain(|_, (uid, _)| open.contains(uid.as_str()));
+        self.claims
+            .lock()
+            .retain(|_, (uid, _)| open.contains(uid.as_str()));
         Known {
             holders,
             claims: Arc::clone(&self.claims),
@@ -68,7 +71,9 @@ impl Standing {
 
     /// Another replica, or a person, has approved it.
     fn approved(&self, object: &ApiCsr, signer: Signer) {
-        if lock(&self.claims)
+        if self
+            .claims
+            .lock()
             .values()
             .any(|(claimant, _)| claimant == uid(object))
         {
@@ -80,7 +85,8 @@ impl Standing {
         };
         if let Some((name, held)) = claim(&csr.metadata.name, &csr.spec.username, signer, &request)
         {
-            lock(&self.claims)
+            self.claims
+                .lock()
                 .entry(name)
                 .or_insert_with(|| (uid(object).to_owned(), Arc::new(held)));
         }
@@ -92,7 +98,7 @@ impl Known {
     pub(super) fn held(&self, common_name: &str, uid: &str) -> Option<Arc<Held>> {
         let held = self.holders.get(common_name).cloned();
         held.or_else(|| {
-            let claims = lock(&self.claims);
+            let claims = self.claims.lock();
             let (claimant, held) = claims.get(common_name)?;
             (claimant != uid).then(|| Arc::clone(held))
         })
@@ -110,7 +116,7 @@ impl Known {
         let Some((common_name, held)) = claim(name(object), user, signer, request) else {
             return true;
         };
-        let mut claims = lock(&self.claims);
+        let mut claims = self.claims.lock();
         match claims.get(&common_name) {
             Some((claimant, first)) if claimant != uid(object) => first.key == held.key,
             _ => {
@@ -163,9 +169,4 @@ fn of_clients(object: &ApiCsr) -> Option<Signer> {
 pub(super) fn has(object: &ApiCsr, kind: &str) -> bool {
     let conditions = object.status.as_ref().and_then(|s| s.conditions.as_ref());
     conditions.is_some_and(|all| all.iter().any(|c| c.type_ == kind))
-}
-
-fn lock(claims: &Mutex<Claims>) -> MutexGuard<'_, Claims> {
-    // A map is whole between two calls, whoever panicked.
-    claims.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,11 +11,12 @@ use futures_util::StreamExt;
 use kube::Api;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// What is known of one kind of object, by name.
@@ -66,12 +67,12 @@ impl<V: Clone + PartialEq> Watched<V> {
 
     /// All objects, in no order.
     pub(super) fn all(&self) -> Vec<V> {
-        self.lock().values().cloned().collect()
+        self.objects.lock().values().cloned().collect()
     }
 
     /// All names with what is kept of each.
     pub(super) fn named(&self) -> Vec<(String, V)> {
-        let objects = self.lock();
+        let objects = self.objects.lock();
         let named = objects.iter().map(|(n, v)| (n.clone(), v.clone()));
         named.collect()
     }
@@ -100,17 +101,17 @@ impl<V: Clone + PartialEq> Watched<V> {
                 }
                 Ok(Event::InitDone) => {
                     let listing = std::mem::take(&mut listing);
-                    let before = std::mem::replace(&mut *self.lock(), listing);
-                    let same = before == *self.lock();
+                    let before = std::mem::replace(&mut *self.objects.lock(), listing);
+                    let same = before == *self.objects.lock();
                     self.seen(!same, true);
                 }
                 Ok(Event::Apply(object)) => {
                     let (name, object) = (named(&object), keep(object));
-                    let before = self.lock().insert(name, object.clone());
+                    let before = self.objects.lock().insert(name, object.clone());
                     self.seen(before.as_ref() != Some(&object), false);
                 }
                 Ok(Event::Delete(object)) => {
-                    let before = self.lock().remove(&named(&object));
+                    let before = self.objects.lock().remove(&named(&object));
                     self.seen(before.is_some(), false);
                 }
                 Err(error) => {
@@ -165,10 +166,5 @@ impl<V: Clone + PartialEq> Watched<V> {
             }
         };
         CallError::of(Act(verb, self.resource), cause)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, V>> {
-        // A map is whole between two calls, whoever panicked.
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,8 +5,8 @@ use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
+use parking_lot::Mutex;
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -61,22 +61,18 @@ impl Pool {
 
     /// The one that was used last; those before it may be too old, and close with that.
     fn take(&self) -> Option<SendRequest<Full<Bytes>>> {
-        let mut idle = self.lock();
+        let mut idle = self.idle.lock();
         idle.retain(|kept| kept.since.elapsed() < IDLE && !kept.sender.is_closed());
         Some(idle.pop()?.sender)
     }
 
     /// A body that was cut leaves a connection of which nothing is known.
     fn keep(&self, sender: SendRequest<Full<Bytes>>, reply: &Reply) {
-        let mut idle = self.lock();
+        let mut idle = self.idle.lock();
         if reply.body.is_some() && idle.len() < self.most {
             let since = Instant::now();
             idle.push(Kept { sender, since });
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,10 +13,11 @@ pub use busy::While;
 pub use trouble::Trouble;
 
 use crate::metrics::ServerMetrics;
+use parking_lot::Mutex;
 use seats::{Rank, Seats};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -72,7 +73,7 @@ impl Guests {
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Guest>> {
         let source = Source::of(address);
         let bounds = self.bounds;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let seats = &mut state.seats;
         let (victim, reason) = if seats.strangers_of(source) >= bounds.strangers_per_source {
             (seats.oldest_of(source), "source")
@@ -110,7 +111,7 @@ impl Guests {
 
     /// Sends the first to go away: descriptors ran out.
     pub fn make_room(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some(victim) = state.seats.first_to_go() {
             state.seats.leave(victim);
             self.gone(&mut state, "descriptors");
@@ -120,7 +121,7 @@ impl Guests {
     /// Whether one more TLS handshake of this address may begin now.
     pub fn may_handshake(&self, address: IpAddr) -> bool {
         let (source, limit) = (Source::of(address), self.bounds.handshakes_per_second);
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let may = state.seats.may_handshake(source, limit, Instant::now());
         if !may {
             self.gone(&mut state, "handshakes");
@@ -150,11 +151,7 @@ impl Guests {
 
     /// How many there are.
     pub fn live(&self) -> usize {
-        self.lock().seats.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().seats.len()
     }
 }
 
@@ -187,29 +184,29 @@ impl Guest {
 
     /// Its credential is good: no stranger can take its place.
     pub fn is_known(&self) {
-        self.guests.lock().seats.known(self.id);
+        self.guests.state.lock().seats.known(self.id);
     }
 
     /// Whether it has never sent a whole request.
     pub fn is_silent(&self) -> bool {
-        self.guests.lock().seats.rank(self.id) == Some(Rank::Silent)
+        self.guests.state.lock().seats.rank(self.id) == Some(Rank::Silent)
     }
 
     /// A whole request came; it is served until what this gives is dropped.
     pub fn busy(self: &Arc<Self>) -> Busy {
-        self.guests.lock().seats.busy(self.id);
+        self.guests.state.lock().seats.busy(self.id);
         Busy::new(Arc::clone(self))
     }
 
     fn idle(&self) {
-        self.guests.lock().seats.idle(self.id);
+        self.guests.state.lock().seats.idle(self.id);
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         self.guests.metrics.left(self.guests.server);
-        let mut state = self.guests.lock();
+        let mut state = self.guests.state.lock();
         state.seats.leave(self.id);
     }
 }

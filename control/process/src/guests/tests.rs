@@ -109,7 +109,7 @@ fn place_is_free_again_however_a_connection_ends() {
         assert!(!stays(&guest));
         drop((guest, busy));
     }
-    let state = guests.lock();
+    let state = guests.state.lock();
     assert_eq!((state.seats.len(), state.seats.strangers()), (0, 0));
 }
 

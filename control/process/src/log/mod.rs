@@ -11,8 +11,9 @@ mod line;
 use crate::output::limits::{LAST_LOG, LOG_ROOM};
 use crate::output::{Output, Pending, Rank, Settings, Target};
 use clap::ValueEnum;
+use parking_lot::Mutex;
 use std::io::{self, IsTerminal};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -91,7 +92,7 @@ pub fn init(format: Option<Format>, level: &str) -> Result<Log, LogError> {
     let target = Target::stderr().map_err(LogError::Start)?;
     let (output, pending) = Output::waiting(target, SETTINGS);
     if LOG.set((format, output)).is_ok() {
-        *PENDING.lock().unwrap_or_else(PoisonError::into_inner) = Some(pending);
+        *PENDING.lock() = Some(pending);
     }
     // What the subscriber says of its own errors it prints, and a print that fails panics; ours do not fail.
     let builder = fmt()
@@ -120,10 +121,7 @@ pub fn init(format: Option<Format>, level: &str) -> Result<Log, LogError> {
 /// # Errors
 /// The limit of threads.
 pub fn begin() -> Result<(), LogError> {
-    let pending = PENDING
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
+    let pending = PENDING.lock().take();
     pending
         .map_or(Ok(()), Pending::begin)
         .map_err(LogError::Start)

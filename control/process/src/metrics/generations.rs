@@ -1,12 +1,13 @@
 //! Live streams by the configuration generation that they began with.
 
 use eyesplice_dataplane::seam::Snapshot;
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 /// Generations that are remembered while streams hold them. Beyond, the oldest are shown no more.
 const MAX_GENERATIONS: usize = 64;
@@ -19,7 +20,7 @@ pub struct Generations(Mutex<Vec<Weak<Snapshot>>>);
 impl Generations {
     /// Shows this generation from now on, until no stream holds it.
     pub fn published(&self, snapshot: &Arc<Snapshot>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         known.retain(|snapshot| snapshot.strong_count() > 0);
         if known.len() == MAX_GENERATIONS {
             known.remove(0);
@@ -29,7 +30,7 @@ impl Generations {
 
     /// Generations with their holders, oldest first; the last is in force.
     fn holders(&self) -> Vec<(u64, usize)> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         known.retain(|snapshot| snapshot.strong_count() > 0);
         let last = known.len().saturating_sub(1);
         let mut holders = Vec::with_capacity(known.len());

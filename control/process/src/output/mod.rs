@@ -13,10 +13,11 @@ mod writer;
 pub use queue::{Gap, Rank};
 pub use target::Target;
 
+use parking_lot::{Condvar, Mutex};
 use queue::Queue;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use writer::Writer;
 
@@ -168,7 +169,7 @@ impl Output {
 
     /// Hands over a line, which ends with a line feed; false: it was lost. Never waits for the target.
     pub fn push(&self, line: &[u8], rank: Rank) -> bool {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         let State { queue, trouble, .. } = &mut *state;
         let taken = queue.push(line, rank, why(trouble.as_deref()));
         self.0.full.store(queue.is_full(), Relaxed);
@@ -181,7 +182,7 @@ impl Output {
 
     /// Asks the writer to open its path again, after a rotation. Returns at once.
     pub fn reopen(&self) {
-        self.0.lock().reopen = true;
+        self.0.state.lock().reopen = true;
         self.0.wake.notify_one();
     }
 
@@ -203,7 +204,7 @@ impl Output {
 
     /// How it does.
     pub fn status(&self) -> Status {
-        let state = self.0.lock();
+        let state = self.0.state.lock();
         Status {
             lines: state.queue.lines(),
             bytes: state.queue.bytes(),
@@ -219,14 +220,11 @@ impl Output {
     /// Lets the writer write what is left for at most `patience`, and gives up the rest; returns how many lines that
     /// is. Blocks. A writer that is stuck in a write stays there: it holds nothing, and ends with the process.
     pub fn finish(&self, patience: Duration) -> u64 {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         state.closing = true;
         self.0.wake.notify_one();
-        let waited = self
-            .0
-            .ended
-            .wait_timeout_while(state, patience, |state| !state.ended);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let runs = |state: &mut State| !state.ended;
+        self.0.ended.wait_while_for(&mut state, runs, patience);
         state.abandoned = true;
         self.0.wake.notify_one();
         self.0.blocked.store(0, Relaxed);
@@ -240,11 +238,6 @@ fn why(trouble: Option<&str>) -> &str {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics with the lock; what is there would be whole all the same.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Something waits from now on, if nothing did before.
     fn begin(&self, state: &State) {
         if self.blocked.load(Relaxed) == 0 && state.queue.bytes() > 0 {

@@ -5,7 +5,7 @@ use super::queue::{lines_in, portion};
 use super::target::is_broken;
 use super::{Event, Settings, Shared, State, Target};
 use std::io;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What the thread has.
@@ -59,7 +59,7 @@ impl Writer {
                 Work::End => break,
             }
         }
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         state.ended = true;
         self.shared.ended.notify_all();
     }
@@ -67,7 +67,7 @@ impl Writer {
     /// Waits for something to do.
     fn next(&mut self) -> Work {
         let shared = Arc::clone(&self.shared);
-        let mut state = shared.lock();
+        let mut state = shared.state.lock();
         loop {
             if state.abandoned {
                 return Work::End;
@@ -86,10 +86,7 @@ impl Writer {
                 return Work::End;
             }
             state.idle = true;
-            state = shared
-                .wake
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            shared.wake.wait(&mut state);
             state.idle = false;
         }
     }
@@ -110,7 +107,7 @@ impl Writer {
 
     fn wrote(&mut self, count: usize) {
         let lines = self.batch.advance(count);
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         state.written += lines;
         state.queue.wrote(count, lines);
         state.trouble = None;
@@ -146,7 +143,7 @@ impl Writer {
             }
         };
         let shared = Arc::clone(&self.shared);
-        let mut state = shared.lock();
+        let mut state = shared.state.lock();
         state.failures += 1;
         state.trouble = Some(error.to_string());
         let lines = state.queue.lines();
@@ -154,10 +151,14 @@ impl Writer {
         if tell {
             (self.settings.tell)(Event::Failed { error, lines });
         }
-        let state = shared.lock();
+        let mut state = shared.state.lock();
+        let closing = state.closing;
         // At the end of the process there is no time to wait.
-        let wait = if state.closing { MIN_RETRY } else { wait };
-        drop(pause(&shared, state, wait));
+        let wait = if closing { MIN_RETRY } else { wait };
+        // There may be something new to do before.
+        let calm =
+            |state: &mut State| !(state.abandoned || state.reopen || state.closing && !closing);
+        shared.wake.wait_while_for(&mut state, calm, wait);
     }
 
     fn reopen(&mut self) {
@@ -169,7 +170,7 @@ impl Writer {
                 (self.settings.tell)(Event::Reopened);
             }
             Err(error) => {
-                self.shared.lock().failures += 1;
+                self.shared.state.lock().failures += 1;
                 (self.settings.tell)(Event::NotReopened(&error));
             }
         }
@@ -177,7 +178,7 @@ impl Writer {
 
     fn begin_line_again(&mut self) {
         let back = self.batch.rewind();
-        self.shared.lock().queue.unwrote(back);
+        self.shared.state.lock().queue.unwrote(back);
     }
 }
 
@@ -210,16 +211,4 @@ impl Batch {
         self.at = self.line;
         back
     }
-}
-
-/// Waits for `patience`, or until there is something new to do.
-fn pause<'a>(
-    shared: &'a Shared,
-    state: MutexGuard<'a, State>,
-    patience: Duration,
-) -> MutexGuard<'a, State> {
-    let closing = state.closing;
-    let calm = |state: &mut State| !(state.abandoned || state.reopen || state.closing && !closing);
-    let paused = shared.wake.wait_timeout_while(state, patience, calm);
-    paused.unwrap_or_else(PoisonError::into_inner).0
 }

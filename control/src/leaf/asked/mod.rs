@@ -21,11 +21,12 @@ use eyesplice_process::metrics::EnrolmentMetrics;
 use eyesplice_proto::causes::chain;
 use eyesplice_proto::target::Host;
 use eyesplice_proto::tls::{Groups, provider};
+use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -166,7 +167,7 @@ struct Inner {
 
 /// All leaves that came from the authority.
 #[derive(Default, derive_more::Debug)]
-#[debug("LeafStore({} leaves)", self.lock().leaves.len())]
+#[debug("LeafStore({} leaves)", self.inner.lock().leaves.len())]
 pub struct LeafStore {
     inner: Mutex<Inner>,
     metrics: EnrolmentMetrics,
@@ -225,7 +226,7 @@ impl LeafStore {
         requests: &Arc<LeafRequests>,
         now: SystemTime,
     ) -> Option<SystemTime> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.leaves.retain(|_, leaf| now < leaf.end);
         inner.refused.retain(|_, (until, _)| now < *until);
         let due = inner.leaves.iter();
@@ -245,7 +246,7 @@ impl LeafStore {
         host: &Named,
         now: SystemTime,
     ) -> Known {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.uses += 1;
         let uses = inner.uses;
         if let Some(leaf) = inner.leaves.get_mut(host) {
@@ -309,7 +310,7 @@ impl LeafStore {
         outcome: Result<Leaf, BootstrapError>,
         now: SystemTime,
     ) -> Outcome {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         match outcome {
             Ok(leaf) => {
                 self.metrics.answered(Signer::EgressLeaf, "issued");
@@ -347,11 +348,6 @@ impl LeafStore {
     fn count(&self, inner: &Inner) {
         let leaves = i64::try_from(inner.leaves.len()).unwrap_or(i64::MAX);
         self.metrics.leaves.set(leaves);
-    }
-
-    /// A panic while the lock was held leaves maps that are whole: every change is one call.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -392,7 +388,7 @@ struct Landing<'a> {
 
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
-        self.store.lock().flights.remove(self.host);
+        self.store.inner.lock().flights.remove(self.host);
     }
 }
 

@@ -37,7 +37,7 @@ impl Bench {
 
     /// Waits for a request that is under way.
     async fn landed(&self, host: &str) {
-        let flight = self.store.lock().flights.get(&named(host)).cloned();
+        let flight = self.store.inner.lock().flights.get(&named(host)).cloned();
         if let Some(mut flight) = flight {
             flight.wait_for(Option::is_some).await.unwrap();
         }
@@ -142,7 +142,7 @@ async fn leaf_is_kept_to_its_end_while_the_authority_is_away() {
     let due = now + Duration::from_secs(2500);
     let same = store.find(&requests, &host, due, LONG).await.unwrap();
     assert!(Arc::ptr_eq(&first, &same));
-    let flight = store.lock().flights.get(&host).cloned();
+    let flight = store.inner.lock().flights.get(&host).cloned();
     if let Some(mut flight) = flight {
         flight.wait_for(Option::is_some).await.unwrap();
     }
@@ -171,7 +171,7 @@ async fn leaf_of_another_ca_than_the_configured_one_is_not_used() {
         error.to_string().contains("is not signed by a CA of"),
         "{error}"
     );
-    assert_eq!(bench.store.lock().leaves.len(), 0);
+    assert_eq!(bench.store.inner.lock().leaves.len(), 0);
 
     // One that is held already is held against the CA of each configuration.
     let later = now + Duration::from_secs(60);
