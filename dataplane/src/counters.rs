@@ -198,6 +198,10 @@ labelled {
          gateway, or not" by "outcome":
         "warm" tunnel_opens_warm, "cold" tunnel_opens_cold, "chained" tunnel_opens_chained,
         "failed" tunnel_opens_failed;
+    Counter "tunnel_inner"
+        "Streams whose TLS between agent and gateway was to end before their first byte: it ended, \
+         or the agent did not agree" by "outcome":
+        "only" tunnel_inner_only, "declined" tunnel_inner_declined;
     Counter "ktls_legs"
         "Legs for which kernel TLS was asked, by what carries their TLS" by "carrier":
         "kernel" ktls_legs, "user" ktls_declined;

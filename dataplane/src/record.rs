@@ -4,7 +4,7 @@ use crate::context::StreamContext;
 use crate::end::End;
 use crate::seam::{
     KeyExchange, ListenerName, Peer, Phase, Reason, RecordKind, Side, StreamBytes, StreamMode,
-    StreamRecord, VerificationResult,
+    StreamRecord, TunnelTls, VerificationResult,
 };
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -34,6 +34,7 @@ impl StreamRecord {
             mode: StreamMode::None,
             verification: VerificationResult::NotApplicable,
             key_exchange: KeyExchange::default(),
+            tunnel_tls: TunnelTls::default(),
             warm: false,
             exchange_labels: None,
             status: None,

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::seam::{
         KeyExchange, Peer, Phase, Reason, RecordKind, Side, StreamBytes, StreamId, StreamMode,
-        VerificationResult,
+        TunnelTls, VerificationResult,
     };
     use std::time::SystemTime;
 
@@ -115,6 +115,7 @@ mod tests {
             mode: StreamMode::Splice,
             verification: VerificationResult::NotApplicable,
             key_exchange: KeyExchange::default(),
+            tunnel_tls: TunnelTls::default(),
             warm: false,
             exchange_labels: None,
             status: None,

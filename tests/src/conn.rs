@@ -410,6 +410,63 @@ impl Conn {
         self.flush_all()
     }
 
+    /// Queues payload behind what waits, so that what is written next goes out with it.
+    pub fn queue(&mut self, payload: &[u8]) {
+        match self.layers.last_mut() {
+            Some(top) => top.writer().write_all(payload).unwrap(),
+            None => self.out.extend(payload),
+        }
+        self.seal();
+    }
+
+    /// Ends the only session by close_notify, with these bytes right behind it, and goes on without
+    /// it when the peer has ended it as well.
+    ///
+    /// # Errors
+    /// The connection is gone, or the peer does not end the session.
+    pub fn shed(&mut self, behind: &[u8]) -> io::Result<()> {
+        self.shut_top_with(behind)?;
+        let mut held = Vec::new();
+        // It may have come with what was read last.
+        let mut closed = self.ending == Some(Ending::Clean);
+        while !closed {
+            let mut chunk = [0; 16 * 1024];
+            match (&self.socket).read(&mut chunk) {
+                Ok(0) => return Err(self.failure(Ending::Truncated)),
+                Ok(n) => held.extend(&chunk[..n]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_input(),
+                Err(error) => return Err(error),
+            }
+            // One record at a time: what is behind the last is not the session's.
+            while !closed && let Some(length) = record(&held) {
+                let record: Vec<u8> = held.drain(..length).collect();
+                let session = &mut self.layers[0];
+                session.read_tls(&mut &record[..])?;
+                session.process_new_packets().map_err(io::Error::other)?;
+                match session.reader().read(&mut [0]) {
+                    Ok(0) => closed = true,
+                    Ok(_) => panic!("payload where a session was to end"),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        assert_eq!(self.layers.len(), 1);
+        self.layers.clear();
+        self.ending = None;
+        self.plain.extend(held);
+        Ok(())
+    }
+
+    fn shut_top_with(&mut self, behind: &[u8]) -> io::Result<()> {
+        if let Some(top) = self.layers.last_mut() {
+            top.send_close_notify();
+        }
+        self.seal();
+        self.out.extend(behind);
+        self.flush_all()
+    }
+
     /// Queues the close_notify of every session; [`Conn::fin`] is due once all is flushed.
     pub fn begin_shut(&mut self) {
         for level in (0..self.layers.len()).rev() {
@@ -613,6 +670,15 @@ impl Conn {
             }
         }
     }
+}
+
+/// The length of the record at the beginning, if it is whole.
+fn record(bytes: &[u8]) -> Option<usize> {
+    let [_, _, _, high, low, ..] = *bytes else {
+        return None;
+    };
+    let length = 5 + usize::from(u16::from_be_bytes([high, low]));
+    (bytes.len() >= length).then_some(length)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

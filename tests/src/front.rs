@@ -234,6 +234,7 @@ impl Judge {
                     routes: vec![Route::Node(tunnel::ROUTE.into())],
                     target: rule.to.to_string().parse().unwrap(),
                     elsewhere: Vec::new(),
+                    inner_only: false,
                 }),
                 false => Way::Dial(vec![rule.to]),
             },

@@ -26,7 +26,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
@@ -87,6 +87,8 @@ pub struct Scripted {
     issuer: LeafIssuer,
     /// How targets are reached, if not directly.
     routes: Mutex<Vec<Route>>,
+    /// TLS with the agent may end.
+    inner_only: AtomicBool,
     /// Other gateways that may have an agent.
     elsewhere: Mutex<Vec<(SocketAddr, ProxyTls)>>,
     /// The identity that may pass streams on.
@@ -138,6 +140,7 @@ impl Scripted {
             client: Arc::new(CertifiedKey::new(pki.gateway.chain.clone(), key)),
             issuer: issuer(pki, directory),
             routes: Mutex::default(),
+            inner_only: AtomicBool::default(),
             elsewhere: Mutex::default(),
             neighbour: Mutex::default(),
             grants: Mutex::default(),
@@ -174,6 +177,11 @@ impl Scripted {
     /// Reaches targets through an agent that has one of these routes from now on.
     pub fn reach_by(&self, routes: Vec<Route>) {
         *self.routes.lock().unwrap() = routes;
+    }
+
+    /// Lets TLS with the agent end from now on, whatever is inside.
+    pub fn ask_inner_only(&self) {
+        self.inner_only.store(true, SeqCst);
     }
 
     /// Passes streams without an agent on to these gateways from now on.
@@ -249,6 +257,7 @@ impl Scripted {
                 routes,
                 target: request.target.clone(),
                 elsewhere: self.elsewhere(request),
+                inner_only: self.inner_only.load(SeqCst),
             }),
             (_, Some((at, tls))) => Way::Proxy(Proxy {
                 name: "far".into(),

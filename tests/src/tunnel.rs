@@ -161,6 +161,7 @@ impl Agent {
             version: "v0.0.0-test".into(),
             listener: "tunnel".into(),
             gateways: gateways.into(),
+            inner_only: None,
             backoff: (Duration::from_millis(10), Duration::from_millis(100)),
         };
         let snapshots = Arc::new(SnapshotCell::new(Snapshot {
@@ -205,6 +206,21 @@ impl Agent {
         let duties = current.agent.as_ref().unwrap();
         let duties = AgentDuties {
             gateways: gateways.into(),
+            ..AgentDuties::clone(duties)
+        };
+        self.snapshots.publish(Snapshot {
+            generation: current.generation + 1,
+            agent: Some(Arc::new(duties)),
+            ..current
+        });
+    }
+
+    /// Permits that TLS with the gateway ends on streams to this target from now on.
+    pub fn permit_inner_only(&self, target: Option<SocketAddr>) {
+        let current = Snapshot::clone(&self.snapshots.load());
+        let duties = current.agent.as_ref().unwrap();
+        let duties = AgentDuties {
+            inner_only: target,
             ..AgentDuties::clone(duties)
         };
         self.snapshots.publish(Snapshot {

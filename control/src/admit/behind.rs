@@ -1,8 +1,8 @@
 //! Says how a target behind agents is found, and what becomes of a name that has no address here.
 
 use super::{State, refusal};
-use crate::config::Via;
-use eyesplice_dataplane::seam::{Refusal, Route, Through};
+use crate::config::{InnerTls, Verification, Via};
+use eyesplice_dataplane::seam::{Inside, Mode, Refusal, Route, Through};
 use eyesplice_identity::inventory::{HostAddress, Inventory};
 use eyesplice_process::resolve::ResolveError;
 use eyesplice_proto::target::{Host, Target};
@@ -71,6 +71,21 @@ pub(super) fn through(
     by_routes(state, routes, Target { host, port }, hop)
 }
 
+/// Whether TLS with the agent may end before a stream: what is inside is a kubelet's, which is
+/// validated here. A failure that is only observed is no validation.
+pub(super) fn inner_only(state: &State, mode: &Mode) -> bool {
+    let tunnel = state.config.tunnel.as_ref();
+    let kubelet = state.config.kubelet.as_ref();
+    let inside = match mode {
+        Mode::Terminate(ends) => Some(&ends.inside),
+        Mode::TerminateVerified(ends) => Some(&ends.inside),
+        Mode::Splice | Mode::Originate(_) | Mode::TerminateNamed(_) => None,
+    };
+    matches!(inside, Some(Inside::Kubelet(_)))
+        && tunnel.is_some_and(|tunnel| tunnel.inner == InnerTls::Only)
+        && kubelet.is_some_and(|kubelet| kubelet.verification == Verification::Enforce)
+}
+
 /// The way by these routes. What was passed on to this gateway is not passed on again.
 pub(super) fn by_routes(state: &State, routes: Vec<Route>, target: Target, hop: bool) -> Through {
     let elsewhere = match hop {
@@ -87,5 +102,6 @@ pub(super) fn by_routes(state: &State, routes: Vec<Route>, target: Target, hop: 
         routes,
         target,
         elsewhere,
+        inner_only: false,
     }
 }

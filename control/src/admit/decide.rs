@@ -105,7 +105,8 @@ async fn connect(
         // A spare connection is of a dial; agents park connections of their own.
         Via::Tunnel => {
             let port = (asked.port, hop);
-            let through = behind::through(state, node.as_ref(), &addresses, port);
+            let mut through = behind::through(state, node.as_ref(), &addresses, port);
+            through.inner_only = behind::inner_only(state, &mode);
             (Way::Tunnel(through), None)
         }
         Via::Proxy(spec) => (proxied(state, (index, spec), &addresses, asked)?, None),
@@ -165,11 +166,13 @@ async fn by_name(
         false => mode(&source, index, rule, asked, None).await?,
     };
     let routes = vec![Route::Name(asked.host.to_string())];
+    let mut through = behind::by_routes(state, routes, asked.clone(), hop);
+    through.inner_only = behind::inner_only(state, &mode);
     Ok(Connect {
         generation: state.generation,
         rule: Arc::clone(&rule.name),
         node: None,
-        way: Way::Tunnel(behind::by_routes(state, routes, asked.clone(), hop)),
+        way: Way::Tunnel(through),
         preamble: None,
         mode,
         limits: state.config.stream_limits(),

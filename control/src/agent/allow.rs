@@ -107,12 +107,14 @@ pub(super) fn judge_name(allow: &Allow, name: &str) -> Result<(), Forbidden> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::InnerTls;
     use crate::config::PortRange;
 
     fn allow() -> Allow {
         Allow {
             kubelet: Some("127.0.0.1:10250".parse().unwrap()),
             kubelet_port: None,
+            inner: InnerTls::default(),
             cidrs: ["10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "::/0"]
                 .map(|net| net.parse().unwrap())
                 .into(),

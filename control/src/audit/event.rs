@@ -59,6 +59,7 @@ pub(super) fn log(record: &StreamRecord, refusals: &mut Refusals) {
         node = record.node.as_deref(),
         rule = record.rule.as_deref(),
         mode = record.mode.as_str(),
+        tunnel_inner = record.tunnel_tls.as_str(),
         warm = record.warm.then_some(true),
         action = labels.map(|labels| labels.action.as_str()),
         user = labels.and_then(|labels| labels.user.as_deref()),

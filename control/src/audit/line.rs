@@ -46,6 +46,9 @@ struct Line<'a> {
     verification: Option<Verification<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_exchange: Option<KeyExchangeFields>,
+    /// Which TLS is between agent and gateway, where it might have been the kubelet's alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tunnel_inner: Option<&'static str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     warm: bool,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -151,6 +154,7 @@ pub(super) fn append(out: &mut Vec<u8>, record: &StreamRecord) {
         mode: record.mode.as_str(),
         verification: verification(&record.verification),
         key_exchange: key_exchange(record.key_exchange),
+        tunnel_inner: record.tunnel_tls.as_str(),
         warm: record.warm,
         exchange_fields: record.exchange_labels.as_ref().map(exchange),
         status: record.status,

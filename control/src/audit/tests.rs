@@ -2,7 +2,8 @@
 
 use super::*;
 use eyesplice_dataplane::seam::{
-    ExchangeLabels, KeyExchange, Peer, Phase, Side, StreamBytes, StreamId, VerificationResult,
+    ExchangeLabels, KeyExchange, Peer, Phase, Side, StreamBytes, StreamId, TunnelTls,
+    VerificationResult,
 };
 use eyesplice_process::admin::{Audited, Condition};
 use eyesplice_process::output::testing::Script;
@@ -60,6 +61,7 @@ pub(crate) fn exec_record(kind: RecordKind) -> StreamRecord {
             downstream: Some(Group::X25519),
             upstream: Some(Group::X25519MlKem768),
         },
+        tunnel_tls: TunnelTls::default(),
         warm: false,
         exchange_labels: Some(ExchangeLabels {
             action: Action::Exec,
@@ -104,6 +106,7 @@ fn refused_record() -> StreamRecord {
         mode: StreamMode::None,
         verification: VerificationResult::NotApplicable,
         key_exchange: KeyExchange::default(),
+        tunnel_tls: TunnelTls::default(),
         warm: false,
         exchange_labels: None,
         status: None,
@@ -136,6 +139,17 @@ fn stream_through_an_agent_names_it() {
         ..direct.clone()
     };
     assert!(!text_of(&direct).contains("via"));
+    for (tunnel_tls, field) in [
+        (TunnelTls::InnerOnly, r#""tunnelInner":"only""#),
+        (TunnelTls::Declined, r#""tunnelInner":"declined""#),
+    ] {
+        let inner = StreamRecord {
+            tunnel_tls,
+            ..through.clone()
+        };
+        assert!(text_of(&inner).contains(field));
+        assert!(!text_of(&through).contains("tunnelInner"));
+    }
     let text = text_of(&through);
     assert!(
         text.contains(r#""address":"10.0.0.7:10250","via":"edge-1","rule""#),

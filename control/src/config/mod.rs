@@ -43,10 +43,10 @@ pub use kube_api::{
 };
 pub use leases::Leases;
 pub use model::{
-    AgentSpec, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Identity, Kubelet,
-    LeafSigner, Limits, Listener, OnFailure, PortRange, ProxySpec, ProxyTlsFiles, Rule, RuleAction,
-    ServerNames, TcpTransport, Timeouts, TlsSettings, Transport, Tunnel, UnixTransport, Upstream,
-    Verification, Via,
+    AgentSpec, Audit, AuditSink, Config, Egress, EgressCa, EngineSettings, Identity, InnerTls,
+    Kubelet, LeafSigner, Limits, Listener, OnFailure, PortRange, ProxySpec, ProxyTlsFiles, Rule,
+    RuleAction, ServerNames, TcpTransport, Timeouts, TlsSettings, Transport, Tunnel, UnixTransport,
+    Upstream, Verification, Via,
 };
 pub use peers::{Peers, PeersTls};
 pub(crate) use shadow::is_below;

@@ -227,10 +227,27 @@ pub struct Tunnel {
     pub max_parked_per_address: usize,
     /// Between two pings of a control connection.
     pub ping: Duration,
+    /// Which TLS kubelets that are terminated have between here and their agent.
+    pub inner: InnerTls,
     /// How it is one of the gateways that Leases list, if it is.
     pub leases: Option<Leases>,
     /// Other gateways, to and from which streams are passed on.
     pub peers: Option<Peers>,
+}
+
+/// Which TLS is between agent and gateway where that of a kubelet is inside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InnerTls {
+    /// Theirs, around the kubelet's.
+    #[default]
+    Both,
+    /// The kubelet's alone.
+    Only,
+}
+
+impl InnerTls {
+    /// Its words in a configuration.
+    pub(crate) const WORDS: [(&str, Self); 2] = [("both", Self::Both), ("only", Self::Only)];
 }
 
 /// What one agent may carry.

@@ -2,7 +2,9 @@
 
 use super::bounds;
 use super::leases::{self, Leases};
-use super::model::{AgentSpec, Config, Rule, RuleAction, Transport, Tunnel, Via};
+use super::model::{
+    AgentSpec, Config, InnerTls, Kubelet, Rule, RuleAction, Transport, Tunnel, Verification, Via,
+};
 use super::peers;
 use super::shadow::is_below;
 use eyesplice_identity::document::{At, Node, Problem, Report, Section, value};
@@ -51,6 +53,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Option<Tunnel> {
     let parked = |node: &Node| value::integer::<usize>(node, &bounds::PARKED);
     let per_address = section.optional("maxParkedPerAddress", parked);
     let ping = |node: &Node| value::duration(node, &bounds::PING);
+    let inner = |node: &Node| value::word(node, &InnerTls::WORDS);
     let leases = leases::read(&mut section, advertise);
     Some(Tunnel {
         agents,
@@ -66,6 +69,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Option<Tunnel> {
         max_parked: section.optional("maxParked", parked),
         max_parked_per_address: per_address.unwrap_or(PARKED_PER_ADDRESS),
         ping: section.optional("ping", ping).unwrap_or(PING),
+        inner: section.optional("inner", inner).unwrap_or_default(),
         peers: peers::read(&mut section, leases.is_some()),
         leases,
     })
@@ -173,6 +177,13 @@ pub(super) fn check(config: &Config, root: &Section<'_>) {
             }
             if tunnel.leases.is_some() {
                 check_leases(tunnel, listener.is_some(), (at, report));
+            }
+            let observed = |kubelet: &Kubelet| kubelet.verification == Verification::Observe;
+            if tunnel.inner == InnerTls::Only && config.kubelet.as_ref().is_some_and(observed) {
+                let what = "has no effect while `kubelet.verification` is `observe`: what is \
+                            inside is not validated";
+                let fix = "set that to enforce, or remove this";
+                report.warn("tunnel.inner", at, Problem::new(what, fix));
             }
             check_grants(config, tunnel, &ways, (at, report));
         }

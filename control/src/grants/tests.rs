@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::InnerTls;
 use eyesplice_identity::pki::testing::{Made, Recipe, authority, client};
 use std::path::Path;
 use std::time::Duration;
@@ -19,6 +20,7 @@ fn tunnel(node_agents: bool) -> Tunnel {
         max_parked: None,
         max_parked_per_address: 1,
         ping: Duration::from_secs(15),
+        inner: InnerTls::Both,
         leases: None,
         peers: None,
     }

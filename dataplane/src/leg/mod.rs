@@ -10,6 +10,7 @@ mod lost;
 mod parts;
 mod peer;
 mod read;
+mod shed;
 mod write;
 
 pub(crate) use parts::{Bound, Parts};

@@ -194,7 +194,7 @@ impl Leg {
         self.owe(&out)
     }
 
-    fn owe(&self, bytes: &[u8]) -> Result<(), LegError> {
+    pub(super) fn owe(&self, bytes: &[u8]) -> Result<(), LegError> {
         let mut owed = self.state.owed.borrow_mut();
         if owed.len() + bytes.len() > OWED {
             return Err(LegError::Tls(TlsError::OutgoingOverflow));
@@ -232,13 +232,7 @@ impl Leg {
                 let Some((session, below)) = split_layer(&mut layers, index) else {
                     continue;
                 };
-                let mut buffer = pools.buffer();
-                let len = session.close(&mut buffer)?;
-                let mut bytes = buffer.get(..len).unwrap_or_default().to_vec();
-                for lower in below.iter_mut().rev() {
-                    bytes = seal_small(lower, pools, &bytes);
-                }
-                out.extend_from_slice(&bytes);
+                out.extend_from_slice(&sealed_close(session, below, pools)?);
             }
         }
         self.owe(&out)?;
@@ -294,9 +288,27 @@ impl Leg {
     }
 }
 
-fn split_layer(layers: &mut [Session], index: usize) -> Option<(&mut Session, &mut [Session])> {
+pub(super) fn split_layer(
+    layers: &mut [Session],
+    index: usize,
+) -> Option<(&mut Session, &mut [Session])> {
     let (below, from) = layers.split_at_mut_checked(index)?;
     from.first_mut().map(|session| (session, below))
+}
+
+/// The close_notify of a session, sealed by those below it.
+pub(super) fn sealed_close(
+    session: &mut Session,
+    below: &mut [Session],
+    pools: &Rc<Pools>,
+) -> Result<Vec<u8>, LegError> {
+    let mut buffer = pools.buffer();
+    let len = session.close(&mut buffer)?;
+    let mut bytes = buffer.get(..len).unwrap_or_default().to_vec();
+    for lower in below.iter_mut().rev() {
+        bytes = seal_small(lower, pools, &bytes);
+    }
+    Ok(bytes)
 }
 
 /// Seals a control message through a lower layer; what that layer refuses is lost, and with it the

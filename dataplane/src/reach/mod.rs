@@ -22,7 +22,7 @@ use crate::end::End;
 use crate::leg::Leg;
 use crate::seam::{
     Connect, Fresh, Inside, Mode, StreamLimits, StreamMode, StreamRecord, Tallies, Terminate,
-    UpstreamTls, Way,
+    TunnelTls, UpstreamTls, Way,
 };
 use crate::tunnel::{Opened, open};
 use dial::{Dialled, dial};
@@ -136,6 +136,7 @@ async fn led(
     let limit = limits.dial_timeout;
     // The connection before may have been an agent's.
     cx.set_via(None);
+    record.tunnel_tls = TunnelTls::Both;
     Ok(match way {
         Way::Dial(addresses) => {
             let Dialled { fd, address } = dial(cx, addresses, limit).await?;
@@ -148,7 +149,9 @@ async fn led(
                 chained::through(cx, record, through, limits).await?
             } else {
                 let opened = open(cx, record, (through, &agents), limit).await?;
-                let Opened { leg, address, warm } = opened;
+                let Opened {
+                    leg, address, warm, ..
+                } = opened;
                 record.address = Some(address);
                 record.warm = warm;
                 leg

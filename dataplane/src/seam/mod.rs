@@ -22,7 +22,7 @@ pub use front::{
 };
 pub use outcome::{Phase, Reason, Side};
 pub use record::{
-    ExchangeLabels, KeyExchange, RecordKind, StreamBytes, StreamMode, StreamRecord,
+    ExchangeLabels, KeyExchange, RecordKind, StreamBytes, StreamMode, StreamRecord, TunnelTls,
     VerificationResult,
 };
 pub use request::{ListenerName, Peer, StreamId, StreamRequest};

@@ -110,6 +110,29 @@ pub struct KeyExchange {
     pub upstream: Option<Group>,
 }
 
+/// Which TLS a stream through a tunnel has between agent and gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TunnelTls {
+    /// Their own, or there is no tunnel.
+    #[default]
+    Both,
+    /// What is inside alone: their own session ended before the first byte.
+    InnerOnly,
+    /// Their own, although the gateway would have ended it: the agent does not.
+    Declined,
+}
+
+impl TunnelTls {
+    /// How it is told, where it is not the default.
+    pub fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Both => None,
+            Self::InnerOnly => Some("only"),
+            Self::Declined => Some("declined"),
+        }
+    }
+}
+
 /// One stream, told once it is known.
 #[derive(Clone, Debug)]
 pub struct StreamRecord {
@@ -145,6 +168,8 @@ pub struct StreamRecord {
     pub verification: VerificationResult,
     /// How the keys of its TLS sessions were agreed on.
     pub key_exchange: KeyExchange,
+    /// Which TLS is between agent and gateway.
+    pub tunnel_tls: TunnelTls,
     /// A spare connection served it, whose verification that was.
     pub warm: bool,
     /// The request, for kubelets that are terminated and for front listeners.

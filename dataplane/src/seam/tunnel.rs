@@ -63,6 +63,9 @@ pub struct Through {
     /// Other gateways that may have such an agent where this one has none, in the order in which
     /// they are asked for the target. Empty for a stream that was passed on to this gateway.
     pub elsewhere: Vec<Proxy>,
+    /// The stream is TLS that is verified here, so that the session with the agent may end before
+    /// it begins, if the agent permits it as well.
+    pub inner_only: bool,
 }
 
 /// Limits of the tunnels of a gateway. All counts are for the process.
@@ -95,6 +98,9 @@ pub struct AgentDuties {
     pub listener: ListenerName,
     /// The gateways to hold.
     pub gateways: Arc<[Arc<GatewayPeer>]>,
+    /// The kubelet of the agent's own node, if streams to it may go on without the session with the
+    /// gateway.
+    pub inner_only: Option<SocketAddr>,
     /// Back-off between two tries of one gateway: the first, and the longest.
     pub backoff: (Duration, Duration),
 }

@@ -8,7 +8,7 @@ use crate::agents::{Candidate, Carried, Claim, Connection, DialBack, Via};
 use crate::context::StreamContext;
 use crate::end::End;
 use crate::leg::Leg;
-use crate::seam::{Phase, Reason, Side, StreamRecord, Through};
+use crate::seam::{Phase, Reason, Side, StreamRecord, Through, TunnelTls};
 use eyesplice_proto::causes::chain;
 use eyesplice_proto::tunnel::open::{
     Action, AgentIndex, Attempt, Candidate as Chance, Event, OpenFailure, Opening, Trouble,
@@ -30,6 +30,8 @@ pub(crate) struct Opened {
     pub(crate) address: SocketAddr,
     /// On a parked connection.
     pub(crate) warm: bool,
+    /// Which TLS is between agent and gateway.
+    pub(crate) tls: TunnelTls,
 }
 
 /// Opens a stream to a target behind these agents, in their order. Whatever drops this closes the
@@ -45,11 +47,12 @@ pub(crate) async fn open(
         let failure = End::new(Reason::Exhausted, Side::Local, Phase::Tunnel);
         failure.status(503).detail(error.to_string())
     })?;
+    let until = Instant::now() + limit;
     let mut drive = Drive {
         cx,
         id,
         through,
-        until: Instant::now() + limit,
+        until,
         patience: patience(cx),
         agents,
         asked: None,
@@ -74,6 +77,8 @@ pub(crate) async fn open(
                 record.via = Some(Arc::clone(&agent.key.name));
                 registry.note(&agent.key, Ok(opened.warm));
             }
+            record.tunnel_tls = opened.tls;
+            shed(cx, record, &opened, until).await?;
             Ok(opened)
         }
         Err(failure) => {
@@ -94,6 +99,42 @@ pub(crate) async fn open(
             Err(end)
         }
     }
+}
+
+/// Ends the session with the agent, where both want that.
+async fn shed(
+    cx: &StreamContext,
+    record: &StreamRecord,
+    opened: &Opened,
+    until: Instant,
+) -> Result<(), End> {
+    let agent = record.via.as_deref().unwrap_or_default();
+    match opened.tls {
+        TunnelTls::Both => return Ok(()),
+        TunnelTls::Declined => {
+            cx.counters().tunnel_inner_declined.inc();
+            tracing::debug!(
+                stream = %cx.id(),
+                agent,
+                "agent does not permit inner: only, or does not know it: TLS with it stays"
+            );
+            return Ok(());
+        }
+        TunnelTls::InnerOnly => {}
+    }
+    if let Err(error) = opened.leg.shed(cx.pools(), until).await {
+        opened.leg.cut();
+        let failure = error.at(Side::Upstream, Phase::Tunnel).status(502);
+        let why = failure
+            .detail
+            .as_deref()
+            .unwrap_or("the connection was cut");
+        let words = format!("agent {agent}: TLS with it was not ended: {why}");
+        return Err(failure.detail(words));
+    }
+    cx.counters().tunnel_inner_only.inc();
+    tracing::debug!(stream = %cx.id(), agent, "TLS with the agent ended: inner only");
+    Ok(())
 }
 
 /// What an open waits for, by the round trip.
@@ -149,7 +190,9 @@ struct Try<'a> {
     /// What comes next on it.
     next: Pin<Box<dyn Future<Output = Heard> + 'a>>,
     /// What the agent dialled, once it said so.
-    done: Option<(Quits, SocketAddr)>,
+    done: Option<(Quits, SocketAddr, TunnelTls)>,
+    /// Whether the agent may end the session.
+    inner_only: bool,
 }
 
 /// A leg that is reset when it is dropped: its agent must not take it for an end.
@@ -301,10 +344,13 @@ impl<'a> Drive<'a> {
         if attempt > 0 {
             self.cx.counters().tunnel_retries.inc();
         }
+        // A session in the kernel cannot end alone.
+        let inner_only = self.through.inner_only && leg.leg().is_some_and(Leg::goes_on);
         let message = ToAgent::Open {
             id: self.id,
             target: self.through.target.clone(),
             deadline: self.until.saturating_duration_since(Instant::now()),
+            inner_only,
         };
         self.due = Some(self.in_time(agent, Patience::accept_within));
         self.tries.push(Try {
@@ -314,6 +360,7 @@ impl<'a> Drive<'a> {
             via: Some(via),
             next: Box::pin(ask(self.cx, leg, message)),
             done: None,
+            inner_only,
         });
         None
     }
@@ -346,12 +393,13 @@ impl<'a> Drive<'a> {
     fn opened(&mut self, attempt: Attempt) -> Option<(AgentIndex, Opened)> {
         let at = self.tries.iter().position(|each| each.attempt == attempt)?;
         let done = self.tries.swap_remove(at);
-        let (leg, address) = done.done?;
+        let (leg, address, tls) = done.done?;
         self.cx.keep_via(self.carried.take()?);
         let opened = Opened {
             leg: leg.keep()?,
             address,
             warm: done.parked.is_some(),
+            tls,
         };
         Some((done.agent, opened))
     }
@@ -403,12 +451,20 @@ impl<'a> Drive<'a> {
                 Event::Accepted(attempt)
             }
             // Only one that was kept is without it.
-            Ok(ToGateway::Connected { address }) if tried.via.is_none() => {
+            Ok(ToGateway::Connected {
+                address,
+                inner_only,
+            }) if tried.via.is_none() && (tried.inner_only || !inner_only) => {
                 if let Some(leg) = leg.leg() {
                     inbox.leave(leg);
                 }
+                let tls = match (self.through.inner_only, inner_only) {
+                    (true, true) => TunnelTls::InnerOnly,
+                    (true, false) => TunnelTls::Declined,
+                    (false, _) => TunnelTls::Both,
+                };
                 tried.next = Box::pin(pending());
-                tried.done = Some((leg, address));
+                tried.done = Some((leg, address, tls));
                 Event::Connected(attempt)
             }
             Ok(ToGateway::Failed { reason, words }) => {

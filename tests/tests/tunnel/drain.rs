@@ -107,7 +107,10 @@ fn open_that_is_pending_when_its_gateway_drains_is_served() {
         assert!(matches!(data.hear(), ToAgent::Open { .. }));
         data.say(&ToGateway::Accepted);
         let address = "127.0.0.1:10250".parse().unwrap();
-        data.say(&ToGateway::Connected { address });
+        data.say(&ToGateway::Connected {
+            address,
+            inner_only: false,
+        });
         assert_eq!(read_head(&mut conn).unwrap().status(), 200);
         conn.write_and_shut(b"x").unwrap();
         assert_eq!(data.conn.read_exact(1).unwrap(), b"x");

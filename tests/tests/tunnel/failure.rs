@@ -168,7 +168,13 @@ fn parked_connection_that_is_dead_costs_a_try_and_not_the_stream(variant: Varian
     // The loser is closed.
     assert!(dead.conn.read_to_end().1.is_cut());
     let address = "127.0.0.1:10250".parse().unwrap();
-    fresh.say_with(&ToGateway::Connected { address }, b"first");
+    fresh.say_with(
+        &ToGateway::Connected {
+            address,
+            inner_only: false,
+        },
+        b"first",
+    );
     assert_eq!(read_head(&mut conn).unwrap().status(), 200);
     assert_eq!(conn.read_exact(5).unwrap(), b"first", "behind `connected`");
     conn.write_all(b"pong").unwrap();
@@ -212,7 +218,10 @@ fn parking(variant: Variant) -> Gateway {
 fn carry(gateway: &Gateway, mut conn: Conn, mut data: Wire) {
     data.say(&ToGateway::Accepted);
     let address = "127.0.0.1:10250".parse().unwrap();
-    data.say(&ToGateway::Connected { address });
+    data.say(&ToGateway::Connected {
+        address,
+        inner_only: false,
+    });
     assert_eq!(read_head(&mut conn).unwrap().status(), 200);
     conn.write_and_shut(b"ping").unwrap();
     assert_eq!(data.conn.read_exact(4).unwrap(), b"ping");
@@ -410,6 +419,7 @@ fn agent_that_denies_is_followed_by_the_next() {
     data.say(&ToGateway::Accepted);
     data.say(&ToGateway::Connected {
         address: "127.0.0.1:1".parse().unwrap(),
+        inner_only: false,
     });
     assert_eq!(read_head(&mut conn).unwrap().status(), 200);
     drop((conn, data, controls));

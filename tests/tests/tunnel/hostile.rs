@@ -111,6 +111,7 @@ fn garbage_in_place_of_an_answer_fails_the_open() {
     let tls = client(AGENT);
     let connected = ToGateway::Connected {
         address: "127.0.0.1:1".parse().unwrap(),
+        inner_only: false,
     };
     for accepted in [false, true] {
         for garbage in GARBAGE {
@@ -176,6 +177,7 @@ fn data_connection_of_another_identity_instance_or_open_is_refused() {
     data.say(&ToGateway::Accepted);
     data.say(&ToGateway::Connected {
         address: "127.0.0.1:1".parse().unwrap(),
+        inner_only: false,
     });
     let head = eyesplice_tests::http::read_head(&mut conn).unwrap();
     assert_eq!(head.status(), 200);
@@ -323,6 +325,7 @@ fn open(id: OpenId, target: &Kubelet) -> ToAgent {
         id,
         target: target.target().parse().unwrap(),
         deadline: Duration::from_secs(100),
+        inner_only: false,
     }
 }
 

@@ -9,6 +9,7 @@ mod ends;
 mod failure;
 mod faults;
 mod hostile;
+mod inner;
 mod killed;
 mod open;
 mod revoked;

@@ -283,3 +283,22 @@ egress:
     let tls = proxy.tls.unwrap();
     assert_eq!(tls.server_name, "site.example".try_into().unwrap());
 }
+
+#[tokio::test]
+async fn admit_tls_with_the_agent_may_end_for_terminated_kubelets_alone() {
+    let only = TUNNELS.replace(
+        "  nodeAgents: true\n",
+        "  nodeAgents: true\n  inner: only\n",
+    );
+    let observed = only.replace("  warm: true\n", "  warm: true\n  verification: observe\n");
+    for (config, kubelet) in [(TUNNELS, false), (&*only, true), (&*observed, false)] {
+        let dir = tunnels(config);
+        let gatekeeper = with_names(dir.path(), &[("api.lab.example", &["10.4.7.7"])]);
+        let found = through(&gatekeeper, "10.0.0.7:10250").await;
+        assert_eq!(found.inner_only, kubelet, "{config}");
+        // What is spliced may be plain text.
+        for target in ["10.4.0.9:80", "api.lab.example:443", "10.0.0.7:443"] {
+            assert!(!through(&gatekeeper, target).await.inner_only, "{target}");
+        }
+    }
+}

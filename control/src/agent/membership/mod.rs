@@ -12,7 +12,7 @@
 //! those that are held says anything, what was said last stays.
 
 use super::control::{AgentControl, State};
-use crate::config::Gateways;
+use crate::config::{Gateways, InnerTls};
 use crate::policy::builtin_denial;
 use eyesplice_dataplane::engine::Tunnels;
 use eyesplice_dataplane::seam::{AgentDuties, GatewayPeer, GatewayWay, Snapshot, SnapshotCell};
@@ -80,7 +80,7 @@ impl Membership {
     ) -> Arc<Self> {
         let state = control.state();
         let held = hold(&state, &candidates(&state, &Known::default()), &[]);
-        let duties = duties(&held, instance);
+        let duties = duties(&state, &held, instance);
         let snapshots = Arc::new(SnapshotCell::new(snapshot(1, &state, duties)));
         metrics.generations.published(&snapshots.load());
         tell(&held);
@@ -210,7 +210,7 @@ impl Membership {
         }
         if changed || always {
             let generation = self.snapshots.load().generation + 1;
-            let duties = duties(&held, self.instance);
+            let duties = duties(&state, &held, self.instance);
             known.held = held;
             self.snapshots.publish(snapshot(generation, &state, duties));
             self.metrics.generations.published(&self.snapshots.load());
@@ -351,12 +351,14 @@ fn way(state: &State, target: &Target) -> Option<GatewayWay> {
     }
 }
 
-fn duties(held: &[Arc<GatewayPeer>], instance: [u8; 16]) -> AgentDuties {
+fn duties(state: &State, held: &[Arc<GatewayPeer>], instance: [u8; 16]) -> AgentDuties {
+    let allow = &state.config.allow;
     AgentDuties {
         instance,
         version: BUILD.version.into(),
         listener: LISTENER.into(),
         gateways: held.into(),
+        inner_only: allow.kubelet.filter(|_| allow.inner == InnerTls::Only),
         backoff: BACKOFF,
     }
 }

@@ -227,3 +227,18 @@ async fn hear_gateways_that_are_told_are_asked_for_where_none_has_a_name() {
     membership.hear(&["10.0.0.2:1".parse().unwrap()].into());
     assert_eq!(held(&membership), ["10.0.0.1:1", "10.0.0.2:1"]);
 }
+
+#[tokio::test]
+async fn duties_name_the_kubelet_whose_streams_may_go_on_without_our_tls() {
+    let of = |allow: &str| {
+        let dir = site("addresses: [\"10.0.0.1:1\"]", allow);
+        let control = control(dir.path(), &Names::default());
+        let membership = membership(&control);
+        let snapshot = membership.snapshots.load();
+        snapshot.agent.as_ref().unwrap().inner_only
+    };
+    assert_eq!(of("kubelet: {address: 10.0.0.7}"), None);
+    assert_eq!(of("kubelet: {address: 10.0.0.7, inner: both}"), None);
+    let kubelet = Some("10.0.0.7:10250".parse().unwrap());
+    assert_eq!(of("kubelet: {address: 10.0.0.7, inner: only}"), kubelet);
+}

@@ -6,7 +6,7 @@ mod way_out;
 pub use pod::{Here, PodIdentity};
 pub use way_out::{ProxyOut, ProxyScheme};
 
-use super::model::{Audit, EngineSettings, Limits, PortRange, Timeouts, TlsSettings};
+use super::model::{Audit, EngineSettings, InnerTls, Limits, PortRange, Timeouts, TlsSettings};
 use super::value::endpoint;
 use super::{EngineParts, bounds, process};
 use eyesplice_dataplane::backend::IoPolicy;
@@ -98,6 +98,8 @@ pub struct Allow {
     pub kubelet: Option<SocketAddr>,
     /// Its port, where the command line says its address.
     pub kubelet_port: Option<u16>,
+    /// Which TLS streams to it have between here and a gateway that asks for less.
+    pub inner: InnerTls,
     /// Networks.
     pub cidrs: Vec<IpNet>,
     /// Ports in these networks; empty: any.
@@ -228,7 +230,7 @@ fn read_gateways(root: &mut Section<'_>) -> Option<Gateways> {
 fn read_allow(root: &mut Section<'_>) -> Option<Allow> {
     let mut section = root.required_section("allow", "{kubelet: {address: 10.0.0.7}}")?;
     let kubelet = section.section("kubelet").map(read_kubelet);
-    let (kubelet, kubelet_port) = kubelet.unwrap_or_default();
+    let (kubelet, kubelet_port, inner) = kubelet.unwrap_or_default();
     let entries = bounds::RULE_ENTRIES;
     let cidrs = section.list("cidrs", entries, value::cidr);
     let ports = section.list("ports", entries, super::value::ports);
@@ -247,20 +249,23 @@ fn read_allow(root: &mut Section<'_>) -> Option<Allow> {
     Some(Allow {
         kubelet,
         kubelet_port,
+        inner,
         cidrs,
         ports,
         dns_suffixes: suffixes,
     })
 }
 
-/// Where the kubelet is, or its port alone.
-fn read_kubelet(mut section: Section<'_>) -> (Option<SocketAddr>, Option<u16>) {
+/// Where the kubelet is, or its port alone, and which TLS its streams have.
+fn read_kubelet(mut section: Section<'_>) -> (Option<SocketAddr>, Option<u16>, InnerTls) {
     let open = !section.has("address");
     let address = section.optional("address", address);
     let port = |node: &Node| value::integer::<u16>(node, &(1..=i128::from(u16::MAX)));
     let port = section.optional("port", port).unwrap_or(KUBELET_PORT);
     let at = address.map(|address| SocketAddr::new(address, port));
-    (at, open.then_some(port))
+    let inner = |node: &Node| value::word(node, &InnerTls::WORDS);
+    let inner = section.optional("inner", inner).unwrap_or_default();
+    (at, open.then_some(port), inner)
 }
 
 fn address(node: &Node) -> Result<IpAddr, Problem> {

@@ -1,6 +1,7 @@
 //! Tunnel listeners, their agents, and rules that lead through them.
 
 use super::*;
+use crate::config::InnerTls;
 use eyesplice_dataplane::engine::Role;
 
 const LISTENER: &str = "{name: agents, tunnel: {address: '10.0.0.1:8133', tlsCertFile: t.crt, \
@@ -41,6 +42,10 @@ fn parse_tunnel_gives_listener_grants_and_way() {
     assert_eq!(limits.max_parked, config.limits.max_streams / 4);
     assert_eq!(limits.max_parked_per_address, 1024);
     assert_eq!(limits.ping, Duration::from_secs(15));
+    assert_eq!(tunnel.inner, InnerTls::Both);
+    let only = EDGE.replace("]}\n", "], inner: only}\n");
+    let only = parse(&site(&only, THROUGH)).unwrap().config;
+    assert_eq!(only.tunnel.unwrap().inner, InnerTls::Only);
     let parked = EDGE.replace("]}\n", "], maxParked: 7, maxParkedPerAddress: 3}\n");
     let other = parse(&site(&parked, THROUGH)).unwrap().config;
     let other = other.tunnel_limits().unwrap();
@@ -108,6 +113,10 @@ fn parse_each_mistake_of_tunnels_names_field_and_remedy() {
         (
             tunnel(&format!("{agents}, pool: {{min: 9, max: 2}}")),
             "tunnel.pool.min: 9 is more than max (2); lower it",
+        ),
+        (
+            tunnel(&format!("{agents}, inner: none")),
+            "tunnel.inner: \"none\" is not a known value; use one of: both, only",
         ),
         (
             tunnel(&format!("{agents}, ping: 1h")),

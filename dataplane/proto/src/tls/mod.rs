@@ -75,6 +75,18 @@ pub struct Session {
     pending: Vec<u8>,
     peer_closed: bool,
     close_sent: bool,
+    /// What came behind the peer's close_notify, where somebody wants it.
+    behind: Behind,
+}
+
+/// What becomes of bytes behind a close_notify.
+#[derive(Debug, Default)]
+enum Behind {
+    /// They count for nothing (RFC 8446 section 6.1).
+    #[default]
+    Dropped,
+    /// They are not the session's, but of what follows it on the same connection.
+    Kept(Vec<u8>),
 }
 
 enum State {
@@ -166,6 +178,24 @@ impl Session {
             pending: Vec::new(),
             peer_closed: false,
             close_sent: false,
+            behind: Behind::Dropped,
+        }
+    }
+
+    /// From now on what comes behind the peer's close_notify is kept: the connection goes on
+    /// without this session.
+    pub fn goes_on(&mut self) {
+        if matches!(self.behind, Behind::Dropped) {
+            self.behind = Behind::Kept(Vec::new());
+        }
+    }
+
+    /// Takes what came behind the peer's close_notify; none before that came, or if it was not to
+    /// be kept.
+    pub fn take_behind(&mut self) -> Option<Vec<u8>> {
+        match &mut self.behind {
+            Behind::Kept(bytes) if self.peer_closed => Some(std::mem::take(bytes)),
+            Behind::Kept(_) | Behind::Dropped => None,
         }
     }
 
@@ -257,8 +287,11 @@ impl Session {
         let session = establish(&mut self.state, self.library)?;
         let progress = session.receive(buffer, start, wanted, may_answer)?;
         self.peer_closed = progress.closed;
-        if !progress.closed {
-            self.keep(buffer.get(progress.consumed..).unwrap_or_default())?;
+        let rest = buffer.get(progress.consumed..).unwrap_or_default();
+        match (&mut self.behind, progress.closed) {
+            (_, false) => self.keep(rest)?,
+            (Behind::Kept(bytes), true) => bytes.extend_from_slice(rest),
+            (Behind::Dropped, true) => {}
         }
         Ok(Received {
             plaintext: progress.payload,

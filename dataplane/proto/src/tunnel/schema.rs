@@ -105,6 +105,8 @@ pub(super) struct CannotDial {
 pub(super) struct Connected {
     #[prost(string, tag = "1")]
     pub(super) address: String,
+    #[prost(bool, tag = "2")]
+    pub(super) inner_only: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
@@ -163,4 +165,6 @@ pub(super) struct Open {
     pub(super) port: u32,
     #[prost(uint32, tag = "4")]
     pub(super) deadline_ms: u32,
+    #[prost(bool, tag = "5")]
+    pub(super) inner_only: bool,
 }

@@ -60,8 +60,16 @@ fn to_gateway() -> Vec<(ToGateway, Vec<u8>)> {
         (
             ToGateway::Connected {
                 address: "10.0.0.7:10250".parse().unwrap(),
+                inner_only: false,
             },
             b"\x00\x12\x3a\x10\x0a\x0e10.0.0.7:10250".to_vec(),
+        ),
+        (
+            ToGateway::Connected {
+                address: "10.0.0.7:10250".parse().unwrap(),
+                inner_only: true,
+            },
+            b"\x00\x14\x3a\x12\x0a\x0e10.0.0.7:10250\x10\x01".to_vec(),
         ),
         (
             ToGateway::Failed {
@@ -140,6 +148,7 @@ fn to_agent() -> Vec<(ToAgent, Vec<u8>)> {
                 id: ID,
                 target: "Worker-3:10250".parse().unwrap(),
                 deadline: Duration::from_secs(5),
+                inner_only: false,
             },
             with(
                 b"\x00\x25\xba\x01\x22\x0a\x100123456789abcdef",
@@ -151,10 +160,11 @@ fn to_agent() -> Vec<(ToAgent, Vec<u8>)> {
                 id: ID,
                 target: "[2001:db8::7]:1".parse().unwrap(),
                 deadline: Duration::ZERO,
+                inner_only: true,
             },
             with(
-                b"\x00\x24\xba\x01\x21\x0a\x100123456789abcdef",
-                b"\x12\x0b2001:db8::7\x18\x01",
+                b"\x00\x26\xba\x01\x23\x0a\x100123456789abcdef",
+                b"\x12\x0b2001:db8::7\x18\x01\x28\x01",
             ),
         ),
     ]
@@ -496,6 +506,7 @@ fn largest_frames_are_within_the_limit() {
         id: ID,
         target: format!("{name}:65535").parse().unwrap(),
         deadline: Duration::MAX,
+        inner_only: true,
     }
     .write(&mut out);
     assert_eq!(complete(at_gateway(&out)).1, first);

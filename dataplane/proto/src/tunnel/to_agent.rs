@@ -50,6 +50,9 @@ pub enum ToAgent {
         target: Target,
         /// How long the gateway waits for `Connected`, at most ten minutes.
         deadline: Duration,
+        /// What is inside is TLS that the gateway verifies: the session between agent and gateway
+        /// may end behind `Connected`. An agent that does not know the field keeps it.
+        inner_only: bool,
     },
 }
 
@@ -100,11 +103,13 @@ impl ToAgent {
                 id,
                 target,
                 deadline,
+                inner_only,
             } => Kind::Open(schema::Open {
                 id: id.0.to_vec(),
                 host: target.host.to_string(),
                 port: target.port.into(),
                 deadline_ms: frame::deadline_ms(*deadline),
+                inner_only: *inner_only,
             }),
         };
         frame::put(kind, out);
@@ -141,6 +146,7 @@ impl ToAgent {
                 id: OpenId(frame::id("open.id", &open.id)?),
                 target: target(&open)?,
                 deadline: frame::deadline("open.deadline_ms", open.deadline_ms)?,
+                inner_only: open.inner_only,
             },
             other => {
                 return Err(FrameError::WrongDirection {

@@ -36,6 +36,9 @@ pub enum ToGateway {
     Connected {
         /// The address that was dialled.
         address: SocketAddr,
+        /// The session between agent and gateway ends here, by close_notify of both, and the stream
+        /// begins behind that. Only where the `Open` allows it.
+        inner_only: bool,
     },
     /// The open failed; the agent closes the connection.
     Failed {
@@ -77,8 +80,12 @@ impl ToGateway {
                 words: words.as_str().to_owned(),
             }),
             Self::Accepted => Kind::Accepted(schema::Nothing {}),
-            Self::Connected { address } => Kind::Connected(schema::Connected {
+            Self::Connected {
+                address,
+                inner_only,
+            } => Kind::Connected(schema::Connected {
                 address: address.to_string(),
+                inner_only: *inner_only,
             }),
             Self::Failed { reason, words } => Kind::Failed(schema::Failed {
                 reason: reason.number(),
@@ -120,6 +127,7 @@ impl ToGateway {
             Kind::Accepted(_) => Self::Accepted,
             Kind::Connected(connected) => Self::Connected {
                 address: frame::address("connected.address", &connected.address)?,
+                inner_only: connected.inner_only,
             },
             Kind::Failed(failed) => Self::Failed {
                 reason: FailReason::from_number(failed.reason),

@@ -7,10 +7,11 @@ use crate::context::StreamContext;
 use crate::end::End;
 use crate::leg::Leg;
 use crate::reach::{self, ask, watched};
-use crate::seam::{Mode, Phase, Reason, Side, Snapshot, StreamRecord};
+use crate::seam::{Mode, Phase, Reason, Side, Snapshot, StreamRecord, TunnelTls};
 use crate::tunnel::{Inbox, broken, say};
 use eyesplice_proto::target::Target;
 use eyesplice_proto::tunnel::{FailReason, NotNew, OpenId, ToAgent, ToGateway};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
@@ -19,6 +20,7 @@ struct Open {
     id: OpenId,
     target: Target,
     within: Duration,
+    inner_only: bool,
 }
 
 /// Takes an open to an established stream.
@@ -29,7 +31,12 @@ pub(crate) async fn establish(
     record: &mut StreamRecord,
 ) -> Result<Established, End> {
     let limits = &snapshot.admission;
-    let Open { id, target, within } = read(cx, snapshot, downstream).await?;
+    let Open {
+        id,
+        target,
+        within,
+        inner_only,
+    } = read(cx, snapshot, downstream).await?;
     record.target = Some(target.clone());
     if let Err(why) = cx.desk().agents.holding.note(id, within) {
         return Err(not_new(cx, why));
@@ -55,13 +62,62 @@ pub(crate) async fn establish(
     let Some(address) = record.address else {
         return Err(End::new(Reason::Internal, Side::Local, Phase::Dial).status(500));
     };
+    record.tunnel_tls = match inner_only {
+        false => TunnelTls::Both,
+        true if permits(snapshot, &plan.mode, address) && downstream.goes_on() => {
+            TunnelTls::InnerOnly
+        }
+        true => TunnelTls::Declined,
+    };
+    let inner_only = record.tunnel_tls == TunnelTls::InnerOnly;
     say(cx, downstream, |out| {
-        ToGateway::Connected { address }.write(out);
+        ToGateway::Connected {
+            address,
+            inner_only,
+        }
+        .write(out);
     })
     .await?;
+    shed(cx, snapshot, downstream, record.tunnel_tls).await?;
     record.status = Some(200);
     cx.set_limits(&plan.limits);
     Ok(Established::Relay(Box::new(upstream)))
+}
+
+/// Whether the session with the gateway may end: what is dialled is the kubelet of the agent's own
+/// node, and its TLS is passed untouched.
+fn permits(snapshot: &Snapshot, mode: &Mode, dialled: SocketAddr) -> bool {
+    let duties = snapshot.agent.as_ref();
+    let kubelet = duties.and_then(|duties| duties.inner_only);
+    matches!(mode, Mode::Splice) && kubelet == Some(dialled)
+}
+
+/// Ends the session with the gateway, where both want that.
+async fn shed(
+    cx: &StreamContext,
+    snapshot: &Snapshot,
+    downstream: &Leg,
+    tls: TunnelTls,
+) -> Result<(), End> {
+    match tls {
+        TunnelTls::Both => Ok(()),
+        TunnelTls::Declined => {
+            cx.counters().tunnel_inner_declined.inc();
+            tracing::debug!(
+                stream = %cx.id(),
+                "inner: only is not permitted for this target: TLS with the gateway stays"
+            );
+            Ok(())
+        }
+        TunnelTls::InnerOnly => {
+            let until = Instant::now() + snapshot.admission.head_timeout;
+            let ended = downstream.shed(cx.pools(), until).await;
+            ended.map_err(|error| error.at(Side::Downstream, Phase::Tunnel))?;
+            cx.counters().tunnel_inner_only.inc();
+            tracing::debug!(stream = %cx.id(), "TLS with the gateway ended: inner only");
+            Ok(())
+        }
+    }
 }
 
 /// Answers an open that is over a limit.
@@ -113,10 +169,12 @@ async fn read(cx: &StreamContext, snapshot: &Snapshot, downstream: &Leg) -> Resu
             id,
             target,
             deadline,
+            inner_only,
         } => Ok(Open {
             id,
             target,
             within: deadline,
+            inner_only,
         }),
         _ => Err(broken(
             downstream,

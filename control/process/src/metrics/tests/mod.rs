@@ -6,7 +6,7 @@ use super::*;
 use eyesplice_dataplane::counters::WorkerCounters;
 use eyesplice_dataplane::seam::{
     AdmissionLimits, KeyExchange, Peer, Phase, Reason, RecordKind, Side, Snapshot, SnapshotCell,
-    StreamBytes, StreamId, StreamMode, StreamRecord, VerificationResult,
+    StreamBytes, StreamId, StreamMode, StreamRecord, TunnelTls, VerificationResult,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
@@ -67,6 +67,7 @@ fn record(reason: Reason, side: Side, verification: VerificationResult) -> Strea
         mode: StreamMode::Splice,
         verification,
         key_exchange: KeyExchange::default(),
+        tunnel_tls: TunnelTls::default(),
         warm: false,
         exchange_labels: None,
         status: None,
@@ -220,6 +221,8 @@ fn render_shows_every_counter_of_the_workers() {
         tunnel_opens_cold,
         tunnel_opens_chained,
         tunnel_opens_failed,
+        tunnel_inner_only,
+        tunnel_inner_declined,
         tunnel_retries,
         tunnel_refused,
         tunnel_revoked,
@@ -285,6 +288,8 @@ fn render_shows_every_counter_of_the_workers() {
         tunnel_opens_cold,
         tunnel_opens_chained,
         tunnel_opens_failed,
+        tunnel_inner_only,
+        tunnel_inner_declined,
         tunnel_retries,
         tunnel_refused,
         tunnel_revoked,

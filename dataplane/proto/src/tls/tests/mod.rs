@@ -600,3 +600,31 @@ fn slots_behind_an_answer_that_waits_or_a_key_that_ends_are_moved_together() {
         assert_eq!(inbox.plaintext, data);
     }
 }
+
+#[test]
+fn session_that_is_gone_on_from_keeps_what_is_behind_its_end() {
+    for versions in BOTH {
+        for kept in [true, false] {
+            let mut pair = established(versions);
+            if kept {
+                pair.server.goes_on();
+                pair.server.goes_on();
+            }
+            let mut wire = seal(&mut pair.client, b"last");
+            let mut end = vec![0; sealed_bound(0)];
+            let len = pair.client.close(&mut end).unwrap();
+            wire.extend_from_slice(&end[..len]);
+            let mut inbox = Inbox::default();
+            inbox
+                .feed(&mut pair.server, &wire[..wire.len() - 1])
+                .unwrap();
+            assert_eq!(pair.server.take_behind(), None, "it has not ended");
+            let rest = [&wire[wire.len() - 1..], b"\x16\x03\x01 not of the session"].concat();
+            inbox.feed(&mut pair.server, &rest).unwrap();
+            assert!(inbox.closed && inbox.plaintext == b"last");
+            let behind = kept.then(|| rest[1..].to_vec());
+            assert_eq!(pair.server.take_behind(), behind);
+            assert_eq!(pair.server.take_behind(), kept.then(Vec::new), "once");
+        }
+    }
+}
