@@ -130,6 +130,11 @@ impl fmt::Display for CheckReport {
             };
             writeln!(f, "past API servers: {streams}")?;
         }
+        if let Some(glass) = &self.config.front.break_glass {
+            let rules: Vec<&str> = glass.allow.iter().map(|rule| &*rule.name).collect();
+            let vantage = glass.vantage.address;
+            writeln!(f, "break-glass: {}; vantage {vantage}", rules.join(", "))?;
+        }
         if !self.config.egress.rules.is_empty() {
             writeln!(f, "rules, first match wins:")?;
         }

@@ -11,7 +11,8 @@ use eyesplice::config::{Config, Document};
 use eyesplice::material::Material;
 use eyesplice_dataplane::engine::KtlsPolicy;
 use eyesplice_dataplane::seam::{Control, StreamRecord};
-use eyesplice_process::metrics::Metrics;
+use eyesplice_process::metrics::{BreakGlassAnswer, BreakGlassReport, Metrics};
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -110,6 +111,26 @@ impl Front {
         let shown = Arc::clone(&self.metrics.api_servers);
         let watch = Arc::clone(&self.gatekeeper).watch_api_servers(shown);
         self.runtime.spawn(watch);
+    }
+
+    /// Begins to look from the second place, and to keep up what break-glass needs.
+    pub fn keep_break_glass(&self) {
+        let gatekeeper = || Arc::clone(&self.gatekeeper);
+        self.runtime.spawn(gatekeeper().watch_from_vantage());
+        self.runtime.spawn(gatekeeper().keep_break_glass());
+    }
+
+    /// What the admin endpoint says of break-glass, or answers to a drill's question.
+    pub fn break_glass(&self, drill: Option<&str>) -> Value {
+        match self.gatekeeper.break_glass(drill) {
+            BreakGlassAnswer::Known(json) => serde_json::from_str(&json).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What metrics show of break-glass.
+    pub fn break_glass_metrics(&self) -> BreakGlassReport {
+        self.gatekeeper.front_report().break_glass.unwrap()
     }
 
     /// Whether the metrics say of a server that it is used; none: they do not name it.

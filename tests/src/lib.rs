@@ -31,6 +31,7 @@ pub mod skip;
 pub mod stack;
 pub mod tls;
 pub mod tunnel;
+pub mod vantage;
 pub mod variant;
 pub mod wait;
 pub mod way_out;

@@ -34,7 +34,7 @@ use eyesplice_dataplane::seam::{
     SnapshotCell, StreamRequest, Verdict,
 };
 use eyesplice_identity::certificate;
-use eyesplice_process::metrics::{FrontReport, Table};
+use eyesplice_process::metrics::{BreakGlassAnswer, FrontReport, Table};
 use eyesplice_process::resolve::{Lookup, Resolver, SystemLookup};
 use kubelet::ByRules;
 use local::is_local;
@@ -43,10 +43,13 @@ use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+
+/// Between two looks for a configuration that has break-glass.
+const NOTHING_TO_KEEP: Duration = Duration::from_secs(5);
 
 /// What came into force with [`Gatekeeper::publish`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,9 +228,51 @@ impl Gatekeeper {
         self.fronts.events.finish().await;
     }
 
+    /// Looks at the API servers from the second place of whatever configuration is in force, for
+    /// ever.
+    pub async fn watch_from_vantage(self: Arc<Self>) {
+        loop {
+            let state = self.state.load_full();
+            let pause = match &state.front {
+                Some(front) => front.look_from_vantage().await,
+                None => None,
+            };
+            drop(state);
+            sleep(pause.unwrap_or(NOTHING_TO_KEEP)).await;
+        }
+    }
+
+    /// Keeps up what break-glass of whatever configuration is in force would need, for ever.
+    pub async fn keep_break_glass(self: Arc<Self>) {
+        loop {
+            let state = self.state.load_full();
+            let kubelets = ByRules {
+                state: &state,
+                resolver: &self.resolver,
+            };
+            let pause = match &state.front {
+                Some(front) => front.keep_break_glass(&kubelets).await,
+                None => None,
+            };
+            drop(state);
+            sleep(pause.unwrap_or(NOTHING_TO_KEEP)).await;
+        }
+    }
+
+    /// Answers the admin endpoint about break-glass: how it is, or what a drill comes to.
+    pub fn break_glass(&self, drill: Option<&str>) -> BreakGlassAnswer {
+        let state = self.state.load();
+        let front = state.front.as_ref();
+        match front.and_then(|front| front.break_glass(drill)) {
+            None => BreakGlassAnswer::Absent,
+            Some(Ok(json)) => BreakGlassAnswer::Known(format!("{json}\n")),
+            Some(Err(why)) => BreakGlassAnswer::Unclear(why),
+        }
+    }
+
     /// What metrics show of fronts.
     pub fn front_report(&self) -> FrontReport {
-        self.fronts.report()
+        self.fronts.report(self.state.load().front.as_ref())
     }
 
     /// How a listener leads to API servers, if it does: a listener is for what it was started for.

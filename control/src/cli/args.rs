@@ -1,5 +1,6 @@
 //! The command line's grammar.
 
+use super::break_glass_args::BreakGlassCommand;
 use super::kubeconfig_args::KubeconfigCommand;
 use super::pki_args::PkiCommand;
 use super::token_args::TokenCommand;
@@ -67,6 +68,9 @@ pub enum Command {
     /// Show the tunnels of the gateway or agent on this host, and revoke agents
     #[command(subcommand)]
     Tunnel(TunnelCommand),
+    /// Show break-glass of the gateway on this host, and rehearse it
+    #[command(subcommand)]
+    BreakGlass(BreakGlassCommand),
     /// Print the version
     Version(VersionArgs),
     /// Write the man pages or the shell completions

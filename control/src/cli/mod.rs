@@ -1,7 +1,10 @@
 //! The command line: parses it, runs one command, and turns its end into an exit status.
 
+mod admin;
 mod args;
 mod bootstrap;
+mod break_glass;
+mod break_glass_args;
 mod check;
 mod check_report;
 mod generate;
@@ -11,6 +14,7 @@ mod pki;
 mod pki_args;
 mod pki_table;
 mod say;
+mod table;
 mod token;
 mod token_args;
 mod tunnel;
@@ -65,6 +69,7 @@ fn run(command: Command) -> Exit {
         Command::Kubeconfig(command) => kubeconfig::run(command),
         Command::Token(command) => token::run(command),
         Command::Tunnel(command) => tunnel::run(command),
+        Command::BreakGlass(command) => break_glass::run(command),
         Command::Generate(args) => match generate::write(args.what, &args.dir) {
             Ok(()) => Exit::Success,
             Err(error) => fail(&format!(

@@ -96,6 +96,7 @@ fn issue(args: &PkiIssueArgs) -> Result<Exit, PkiError> {
         nodes: args.nodes.clone(),
         users: args.users.clone(),
         agents: args.agents.clone(),
+        break_glass: args.break_glass.clone(),
     };
     let written = tree.issue(&args.names, &added, args.force)?;
     Ok(summary(

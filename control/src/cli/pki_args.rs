@@ -2,7 +2,7 @@
 
 use super::args::TableFormat;
 use clap::{Args, Subcommand};
-use eyesplice_identity::pki::{AgentName, InitOptions, NodeSpec, UserSpec};
+use eyesplice_identity::pki::{AgentName, BreakGlassUser, InitOptions, NodeSpec, UserSpec};
 use std::path::PathBuf;
 
 /// What to do with a PKI.
@@ -146,15 +146,16 @@ pub struct PkiShowArgs {
 }
 
 const ISSUE_EXAMPLES: &str = "\
-Without NAME, --node, --user and --agent: every certificate of the configuration that has no file
-yet, except those whose request awaits a signature. For a CA whose key is elsewhere, keys and requests are
-written.
+Without NAME, --node, --user, --agent and --break-glass: every certificate of the configuration that
+has no file yet, except those whose request awaits a signature and those for break-glass. For a CA
+whose key is elsewhere, keys and requests are written.
 
 Examples:
   eyesplice pki issue /etc/kubernetes/pki
   eyesplice pki issue /etc/kubernetes/pki --node worker-3=10.0.0.13
   eyesplice pki issue /etc/kubernetes/pki --user jane=dev,ops
   eyesplice pki issue /etc/kubernetes/pki --agent edge-1
+  eyesplice pki issue /etc/kubernetes/pki --break-glass jane
   eyesplice pki issue /etc/kubernetes/pki apiserver --force";
 
 /// Arguments of `pki issue`.
@@ -167,7 +168,11 @@ pub struct PkiIssueArgs {
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     /// Configuration of DIR [default: DIR/pki.yaml]
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "users", "agents"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["nodes", "users", "agents", "break_glass"]
+    )]
     pub config: Option<PathBuf>,
     /// Add a node to DIR/pki.yaml, and issue its certificates (repeatable)
     #[arg(long = "node", value_name = "NAME=ADDRESS[,ADDRESS..]")]
@@ -179,6 +184,10 @@ pub struct PkiIssueArgs {
     /// (repeatable)
     #[arg(long = "agent", value_name = "NAME")]
     pub agents: Vec<AgentName>,
+    /// Issue a user a short-lived certificate for break-glass, of a CA that is for nothing else, in
+    /// place of an earlier one (repeatable)
+    #[arg(long = "break-glass", value_name = "NAME")]
+    pub break_glass: Vec<BreakGlassUser>,
     /// Replace existing files
     #[arg(long)]
     pub force: bool,

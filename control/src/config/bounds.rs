@@ -46,6 +46,24 @@ pub(super) const HEALTH_INTERVAL: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(300);
 /// Looks that fail before an API server is left alone.
 pub(super) const HEALTH_FAILURES: std::ops::RangeInclusive<i128> = 1..=100;
+/// Looks that fail on each path before break-glass: fewer are a restart, more are an outage that is
+/// over.
+pub(super) const BREAK_GLASS_FAILURES: std::ops::RangeInclusive<i128> = 2..=1000;
+/// How long they must have failed.
+pub(super) const BREAK_GLASS_AFTER: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+/// How old a review may be: above a week it says little of a user.
+pub(super) const REVIEWED_WITHIN: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(7 * 24 * 3600);
+/// Between two rounds of questions about what is remembered: a revoked right is good for so long.
+pub(super) const REFRESH: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3600);
+/// How long a kubelet may remember that it allows us.
+pub(super) const KUBELET_CACHE: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 3600);
+/// How long a stream may be that nobody could review.
+pub(super) const BREAK_GLASS_STREAM: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(24 * 3600);
 /// Names of headers that one flag of an API server lists.
 pub(super) const USER_HEADERS: usize = 16;
 /// Agents of one configuration, each with a control connection.

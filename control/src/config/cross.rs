@@ -1,6 +1,7 @@
 //! Checks what no section can see alone.
 
 use super::apiservers;
+use super::break_glass;
 use super::model::{Config, LeafSigner, RuleAction};
 use super::short_way;
 use super::tunnel;
@@ -16,6 +17,7 @@ pub(super) fn check(config: &Config, root: &Section<'_>) {
     tunnel::check(config, root);
     apiservers::check(config, root);
     short_way::check(config, root);
+    break_glass::check(config, root);
 }
 
 fn check_identities(config: &Config, root: &Section<'_>) {

@@ -22,6 +22,9 @@ impl Config {
             files.push(&audit.policy_file);
             files.extend(&audit.webhook);
         }
+        if let Some(glass) = &self.front.break_glass {
+            files.extend([&glass.client_ca_file, &glass.vantage.tls.ca_file]);
+        }
         files.extend(self.client_certificates().flatten());
         for rule in &self.egress.rules {
             if let RuleAction::Originate(upstream) | RuleAction::TerminateOpaque(upstream) =
@@ -116,8 +119,11 @@ impl Config {
         })
     }
 
-    /// Certificate and key of each that we present to API servers.
+    /// Certificate and key of each that we present to API servers, and on the way to them.
     fn client_certificates(&self) -> impl Iterator<Item = [&FileRef; 2]> {
+        let glass = self.front.break_glass.as_ref();
+        let vantage = glass.and_then(|glass| glass.vantage.tls.client.as_ref());
+        let vantage = vantage.map(|(cert, key)| [cert, key]);
         let proxy = self.front.proxy_client.as_ref();
         let credential = self
             .apiservers
@@ -130,6 +136,7 @@ impl Config {
             }) => Some([cert_file, key_file]),
             Some(ReviewCredential::Token(_)) | None => None,
         };
-        proxy.map(|(cert, key)| [cert, key]).into_iter().chain(own)
+        let proxy = proxy.map(|(cert, key)| [cert, key]);
+        proxy.into_iter().chain(own).chain(vantage)
     }
 }

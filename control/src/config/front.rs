@@ -1,6 +1,7 @@
 //! Reads the listeners of clients of the Kubernetes API, and `front`: what holds for all of them.
 
 use super::bounds;
+use super::break_glass;
 use super::front_audit;
 use super::kube_api::{FrontLimits, FrontSettings, FrontTransport, UserHeaders};
 use super::serving;
@@ -59,12 +60,14 @@ pub(super) fn read(root: &mut Section<'_>) -> FrontSettings {
     let short_way = short_way::read(&mut section);
     let audit = front_audit::read(&mut section);
     let limits = read_limits(&mut section);
+    let break_glass = break_glass::read(&mut section);
     FrontSettings {
         proxy_client: cert.zip(key),
         headers,
         short_way,
         audit,
         limits,
+        break_glass,
     }
 }
 

@@ -1,13 +1,16 @@
 //! What is configured for clients of the Kubernetes API, and for who leads them to it: typed,
 //! complete, with every default filled in.
 
-use super::model::AuditSink;
+use super::model::{AuditSink, ProxyTlsFiles};
 use eyesplice_identity::document::FileRef;
 use eyesplice_identity::https::Endpoint;
 use eyesplice_identity::inventory::HostAddress;
 use eyesplice_identity::token::review::ReviewCredential;
+use eyesplice_proto::api::Subresource;
 use eyesplice_proto::target::Host;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// TLS for clients of the Kubernetes API: what a kubeconfig points at.
@@ -39,6 +42,8 @@ pub struct FrontSettings {
     pub audit: Option<FrontAudit>,
     /// How many streams of pods there may be.
     pub limits: FrontLimits,
+    /// What may be done while no API server can be asked.
+    pub break_glass: Option<BreakGlassSettings>,
 }
 
 /// Audit events in the format of API servers.
@@ -50,6 +55,55 @@ pub struct FrontAudit {
     pub sink: Option<AuditSink>,
     /// The kubeconfig of the webhook that they are sent to.
     pub webhook: Option<FileRef>,
+}
+
+/// What may be done while no API server can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakGlassSettings {
+    /// Who issues the certificates that are good for this, and for nothing else.
+    pub client_ca_file: FileRef,
+    /// The second path to API servers.
+    pub vantage: VantageSettings,
+    /// Looks in a row that must have failed, of each API server on each path.
+    pub failures: u32,
+    /// For how long.
+    pub after: Duration,
+    /// How old the last review of a user, and the last look at a pod, may be.
+    pub reviewed_within: Duration,
+    /// Between two rounds of questions about what is remembered.
+    pub refresh: Duration,
+    /// The kubelets' `cacheAuthorizedTTL`.
+    pub kubelet_cache: Duration,
+    /// How long a stream may be.
+    pub max_stream: Duration,
+    /// What may be done; never empty.
+    pub allow: Vec<BreakGlassRule>,
+}
+
+/// An HTTP CONNECT proxy through which API servers are looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VantageSettings {
+    /// Where.
+    pub address: SocketAddr,
+    /// TLS with it.
+    pub tls: ProxyTlsFiles,
+}
+
+/// What may be done, and by whom. Each part must fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakGlassRule {
+    /// Unique; in audit and log.
+    pub name: Arc<str>,
+    /// The user is in one of these; never empty.
+    pub groups: Vec<String>,
+    /// The streams; never empty.
+    pub streams: Vec<Subresource>,
+    /// The namespaces; never empty.
+    pub namespaces: Vec<String>,
+    /// The pods; empty: any of the namespace.
+    pub pods: Vec<String>,
+    /// Labels that the pod must have.
+    pub pod_labels: BTreeMap<String, String>,
 }
 
 /// How many streams of pods there may be; `None`: as many as may be at all.

@@ -8,6 +8,7 @@ mod actions;
 mod agent;
 mod apiservers;
 mod bounds;
+mod break_glass;
 mod cross;
 mod egress;
 mod engine;
@@ -38,8 +39,9 @@ pub use agent::{
 pub use engine::EngineParts;
 pub use eyesplice_identity::document::Document;
 pub use kube_api::{
-    AddressType, Admission, ApiServerTransport, ApiServers, Balance, FrontAudit, FrontLimits,
-    FrontSettings, FrontTransport, ShortWay, UserHeaders,
+    AddressType, Admission, ApiServerTransport, ApiServers, Balance, BreakGlassRule,
+    BreakGlassSettings, FrontAudit, FrontLimits, FrontSettings, FrontTransport, ShortWay,
+    UserHeaders, VantageSettings,
 };
 pub use leases::Leases;
 pub use model::{

@@ -45,6 +45,8 @@ pub(super) struct Facts {
     pub(super) allowed: Arc<str>,
     /// Where the stream goes.
     pub(super) node: Arc<str>,
+    /// The serial number of the certificate, where no API server could be asked.
+    pub(super) break_glass: Option<Arc<str>>,
 }
 
 #[derive(Serialize)]
@@ -106,6 +108,12 @@ struct Annotations<'a> {
     /// What no API server says: it went past them, to this node.
     #[serde(rename = "eyesplice.dev/short-way")]
     node: &'a str,
+    /// By a certificate with this serial number, while no API server could be asked.
+    #[serde(
+        rename = "eyesplice.dev/break-glass",
+        skip_serializing_if = "Option::is_none"
+    )]
+    break_glass: Option<&'a str>,
 }
 
 /// Writes the event of a stage, a line feed behind it; `status` is that of the reply, if there was
@@ -148,6 +156,7 @@ pub(super) fn write(facts: &Facts, stage: Stage, status: Option<u16>, now: Syste
             decision: "allow",
             reason: &facts.allowed,
             node: &facts.node,
+            break_glass: facts.break_glass.as_deref(),
         }),
     };
     // Strings and numbers have no way to fail.
@@ -260,6 +269,7 @@ mod tests {
             received: SystemTime::UNIX_EPOCH + Duration::from_micros(1_796_086_923_189_258),
             allowed: r#"RBAC: allowed by RoleBinding "b/shop" of Role "r" to User "jane""#.into(),
             node: "worker-3".into(),
+            break_glass: None,
         }
     }
 
@@ -284,6 +294,15 @@ mod tests {
         let shared = REAL.strip_suffix("}}").unwrap();
         assert!(line.starts_with(shared), "{line}");
         assert!(line.as_bytes().starts_with(HEAD));
+    }
+
+    #[test]
+    fn event_by_break_glass_names_the_certificate() {
+        let mut facts = facts();
+        facts.break_glass = Some("0a:1b".into());
+        let event = event(&facts, Stage::ResponseComplete, Some(101));
+        assert_eq!(event["annotations"]["eyesplice.dev/break-glass"], "0a:1b");
+        assert_eq!(event["annotations"]["eyesplice.dev/short-way"], "worker-3");
     }
 
     #[test]

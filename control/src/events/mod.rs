@@ -96,6 +96,8 @@ pub(crate) struct Passing<'a> {
     pub(crate) allowed: &'a Arc<str>,
     /// Where it goes.
     pub(crate) node: &'a str,
+    /// The serial number of the certificate, where no API server could be asked.
+    pub(crate) break_glass: Option<&'a Arc<str>>,
 }
 
 /// Events would be lost.
@@ -284,6 +286,7 @@ impl Recorder {
             received: request.received,
             allowed: Arc::clone(passing.allowed),
             node: passing.node.into(),
+            break_glass: passing.break_glass.cloned(),
         };
         let trail = Trail::begin(facts, decision, self.sinks.clone());
         trail.map(Some).ok_or(Unrecorded)

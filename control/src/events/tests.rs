@@ -79,6 +79,7 @@ impl Bed {
             }),
             allowed: &"RBAC".into(),
             node: "worker-3",
+            break_glass: None,
         })
     }
 

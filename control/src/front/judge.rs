@@ -72,7 +72,21 @@ pub(crate) async fn judge(
                 _ => front.through(resolver, request, user, labels).await,
             }
         }
-        Err(no_user) => ApiVerdict::Answer(Box::new(unauthorized(front, &no_user, labels))),
+        Err(no_user) => {
+            let glass = front.break_glass.as_ref().zip(front.short.as_ref());
+            let claim = glass.and_then(|(glass, short)| {
+                let claim = glass.claim(&request, SystemTime::now())?;
+                Some(((glass, short), claim))
+            });
+            match claim {
+                Some((glass, claim)) => {
+                    front
+                        .by_break_glass(glass, kubelets, &request, (claim, labels))
+                        .await
+                }
+                None => ApiVerdict::Answer(Box::new(unauthorized(front, &no_user, labels))),
+            }
+        }
     }
 }
 
@@ -173,7 +187,7 @@ impl Front {
 
     /// Lets a stream pass the API servers, recorded as they would, if there is room for it; `None`:
     /// it goes through an API server, which records it.
-    fn pass(
+    pub(super) fn pass(
         &self,
         request: &ApiRequest,
         stream: &PodStream,
@@ -187,6 +201,7 @@ impl Front {
             user: &to.user,
             allowed: &to.allowed,
             node: &to.node,
+            break_glass: to.break_glass.as_ref(),
         };
         let mut reply = to.reply;
         let recorded = self.recorder.as_ref().map(|recorder| {
@@ -221,7 +236,10 @@ impl Front {
             reply,
             labels: ApiLabels {
                 container: to.container,
-                path: ApiPath::Short,
+                path: match to.break_glass {
+                    None => ApiPath::Short,
+                    Some(_) => ApiPath::BreakGlass,
+                },
                 ..labels.clone()
             },
             follower: Some(Arc::new(Followed::new(seats, trail))),

@@ -70,7 +70,7 @@ fn container(query: &str) -> Option<Arc<str>> {
 }
 
 /// Undoes percent-encoding; what is none, or no text, stays as it is.
-fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

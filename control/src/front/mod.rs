@@ -5,6 +5,7 @@
 //! believe that (`--requestheader-client-ca-file`). What a client says of itself in the same
 //! headers is taken off.
 
+mod break_glass;
 mod credentials;
 mod followed;
 mod judge;
@@ -21,6 +22,7 @@ pub(crate) use judge::{judge, lead};
 use crate::config::{Config, FrontLimits, UserHeaders};
 use crate::events::{Events, Recorder};
 use crate::material::{ApiServersMaterial, Material};
+use break_glass::BreakGlass;
 use eyesplice_dataplane::seam::{ListenerName, StreamLimits};
 use eyesplice_identity::access::{ClusterSettings, Section};
 use eyesplice_identity::verify::Trust;
@@ -28,8 +30,9 @@ use eyesplice_process::metrics::FrontReport;
 use eyesplice_proto::target::Host;
 use quotas::Quotas;
 use rustls::sign::CertifiedKey;
+use serde_json::Value as Json;
 use servers::Servers;
-use short::Short;
+use short::{Kubelets, Short};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +61,8 @@ pub(crate) struct Front {
     quotas: Arc<Quotas>,
     /// How many streams of pods there may be.
     of_streams: FrontLimits,
+    /// What may be done while no API server can be asked.
+    break_glass: Option<BreakGlass>,
 }
 
 /// What outlives every configuration: where audit events go, and which streams are live.
@@ -66,13 +71,16 @@ pub(crate) struct Kept {
     /// Audit events of streams that pass the API servers.
     pub(crate) events: Events,
     quotas: Arc<Quotas>,
+    break_glass: Arc<break_glass::Kept>,
 }
 
 impl Kept {
     /// What metrics show of it.
-    pub(crate) fn report(&self) -> FrontReport {
+    pub(crate) fn report(&self, front: Option<&Front>) -> FrontReport {
+        let break_glass = front.and_then(|front| front.break_glass.as_ref());
         FrontReport {
             events: self.events.report(),
+            break_glass: break_glass.map(|_| self.break_glass.report()),
             ..self.quotas.report()
         }
     }
@@ -99,6 +107,8 @@ impl Front {
         let known = before.map(|before| &*before.servers);
         let servers = Servers::new(settings, own, token_file.as_deref(), known);
         let servers = Arc::new(servers);
+        let glass = material.break_glass.as_ref();
+        let break_glass = BreakGlass::new(config, glass, &servers, &kept.break_glass);
         // The rest of the verdict's time is for going through an API server.
         let patience = config.timeouts.verdict * 4 / 5;
         let short = config.front.short_way.as_ref().map(|short_way| {
@@ -110,7 +120,8 @@ impl Front {
                 timeout: patience,
                 first: Arc::new(move || known.first_well()),
             };
-            Short::new(short_way, cluster, patience)
+            let memory = break_glass.as_ref().map(BreakGlass::memory);
+            Short::new(short_way, cluster, patience).remembering(memory)
         });
         // A listener that the configuration lacks still runs until a restart.
         let mut users = before
@@ -134,6 +145,7 @@ impl Front {
             recorder,
             quotas: Arc::clone(&kept.quotas),
             of_streams: config.front.limits,
+            break_glass,
             trust: Arc::clone(trust),
             server_name: settings.server_name.clone(),
             proxy_client: proxy_client.clone(),
@@ -143,6 +155,27 @@ impl Front {
             // As for targets: the rest of the verdict's time is for the answer.
             lookup: config.timeouts.verdict * 9 / 10,
         })
+    }
+}
+
+impl Front {
+    /// Looks at API servers from the second place, if there is one. Gives the pause until the next
+    /// look.
+    pub(crate) async fn look_from_vantage(&self) -> Option<Duration> {
+        Some(self.break_glass.as_ref()?.look().await)
+    }
+
+    /// Keeps up what break-glass would need, if it is configured. Gives the pause until the next
+    /// round.
+    pub(crate) async fn keep_break_glass(&self, kubelets: &dyn Kubelets) -> Option<Duration> {
+        let (glass, short) = self.break_glass.as_ref().zip(self.short.as_ref())?;
+        Some(glass.keep(short, kubelets).await)
+    }
+
+    /// How break-glass is, or what a drill's question comes to; `None`: it is not configured.
+    /// `Err`: what is wrong with the question.
+    pub(crate) fn break_glass(&self, drill: Option<&str>) -> Option<Result<Json, String>> {
+        Some(self.break_glass.as_ref()?.answer(drill))
     }
 }
 

@@ -106,7 +106,7 @@ impl Quotas {
         let limited = Limit::ALL.map(|limit| (limit.label(), self.refused(limit).load(Relaxed)));
         FrontReport {
             limited: limited.to_vec(),
-            events: Vec::new(),
+            ..FrontReport::default()
         }
     }
 

@@ -205,6 +205,12 @@ fn show(metrics: &Arc<Metrics>, engine: &Engine, config: &Config, gatekeeper: &A
         let shown = Arc::clone(&metrics.api_servers);
         tokio::spawn(Arc::clone(gatekeeper).watch_api_servers(shown));
         tokio::spawn(Arc::clone(gatekeeper).send_events());
+        tokio::spawn(Arc::clone(gatekeeper).watch_from_vantage());
+        tokio::spawn(Arc::clone(gatekeeper).keep_break_glass());
+        let asked = Arc::clone(gatekeeper);
+        metrics
+            .break_glass
+            .attach(move |drill| asked.break_glass(drill));
         let reported = Arc::clone(gatekeeper);
         metrics.front.attach(move || reported.front_report());
     }

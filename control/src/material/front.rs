@@ -13,9 +13,9 @@ use eyesplice_identity::pem::Role;
 use eyesplice_identity::token::review::ReviewCredential;
 use eyesplice_identity::verify::{Trust, client_verifier, judged_later, taken_by_nobody};
 use eyesplice_proto::tls::provider;
-use rustls::ClientConfig;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -42,22 +42,33 @@ impl Loader<'_> {
     pub(super) fn front(&mut self, field: &str, front: &FrontTransport) -> Option<FrontTls> {
         let (certificate, key) = (&front.tls_cert_file, &front.tls_private_key_file);
         let credential = self.credential(certificate, key, Role::Server);
-        let users = match &front.client_ca_file {
-            None => None,
+        let (users, asked) = match &front.client_ca_file {
+            // Who has a certificate where none is taken hears so, and is nobody else.
+            None => (None, taken_by_nobody()),
             Some(file) => {
                 let roots = self.bundle(file)?.roots;
-                let users = client_verifier(roots, &[]);
                 let failed = |error| MaterialError::Trust(field.to_owned(), error);
-                Some(self.keep(users.map_err(failed))?)
+                let asked = client_verifier(self.asked_for(&roots), &[]).map_err(failed);
+                let users = client_verifier(roots, &[]).map_err(failed);
+                let asked = judged_later(self.keep(asked)?);
+                (Some(self.keep(users)?), asked)
             }
         };
         let credential = credential?;
-        // Who has a certificate where none is taken hears so, and is nobody else.
-        let asked = users.clone().map_or_else(taken_by_nobody, judged_later);
         let how = (&self.tickets, self.groups);
         let tls = tls_server(&credential, asked, Purpose::Front, how);
         let tls = self.keep(tls.map_err(|error| MaterialError::Tls(credential.file, error)))?;
         Some((tls, users))
+    }
+
+    /// Whose certificates a client is asked for: some clients send no others.
+    fn asked_for(&self, users: &Arc<RootCertStore>) -> Arc<RootCertStore> {
+        match &self.break_glass {
+            None => Arc::clone(users),
+            Some(more) => Arc::new(RootCertStore {
+                roots: [users.roots.as_slice(), more.roots.as_slice()].concat(),
+            }),
+        }
     }
 
     /// Who API servers must be, and who we are to them, if some are configured.

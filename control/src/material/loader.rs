@@ -23,6 +23,7 @@ use eyesplice_identity::pins::Pins;
 use eyesplice_identity::pki::{Expected, Flaw, unfit};
 use eyesplice_identity::verify::{KubeletTrust, Mode, TargetTrust, Trust, client_verifier};
 use eyesplice_proto::tls::Groups;
+use rustls::RootCertStore;
 use rustls::server::danger::ClientCertVerifier;
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
@@ -47,6 +48,8 @@ pub(super) struct Loader<'a> {
     unenrolled: Option<PathBuf>,
     pub(super) tickets: Tickets,
     pub(super) groups: Groups,
+    /// Who issues certificates for break-glass, which front listeners ask for as well.
+    pub(super) break_glass: Option<Arc<RootCertStore>>,
     errors: Vec<MaterialError>,
     certificates: Vec<CertificateInfo>,
     warnings: Vec<String>,
@@ -60,6 +63,7 @@ impl<'a> Loader<'a> {
             unenrolled: None,
             tickets: Tickets::none(),
             groups: Groups::default(),
+            break_glass: None,
             errors: Vec::new(),
             certificates: Vec::new(),
             warnings: Vec::new(),

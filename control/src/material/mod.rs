@@ -4,6 +4,7 @@
 //! wrong with them and leaves the old one in force.
 
 mod agent;
+mod break_glass;
 mod error;
 mod front;
 mod listener;
@@ -12,6 +13,7 @@ mod proxy;
 mod way_out;
 
 pub use agent::{AgentMaterial, before_enrolment};
+pub use break_glass::BreakGlassMaterial;
 pub use error::{MaterialError, MaterialErrors};
 pub use front::ApiServersMaterial;
 
@@ -49,6 +51,8 @@ pub struct Material {
     pub apiservers: Option<ApiServersMaterial>,
     /// How streams that pass API servers are recorded, if they are.
     pub events: Option<EventsMaterial>,
+    /// Who may do something while no API server can be asked, and how that is found out.
+    pub break_glass: Option<BreakGlassMaterial>,
     /// Who may be an agent, if there are tunnel listeners or grants.
     pub grants: Option<Arc<Grants>>,
     /// Trust of each rule that has its own, by the rule's index.
@@ -118,6 +122,7 @@ impl Material {
         loader.identity(config);
         loader.tickets(config);
         loader.groups(config);
+        let break_glass = loader.break_glass(config);
         let (listeners, users) = loader.listeners(config);
         let clients = loader.apiserver_clients(config);
         let issuer = loader.issuer(config, clients.as_ref());
@@ -141,6 +146,7 @@ impl Material {
             kubelet,
             apiservers,
             events,
+            break_glass,
             grants,
             targets,
             proxies,

@@ -42,11 +42,25 @@ impl Loader<'_> {
     }
 
     fn proxy(&mut self, proxy: &ProxySpec, groups: Groups) -> Option<ProxyTls> {
+        let ProxyAddress::Tcp(addresses) = &proxy.at else {
+            return None;
+        };
+        let address = addresses.first()?.ip();
+        self.tls_of_proxy(address.into(), proxy.tls.as_ref()?, groups)
+    }
+
+    /// How to speak TLS to a proxy at an address.
+    pub(super) fn tls_of_proxy(
+        &mut self,
+        address: ServerName<'static>,
+        files: &ProxyTlsFiles,
+        groups: Groups,
+    ) -> Option<ProxyTls> {
         let ProxyTlsFiles {
             ca_file,
             client,
             server_name,
-        } = proxy.tls.as_ref()?;
+        } = files;
         let roots = self.bundle(ca_file)?.roots;
         let client = match client {
             None => None,
@@ -57,18 +71,17 @@ impl Loader<'_> {
         let config = self.keep(tls.map_err(|error| MaterialError::Tls(ca_file.clone(), error)))?;
         Some(ProxyTls {
             config: Arc::new(config),
-            server_name: name(proxy, server_name.as_ref())?,
+            server_name: name(address, server_name.as_ref())?,
         })
     }
 }
 
 /// The name that the proxy's certificate must have: what is configured, or its address.
-fn name(proxy: &ProxySpec, server_name: Option<&Host>) -> Option<ServerName<'static>> {
-    match (server_name, &proxy.at) {
-        (Some(Host::Ip(ip)), _) => Some(ServerName::from(*ip)),
-        (Some(Host::Name(name)), _) => ServerName::try_from(name.to_string()).ok(),
-        (None, ProxyAddress::Tcp(addresses)) => addresses.first().map(|at| at.ip().into()),
-        (None, ProxyAddress::Unix(_)) => None,
+fn name(address: ServerName<'static>, server_name: Option<&Host>) -> Option<ServerName<'static>> {
+    match server_name {
+        Some(Host::Ip(ip)) => Some(ServerName::from(*ip)),
+        Some(Host::Name(name)) => ServerName::try_from(name.to_string()).ok(),
+        None => Some(address),
     }
 }
 

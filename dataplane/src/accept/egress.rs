@@ -16,7 +16,7 @@ use crate::reach::named::{self, Ends};
 use crate::reach::{self, ask, watched};
 use crate::seam::{Inside, Mode, Phase, Reason, Side, Snapshot, StreamRecord};
 use eyesplice_proto::causes::chain;
-use eyesplice_proto::connect::{self, Asked, ConnectError};
+use eyesplice_proto::connect::{self, Asked, ConnectError, Unreached};
 use eyesplice_proto::parse::{HeadLimits, Progress};
 use std::time::Instant;
 
@@ -145,6 +145,20 @@ fn bad_connect(error: &ConnectError) -> End {
         .detail(chain(error))
 }
 
+/// Whether the target is what failed, and not this gateway: who asks whether a target is there at
+/// all must not take a gateway that is full for an answer.
+fn unreached(failure: &End) -> Option<Unreached> {
+    if failure.side != Side::Upstream || failure.phase != Phase::Dial {
+        return None;
+    }
+    match (failure.reason, failure.status) {
+        (Reason::Timeout, _) => Some(Unreached::Timeout),
+        (Reason::DialFailed, Some(502)) => Some(Unreached::Refused),
+        (Reason::DialFailed, _) => Some(Unreached::Unavailable),
+        _ => None,
+    }
+}
+
 /// Tells the downstream why its CONNECT failed, if it can still be told.
 pub(crate) async fn answer(
     cx: &StreamContext,
@@ -160,7 +174,7 @@ pub(crate) async fn answer(
         .detail
         .as_deref()
         .unwrap_or("gateway error; see its log");
-    connect::write_refusal(status, reason, &mut head);
+    connect::write_refusal(status, reason, unreached(&failure), &mut head);
     record.status = Some(status);
     match downstream.write(cx.pools(), &head).await {
         Ok(()) => Ending::told(cx, failure),

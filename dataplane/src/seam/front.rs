@@ -157,6 +157,8 @@ pub struct ApiLabels {
 pub enum ApiPath {
     /// To the kubelet. Of its replies to an upgrade only a 101 and errors are passed on.
     Short,
+    /// The same while no API server can be asked, by what is remembered of their answers.
+    BreakGlass,
     /// Through the API server, whose replies are passed on as they are: the stable label of the
     /// reason why, for streams; `None` for requests that have no other way.
     Through(Option<&'static str>),
@@ -170,6 +172,7 @@ impl ApiPath {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Short => "short",
+            Self::BreakGlass => "break_glass",
             Self::Through(_) => "through",
             Self::Answered => "answered",
         }
@@ -180,8 +183,14 @@ impl ApiPath {
     pub fn why(self) -> Option<&'static str> {
         match self {
             Self::Through(why) => why,
-            Self::Short | Self::Answered => None,
+            Self::Short | Self::BreakGlass | Self::Answered => None,
         }
+    }
+
+    /// Whether it goes to the kubelet.
+    #[must_use]
+    pub fn is_past_api_servers(self) -> bool {
+        matches!(self, Self::Short | Self::BreakGlass)
     }
 }
 

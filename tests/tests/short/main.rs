@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod bed;
+mod break_glass;
 mod events;
 mod limits;
 mod past;

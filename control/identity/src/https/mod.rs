@@ -5,8 +5,10 @@
 
 mod endpoint;
 mod pool;
+mod through;
 
 pub use endpoint::{Endpoint, EndpointError};
+pub use through::{ConnectProxy, ThroughError};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -20,6 +22,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use std::io;
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -130,20 +133,7 @@ impl HttpsClient {
         if let Some(pool) = &self.pool {
             return pool.ask(request, limit, || self.kept()).await;
         }
-        let stream = self.connect().await?;
-        let shaken = http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = shaken.map_err(HttpsError::Http)?;
-        let exchange = answer(&mut sender, request, limit);
-        // The connection is driven by this task alone, and ends with it. However it ends, what came
-        // before counts; if that is no reply, its error says more than that of the request.
-        tokio::pin!(exchange);
-        tokio::select! {
-            reply = &mut exchange => reply,
-            ended = connection => match (exchange.await, ended) {
-                (Err(_), Err(error)) => Err(HttpsError::Http(error)),
-                (reply, _) => reply,
-            },
-        }
+        exchange(self.connect().await?, request, limit).await
     }
 
     /// Connects for several questions: a task drives the connection until it is dropped or closed.
@@ -159,7 +149,10 @@ impl HttpsClient {
     async fn connect(&self) -> Result<TlsStream<TcpStream>, HttpsError> {
         let address = (self.endpoint.host.as_str(), self.endpoint.port);
         let stream = TcpStream::connect(address).await;
-        let stream = stream.map_err(HttpsError::Connect)?;
+        self.secure(stream.map_err(HttpsError::Connect)?).await
+    }
+
+    async fn secure<S: Stream>(&self, stream: S) -> Result<TlsStream<S>, HttpsError> {
         let connector = TlsConnector::from(Arc::clone(&self.tls));
         let name = self.endpoint.server_name.clone();
         let stream = connector.connect(name, stream).await;
@@ -167,23 +160,66 @@ impl HttpsClient {
     }
 
     fn request(&self, question: Question<'_>) -> Result<Request<Full<Bytes>>, HttpsError> {
-        let json = HeaderValue::from_static("application/json");
-        let request = Request::builder()
-            .method(question.method)
-            .uri(question.path)
-            .header(HOST, self.server())
-            .header(ACCEPT, &json)
-            .header(CONTENT_TYPE, json)
-            .body(Full::new(Bytes::from(question.body)));
-        let unfit = || HttpsError::Question(self.server());
-        let mut request = request.map_err(|_| unfit())?;
-        if let Some(token) = question.bearer {
-            let header = Zeroizing::new(format!("Bearer {token}"));
-            let mut header = HeaderValue::from_str(&header).map_err(|_| unfit())?;
-            header.set_sensitive(true);
-            request.headers_mut().insert(AUTHORIZATION, header);
-        }
-        Ok(request)
+        request(&self.server(), question)
+    }
+}
+
+/// What bytes pass.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
+
+/// Asks `server` one thing over a connection that was made elsewhere, and ends it. There is no
+/// deadline here.
+///
+/// # Errors
+/// There is no answer. A status is no error.
+pub async fn ask_over<S: Stream>(
+    stream: S,
+    server: &str,
+    question: Question<'_>,
+) -> Result<Reply, HttpsError> {
+    let limit = question.limit;
+    exchange(stream, request(server, question)?, limit).await
+}
+
+fn request(server: &str, question: Question<'_>) -> Result<Request<Full<Bytes>>, HttpsError> {
+    let json = HeaderValue::from_static("application/json");
+    let request = Request::builder()
+        .method(question.method)
+        .uri(question.path)
+        .header(HOST, server)
+        .header(ACCEPT, &json)
+        .header(CONTENT_TYPE, json)
+        .body(Full::new(Bytes::from(question.body)));
+    let unfit = || HttpsError::Question(server.to_owned());
+    let mut request = request.map_err(|_| unfit())?;
+    if let Some(token) = question.bearer {
+        let header = Zeroizing::new(format!("Bearer {token}"));
+        let mut header = HeaderValue::from_str(&header).map_err(|_| unfit())?;
+        header.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, header);
+    }
+    Ok(request)
+}
+
+/// Makes a connection that is driven by this task alone, and ends with it. However it ends, what
+/// came before counts; if that is no reply, its error says more than that of the request.
+async fn exchange<S: Stream>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    limit: usize,
+) -> Result<Reply, HttpsError> {
+    let shaken = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = shaken.map_err(HttpsError::Http)?;
+    let exchange = answer(&mut sender, request, limit);
+    tokio::pin!(exchange);
+    tokio::select! {
+        reply = &mut exchange => reply,
+        ended = connection => match (exchange.await, ended) {
+            (Err(_), Err(error)) => Err(HttpsError::Http(error)),
+            (reply, _) => reply,
+        },
     }
 }
 

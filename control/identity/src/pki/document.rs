@@ -4,9 +4,9 @@ use super::key::KeyAlgorithm;
 use super::plan::conflicts;
 use super::profile::CLUSTER_CA;
 use super::spec::{
-    AgentName, AgentNameError, Authorities, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN,
-    DEFAULT_SERVICE_IP, Existing, Layout, Lifetimes, NodeSpec, Pair, Scope, ServerUrl, Spec,
-    UserSpec, default_member,
+    AgentName, AgentNameError, Authorities, BREAK_GLASS_LIFETIME, BreakGlassUser,
+    BreakGlassUserError, Cluster, DEFAULT_CLUSTER, DEFAULT_DOMAIN, DEFAULT_SERVICE_IP, Existing,
+    Layout, Lifetimes, NodeSpec, Pair, Scope, ServerUrl, Spec, UserSpec, default_member,
 };
 use crate::document::{Document, FileRef, Node, Problem, Section, value};
 use crate::inventory::{HostAddress, certificate_name};
@@ -29,7 +29,7 @@ const AGENTS: usize = 10_000;
 /// Groups of one user.
 const GROUPS: usize = 64;
 /// CAs that exist already: one for each in the table.
-const AUTHORITIES: usize = 7;
+const AUTHORITIES: usize = 8;
 /// One service range for each address family.
 const SERVICE_RANGES: usize = 2;
 
@@ -63,6 +63,7 @@ fn read(root: &mut Section<'_>) -> Option<Spec> {
     let nodes = read_nodes(root, "nodes", NODES);
     let users = read_users(root);
     let agents = root.list("agents", AGENTS, agent);
+    let break_glass = root.list("breakGlass", USERS, break_glass_user);
     let authorities = read_authorities(root);
     if scope == Scope::Gateway
         && authorities
@@ -91,6 +92,7 @@ fn read(root: &mut Section<'_>) -> Option<Spec> {
         nodes,
         users,
         agents,
+        break_glass,
         authorities,
         keys,
         lifetimes,
@@ -201,6 +203,12 @@ fn agent(node: &Node) -> Result<AgentName, Problem> {
         .map_err(|error: AgentNameError| Problem::new(error.to_string(), "choose another"))
 }
 
+fn break_glass_user(node: &Node) -> Result<BreakGlassUser, Problem> {
+    let text = value::text(node)?;
+    text.parse()
+        .map_err(|error: BreakGlassUserError| Problem::new(error.to_string(), "choose another"))
+}
+
 fn read_authorities(root: &mut Section<'_>) -> Authorities {
     let Some(mut section) = root.section("authorities") else {
         return Authorities::default();
@@ -274,9 +282,13 @@ fn read_lifetimes(root: &mut Section<'_>) -> Lifetimes {
     let Lifetimes {
         authorities,
         certificates,
+        break_glass,
     } = &mut lifetimes;
     read("authorities", &AUTHORITY_LIFETIME, authorities);
     read("certificates", &CERTIFICATE_LIFETIME, certificates);
+    let [shortest, longest] = [*BREAK_GLASS_LIFETIME.start(), *BREAK_GLASS_LIFETIME.end()];
+    let short = shortest.unsigned_abs()..=longest.unsigned_abs();
+    read("breakGlass", &short, break_glass);
     lifetimes
 }
 

@@ -281,8 +281,12 @@ impl Tree {
         let mut row = Row::new(name, Kind::Kubeconfig, profile.used_by);
         let options = CheckOptions::at(now);
         let checked = kubeconfig::check(&path, &options);
-        row.flaws
-            .extend(checked.flaws.into_iter().map(Flaw::Kubeconfig));
+        // One for break-glass is meant to expire.
+        let ends = |flaw: &kubeconfig::Flaw| {
+            profile.is_break_glass() && matches!(flaw, kubeconfig::Flaw::Validity(..))
+        };
+        let flaws = checked.flaws.into_iter().filter(|flaw| !ends(flaw));
+        row.flaws.extend(flaws.map(Flaw::Kubeconfig));
         row.facts = checked.certificate;
         let own = self.file(&profile.name, profile.certificate_file());
         let embedded = row.facts.as_ref().map(|facts| &facts.serial);

@@ -289,6 +289,7 @@ impl<'a> Maker<'a> {
         let lifetimes = &self.plan.spec.lifetimes;
         let (authority, lifetime) = match (profile.usage, authority) {
             (Usage::Authority, _) => (self.parent(profile)?, lifetimes.authorities),
+            (_, authority) if profile.is_break_glass() => (authority, lifetimes.break_glass),
             (_, authority) => (authority, lifetimes.certificates),
         };
         issue::sign(

@@ -61,7 +61,8 @@ pub use request::PendingRequest;
 pub use rotation::{Rotated, Step};
 pub use serial::random_serial;
 pub use spec::{
-    AgentName, AgentNameError, DEFAULT_SERVICE_IP, NodeSpec, NodeSpecError, ServiceCidr,
+    AgentName, AgentNameError, BREAK_GLASS_GROUP, BREAK_GLASS_LIFETIME, BreakGlassUser,
+    BreakGlassUserError, DEFAULT_SERVICE_IP, NodeSpec, NodeSpecError, ServiceCidr,
     ServiceCidrError, UserSpec, UserSpecError,
 };
 pub use stage::Stage;

@@ -96,6 +96,7 @@ impl InitOptions {
             nodes: self.nodes.clone(),
             users: Vec::new(),
             agents: self.agents.clone(),
+            break_glass: Vec::new(),
             authorities: Authorities::default(),
             keys: KeyAlgorithm::default(),
             lifetimes: Lifetimes::default(),

@@ -123,6 +123,8 @@ pub(super) fn conflicts(spec: &Spec) -> Vec<Conflict> {
     repeated("user", users, &mut conflicts);
     let agents = spec.agents.iter().map(|agent| agent.as_str().to_owned());
     repeated("agent", agents, &mut conflicts);
+    let breaking = spec.break_glass.iter().map(|user| user.as_str().to_owned());
+    repeated("break-glass user", breaking, &mut conflicts);
     let existing = spec.authorities.existing.iter();
     repeated("CA", existing.map(|(name, _)| name.clone()), &mut conflicts);
     shared_addresses(&spec.nodes, &mut conflicts);
@@ -165,6 +167,9 @@ fn without_repeated_names(spec: &Spec) -> Spec {
     seen.clear();
     spec.agents
         .retain(|agent| seen.insert(agent.as_str().to_owned()));
+    seen.clear();
+    spec.break_glass
+        .retain(|user| seen.insert(user.as_str().to_owned()));
     spec
 }
 

@@ -5,7 +5,7 @@
 //! certificates, and serving certificates of controller manager and scheduler.
 
 use super::names::{apiserver_names, dns, local_names, loopback, without_repeats};
-use super::spec::{Layout, NodeSpec, Scope, Spec};
+use super::spec::{BREAK_GLASS_GROUP, Layout, NodeSpec, Scope, Spec};
 use crate::inventory::HostAddress;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -20,14 +20,23 @@ const EGRESS_CLIENT_CA: &str = "egress-client-ca";
 /// any.
 const TUNNEL_CA: &str = "tunnel-ca";
 
+/// Of break-glass alone: API servers must never trust it.
+const BREAK_GLASS_CA: &str = "break-glass-ca";
+
 /// The CAs by which gateways and agents are known, or know others.
-const OF_GATEWAYS: [&str; 4] = [CLUSTER_CA, EGRESS_CA, EGRESS_CLIENT_CA, TUNNEL_CA];
+const OF_GATEWAYS: [&str; 5] = [
+    CLUSTER_CA,
+    EGRESS_CA,
+    EGRESS_CLIENT_CA,
+    TUNNEL_CA,
+    BREAK_GLASS_CA,
+];
 
 /// The group of agents.
 const AGENT_GROUP: &str = "eyesplice:agents";
 
 /// Name, common name and trusting side of each CA. kubeadm names the etcd CA `etcd-ca`.
-const AUTHORITIES: [(&str, &str, &str); 7] = [
+const AUTHORITIES: [(&str, &str, &str); 8] = [
     (
         CLUSTER_CA,
         "kubernetes",
@@ -62,6 +71,11 @@ const AUTHORITIES: [(&str, &str, &str); 7] = [
         TUNNEL_CA,
         "tunnel-ca",
         "eyesplice tunnel listeners' clientCAFile",
+    ),
+    (
+        BREAK_GLASS_CA,
+        "break-glass-ca",
+        "eyesplice front.breakGlass.clientCAFile",
     ),
 ];
 
@@ -112,6 +126,11 @@ impl Profile {
             Issuer::Itself => &self.name,
             Issuer::Authority(name) => name,
         }
+    }
+
+    /// It is for break-glass: meant to expire, and issued by name alone.
+    pub(super) fn is_break_glass(&self) -> bool {
+        self.usage != Usage::Authority && self.authority() == BREAK_GLASS_CA
     }
 
     fn of(mut self, organization: &str) -> Self {
@@ -175,6 +194,7 @@ pub(super) fn profiles(spec: &Spec) -> Vec<Profile> {
     table.users(spec);
     table.egress(spec);
     table.agents(spec);
+    table.break_glass(spec);
     for node in spec.nodes.iter().filter(|_| whole) {
         table.node(node);
     }
@@ -189,7 +209,12 @@ struct Table {
 impl Table {
     fn authorities(&mut self, spec: &Spec) {
         for (name, common_name, used_by) in AUTHORITIES {
-            if self.layout == Layout::Single && name != CLUSTER_CA {
+            let absent = match name {
+                BREAK_GLASS_CA => spec.break_glass.is_empty(),
+                CLUSTER_CA => false,
+                _ => self.layout == Layout::Single,
+            };
+            if absent {
                 continue;
             }
             if name == TUNNEL_CA && spec.agents.is_empty() {
@@ -367,6 +392,19 @@ impl Table {
             let used_by = "eyesplice agent's identity";
             let row = self.client(&name, TUNNEL_CA, &agent.user(), used_by);
             self.rows.push(row.of(AGENT_GROUP));
+        }
+    }
+
+    /// Of a CA of its own in every layout: whom API servers trust would be an ordinary user.
+    fn break_glass(&mut self, spec: &Spec) {
+        for user in &spec.break_glass {
+            let used_by = "the user, while no API server answers";
+            let row = self.client(&user.file_name(), BREAK_GLASS_CA, user.as_str(), used_by);
+            let row = Profile {
+                issuer: Issuer::Authority(BREAK_GLASS_CA.to_owned()),
+                ..row
+            };
+            self.rows.push(row.of(BREAK_GLASS_GROUP).in_kubeconfig());
         }
     }
 

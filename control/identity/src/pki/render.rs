@@ -1,6 +1,6 @@
 //! Writes a specification as the document that it would be read from.
 
-use super::spec::{AgentName, Existing, Layout, NodeSpec, Pair, Scope, Spec};
+use super::spec::{AgentName, BreakGlassUser, Existing, Layout, NodeSpec, Pair, Scope, Spec};
 use crate::document::{API_VERSION, Document, value};
 use crate::inventory::HostAddress;
 use serde_json::{Value as Json, json};
@@ -19,6 +19,7 @@ pub(super) fn render(spec: &Spec) -> String {
         nodes,
         users,
         agents,
+        break_glass,
         authorities,
         keys,
         lifetimes,
@@ -52,6 +53,7 @@ pub(super) fn render(spec: &Spec) -> String {
         .map(|user| json!({"name": user.name, "groups": user.groups}))
         .collect();
     let agents: Vec<&str> = agents.iter().map(AgentName::as_str).collect();
+    let break_glass: Vec<&str> = break_glass.iter().map(BreakGlassUser::as_str).collect();
     let sections = [
         ("scope", json!(scope.map(|(name, _)| *name))),
         (
@@ -75,6 +77,7 @@ pub(super) fn render(spec: &Spec) -> String {
         ("nodes", node_list(nodes)),
         ("users", Json::Array(users)),
         ("agents", json!(agents)),
+        ("breakGlass", json!(break_glass)),
         ("authorities", sources),
         ("keys", json!({"algorithm": keys.name()})),
         (
@@ -82,6 +85,7 @@ pub(super) fn render(spec: &Spec) -> String {
             json!({
                 "authorities": lifetime(lifetimes.authorities),
                 "certificates": lifetime(lifetimes.certificates),
+                "breakGlass": lifetime(lifetimes.break_glass),
             }),
         ),
     ];

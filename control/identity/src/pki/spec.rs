@@ -5,6 +5,7 @@ use super::names::without_repeats;
 use crate::inventory::{HostAddress, NameError, check_node_name};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use time::Duration;
@@ -37,6 +38,8 @@ pub(crate) struct Spec {
     pub(crate) nodes: Vec<NodeSpec>,
     pub(crate) users: Vec<UserSpec>,
     pub(crate) agents: Vec<AgentName>,
+    /// Users who may break glass.
+    pub(crate) break_glass: Vec<BreakGlassUser>,
     pub(crate) authorities: Authorities,
     pub(crate) keys: KeyAlgorithm,
     pub(crate) lifetimes: Lifetimes,
@@ -131,6 +134,7 @@ impl Existing {
 pub(crate) struct Lifetimes {
     pub(crate) authorities: Duration,
     pub(crate) certificates: Duration,
+    pub(crate) break_glass: Duration,
 }
 
 impl Default for Lifetimes {
@@ -139,6 +143,8 @@ impl Default for Lifetimes {
         Self {
             authorities: Duration::days(3650),
             certificates: Duration::days(365),
+            // A shift.
+            break_glass: Duration::hours(8),
         }
     }
 }
@@ -247,6 +253,48 @@ impl FromStr for AgentName {
         let long = text.len() > MAX_NAME - AGENT_USER.len();
         if text.is_empty() || long || text.starts_with('.') || !text.bytes().all(allowed) {
             return Err(AgentNameError(text.to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// What a certificate for break-glass says of itself: its organization.
+pub const BREAK_GLASS_GROUP: &str = "eyesplice.dev/break-glass";
+
+/// How long a certificate for break-glass may be valid: to be issued for an outage that has begun.
+pub const BREAK_GLASS_LIFETIME: RangeInclusive<Duration> = Duration::HOUR..=Duration::DAY;
+
+/// A user who may break glass, named as API servers name that user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakGlassUser(String);
+
+/// Why a `--break-glass` value was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "user name {0:?} must be 1 to 64 letters, digits, '.', '_', '@', ':' and '-', not '.' first"
+)]
+pub struct BreakGlassUserError(String);
+
+impl BreakGlassUser {
+    /// The common name of the certificate.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name of its files.
+    pub(super) fn file_name(&self) -> String {
+        format!("break-glass-{}", self.0)
+    }
+}
+
+impl FromStr for BreakGlassUser {
+    type Err = BreakGlassUserError;
+
+    fn from_str(text: &str) -> Result<Self, BreakGlassUserError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._@:-".contains(&byte);
+        let long = text.len() > MAX_NAME;
+        if text.is_empty() || long || text.starts_with('.') || !text.bytes().all(allowed) {
+            return Err(BreakGlassUserError(text.to_owned()));
         }
         Ok(Self(text.to_owned()))
     }

@@ -8,7 +8,7 @@ use super::maker::{Maker, RenewedKey};
 use super::plan::{Plan, SPEC_FILE, conflicts};
 use super::profile::{CLUSTER_CA, Profile, Usage};
 use super::request::{self, PendingRequest};
-use super::spec::{AgentName, NodeSpec, Spec, UserSpec};
+use super::spec::{AgentName, BreakGlassUser, NodeSpec, Spec, UserSpec};
 use crate::certificate::CertificateFacts;
 use crate::document::Document;
 use crate::pem::{self, FileRef};
@@ -64,11 +64,20 @@ pub struct Added {
     pub users: Vec<UserSpec>,
     /// Agents of tunnels (`--agent`).
     pub agents: Vec<AgentName>,
+    /// Users who may break glass (`--break-glass`); those who are part of it already get another
+    /// certificate.
+    pub break_glass: Vec<BreakGlassUser>,
 }
 
 impl Added {
     fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.users.is_empty() && self.agents.is_empty()
+        let Self {
+            nodes,
+            users,
+            agents,
+            break_glass,
+        } = self;
+        nodes.is_empty() && users.is_empty() && agents.is_empty() && break_glass.is_empty()
     }
 }
 
@@ -131,6 +140,13 @@ impl Tree {
         spec.nodes.extend_from_slice(&added.nodes);
         spec.users.extend_from_slice(&added.users);
         spec.agents.extend_from_slice(&added.agents);
+        for user in &added.break_glass {
+            if self.plan.spec.break_glass.contains(user) {
+                selected.extend(self.plan.profile(&user.file_name()).cloned());
+            } else {
+                spec.break_glass.push(user.clone());
+            }
+        }
         let problems = conflicts(&spec);
         if !problems.is_empty() {
             let problems = problems.into_iter().map(Into::into);
@@ -143,7 +159,9 @@ impl Tree {
             .iter()
             .filter(|profile| !old.contains(profile));
         selected.extend(new.cloned());
-        let missing = |profile: &&Profile| !self.has_certificate(profile) && !self.waits(profile);
+        let missing = |profile: &&Profile| {
+            !profile.is_break_glass() && !self.has_certificate(profile) && !self.waits(profile)
+        };
         if names.is_empty() && added.is_empty() {
             selected = self.plan.profiles.iter().filter(missing).cloned().collect();
         }
@@ -152,7 +170,8 @@ impl Tree {
         let (kept, made): (Vec<Profile>, Vec<Profile>) = selected
             .into_iter()
             .partition(|profile| !force && self.lacks_request(profile));
-        for profile in &made {
+        // Those for break-glass take the place of others that have expired.
+        for profile in made.iter().filter(|profile| !profile.is_break_glass()) {
             file_names.push(profile.certificate_file());
             file_names.push(profile.key_file());
             if self.plan.is_requested(profile) {
@@ -195,6 +214,9 @@ impl Tree {
                     let name = profile.name.clone();
                     return Err(PkiError::RenewAuthority(name));
                 }
+                continue;
+            }
+            if !named && profile.is_break_glass() {
                 continue;
             }
             if *selection == Selection::Due && !self.is_due(profile)? {

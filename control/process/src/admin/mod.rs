@@ -1,5 +1,5 @@
 //! Health and metrics over plain HTTP on loopback: `/livez`, `/readyz`, `/healthz`, `/metrics`, and
-//! `/tunnels` of a process that has any.
+//! `/tunnels` and `/break-glass` of a process that has any.
 //!
 //! Only GET and HEAD; no request body is read. A connection that is slow or idle is closed. The next one
 //! is always taken, for it may be the probe that decides whether the process may live: where there are
@@ -14,7 +14,7 @@ pub use settings::AdminSettings;
 use crate::guests::{Bounds, Guest, Guests, Trouble, While};
 use crate::linger::lingering;
 use crate::listen;
-use crate::metrics::{Form, Metrics};
+use crate::metrics::{BreakGlassAnswer, Form, Metrics};
 use eyesplice_sys::socket::{Inherited, Place, tcp_place};
 use http_body_util::Full;
 use hyper::body::{Body, Bytes};
@@ -174,6 +174,8 @@ fn respond<B: Body>(
         "/readyz" => health("readyz", &readiness.checks(), verbose),
         "/metrics" => exposition(metrics, accepted(request)),
         "/tunnels" => tunnels(metrics),
+        "/break-glass" => break_glass(metrics, None),
+        "/break-glass/drill" => break_glass(metrics, Some(request.uri().query().unwrap_or(""))),
         _ => text(StatusCode::NOT_FOUND, "not found\n".into()),
     }
 }
@@ -231,6 +233,18 @@ fn tunnels(metrics: &Metrics) -> Response<Full<Bytes>> {
         None => text(
             StatusCode::NOT_FOUND,
             "this process has no tunnels\n".into(),
+        ),
+    }
+}
+
+/// Only of a process that has it. Nothing is opened here: a drill says what would be.
+fn break_glass(metrics: &Metrics, drill: Option<&str>) -> Response<Full<Bytes>> {
+    match metrics.break_glass.answer(drill) {
+        BreakGlassAnswer::Known(body) => typed(StatusCode::OK, "application/json", body),
+        BreakGlassAnswer::Unclear(why) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+        BreakGlassAnswer::Absent => text(
+            StatusCode::NOT_FOUND,
+            "this process has no break-glass; see front.breakGlass\n".into(),
         ),
     }
 }

@@ -233,6 +233,31 @@ async fn tunnels_are_json_once_the_process_has_any() {
 }
 
 #[tokio::test]
+async fn break_glass_and_its_drill_are_answered_once_the_process_has_it() {
+    let server = Server::start().await;
+    for path in ["/break-glass", "/break-glass/drill?user=jane"] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.body.contains("front.breakGlass"), "{}", answer.body);
+    }
+    server.metrics.break_glass.attach(|drill| match drill {
+        None => BreakGlassAnswer::Known("{}\n".to_owned()),
+        Some("") => BreakGlassAnswer::Unclear("no user".to_owned()),
+        Some(question) => BreakGlassAnswer::Known(format!("{question:?}\n")),
+    });
+    for (path, status, body) in [
+        ("/break-glass", 200, "{}\n"),
+        ("/break-glass/drill", 400, "no user\n"),
+        ("/break-glass/drill?user=jane", 200, "\"user=jane\"\n"),
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, &*answer.body), (status, body), "{path}");
+    }
+    let post = "POST /break-glass/drill HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    assert_eq!(server.ask(post).await.status, 405);
+}
+
+#[tokio::test]
 async fn readyz_of_a_process_that_dials_out_follows_its_gateways() {
     let server = Server::start().await;
     server.readiness.material_loaded();

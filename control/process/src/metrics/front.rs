@@ -1,6 +1,7 @@
 //! What fronts refuse and record: streams over a limit, and audit events of those that pass API
 //! servers.
 
+use super::break_glass::{self, BreakGlassReport};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -16,6 +17,8 @@ pub struct FrontReport {
     pub limited: Vec<(&'static str, u64)>,
     /// Where audit events go.
     pub events: Vec<EventSink>,
+    /// Break-glass, where it is configured.
+    pub break_glass: Option<BreakGlassReport>,
 }
 
 /// How one place does that audit events go to.
@@ -56,7 +59,14 @@ impl Collector for Shown {
         let Some(source) = self.0.0.get() else {
             return Ok(());
         };
-        let FrontReport { limited, events } = source();
+        let FrontReport {
+            limited,
+            events,
+            break_glass,
+        } = source();
+        if let Some(report) = &break_glass {
+            break_glass::encode(report, &mut encoder)?;
+        }
         let counter = MetricType::Counter;
         let help = "Streams of pods that were refused, by the limit of front.limits";
         let mut metric = encoder.encode_descriptor("front_streams_limited", help, None, counter)?;

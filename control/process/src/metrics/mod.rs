@@ -6,6 +6,7 @@
 //! and users are in the audit log, never here.
 
 mod authority;
+mod break_glass;
 mod cluster;
 mod config;
 mod engine;
@@ -24,6 +25,7 @@ mod takeover;
 mod tunnels;
 
 pub use authority::AuthorityMetrics;
+pub use break_glass::{BreakGlass, BreakGlassAnswer, BreakGlassReport};
 pub use cluster::ClusterMetrics;
 pub use config::ConfigMetrics;
 pub use engine::EngineMetrics;
@@ -87,6 +89,8 @@ pub struct Metrics {
     pub api_servers: Arc<Table>,
     /// What fronts refuse and record.
     pub front: Arc<Fronts>,
+    /// What answers about break-glass.
+    pub break_glass: BreakGlass,
     /// How the tunnels are.
     pub tunnels: Arc<Tunnels>,
     /// Limits as configured and as in force; labels `limit`, `state`.
@@ -193,6 +197,7 @@ impl Metrics {
             limits,
             api_servers,
             front,
+            break_glass: BreakGlass::default(),
             tunnels,
         })
     }

@@ -1,18 +1,13 @@
 //! `eyesplice tunnel`: shows the tunnels of the process on this host, and revokes agents.
 
-mod ask;
 mod table;
 
+use super::admin::{AskError, admin, ask};
 use super::say::{complain, print};
-use super::tunnel_args::{
-    AdminArgs, TunnelCommand, TunnelDiagArgs, TunnelRevokeArgs, TunnelStatusArgs,
-};
-use crate::agent;
-use crate::config::{AgentConfig, Config, Document};
-use ask::{AskError, ask};
+use super::tunnel_args::{TunnelCommand, TunnelDiagArgs, TunnelRevokeArgs, TunnelStatusArgs};
+use crate::config::{Config, Document};
 use eyesplice_identity::denylist::{DenyError, DenyList, check_name, check_serial};
 use eyesplice_identity::document::ConfigErrors;
-use eyesplice_process::admin::AdminSettings;
 use eyesplice_process::{BUILD, Exit};
 use eyesplice_proto::causes::chain;
 use serde_json::Value as Json;
@@ -111,17 +106,4 @@ fn deny_file(config: &Path) -> Result<PathBuf, TunnelError> {
     let file = loaded.tunnel.and_then(|tunnel| tunnel.deny_file);
     let none = || TunnelError::NoList(config.to_owned());
     Ok(file.ok_or_else(none)?.path)
-}
-
-/// Where the process answers.
-fn admin(args: &AdminArgs) -> Result<SocketAddr, TunnelError> {
-    if let Some(address) = args.admin {
-        return Ok(address);
-    }
-    let settings = match &args.config {
-        Some(file) if agent::is_agent(file) => AgentConfig::load(file)?.config.admin,
-        Some(file) => Config::load(file)?.config.admin,
-        None => AdminSettings::default(),
-    };
-    Ok(settings.address)
 }

@@ -1,5 +1,6 @@
 //! Prints the tunnels of a process as tables.
 
+use crate::cli::table::{columns, word};
 use serde_json::Value as Json;
 
 /// Agents, gateways, or both; the last errors stand below.
@@ -25,7 +26,7 @@ pub(super) fn table(report: &Json) -> String {
                 word(&agent["since"]),
             ]
         };
-        text.push_str(&columns(&head, agents.iter().map(row).collect()));
+        text.push_str(&connected(&head, agents.iter().map(row).collect()));
         text.push_str(&errors(agents));
     }
     if let Some(gateways) = report["gateways"].as_array() {
@@ -42,10 +43,20 @@ pub(super) fn table(report: &Json) -> String {
                 word(&gateway["since"]),
             ]
         };
-        text.push_str(&columns(&head, gateways.iter().map(row).collect()));
+        text.push_str(&connected(&head, gateways.iter().map(row).collect()));
         text.push_str(&errors(gateways));
     }
     text
+}
+
+/// A table without rows says so.
+fn connected(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let none = if rows.is_empty() {
+        "none is connected\n"
+    } else {
+        ""
+    };
+    columns(head, rows) + none
 }
 
 fn state(each: &Json) -> &'static str {
@@ -56,43 +67,10 @@ fn state(each: &Json) -> &'static str {
     }
 }
 
-fn word(value: &Json) -> String {
-    match value {
-        Json::Null => "-".to_owned(),
-        Json::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 fn trip(millis: &Json) -> String {
     millis
         .as_f64()
         .map_or_else(|| "-".to_owned(), |millis| format!("{millis:.1}ms"))
-}
-
-/// Aligned by the widest entry; a table without rows says so.
-fn columns(head: &[&str], rows: Vec<Vec<String>>) -> String {
-    let head: Vec<String> = head.iter().map(|&word| word.to_owned()).collect();
-    let empty = rows.is_empty();
-    let all: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
-    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..all[0].len())
-        .map(|column| width(column).unwrap_or(0))
-        .collect();
-    let mut text = String::new();
-    for row in &all {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    if empty {
-        text.push_str("none is connected\n");
-    }
-    text
 }
 
 fn errors(all: &[Json]) -> String {

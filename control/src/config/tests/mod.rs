@@ -1,3 +1,4 @@
+mod break_glass;
 mod front;
 mod mistakes;
 mod short_way;
@@ -208,7 +209,7 @@ fn parse_examples_are_valid_and_the_full_one_has_every_field() {
     // The list of known fields comes from the reader itself: a misspelt field names its neighbours.
     let full = include_str!("../../../examples/gateway-full.yaml");
     let reference = include_str!("../../../../docs/config.md");
-    let sections: [(&str, Text); 30] = [
+    let sections: [(&str, Text); 33] = [
         ("", |f| with(f)),
         ("unix", |f| {
             format!("{HEAD}listeners: [{{name: l, unix: {{path: /x, {f}}}}}]\n{SPLICE}")
@@ -235,6 +236,15 @@ fn parse_examples_are_valid_and_the_full_one_has_every_field() {
         }),
         ("front.limits", |f| {
             with(&format!("front: {{limits: {{{f}}}}}"))
+        }),
+        ("front.breakGlass", |f| {
+            with(&format!("front: {{breakGlass: {{{f}}}}}"))
+        }),
+        ("front.breakGlass.vantage", |f| {
+            with(&format!("front: {{breakGlass: {{vantage: {{{f}}}}}}}"))
+        }),
+        ("front.breakGlass.allow", |f| {
+            with(&format!("front: {{breakGlass: {{allow: [{{{f}}}]}}}}"))
         }),
         ("tunnel", |f| with(&format!("tunnel: {{{f}}}"))),
         ("agents", |f| {

@@ -7,16 +7,18 @@
 use super::Servers;
 use super::ask::Asker;
 use super::server::{Change, Server};
+use super::sight::Seen;
 use eyesplice_process::metrics::{Row, Table};
 use eyesplice_process::resolve::Resolver;
 use eyesplice_proto::causes::chain;
+use hyper::StatusCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// What is asked.
-const PATH: &str = "/readyz";
+pub(crate) const PATH: &str = "/readyz";
 
 /// The list of failed checks is not read.
 const LIMIT: usize = 64 << 10;
@@ -70,14 +72,21 @@ async fn look(servers: &Servers, resolver: &Arc<Resolver>) {
 async fn ready(asker: &Asker) -> Result<(), String> {
     let reply = asker.get(PATH, LIMIT).await;
     let status = reply.map_err(|error| chain(&error))?.status;
-    if status.is_server_error() {
+    if !is_well(status) {
         return Err(format!("{PATH} was answered with {status}"));
     }
     Ok(())
 }
 
+/// Whether an API server that answers so is well.
+pub(crate) fn is_well(status: StatusCode) -> bool {
+    !status.is_server_error()
+}
+
 fn note(server: &Server, found: Result<(), String>, failures: u32) {
     let change = server.looked(found.is_ok(), failures);
+    let seen = found.clone().map_or_else(Seen::Failed, |()| Seen::Well);
+    server.saw(seen, Instant::now());
     let (server, error) = (server.name(), found.err());
     match change {
         Change::Left => tracing::warn!(

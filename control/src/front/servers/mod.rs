@@ -5,8 +5,10 @@
 mod ask;
 mod health;
 mod server;
+mod sight;
 
-pub(crate) use health::watch;
+pub(crate) use health::{PATH, is_well, watch};
+pub(crate) use sight::{Need, Seen, Sight, Standing};
 
 use crate::config::{ApiServers, Balance};
 use ask::Asker;
@@ -171,7 +173,19 @@ impl Servers {
             .unwrap_or(0)
     }
 
-    fn any_well(&self) -> bool {
+    /// Between two looks at each of them.
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// What each is called, and how it looked from here.
+    pub(super) fn sights(&self) -> Vec<(&str, Sight)> {
+        let list = self.list.iter();
+        list.map(|(server, _)| (server.name(), server.sight()))
+            .collect()
+    }
+
+    pub(super) fn any_well(&self) -> bool {
         self.list.iter().any(|(server, _)| self.is_well(server))
     }
 

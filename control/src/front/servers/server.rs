@@ -1,14 +1,15 @@
 //! One API server: where it is, and how it is.
 
+use super::sight::{Seen, Sight};
 use arc_swap::ArcSwap;
 use eyesplice_dataplane::seam::Tally;
 use eyesplice_identity::https::Endpoint;
 use eyesplice_process::resolve::{ResolveError, Resolver};
 use eyesplice_proto::target::{Host, Target};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// One API server.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Server {
     tally: Arc<Tally>,
     /// Looks in a row that failed. Before the first one it is taken for well.
     failed: AtomicU32,
+    /// The same with times.
+    sight: Mutex<Sight>,
 }
 
 /// What came of a look.
@@ -53,6 +56,7 @@ impl Server {
             known: ArcSwap::from_pointee(known),
             tally: Arc::default(),
             failed: AtomicU32::new(0),
+            sight: Mutex::default(),
         })
     }
 
@@ -107,6 +111,18 @@ impl Server {
     /// Looks in a row that failed.
     pub(super) fn failed(&self) -> u32 {
         self.failed.load(Ordering::Relaxed)
+    }
+
+    /// How it looked from here.
+    pub(super) fn sight(&self) -> Sight {
+        let sight = self.sight.lock().unwrap_or_else(PoisonError::into_inner);
+        sight.clone()
+    }
+
+    /// Notes when it looked how.
+    pub(super) fn saw(&self, seen: Seen, now: Instant) {
+        let mut sight = self.sight.lock().unwrap_or_else(PoisonError::into_inner);
+        sight.see(seen, now);
     }
 
     /// Notes what a look found; after so many `failures` it is left alone.

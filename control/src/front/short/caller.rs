@@ -1,6 +1,7 @@
 //! Whose a request is, and until when.
 
-use super::{Question, WEBSOCKET, Why};
+use super::wanted::WEBSOCKET;
+use super::{Question, Why};
 use data_encoding::BASE64URL_NOPAD;
 use eyesplice_identity::access::expires;
 use eyesplice_identity::token::BearerToken;

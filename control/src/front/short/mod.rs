@@ -8,24 +8,29 @@ mod admission;
 mod caller;
 mod complaints;
 mod head;
+mod lead;
+mod memory;
 mod place;
+mod recheck;
+mod wanted;
 mod why;
 
+pub(crate) use lead::Right;
+pub(crate) use memory::{Memory, PLACES, REVIEWS, Review};
+pub(crate) use place::Place;
+pub(crate) use wanted::Wanted;
 pub(crate) use why::Why;
 
 use crate::config::{AddressType, Admission, ShortWay};
 use admission::Admissions;
 use caller::Caller;
 use complaints::Complaints;
-use eyesplice_dataplane::seam::{Fresh, Tallies, UpstreamTls, Way};
-use eyesplice_identity::access::{
-    Access, AccessReviews, Cluster, ClusterSettings, TokenReviews, token_of,
-};
+use eyesplice_dataplane::seam::{Fresh, UpstreamTls, Way};
+use eyesplice_identity::access::{Access, AccessReviews, Cluster, ClusterSettings, TokenReviews};
 use eyesplice_identity::user::UserInfo;
-use eyesplice_proto::api::{self, Options, Part, PodStream, Protocols, Subresource};
-use eyesplice_proto::head::{Method, RequestHead, RequestTarget};
+use eyesplice_proto::api::{PodStream, Subresource};
+use eyesplice_proto::head::RequestHead;
 use eyesplice_proto::headers::{HeaderName, HeaderValue};
-use eyesplice_proto::hop::Identity;
 use eyesplice_proto::route::Action;
 use eyesplice_proto::target::Host;
 use place::{Node, Pod};
@@ -37,9 +42,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
-
-/// The feature of nodes whose kubelet understands what API servers translate for others.
-const TRANSLATES: &str = "ExtendWebSocketsToKubelet";
 
 /// The short way of one configuration, with what it remembers.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub(crate) struct Short {
     access: AccessReviews,
     admissions: Admissions,
     complaints: Complaints,
+    /// What is remembered for when no API server can be asked, if anything is.
+    memory: Option<Arc<Memory>>,
 }
 
 /// A request that asks for a stream of a pod.
@@ -109,6 +113,8 @@ pub(crate) struct KubeletRequest {
     pub(crate) reply: Vec<(HeaderName, HeaderValue)>,
     /// When it has to end, if it ends with its credential.
     pub(crate) until: Option<SystemTime>,
+    /// The serial number of the certificate, where no API server could be asked.
+    pub(crate) break_glass: Option<Arc<str>>,
 }
 
 /// A kubelet that is to be reached.
@@ -162,7 +168,13 @@ impl Short {
             admissions: Admissions::new(Arc::clone(&cluster)),
             complaints: Complaints::default(),
             cluster,
+            memory: None,
         }
+    }
+
+    /// The same, remembering what held.
+    pub(crate) fn remembering(self, memory: Option<Arc<Memory>>) -> Self {
+        Self { memory, ..self }
     }
 
     /// Judges one request.
@@ -185,54 +197,41 @@ impl Short {
         asked: &Question<'_>,
         user: &mut Option<Arc<str>>,
     ) -> Result<KubeletRequest, Why> {
-        let Wanted { options, protocols } = wanted(asked)?;
+        let wanted = Wanted::read(asked)?;
         let credential = caller::credential(asked)?;
         // What follows waits for others, so it is not for the worker's thread, which polls once.
         tokio::task::yield_now().await;
         let caller = self.caller(credential, asked.now).await?;
         *user = Some(caller.user.username.as_str().into());
         let (allowed, admitted) = tokio::join!(
-            self.authorise(asked, &caller.user),
-            self.admit(asked.stream)
+            self.authorise(asked.stream, wanted.verbs(), &caller.user),
+            self.admit(asked.stream.subresource)
         );
+        if let Some(memory) = &self.memory {
+            if allowed.as_ref().is_err_and(|why| *why == Why::Denied) {
+                memory.forget_user(&caller.user.username, asked.stream);
+            }
+            if admitted == Err(Why::Admission) {
+                memory.forget_kind(asked.stream.subresource);
+            }
+        }
         let allowed = allowed?;
         admitted?;
         let pod = self.pod(asked.stream).await?;
-        let container = chosen(asked.stream.subresource, &pod, &options)?;
+        wanted.container(asked.stream, &pod)?;
         let node = self.node(pod.node()?).await?;
-        if protocols == Protocols::Kubelet && !node.declares(TRANSLATES) {
-            return Err(Why::Translation);
+        let place = Place::new(pod, node);
+        let led = self.lead(kubelets, asked, &wanted, &place).await?;
+        if let Some(memory) = &self.memory {
+            let by = (&caller.user, &allowed);
+            memory.saw(by, (asked.stream, wanted.verbs()), &place, asked.now);
         }
-        let part = container.map_or(Part::Whole(pod.uid()), Part::Container);
-        let target = api::kubelet_target(asked.stream, part, &options);
-        let target = target.map_err(|_| Why::Query)?;
-        let node_name: Arc<str> = node.name().into();
-        let kubelet = Kubelet {
-            node: &node_name,
-            host: node.address(&self.address_types)?,
-            port: node.port(),
-            action: asked.stream.subresource.action(),
-            with_certificate: self.kubelet_token.is_none(),
-        };
-        let head = self.head(asked, target, &kubelet).await?;
-        let Reached { way, tls } = kubelets.reach(kubelet).await?;
-        Ok(KubeletRequest {
-            head,
-            fresh: Fresh {
-                way,
-                tls,
-                server: format!("kubelet of node {node_name}").into(),
-                node: Some(Arc::clone(&node_name)),
-                key: None,
-                tallies: Tallies::default(),
-            },
+        Ok(led.by(Right {
             user: caller.user,
             allowed,
-            node: node_name,
-            container: container.map(Arc::from),
-            reply: head::of_reply(asked.stream.subresource),
             until: caller.until.filter(|_| self.end_with_credential),
-        })
+            break_glass: None,
+        }))
     }
 
     /// Finds out whose a credential is.
@@ -248,21 +247,21 @@ impl Short {
         caller.somebody()
     }
 
-    /// Asks whether a user may have a stream, as the API server would: by the verb of the method,
-    /// and for an upgrade by GET `create` as well. Says why, by the first.
-    async fn authorise(&self, asked: &Question<'_>, user: &UserInfo) -> Result<Arc<str>, Why> {
-        let verbs: &[&'static str] = match asked.upgrade {
-            _ if asked.head.method == Method::POST => &["create"],
-            None => &["get"],
-            Some(_) => &["get", "create"],
-        };
+    /// Asks whether a user may have a stream, as the API server would, by all of these verbs. Says
+    /// why, by the first.
+    async fn authorise(
+        &self,
+        stream: &PodStream,
+        verbs: &[&'static str],
+        user: &UserInfo,
+    ) -> Result<Arc<str>, Why> {
         let mut allowed = None;
         for verb in verbs {
             let access = Access {
                 verb,
-                namespace: &asked.stream.namespace,
-                pod: &asked.stream.pod,
-                subresource: asked.stream.subresource.as_str(),
+                namespace: &stream.namespace,
+                pod: &stream.pod,
+                subresource: stream.subresource.as_str(),
             };
             match self.access.allows(user, access).await {
                 Ok(Some(reason)) => allowed = allowed.or(Some(reason)),
@@ -274,14 +273,14 @@ impl Short {
     }
 
     /// Makes sure that no admission is due, which only an API server can do. Logs have none.
-    async fn admit(&self, stream: &PodStream) -> Result<(), Why> {
-        if !stream.subresource.upgrades() {
+    async fn admit(&self, subresource: Subresource) -> Result<(), Why> {
+        if !subresource.upgrades() {
             return Ok(());
         }
         if self.admission == Admission::Pass {
             return Err(Why::AdmissionStatic);
         }
-        match self.admissions.may_match(stream.subresource).await {
+        match self.admissions.may_match(subresource).await {
             Ok(None) => Ok(()),
             Ok(Some(object)) => {
                 tracing::debug!(%object, "admission may concern a stream");
@@ -309,82 +308,6 @@ impl Short {
         };
         (node.name() == name).then_some(node).ok_or(Why::Node)
     }
-
-    async fn head(
-        &self,
-        asked: &Question<'_>,
-        target: RequestTarget,
-        kubelet: &Kubelet<'_>,
-    ) -> Result<RequestHead, Why> {
-        let token = match &self.kubelet_token {
-            None => None,
-            Some(path) => match token_of(path.clone()).await {
-                Ok(token) => Some(token),
-                Err(error) => return Err(self.complaints.unanswered(Why::Credential, &error)),
-            },
-        };
-        let head = match asked.stream.subresource {
-            Subresource::Log => head::fresh(target, &kubelet.host, kubelet.port),
-            _ => head::passed_on(asked.head, target, asked.peer),
-        };
-        head.and_then(|head| head::with_token(head, token.as_ref()))
-            .ok_or(Why::Credential)
-    }
-}
-
-/// What can be said of a request without asking anybody.
-struct Wanted {
-    options: Options,
-    protocols: Protocols,
-}
-
-fn wanted(asked: &Question<'_>) -> Result<Wanted, Why> {
-    let subresource = asked.stream.subresource;
-    let headers = &asked.head.headers;
-    let impersonates = |name: &str| Identity::of(name) == Some(Identity::Impersonate);
-    if headers.iter().any(|(name, _)| impersonates(name.as_str())) {
-        return Err(Why::Impersonation);
-    }
-    match asked.head.method {
-        Method::GET => {}
-        Method::POST if subresource.upgrades() => {}
-        _ => return Err(Why::Method),
-    }
-    if asked.upgrade.is_some() != subresource.upgrades() {
-        return Err(Why::Upgrade);
-    }
-    if asked.has_body {
-        return Err(Why::Body);
-    }
-    let options = api::options(subresource, asked.head.target.query());
-    let options = options.map_err(|_| Why::Query)?;
-    let protocols = match asked.upgrade {
-        Some(WEBSOCKET) => api::protocols(subresource, headers),
-        _ => Protocols::Runtime,
-    };
-    if protocols == Protocols::Unclear {
-        return Err(Why::Protocol);
-    }
-    Ok(Wanted { options, protocols })
-}
-
-/// The upgrade of browsers, and of kubectl from 1.31 on.
-const WEBSOCKET: &str = "websocket";
-
-/// The container that the API server would choose, and whose log there is; none for ports.
-fn chosen<'a>(
-    subresource: Subresource,
-    pod: &'a Pod,
-    options: &Options,
-) -> Result<Option<&'a str>, Why> {
-    if subresource == Subresource::PortForward {
-        return Ok(None);
-    }
-    let container = pod.container(options.container())?;
-    if subresource == Subresource::Log && !pod.has_log(container, options.previous()) {
-        return Err(Why::ContainerState);
-    }
-    Ok(Some(container))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use eyesplice_proto::api::PodStream;
 use eyesplice_proto::target::Host;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Largest object: etcd keeps none over 1.5 MiB, and JSON is longer than what it keeps.
 const MAX_OBJECT: usize = 8 << 20;
@@ -29,7 +30,7 @@ pub(super) fn ask_for_node(name: &str) -> Option<Ask> {
     Some(Ask::get(format!("/api/v1/nodes/{name}"), MAX_OBJECT))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
     name: String,
@@ -39,18 +40,20 @@ struct Metadata {
     uid: String,
     #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
 }
 
 /// A pod, as far as it matters here.
-#[derive(Debug, Deserialize)]
-pub(super) struct Pod {
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Pod {
     metadata: Metadata,
     spec: PodSpec,
     #[serde(default)]
     status: PodStatus,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PodSpec {
     #[serde(default)]
@@ -62,12 +65,12 @@ struct PodSpec {
     ephemeral_containers: Option<Vec<Container>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Container {
     name: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PodStatus {
     #[serde(default)]
@@ -78,7 +81,7 @@ struct PodStatus {
     ephemeral_container_statuses: Option<Vec<ContainerStatus>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ContainerStatus {
     name: String,
@@ -90,7 +93,7 @@ struct ContainerStatus {
     last_state: ContainerState,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct ContainerState {
     #[serde(default)]
     running: Option<serde::de::IgnoredAny>,
@@ -98,7 +101,7 @@ struct ContainerState {
     terminated: Option<Terminated>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Terminated {
     #[serde(default, rename = "containerID")]
     container_id: String,
@@ -116,6 +119,11 @@ impl Pod {
             "" => Err(Why::Unscheduled),
             name => Ok(name),
         }
+    }
+
+    /// Its labels.
+    pub(crate) fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.metadata.labels.as_ref()
     }
 
     /// The UID by which its kubelet knows it, if that is sure.
@@ -173,15 +181,75 @@ impl Pod {
     }
 }
 
+/// Where a pod is: both as API servers had them.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) node: Arc<Node>,
+}
+
+/// Containers of one pod whose place is remembered.
+const MAX_CONTAINERS: usize = 64;
+/// Labels of one pod, and addresses and features of its node.
+const MAX_ENTRIES: usize = 64;
+
+impl Place {
+    pub(super) fn new(pod: Pod, node: Node) -> Self {
+        Self {
+            pod: Arc::new(pod),
+            node: Arc::new(node),
+        }
+    }
+
+    /// The same without what does not matter, for keeping: at most some 50 KiB. `None`: there is
+    /// too much of it.
+    pub(super) fn to_keep(&self) -> Option<Self> {
+        let (mut pod, mut node) = (Pod::clone(&self.pod), Node::clone(&self.node));
+        if let Some(annotations) = &mut pod.metadata.annotations {
+            annotations.retain(|name, _| name == MIRROR);
+        }
+        (node.metadata.annotations, node.metadata.labels) = (None, None);
+        let PodSpec {
+            containers,
+            init_containers,
+            ephemeral_containers,
+            ..
+        } = &pod.spec;
+        let others = [init_containers, ephemeral_containers];
+        let others = others.into_iter().flatten().map(Vec::len);
+        let labels = pod.labels().map_or(0, BTreeMap::len);
+        let NodeStatus {
+            addresses,
+            declared_features,
+            ..
+        } = &node.status;
+        let of_node =
+            addresses.as_ref().map_or(0, Vec::len) + declared_features.as_ref().map_or(0, Vec::len);
+        let fits = containers.len() + others.sum::<usize>() <= MAX_CONTAINERS
+            && labels <= MAX_ENTRIES
+            && of_node <= MAX_ENTRIES;
+        fits.then(|| Self::new(pod, node))
+    }
+}
+
+#[cfg(test)]
+impl Place {
+    /// Of objects as the API has them.
+    pub(crate) fn of(pod: serde_json::Value, node: serde_json::Value) -> Self {
+        let pod = serde_json::from_value(pod).unwrap();
+        Self::new(pod, serde_json::from_value(node).unwrap())
+    }
+}
+
 /// A node, as far as it matters here.
-#[derive(Debug, Deserialize)]
-pub(super) struct Node {
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Node {
     metadata: Metadata,
     #[serde(default)]
     status: NodeStatus,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NodeStatus {
     #[serde(default)]
@@ -192,20 +260,20 @@ struct NodeStatus {
     declared_features: Option<Vec<String>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Address {
     r#type: String,
     address: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct DaemonEndpoints {
     #[serde(default)]
     kubelet_endpoint: Endpoint,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct Endpoint {
     #[serde(default, rename = "Port")]
     port: u16,
@@ -213,12 +281,12 @@ struct Endpoint {
 
 impl Node {
     /// Its name.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.metadata.name
     }
 
     /// The address that the API server would take: the first of the first type that there is.
-    pub(super) fn address(&self, types: &[AddressType]) -> Result<Host, Why> {
+    pub(crate) fn address(&self, types: &[AddressType]) -> Result<Host, Why> {
         let all = || self.status.addresses.iter().flatten();
         let of = |wanted: &AddressType| all().find(|it| it.r#type == wanted.as_str());
         let found = types.iter().find_map(of).ok_or(Why::Node)?;
@@ -226,7 +294,7 @@ impl Node {
     }
 
     /// The port of its kubelet.
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         match self.status.daemon_endpoints.kubelet_endpoint.port {
             0 => KUBELET_PORT,
             port => port,

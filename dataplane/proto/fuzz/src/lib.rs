@@ -419,7 +419,7 @@ pub fn connect(data: &[u8]) {
         assert!(matches!(parsed, Ok(Parsed::Complete { head: own, .. }) if own == head));
     }
     let mut out = Vec::new();
-    connect::write_refusal(502, &String::from_utf8_lossy(data), &mut out);
+    connect::write_refusal(502, &String::from_utf8_lossy(data), None, &mut out);
     let parsed = parse::parse_response(&out, &mut Progress::default(), &HeadLimits::RESPONSE);
     let Ok(Parsed::Complete { head, consumed }) = parsed else {
         panic!("own refusal not read")

@@ -160,10 +160,14 @@ pub fn parse_answer(
 }
 
 /// Appends the reply to a CONNECT that failed. Cause and remedy go into `reason`, which is made one
-/// visible line of bounded length.
-pub fn write_refusal(status: u16, reason: &str, out: &mut Vec<u8>) {
+/// visible line of bounded length. If the target is what failed, `unreached` says so to programs.
+pub fn write_refusal(status: u16, reason: &str, unreached: Option<Unreached>, out: &mut Vec<u8>) {
     let mut head = ResponseHead::new(status, reason);
     let headers = &mut head.headers;
+    headers.append(
+        HeaderName::from_static(PROXY_STATUS),
+        HeaderValue::from_static(unreached.map_or("eyesplice", Unreached::line)),
+    );
     headers.append(
         HeaderName::from_static("Content-Length"),
         HeaderValue::from(0),
@@ -173,6 +177,50 @@ pub fn write_refusal(status: u16, reason: &str, out: &mut Vec<u8>) {
         HeaderValue::from_static("close"),
     );
     serialize::write_response(&head, out);
+}
+
+/// The header in which a proxy says that a target failed, and not itself (RFC 9209).
+pub const PROXY_STATUS: &str = "Proxy-Status";
+
+/// Names what keeps a proxy from reaching a target: error types of RFC 9209, section 2.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreached {
+    /// The target refused the connection.
+    Refused,
+    /// It did not answer in time.
+    Timeout,
+    /// Nothing leads to it.
+    Unavailable,
+}
+
+impl Unreached {
+    const ALL: &[Self] = &[Self::Refused, Self::Timeout, Self::Unavailable];
+
+    const fn line(self) -> &'static str {
+        match self {
+            Self::Refused => "eyesplice; error=connection_refused",
+            Self::Timeout => "eyesplice; error=connection_timeout",
+            Self::Unavailable => "eyesplice; error=destination_unavailable",
+        }
+    }
+
+    /// Reads the header of any proxy: what the last member of the list says, which is the proxy
+    /// nearest to the client.
+    #[must_use]
+    pub fn read(value: &[u8]) -> Option<Self> {
+        let last = value.rsplit(|byte| *byte == b',').next()?;
+        let mut parameters = last.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let error = parameters.find_map(|one| one.strip_prefix(b"error="))?;
+        let named = |it: &&Self| {
+            it.line()
+                .split_once('=')
+                .is_some_and(|(_, name)| name.as_bytes() == error)
+        };
+        match error {
+            b"destination_ip_unroutable" | b"destination_not_found" => Some(Self::Unavailable),
+            _ => Self::ALL.iter().find(named).copied(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -91,18 +91,55 @@ fn refusal_with_hostile_reason_is_one_bounded_head() {
     write_refusal(
         502,
         "kubelet w-3 refused\r\nX-Evil: 1\r\n\r\n<b>\u{1b}[31m",
+        None,
         &mut out,
     );
     assert_eq!(
         String::from_utf8(out).unwrap(),
-        "HTTP/1.1 502 kubelet w-3 refused X-Evil: 1 <b> [31m\r\nContent-Length: 0\r\n\
-         Connection: close\r\n\r\n"
+        "HTTP/1.1 502 kubelet w-3 refused X-Evil: 1 <b> [31m\r\nProxy-Status: eyesplice\r\n\
+         Content-Length: 0\r\nConnection: close\r\n\r\n"
     );
     let mut out = Vec::new();
-    write_refusal(503, &"long ".repeat(10_000), &mut out);
+    write_refusal(503, &"long ".repeat(10_000), None, &mut out);
     assert!(out.len() < limits::REASON_BYTES + 100);
     let parsed = parse_response(&out, &mut Progress::default(), &HeadLimits::RESPONSE);
     assert!(matches!(parsed, Ok(Parsed::Complete { consumed, .. }) if consumed == out.len()));
+}
+
+#[test]
+fn refusal_says_to_programs_what_failed_of_a_target() {
+    for unreached in Unreached::ALL {
+        let mut out = Vec::new();
+        write_refusal(502, "no", Some(*unreached), &mut out);
+        let parsed = parse_answer(&out, &mut Progress::default());
+        let Ok(Parsed::Complete { head, .. }) = parsed else {
+            panic!("not complete")
+        };
+        let value = head.headers.first(PROXY_STATUS).unwrap();
+        assert_eq!(Unreached::read(value.as_bytes()), Some(*unreached));
+    }
+}
+
+#[test]
+fn unreached_is_what_the_nearest_proxy_says() {
+    for (value, expected) in [
+        ("p; error=connection_refused", Some(Unreached::Refused)),
+        (
+            "a;error=dns_timeout, p ;x=1; error=connection_timeout",
+            Some(Unreached::Timeout),
+        ),
+        (
+            "p; error=destination_ip_unroutable; details=\"x\"",
+            Some(Unreached::Unavailable),
+        ),
+        ("a; error=connection_refused, p", None),
+        ("p; error=connection_limit_reached", None),
+        ("p; error=connection_refused2", None),
+        ("eyesplice", None),
+        ("", None),
+    ] {
+        assert_eq!(Unreached::read(value.as_bytes()), expected, "{value}");
+    }
 }
 
 fn asked(buf: &[u8]) -> Result<(String, bool), ConnectError> {

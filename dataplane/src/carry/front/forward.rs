@@ -7,8 +7,8 @@ use crate::end::End;
 use crate::limits::FRONT_IDLE;
 use crate::reach::{judge, watched};
 use crate::seam::{
-    AdmissionLimits, ApiAnswer, ApiLabels, ApiPath, ApiRequest, ApiVerdict, ExchangeLabels,
-    Forward, Held, Over, Phase, Reason, RecordKind, Side, StreamLimits, StreamRecord,
+    AdmissionLimits, ApiAnswer, ApiLabels, ApiRequest, ApiVerdict, ExchangeLabels, Forward, Held,
+    Over, Phase, Reason, RecordKind, Side, StreamLimits, StreamRecord,
 };
 use eyesplice_proto::api::pod_stream;
 use eyesplice_proto::causes::chain;
@@ -84,7 +84,8 @@ impl Front<'_> {
         let again = self.again.take();
         let (head, short) = match (first, again) {
             (Ok(then), _) => return Ok(then),
-            // The API server carries it after all, and the client sees nothing of this.
+            // It goes through the API server after all, and the client sees nothing of this; by
+            // break-glass there is none, and control answers.
             (
                 Err(Failed {
                     failure,
@@ -94,7 +95,7 @@ impl Front<'_> {
                 Some(head),
             ) => {
                 let (stream, error) = (self.cx.id(), failure.detail.as_deref());
-                tracing::warn!(%stream, why, error, "a stream goes through the API server");
+                tracing::warn!(%stream, why, error, "a stream does not reach its kubelet");
                 self.part().await;
                 (head, Some(why))
             }
@@ -198,7 +199,7 @@ impl Front<'_> {
             self.is_introduced();
         }
         let begins = asked.upgrade.is_some() && has_start(labels.action);
-        let short = labels.path == ApiPath::Short;
+        let short = labels.path.is_past_api_servers();
         if let Some(before) = std::mem::replace(&mut exchange.follower, follower) {
             before.superseded();
         }

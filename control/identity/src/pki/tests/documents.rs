@@ -59,7 +59,7 @@ fn document_that_was_written_reads_the_same() {
     assert_eq!(format!("{spec:?}"), format!("{again:?}"));
     assert_eq!(render(&again), text);
     for part in [
-        "lifetimes:\n  authorities: \"48h\"\n  certificates: \"90m\"\n",
+        "lifetimes:\n  authorities: \"48h\"\n  breakGlass: \"8h\"\n  certificates: \"90m\"\n",
         "https://[fd00::1]:8443",
         "ECDSA-P384",
         "\"/root.key\"",

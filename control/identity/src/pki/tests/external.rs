@@ -588,6 +588,7 @@ fn issue_leaves_alone_what_waits_and_makes_requests_for_new_nodes_and_users() {
         nodes: vec!["x=10.0.0.10".parse().unwrap()],
         users: vec!["joe=a,b".parse().unwrap()],
         agents: Vec::new(),
+        break_glass: Vec::new(),
     };
     let written = tree(dir).issue(&[], &added, false).unwrap();
     let expected = [

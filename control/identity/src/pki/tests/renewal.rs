@@ -74,6 +74,56 @@ fn issue_of_an_agent_makes_a_ca_of_agents_alone_and_its_certificate() {
 }
 
 #[test]
+fn issue_for_break_glass_makes_a_ca_of_its_own_and_a_short_certificate() {
+    for layout in ["separate", "single"] {
+        let dir = tempfile::tempdir().unwrap();
+        make_from(dir.path(), &format!("authorities: {{layout: {layout}}}\n")).unwrap();
+        let added = Added {
+            break_glass: vec!["oidc:jane".parse().unwrap()],
+            ..Added::default()
+        };
+        tree(dir.path()).issue(&[], &added, false).unwrap();
+        assert_eq!(flaws(dir.path()), [] as [String; 0]);
+        let leaf = facts(dir.path(), "break-glass-oidc:jane.crt");
+        assert_eq!(
+            leaf.subject.to_string(),
+            "CN=oidc:jane,O=eyesplice.dev/break-glass"
+        );
+        assert_eq!(leaf.issuer.to_string(), "CN=break-glass-ca");
+        assert!(leaf.usage.client && !leaf.usage.server);
+        let life = leaf.not_after - leaf.not_before;
+        assert_eq!(life, Duration::hours(8) + BACKDATE);
+        let pki = dir.path().join("pki");
+        assert!(pki.join("break-glass-oidc:jane.kubeconfig").exists());
+        let later = SystemTime::now() + std::time::Duration::from_secs(10 * 3600);
+        assert_eq!(
+            flaws_at(dir.path(), later),
+            [] as [String; 0],
+            "it is meant to expire"
+        );
+        // The next one takes its place, from the same CA; nothing else ever does.
+        let ca = read(dir.path(), "break-glass-ca.crt");
+        tree(dir.path()).issue(&[], &added, false).unwrap();
+        let next = facts(dir.path(), "break-glass-oidc:jane.crt");
+        assert_ne!(next.serial, leaf.serial);
+        assert_eq!(read(dir.path(), "break-glass-ca.crt"), ca);
+        for selection in [Selection::All, Selection::Due] {
+            tree(dir.path())
+                .renew(&selection, RenewedKey::Kept)
+                .unwrap();
+        }
+        fs::remove_file(pki.join("break-glass-oidc:jane.crt")).unwrap();
+        tree(dir.path())
+            .issue(&[], &Added::default(), false)
+            .unwrap();
+        assert!(!pki.join("break-glass-oidc:jane.crt").exists());
+    }
+    for bad in ["", ".x", "a b", "a/b", &"x".repeat(65)] {
+        assert!(bad.parse::<BreakGlassUser>().is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn issue_of_a_node_becomes_part_of_the_tree() {
     let dir = tempfile::tempdir().unwrap();
     make(dir.path()).unwrap();
@@ -81,6 +131,7 @@ fn issue_of_a_node_becomes_part_of_the_tree() {
         nodes: vec!["worker-9=10.0.0.99".parse().unwrap()],
         users: vec!["jane=dev,ops".parse().unwrap()],
         agents: Vec::new(),
+        break_glass: Vec::new(),
     };
     tree(dir.path()).issue(&[], &added, false).unwrap();
     assert_eq!(flaws(dir.path()), [] as [String; 0]);

@@ -22,6 +22,7 @@ etcd: [{name: cp-1, addresses: [10.0.0.1]}]
 nodes: [{name: worker-1, addresses: [10.0.0.11]}]
 users: [{name: jane, groups: [dev]}]
 agents: [edge-1]
+breakGlass: [jane]
 ";
 
 /// Every certificate of a cluster of one control plane `cp-1` (10.0.0.1), one node `worker-1`
@@ -81,6 +82,7 @@ fn lifetime(profile: &Profile, lifetimes: &Lifetimes) -> String {
     let days = |lifetime: Duration| format!("{} days", lifetime.whole_days());
     match profile.usage {
         Usage::Authority => days(lifetimes.authorities),
+        _ if profile.is_break_glass() => format!("{} hours", lifetimes.break_glass.whole_hours()),
         _ => days(lifetimes.certificates),
     }
 }

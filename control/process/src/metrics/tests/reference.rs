@@ -75,6 +75,11 @@ fn everything() -> (Arc<Metrics>, SnapshotCell) {
             sink: "file",
             ..EventSink::default()
         }],
+        break_glass: Some(BreakGlassReport {
+            requests: vec![("opened", 1)],
+            kubelets: vec![("warm", 1)],
+            ..BreakGlassReport::default()
+        }),
     });
     (metrics, cell)
 }

@@ -1,7 +1,9 @@
 //! A cluster in which everything holds, of which each test changes one thing.
 
 use crate::config::{AddressType, Admission, ShortWay};
-use crate::front::short::{Kubelet, Kubelets, Outcome, Question, Reached, Reaching, Short, Why};
+use crate::front::short::{
+    Kubelet, Kubelets, Memory, Outcome, Question, Reached, Reaching, Short, Why,
+};
 use eyesplice_dataplane::seam::{UpstreamTls, Way};
 use eyesplice_identity::access::{ClusterSettings, Section};
 use eyesplice_identity::testing::apiserver::{Asked, ScriptedApiServer, Told};
@@ -276,6 +278,7 @@ pub(super) struct Bed {
     pub(super) settings: ShortWay,
     pub(super) patience: Duration,
     pub(super) places: Places,
+    pub(super) memory: Option<Arc<Memory>>,
     short: Option<Short>,
 }
 
@@ -295,6 +298,7 @@ impl Bed {
             },
             patience: Duration::from_secs(20),
             places: Places::default(),
+            memory: None,
             short: None,
         }
     }
@@ -303,17 +307,23 @@ impl Bed {
         self.world.lock().unwrap()
     }
 
+    /// The short way of this cluster, which remembers nothing yet.
+    pub(super) fn short(&self) -> Short {
+        let cluster = ClusterSettings {
+            section: Section::ApiServers,
+            servers: vec![self.server.client()],
+            token_file: None,
+            timeout: self.patience,
+            first: Arc::new(|| 0),
+        };
+        let short = Short::new(&self.settings, cluster, self.patience);
+        short.remembering(self.memory.clone())
+    }
+
     /// Judges; what is remembered stays from one to the next.
     pub(super) async fn judge(&mut self, asking: &Asking) -> Outcome {
         if self.short.is_none() {
-            let cluster = ClusterSettings {
-                section: Section::ApiServers,
-                servers: vec![self.server.client()],
-                token_file: None,
-                timeout: self.patience,
-                first: Arc::new(|| 0),
-            };
-            self.short = Some(Short::new(&self.settings, cluster, self.patience));
+            self.short = Some(self.short());
         }
         let (head, short) = (asking.head(), self.short.as_ref().unwrap());
         let stream = pod_stream(&head.target).unwrap();

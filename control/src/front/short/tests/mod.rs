@@ -2,6 +2,7 @@ mod admission;
 mod bed;
 mod conditions;
 mod documents;
+mod memory;
 mod place;
 mod requests;
 mod rights;

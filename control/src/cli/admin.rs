@@ -1,5 +1,10 @@
 //! Asks the admin endpoint of a process on this host.
 
+use super::tunnel_args::AdminArgs;
+use crate::agent;
+use crate::config::{AgentConfig, Config, Document};
+use eyesplice_identity::document::ConfigErrors;
+use eyesplice_process::admin::AdminSettings;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -58,4 +63,17 @@ fn exchange(address: SocketAddr, path: &str) -> io::Result<String> {
     let mut answer = String::new();
     stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+/// Where the process answers.
+pub(super) fn admin(args: &AdminArgs) -> Result<SocketAddr, ConfigErrors> {
+    if let Some(address) = args.admin {
+        return Ok(address);
+    }
+    let settings = match &args.config {
+        Some(file) if agent::is_agent(file) => AgentConfig::load(file)?.config.admin,
+        Some(file) => Config::load(file)?.config.admin,
+        None => AdminSettings::default(),
+    };
+    Ok(settings.address)
 }

@@ -1,0 +1,214 @@
+//! Break-glass: while no API server can be asked, a few people may have a few streams, by what API
+//! servers said before.
+//!
+//! It is in force only while every API server has failed on two paths for some time. It allows what
+//! a local rule allows and what the user had lately on the short way, to where the pod was seen
+//! last, and nothing else. It takes certificates of a CA of its own, and no tokens.
+
+mod drill;
+mod holder;
+mod judge;
+mod kept;
+mod limits;
+mod rules;
+mod status;
+mod vantage;
+mod warm;
+
+pub(crate) use kept::Kept;
+
+use super::servers::{Need, Servers, Standing};
+use super::short::{Kubelets, Memory, Place, Review, Short};
+use crate::config::{AddressType, BreakGlassSettings, Config};
+use crate::material::BreakGlassMaterial;
+use eyesplice_dataplane::seam::ApiRequest;
+use eyesplice_proto::api::PodStream;
+use holder::{Holder, NoHolder, holder};
+use kept::Outcome;
+use rustls::server::danger::ClientCertVerifier;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use vantage::Vantage;
+
+/// Break-glass of one configuration.
+#[derive(Debug)]
+pub(crate) struct BreakGlass {
+    settings: BreakGlassSettings,
+    address_types: Vec<AddressType>,
+    clients: Arc<dyn ClientCertVerifier>,
+    servers: Arc<Servers>,
+    vantage: Vantage,
+    need: Need,
+    kept: Arc<Kept>,
+}
+
+/// What a certificate of the CA for break-glass claims.
+pub(super) type Claim = Result<Holder, NoHolder>;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish<'a> {
+    user: &'a str,
+    stream: &'a PodStream,
+    verbs: &'a [&'static str],
+}
+
+/// Why a wish would be granted.
+#[derive(Debug)]
+pub(super) struct Permit {
+    review: Review,
+    place: Place,
+    /// When the pod was seen there.
+    seen: SystemTime,
+    rule: Arc<str>,
+}
+
+/// Why a wish is not granted, whatever API servers do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Denial {
+    #[error(
+        "{user:?} had no {stream} of pod {pod} by {verbs} on the short way in the last {within:?}, \
+         so nothing is known to allow it; see front.breakGlass.reviewedWithin"
+    )]
+    Unreviewed {
+        user: String,
+        stream: &'static str,
+        pod: String,
+        verbs: String,
+        within: Duration,
+    },
+    #[error("it is not known where pod {0} is")]
+    Unplaced(String),
+    #[error("no rule of front.breakGlass.allow allows {user:?} {stream} of pod {pod}")]
+    Unruled {
+        user: String,
+        stream: &'static str,
+        pod: String,
+    },
+}
+
+impl BreakGlass {
+    /// Makes that of a configuration, if it has one.
+    pub(super) fn new(
+        config: &Config,
+        material: Option<&BreakGlassMaterial>,
+        servers: &Arc<Servers>,
+        kept: &Arc<Kept>,
+    ) -> Option<Self> {
+        let (settings, material) = (config.front.break_glass.as_ref()?, material?);
+        let short_way = config.front.short_way.as_ref()?;
+        Some(Self {
+            settings: settings.clone(),
+            address_types: short_way.address_types.clone(),
+            clients: Arc::clone(&material.clients),
+            vantage: Vantage::new(material.vantage.clone(), servers),
+            servers: Arc::clone(servers),
+            need: Need {
+                failures: settings.failures,
+                after: settings.after,
+                // A look may be as old as the next one takes, and once more.
+                fresh: (servers.interval() + vantage::PATIENCE) * 2,
+            },
+            kept: Arc::clone(kept),
+        })
+    }
+
+    /// What streams are remembered in.
+    pub(super) fn memory(&self) -> Arc<Memory> {
+        Arc::clone(&self.kept.memory)
+    }
+
+    /// Why it is not in force; `None`: it is.
+    pub(super) fn why_not(&self, now: Instant) -> Option<String> {
+        let own = self.servers.sights();
+        let other = self.vantage.sights();
+        if own.is_empty() || own.len() != other.len() {
+            return Some("there are no API servers".to_owned());
+        }
+        for (name, sight) in &own {
+            match sight.standing(&self.need, now) {
+                Standing::Down => {}
+                up => return Some(format!("API server {name} {up}")),
+            }
+        }
+        let names = own.iter().map(|(name, _)| name);
+        for (name, sight) in names.zip(&other) {
+            match sight.standing(&self.need, now) {
+                Standing::Down => {}
+                up => return Some(format!("from the vantage API server {name} {up}")),
+            }
+        }
+        None
+    }
+
+    /// Says whether a wish would be granted if it were in force.
+    fn permit(&self, wish: Wish<'_>, now: SystemTime) -> Result<Permit, Denial> {
+        let Wish {
+            user,
+            stream,
+            verbs,
+        } = wish;
+        let lately = (now, self.settings.reviewed_within);
+        let memory = &self.kept.memory;
+        let pod = || format!("{}/{}", stream.namespace, stream.pod);
+        let kind = stream.subresource.as_str();
+        let Some(review) = memory.review(user, (stream, verbs), lately) else {
+            return Err(Denial::Unreviewed {
+                user: user.to_owned(),
+                stream: kind,
+                pod: pod(),
+                verbs: verbs.join(" and "),
+                within: self.settings.reviewed_within,
+            });
+        };
+        let place = memory.place(stream, lately);
+        let (place, seen) = place.ok_or_else(|| Denial::Unplaced(pod()))?;
+        match rules::allowing(&self.settings.allow, &review.user, stream, &place) {
+            Some(rule) => Ok(Permit {
+                rule: Arc::clone(&rule.name),
+                review,
+                place,
+                seen,
+            }),
+            None => Err(Denial::Unruled {
+                user: user.to_owned(),
+                stream: kind,
+                pod: pod(),
+            }),
+        }
+    }
+
+    /// Looks through the vantage, and says so if that changed anything. Gives the pause until the
+    /// next look.
+    pub(super) async fn look(&self) -> Duration {
+        self.vantage.look().await;
+        let why_not = self.why_not(Instant::now());
+        self.kept.stands(why_not.as_deref(), SystemTime::now());
+        self.servers.interval()
+    }
+
+    /// Asks again about what is remembered, and keeps kubelets warm. Gives the pause until the next
+    /// round.
+    pub(super) async fn keep(&self, short: &Short, kubelets: &dyn Kubelets) -> Duration {
+        let memory = &self.kept.memory;
+        let now = SystemTime::now();
+        memory.expire(now, self.settings.reviewed_within);
+        let well = self.servers.any_well();
+        if well {
+            short.recheck(memory, now).await;
+        }
+        let places: Vec<Place> = memory.places().into_iter().map(|(_, it)| it).collect();
+        let around = (&*self.address_types, &*places);
+        self.kept.warm.round(kubelets, around, well).await;
+        self.settings.refresh
+    }
+
+    /// What the certificate of a request claims; `None`: it is of another CA.
+    pub(super) fn claim(&self, request: &ApiRequest, now: SystemTime) -> Option<Claim> {
+        holder(&*self.clients, request.chain.as_ref()?, now)
+    }
+
+    fn count(&self, outcome: Outcome) {
+        self.kept.count(outcome);
+    }
+}
