@@ -28,6 +28,7 @@ struct Known {
     objects: BTreeMap<String, (u16, Value)>,
     user: Value,
     allowed: bool,
+    reads: bool,
 }
 
 impl World {
@@ -49,6 +50,7 @@ impl World {
             objects,
             user: json!({"username": "tom", "groups": ["dev", "system:authenticated"]}),
             allowed: true,
+            reads: true,
         }))
     }
 
@@ -65,6 +67,11 @@ impl World {
     /// Whether users may do what they want.
     pub fn allow(&self, allowed: bool) {
         self.0.lock().unwrap().allowed = allowed;
+    }
+
+    /// Whether users who may do what they want may get a pod itself as well.
+    pub fn let_read(&self, reads: bool) {
+        self.0.lock().unwrap().reads = reads;
     }
 
     /// Whose every token is; null: nobody's.
@@ -105,8 +112,10 @@ impl World {
             }
             Some("subjectaccessreviews") => {
                 let asked: Value = serde_json::from_slice(body).unwrap();
-                assert_eq!(asked["spec"]["resourceAttributes"]["name"], "web-0");
-                let status = json!({"allowed": known.allowed});
+                let what = &asked["spec"]["resourceAttributes"];
+                assert_eq!(what["name"], "web-0");
+                let reads = what["subresource"] != "" || known.reads;
+                let status = json!({"allowed": known.allowed && reads});
                 review("authorization", "SubjectAccessReview", status)
             }
             _ => {

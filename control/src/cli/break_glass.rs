@@ -154,11 +154,15 @@ fn drilled(report: &Json) -> String {
     };
     match report["allowed"].as_bool() {
         Some(true) => format!(
-            "would be allowed by rule {}: reviewed {}, on node {} at {}\n{now}\n",
+            "would be allowed by rule {}: reviewed {}, on node {} at {}\n{}{now}\n",
             word(&report["rule"]),
             word(&report["reviewed"]),
             word(&report["node"]),
             word(&report["placed"]),
+            match report["reads"].as_bool() {
+                Some(true) => "",
+                _ => "not with kubectl, which gets the pod first: the user may not do that\n",
+            },
         ),
         _ => format!("would be refused: {}\n{now}\n", word(&report["why"])),
     }
@@ -200,11 +204,20 @@ w-1: refused
     #[test]
     fn drilled_says_what_would_be() {
         let yes = json!({"allowed": true, "rule": "sre", "reviewed": "today", "node": "w-1",
-                         "placed": "now", "whyNotInForce": "API server a answers"});
+                         "placed": "now", "whyNotInForce": "API server a answers",
+                         "reads": true});
         assert_eq!(
             drilled(&yes),
             "would be allowed by rule sre: reviewed today, on node w-1 at now\n\
              break-glass is not in force: API server a answers\n"
+        );
+        let bare = json!({"allowed": true, "reads": false, "rule": "sre", "reviewed": "today",
+                          "node": "w-1", "placed": "now", "whyNotInForce": null});
+        assert_eq!(
+            drilled(&bare),
+            "would be allowed by rule sre: reviewed today, on node w-1 at now\n\
+             not with kubectl, which gets the pod first: the user may not do that\n\
+             break-glass is in force\n"
         );
         let no = json!({"allowed": false, "why": "no rule", "whyNotInForce": null});
         assert_eq!(

@@ -43,7 +43,7 @@ pub(super) struct Facts {
     pub(super) received: SystemTime,
     /// Why the user may: the authorizer's own words.
     pub(super) allowed: Arc<str>,
-    /// Where the stream goes.
+    /// Where the stream goes, if it goes anywhere.
     pub(super) node: Arc<str>,
     /// The serial number of the certificate, where no API server could be asked.
     pub(super) break_glass: Option<Arc<str>>,
@@ -82,6 +82,7 @@ struct ObjectReference<'a> {
     namespace: &'a str,
     name: &'a str,
     api_version: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     subresource: &'static str,
 }
 
@@ -106,7 +107,10 @@ struct Annotations<'a> {
     #[serde(rename = "authorization.k8s.io/reason")]
     reason: &'a str,
     /// What no API server says: it went past them, to this node.
-    #[serde(rename = "eyesplice.dev/short-way")]
+    #[serde(
+        rename = "eyesplice.dev/short-way",
+        skip_serializing_if = "str::is_empty"
+    )]
     node: &'a str,
     /// By a certificate with this serial number, while no API server could be asked.
     #[serde(

@@ -90,11 +90,13 @@ pub(crate) struct Passing<'a> {
     pub(crate) request: &'a ApiRequest,
     /// Which stream.
     pub(crate) stream: &'a PodStream,
+    /// What of the pod it is; nothing: the pod itself, whichever stream names it.
+    pub(crate) subresource: &'static str,
     /// Whose it is.
     pub(crate) user: &'a Arc<UserInfo>,
     /// Why the user may: the authorizer's own words.
     pub(crate) allowed: &'a Arc<str>,
-    /// Where it goes.
+    /// Where it goes; nothing: the gateway answers.
     pub(crate) node: &'a str,
     /// The serial number of the certificate, where no API server could be asked.
     pub(crate) break_glass: Option<&'a Arc<str>>,
@@ -262,7 +264,7 @@ impl Recorder {
             verb,
             namespace: &stream.namespace,
             pod: &stream.pod,
-            subresource: stream.subresource.as_str(),
+            subresource: passing.subresource,
         });
         if decision.level == Level::None {
             return Ok(None);
@@ -282,7 +284,7 @@ impl Recorder {
             agent: agent(request),
             namespace: stream.namespace.clone(),
             pod: stream.pod.clone(),
-            subresource: stream.subresource.as_str(),
+            subresource: passing.subresource,
             received: request.received,
             allowed: Arc::clone(passing.allowed),
             node: passing.node.into(),

@@ -71,6 +71,7 @@ impl Bed {
     fn begin(&self, request: &ApiRequest) -> Result<Option<Trail>, Unrecorded> {
         let stream = pod_stream(&request.head.target).unwrap();
         self.recorder.begin(&Passing {
+            subresource: stream.subresource.as_str(),
             request,
             stream: &stream,
             user: &Arc::new(UserInfo {

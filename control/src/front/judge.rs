@@ -198,6 +198,7 @@ impl Front {
         let passing = Passing {
             request,
             stream,
+            subresource: stream.subresource.as_str(),
             user: &to.user,
             allowed: &to.allowed,
             node: &to.node,

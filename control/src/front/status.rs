@@ -3,6 +3,7 @@
 use eyesplice_dataplane::seam::{ApiAnswer, ApiLabels, ApiPath, Reason};
 use eyesplice_proto::headers::{HeaderName, HeaderValue};
 use serde::Serialize;
+use serde_json::Value as Json;
 
 /// `Status` of `meta/v1`, its fields in the order of the API server.
 #[derive(Serialize)]
@@ -54,6 +55,21 @@ pub(super) fn answer(generation: u64, words: Words<'_>, labels: ApiLabels) -> Ap
             path: ApiPath::Answered,
             ..labels
         },
+    }
+}
+
+/// Builds an answer that gives what was asked for.
+pub(super) fn given(generation: u64, object: &Json, told: &str, labels: ApiLabels) -> ApiAnswer {
+    let words = Words {
+        code: 200,
+        reason: "",
+        message: "",
+        told,
+        label: Reason::Completed,
+    };
+    ApiAnswer {
+        body: format!("{object}\n"),
+        ..answer(generation, words, labels)
     }
 }
 

@@ -207,7 +207,7 @@ pub struct ApiAnswer {
     pub words: Arc<str>,
     /// Headers beside Content-Type, Content-Length and Connection.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// A `Status` object in JSON.
+    /// An object in JSON: a `Status`, unless it is what was asked for.
     pub body: String,
     /// What is known of the request.
     pub labels: ApiLabels,

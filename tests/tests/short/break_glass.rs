@@ -13,7 +13,7 @@ use eyesplice_tests::vantage::{Vantage, Way, Wire};
 use eyesplice_tests::wait::eventually;
 use eyesplice_tests::world::{POD, World};
 use rustls::version::TLS13;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use time::Duration;
@@ -176,6 +176,18 @@ impl Site {
         });
     }
 
+    /// All audit events, once there are so many.
+    fn events(&self, count: usize) -> Vec<Value> {
+        let file = self.bed.front.file("events.log");
+        let read = || {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            (text.lines().count() == count && text.ends_with('\n')).then_some(text)
+        };
+        let text = eventually(read, || format!("{count} audit events"));
+        let parsed = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        parsed.collect()
+    }
+
     /// How many requests came to this.
     fn counted(&self, outcome: &str) -> u64 {
         let report = self.bed.front.break_glass_metrics();
@@ -220,13 +232,7 @@ fn outage_on_both_paths_lets_a_reviewed_user_to_the_kubelet() {
     assert_eq!(record.exchange_labels.unwrap().user.as_deref(), Some("tom"));
     assert_eq!(site.streams().len(), 2);
     assert_eq!(site.counted("opened"), 1);
-    let events = site.bed.front.file("events.log");
-    let read = || {
-        let text = std::fs::read_to_string(&events).unwrap_or_default();
-        (text.lines().count() == 6 && text.ends_with('\n')).then_some(text)
-    };
-    let text = eventually(read, || "events of both streams".to_owned());
-    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let last = site.events(6).pop().unwrap();
     assert_eq!(last["stage"], "ResponseComplete");
     assert_eq!(last["user"]["groups"][0], "dev", "of the last review");
     let serial = &last["annotations"]["eyesplice.dev/break-glass"];
@@ -490,6 +496,195 @@ fn other_requests_are_refused() {
         site.ended(ApiPath::Answered);
     }
     assert_eq!(site.bed.through(), Vec::<String>::new());
+}
+
+/// What kubectl 1.37 asks for before it opens a stream, with an empty cache.
+const DISCOVERY: [&str; 3] = [
+    "/api?timeout=32s",
+    "/apis?timeout=32s",
+    "/api/v1?timeout=32s",
+];
+
+/// How it asks for a stream first.
+const WEBSOCKET: [(&str, &str); 5] = [
+    ("Connection", "Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ("Sec-WebSocket-Protocol", "v5.channel.k8s.io"),
+];
+
+#[test]
+fn kubectl_reads_what_it_needs_and_opens_its_stream() {
+    let site = Site::new();
+    site.bed.world.change(POD, |pod| {
+        let env = json!([{"name": "PASSWORD", "value": "hunter2"}]);
+        pod["spec"]["containers"] = json!([{"name": "app", "tty": true, "env": env}]);
+        pod["status"]["phase"] = json!("Running");
+    });
+    // The kubelet does not speak its protocol, so that an API server has to carry the stream.
+    let headers = [&WEBSOCKET[..], &[TOKEN]].concat();
+    let (client, head) = site.bed.upgrade("GET", EXEC, &headers);
+    assert_eq!(head.status(), 101, "{}", head.raw);
+    client.leave();
+    site.ended(ApiPath::Through(Some("translation")));
+    site.bed.server.set_ready(500);
+    site.until_in_force();
+    let certificate = site.certificate();
+    let mut client = site.bed.front.client(&site.bed.cluster, Some(&certificate));
+    for (target, kind) in
+        DISCOVERY
+            .into_iter()
+            .zip(["APIVersions", "APIGroupList", "APIResourceList"])
+    {
+        let reply = client.ask(target, &[("Accept", "application/json, */*")]);
+        assert_eq!(reply.head.status(), 200, "{target}: {}", reply.text());
+        let object: Value = serde_json::from_str(&reply.text()).unwrap();
+        assert_eq!(object["kind"], kind);
+        let record = site.ended(ApiPath::Answered);
+        assert_eq!(record.reason, Reason::Completed);
+        assert_eq!(record.exchange_labels.unwrap().user.as_deref(), Some("tom"));
+    }
+    let reply = client.ask(POD, &[("Accept", "application/json, */*")]);
+    assert_eq!(reply.head.status(), 200, "{}", reply.text());
+    assert!(!reply.text().contains("hunter2"), "{}", reply.text());
+    let pod: Value = serde_json::from_str(&reply.text()).unwrap();
+    assert_eq!(
+        (&pod["kind"], &pod["apiVersion"]),
+        (&json!("Pod"), &json!("v1"))
+    );
+    assert_eq!(pod["metadata"]["name"], "web-0");
+    assert!(pod["metadata"]["annotations"]["eyesplice.dev/break-glass-seen"].is_string());
+    assert_eq!(pod["spec"]["nodeName"], NODE);
+    assert_eq!(
+        pod["spec"]["containers"],
+        json!([{"name": "app", "tty": true}])
+    );
+    assert_eq!(pod["status"], json!({"phase": "Running"}));
+    client.leave();
+    let labels = site.ended(ApiPath::Answered).exchange_labels.unwrap();
+    assert_eq!(labels.pod.as_deref(), Some("web-0"));
+    assert_eq!(site.counted("read"), 4);
+    // It takes any refusal of the first protocol for an answer, and asks by the other.
+    let mut client = site.bed.front.client(&site.bed.cluster, Some(&certificate));
+    client.send("GET", &format!("{POD}/{EXEC}"), &WEBSOCKET);
+    let head = read_head(&mut client.0).unwrap();
+    let words = told(client, &head);
+    assert_eq!(head.status(), 403, "{words}");
+    assert!(words.contains("only API servers translate"), "{words}");
+    site.ended(ApiPath::Answered);
+    let (client, head) = site.exec(&certificate);
+    assert_eq!(head.status(), 101, "{}", head.raw);
+    echoed(client);
+    site.ended(ApiPath::BreakGlass);
+    let read = site.events(6).swap_remove(2);
+    assert_eq!(read["objectRef"].get("subresource"), None, "{read}");
+    assert_eq!(
+        (&read["verb"], &read["stage"]),
+        (&json!("get"), &json!("ResponseComplete"))
+    );
+    assert!(
+        read["annotations"]["eyesplice.dev/break-glass"].is_string(),
+        "{read}"
+    );
+    // The first stream alone went to an API server.
+    assert_eq!(site.bed.through(), [format!("{POD}/{EXEC}")]);
+}
+
+#[test]
+fn pod_and_resources_are_given_to_nobody_else() {
+    let site = Site::used();
+    let certificate = site.certificate();
+    let other = site.authority.issue(&Leaf {
+        common_name: "joe".into(),
+        ..leaf()
+    });
+    let refused = |who: &Identity, target: &str, headers: &[(&str, &str)], words: &str| {
+        let mut client = site.bed.front.client(&site.bed.cluster, Some(who));
+        let reply = client.ask(target, headers);
+        assert_eq!(reply.head.status(), 403, "{target}: {}", reply.text());
+        assert!(reply.text().contains(words), "{words}: {}", reply.text());
+        client.leave();
+        site.ended(ApiPath::Answered);
+    };
+    // Each attempt before is a drill.
+    refused(
+        &certificate,
+        POD,
+        &[],
+        "if it were, rule \\\"sre\\\" would allow this",
+    );
+    let mut client = site.bed.front.client(&site.bed.cluster, Some(&certificate));
+    let reply = client.ask("/api/v1", &[]);
+    assert_eq!(reply.head.status(), 200, "{}", reply.text());
+    client.leave();
+    site.ended(ApiPath::Answered);
+    site.bed.server.set_ready(500);
+    site.until_in_force();
+    let unlike = "exec, attach, port-forward and logs";
+    let acts = [("Impersonate-User", "root")];
+    for (who, target, headers, words) in [
+        (&other, POD, &[][..], "had no stream of pod shop/web-0"),
+        (
+            &certificate,
+            "/api/v1/namespaces/shop/pods/web-1",
+            &[],
+            "had no stream of pod shop/web-1",
+        ),
+        (
+            &certificate,
+            "/api/v1/namespaces/bank/pods/web-0",
+            &[],
+            "had no stream of pod bank/web-0",
+        ),
+        (&certificate, "/api/v1/namespaces/shop/pods", &[], unlike),
+        (
+            &certificate,
+            "/api/v1/namespaces/shop/pods/web-0/status",
+            &[],
+            unlike,
+        ),
+        (
+            &certificate,
+            &format!("{POD}?resourceVersion=0"),
+            &[],
+            unlike,
+        ),
+        (&certificate, "/apis/apps/v1", &[], unlike),
+        (&certificate, POD, &acts, unlike),
+        (&certificate, "/api", &acts, unlike),
+    ] {
+        refused(who, target, headers, words);
+    }
+    assert_eq!(site.counted("read"), 1);
+    assert_eq!(site.bed.through(), Vec::<String>::new());
+}
+
+#[test]
+fn user_who_could_not_get_the_pod_before_does_not_get_it_now() {
+    let site = Site::new();
+    site.bed.world.let_read(false);
+    site.use_short_way();
+    let question = "user=tom&namespace=shop&pod=web-0&stream=exec&spdy=true";
+    assert_eq!(site.bed.front.break_glass(Some(question))["reads"], false);
+    site.bed.server.set_ready(500);
+    site.until_in_force();
+    let certificate = site.certificate();
+    let mut client = site.bed.front.client(&site.bed.cluster, Some(&certificate));
+    let reply = client.ask(POD, &[]);
+    assert_eq!(reply.head.status(), 403, "{}", reply.text());
+    assert!(
+        reply.text().contains("could not get pod shop/web-0"),
+        "{}",
+        reply.text()
+    );
+    client.leave();
+    site.ended(ApiPath::Answered);
+    // A client that asks for the stream alone has it.
+    let (client, head) = site.exec(&certificate);
+    assert_eq!(head.status(), 101, "{}", head.raw);
+    echoed(client);
+    site.ended(ApiPath::BreakGlass);
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub struct Access<'a> {
     pub namespace: &'a str,
     /// The pod.
     pub pod: &'a str,
-    /// `exec`, `attach`, `portforward` or `log`.
+    /// `exec`, `attach`, `portforward` or `log`; nothing for the pod itself.
     pub subresource: &'static str,
 }
 

@@ -33,6 +33,7 @@ impl BreakGlass {
                 "whyNotInForce": why_not,
                 "rule": &*rule,
                 "groups": review.user.groups,
+                "reads": review.reads,
                 "reviewed": rfc3339(review.at),
                 "node": place.node.name(),
                 "placed": rfc3339(seen),

@@ -2,10 +2,12 @@
 //! API server.
 
 use super::kept::Outcome;
+use super::objects::{self, Sought};
 use super::{BreakGlass, Claim, Denial, Holder, Permit, Wish};
+use crate::events::{Passing, Unrecorded};
 use crate::front::Front;
-use crate::front::short::{Kubelets, Question, Right, Short, Wanted};
-use crate::front::status::{Words, answer};
+use crate::front::short::{Kubelets, Question, Right, Short, Wanted, Why};
+use crate::front::status::{Words, answer, given};
 use eyesplice_dataplane::seam::{ApiAnswer, ApiLabels, ApiRequest, ApiVerdict, Reason};
 use eyesplice_identity::certificate::rfc3339;
 use eyesplice_proto::api::{PodStream, pod_stream};
@@ -30,7 +32,7 @@ impl Refused {
 impl From<Denial> for Refused {
     fn from(denial: Denial) -> Self {
         let outcome = match denial {
-            Denial::Unreviewed { .. } => Outcome::NoReview,
+            Denial::Unreviewed { .. } | Denial::Unread { .. } => Outcome::NoReview,
             Denial::Unplaced(_) => Outcome::NoPlace,
             Denial::Unruled { .. } => Outcome::NoRule,
         };
@@ -55,11 +57,72 @@ impl Front {
             }
         };
         labels.user = Some(Arc::clone(&holder.user));
-        let opened = self.open(glass, short, kubelets, (request, &holder, &mut labels));
-        match opened.await {
+        let judged = match Sought::read(request) {
+            Some(sought) => self.give(glass, request, (&holder, sought), &mut labels),
+            None => {
+                let opened = self.open(glass, short, kubelets, (request, &holder, &mut labels));
+                opened.await
+            }
+        };
+        match judged {
             Ok(verdict) => verdict,
             Err(refused) => self.refuse(glass, &refused, labels),
         }
+    }
+
+    /// Answers what kubectl reads before it opens a stream.
+    fn give(
+        &self,
+        glass: &BreakGlass,
+        request: &ApiRequest,
+        (holder, sought): (&Holder, Sought),
+        labels: &mut ApiLabels,
+    ) -> Result<ApiVerdict, Refused> {
+        let (object, told) = match sought {
+            // It says nothing of this cluster, and without it kubectl does not show what is said of
+            // the pod.
+            Sought::Resources(list) => (list, "break-glass: which resources there are".to_owned()),
+            Sought::Pod(stream) => {
+                labels.namespace = Some((&*stream.namespace).into());
+                labels.pod = Some((&*stream.pod).into());
+                let permit = glass.permit_to_read(&holder.user, &stream, SystemTime::now());
+                glass.must_be_in_force(&permit)?;
+                let permit = permit?;
+                self.record_read(request, (&stream, holder, &permit))?;
+                log_use(&permit, holder, &stream, "pod");
+                let seen = rfc3339(permit.seen);
+                let told = format!("break-glass: the pod as it was seen {seen}");
+                (objects::pod(&permit.place, permit.seen), told)
+            }
+        };
+        glass.count(Outcome::Read);
+        let answer = given(self.generation, &object, &told, labels.clone());
+        Ok(ApiVerdict::Answer(Box::new(answer)))
+    }
+
+    /// Leaves the audit events of a pod that is given.
+    fn record_read(
+        &self,
+        request: &ApiRequest,
+        (stream, holder, permit): (&PodStream, &Holder, &Permit),
+    ) -> Result<(), Refused> {
+        let passing = Passing {
+            request,
+            stream,
+            subresource: "",
+            user: &permit.review.user,
+            allowed: &permit.review.reason,
+            node: "",
+            break_glass: Some(&holder.serial),
+        };
+        let Some(recorder) = &self.recorder else {
+            return Ok(());
+        };
+        let trail = recorder.begin(&passing).map_err(|Unrecorded| unaudited())?;
+        if let Some(trail) = trail {
+            trail.answered(200);
+        }
+        Ok(())
     }
 
     async fn open(
@@ -96,15 +159,17 @@ impl Front {
             verbs: wanted.verbs(),
         };
         let permit = glass.permit(wish, now);
-        if let Some(why) = glass.why_not(Instant::now()) {
-            let words = format!("it is not in force: {why}; {}", rehearsed(&permit));
-            return Err(Refused::new(Outcome::NotInForce, words));
-        }
+        glass.must_be_in_force(&permit)?;
         let permit = permit?;
         // Names of nodes may have to be looked up, which is not for the worker's thread.
         tokio::task::yield_now().await;
         let led = short.lead(kubelets, &question, &wanted, &permit.place);
         let led = led.await.map_err(|why| {
+            if why == Why::Translation {
+                let words = "only API servers translate this protocol for the kubelet; kubectl \
+                             asks by SPDY after this";
+                return Refused::new(Outcome::Request, words);
+            }
             let words = format!("the kubelet cannot be reached: {why}");
             Refused::new(Outcome::Kubelet, words)
         })?;
@@ -115,12 +180,11 @@ impl Front {
             break_glass: Some(Arc::clone(&holder.serial)),
         });
         let Some(verdict) = self.pass(request, &stream, request_to, labels) else {
-            let words = "its audit events would be lost; see front.audit";
-            return Err(Refused::new(Outcome::Audit, words));
+            return Err(unaudited());
         };
         match &verdict {
             ApiVerdict::Forward(_) => {
-                log_use(&permit, holder, &stream);
+                log_use(&permit, holder, &stream, stream.subresource.as_str());
                 glass.count(Outcome::Opened);
             }
             ApiVerdict::Answer(_) => glass.count(Outcome::Limit),
@@ -149,6 +213,18 @@ impl Front {
     }
 }
 
+impl BreakGlass {
+    fn must_be_in_force(&self, permit: &Result<Permit, Denial>) -> Result<(), Refused> {
+        match self.why_not(Instant::now()) {
+            None => Ok(()),
+            Some(why) => {
+                let words = format!("it is not in force: {why}; {}", rehearsed(permit));
+                Err(Refused::new(Outcome::NotInForce, words))
+            }
+        }
+    }
+}
+
 /// What would come of a request if it were in force: each one before is a drill.
 fn rehearsed(permit: &Result<Permit, Denial>) -> String {
     match permit {
@@ -164,13 +240,20 @@ fn rehearsed(permit: &Result<Permit, Denial>) -> String {
     }
 }
 
-fn log_use(permit: &Permit, holder: &Holder, stream: &PodStream) {
+fn unaudited() -> Refused {
+    Refused::new(
+        Outcome::Audit,
+        "its audit events would be lost; see front.audit",
+    )
+}
+
+fn log_use(permit: &Permit, holder: &Holder, stream: &PodStream, what: &str) {
     tracing::warn!(
         user = &*holder.user,
         serial = &*holder.serial,
         namespace = &*stream.namespace,
         pod = &*stream.pod,
-        stream = stream.subresource.as_str(),
+        stream = what,
         node = permit.place.node.name(),
         rule = &*permit.rule,
         reviewed = rfc3339(permit.review.at),

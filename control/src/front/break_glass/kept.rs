@@ -23,6 +23,8 @@ pub(crate) struct Kept {
 pub(super) enum Outcome {
     /// It went to the kubelet.
     Opened,
+    /// It was what kubectl reads before a stream, and was answered.
+    Read,
     /// The certificate is not good.
     Certificate,
     /// An API server answers, or may.
@@ -44,8 +46,9 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Opened,
+        Self::Read,
         Self::Certificate,
         Self::NotInForce,
         Self::Request,
@@ -61,6 +64,7 @@ impl Outcome {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Opened => "opened",
+            Self::Read => "read",
             Self::Certificate => "certificate",
             Self::NotInForce => "not_in_force",
             Self::Request => "request",

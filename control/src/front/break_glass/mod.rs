@@ -10,6 +10,7 @@ mod holder;
 mod judge;
 mod kept;
 mod limits;
+mod objects;
 mod rules;
 mod status;
 mod vantage;
@@ -22,7 +23,7 @@ use super::short::{Kubelets, Memory, Place, Review, Short};
 use crate::config::{AddressType, BreakGlassSettings, Config};
 use crate::material::BreakGlassMaterial;
 use eyesplice_dataplane::seam::ApiRequest;
-use eyesplice_proto::api::PodStream;
+use eyesplice_proto::api::{PodStream, Subresource};
 use holder::{Holder, NoHolder, holder};
 use kept::Outcome;
 use rustls::server::danger::ClientCertVerifier;
@@ -77,6 +78,11 @@ pub(super) enum Denial {
         verbs: String,
         within: Duration,
     },
+    #[error(
+        "{user:?} could not get pod {pod} itself when API servers were asked, which kubectl does \
+         before it opens a stream"
+    )]
+    Unread { user: String, pod: String },
     #[error("it is not known where pod {0} is")]
     Unplaced(String),
     #[error("no rule of front.breakGlass.allow allows {user:?} {stream} of pod {pod}")]
@@ -176,6 +182,51 @@ impl BreakGlass {
                 pod: pod(),
             }),
         }
+    }
+
+    /// Says whether a user would be given a pod: by any stream of it, and only if the user could
+    /// get the pod itself.
+    fn permit_to_read(
+        &self,
+        user: &str,
+        stream: &PodStream,
+        now: SystemTime,
+    ) -> Result<Permit, Denial> {
+        let mut closest = None;
+        for subresource in Subresource::ALL {
+            let stream = PodStream {
+                subresource: *subresource,
+                ..stream.clone()
+            };
+            let wish = Wish {
+                user,
+                stream: &stream,
+                // The least that any way to ask for it needs.
+                verbs: match subresource.upgrades() {
+                    true => &["create"],
+                    false => &["get"],
+                },
+            };
+            match self.permit(wish, now) {
+                Ok(permit) if permit.review.reads => return Ok(permit),
+                Ok(_) => {
+                    closest = Some(Denial::Unread {
+                        user: user.to_owned(),
+                        pod: format!("{}/{}", stream.namespace, stream.pod),
+                    });
+                }
+                // What was not reviewed says less than what stands in the way of what was.
+                Err(Denial::Unreviewed { .. }) => {}
+                Err(denial) => closest = closest.or(Some(denial)),
+            }
+        }
+        Err(closest.unwrap_or_else(|| Denial::Unreviewed {
+            user: user.to_owned(),
+            stream: "stream",
+            pod: format!("{}/{}", stream.namespace, stream.pod),
+            verbs: "get or create".to_owned(),
+            within: self.settings.reviewed_within,
+        }))
     }
 
     /// Looks through the vantage, and says so if that changed anything. Gives the pause until the

@@ -47,6 +47,8 @@ pub(crate) struct Review {
     pub(crate) user: Arc<UserInfo>,
     /// The authorizer's own words.
     pub(crate) reason: Arc<str>,
+    /// The user may get the pod itself as well, as kubectl does before each stream.
+    pub(crate) reads: bool,
     /// When the user's stream was.
     pub(crate) at: SystemTime,
 }
@@ -55,31 +57,25 @@ impl Memory {
     /// Remembers a stream that took the short way.
     pub(crate) fn saw(
         &self,
-        (user, reason): (&Arc<UserInfo>, &Arc<str>),
+        review: &Review,
         (stream, verbs): (&PodStream, &[&'static str]),
         place: &Place,
-        now: SystemTime,
     ) {
         let mut inner = self.lock();
         for verb in verbs {
             let key = Key {
-                user: user.username.as_str().into(),
+                user: review.user.username.as_str().into(),
                 stream: stream.clone(),
                 verb,
             };
-            let review = Review {
-                user: Arc::clone(user),
-                reason: Arc::clone(reason),
-                at: now,
-            };
             make_room(&mut inner.reviews, &key, REVIEWS, |review| review.at);
-            inner.reviews.insert(key, review);
+            inner.reviews.insert(key, review.clone());
         }
         let pod = (stream.namespace.clone(), stream.pod.clone());
         match place.to_keep() {
             Some(place) => {
                 make_room(&mut inner.places, &pod, PLACES, |(_, at)| *at);
-                inner.places.insert(pod, (place, now));
+                inner.places.insert(pod, (place, review.at));
             }
             // What is known of an earlier one is wrong by now.
             None => drop(inner.places.remove(&pod)),
@@ -122,6 +118,13 @@ impl Memory {
         let pod = (stream.namespace.clone(), stream.pod.clone());
         let found = inner.places.get(&pod);
         found.filter(|(_, at)| is_recent(*at, now, within)).cloned()
+    }
+
+    /// Notes whether the user of a review may get the pod itself, if that is still remembered.
+    pub(super) fn reads(&self, key: &Key, reads: bool) {
+        if let Some(review) = self.lock().reviews.get_mut(key) {
+            review.reads = reads;
+        }
     }
 
     /// Forgets what a user could have of a pod by any verb: an API server said no.

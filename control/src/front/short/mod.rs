@@ -203,9 +203,10 @@ impl Short {
         tokio::task::yield_now().await;
         let caller = self.caller(credential, asked.now).await?;
         *user = Some(caller.user.username.as_str().into());
-        let (allowed, admitted) = tokio::join!(
+        let (allowed, admitted, reads) = tokio::join!(
             self.authorise(asked.stream, wanted.verbs(), &caller.user),
-            self.admit(asked.stream.subresource)
+            self.admit(asked.stream.subresource),
+            self.reads(asked.stream, &caller.user)
         );
         if let Some(memory) = &self.memory {
             if allowed.as_ref().is_err_and(|why| *why == Why::Denied) {
@@ -221,11 +222,19 @@ impl Short {
         wanted.container(asked.stream, &pod)?;
         let node = self.node(pod.node()?).await?;
         let place = Place::new(pod, node);
-        let led = self.lead(kubelets, asked, &wanted, &place).await?;
-        if let Some(memory) = &self.memory {
-            let by = (&caller.user, &allowed);
-            memory.saw(by, (asked.stream, wanted.verbs()), &place, asked.now);
+        let led = self.lead(kubelets, asked, &wanted, &place).await;
+        // Where an API server has to translate, all else held: kubectl asks in another way if there
+        // is none.
+        if let (Some(memory), Ok(_) | Err(Why::Translation)) = (&self.memory, &led) {
+            let review = Review {
+                user: Arc::clone(&caller.user),
+                reason: Arc::clone(&allowed),
+                reads,
+                at: asked.now,
+            };
+            memory.saw(&review, (asked.stream, wanted.verbs()), &place);
         }
+        let led = led?;
         Ok(led.by(Right {
             user: caller.user,
             allowed,
@@ -272,6 +281,15 @@ impl Short {
         allowed.ok_or(Why::Denied)
     }
 
+    /// Says whether a user may get the pod itself, if that is remembered: what nobody says is no.
+    async fn reads(&self, stream: &PodStream, user: &UserInfo) -> bool {
+        if self.memory.is_none() {
+            return false;
+        }
+        let allowed = self.access.allows(user, the_pod(stream)).await;
+        allowed.is_ok_and(|reason| reason.is_some())
+    }
+
     /// Makes sure that no admission is due, which only an API server can do. Logs have none.
     async fn admit(&self, subresource: Subresource) -> Result<(), Why> {
         if !subresource.upgrades() {
@@ -307,6 +325,16 @@ impl Short {
             Err(error) => return Err(self.complaints.unanswered(Why::Node, &error)),
         };
         (node.name() == name).then_some(node).ok_or(Why::Node)
+    }
+}
+
+/// What kubectl does before it opens a stream.
+fn the_pod(stream: &PodStream) -> Access<'_> {
+    Access {
+        verb: "get",
+        namespace: &stream.namespace,
+        pod: &stream.pod,
+        subresource: "",
     }
 }
 

@@ -6,7 +6,7 @@ use eyesplice_identity::access::Ask;
 use eyesplice_identity::inventory::check_node_name;
 use eyesplice_proto::api::PodStream;
 use eyesplice_proto::target::Host;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ const MAX_OBJECT: usize = 8 << 20;
 const KUBELET_PORT: u16 = 10250;
 /// Marks a pod that a kubelet made for a file of its own; the kubelet knows it by another UID.
 const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Names the container that kubectl takes where its user names none.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
 /// Asks for a pod: no resource version, so the answer is not from a cache.
 pub(super) fn ask_for_pod(stream: &PodStream) -> Ask {
@@ -30,7 +32,7 @@ pub(super) fn ask_for_node(name: &str) -> Option<Ask> {
     Some(Ask::get(format!("/api/v1/nodes/{name}"), MAX_OBJECT))
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
     name: String,
@@ -38,14 +40,15 @@ struct Metadata {
     namespace: String,
     #[serde(default)]
     uid: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     annotations: Option<BTreeMap<String, String>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing)]
     labels: Option<BTreeMap<String, String>>,
 }
 
-/// A pod, as far as it matters here.
-#[derive(Clone, Debug, Deserialize)]
+/// A pod, as far as it matters here. It is written as far as it matters to a client that opens a
+/// stream of it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Pod {
     metadata: Metadata,
     spec: PodSpec,
@@ -53,31 +56,49 @@ pub(crate) struct Pod {
     status: PodStatus,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PodSpec {
     #[serde(default)]
     node_name: String,
     containers: Vec<Container>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     init_containers: Option<Vec<Container>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     ephemeral_containers: Option<Vec<Container>>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 struct Container {
     name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ports: Option<Vec<Port>>,
+    /// Whether attach has a standard input, and a terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stdin: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tty: Option<bool>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+/// A port that port-forward may be asked for by its name.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Port {
+    #[serde(default)]
+    name: String,
+    container_port: u16,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PodStatus {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    phase: String,
+    #[serde(default, skip_serializing)]
     container_statuses: Option<Vec<ContainerStatus>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing)]
     init_container_statuses: Option<Vec<ContainerStatus>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing)]
     ephemeral_container_statuses: Option<Vec<ContainerStatus>>,
 }
 
@@ -190,8 +211,10 @@ pub(crate) struct Place {
 
 /// Containers of one pod whose place is remembered.
 const MAX_CONTAINERS: usize = 64;
-/// Labels of one pod, and addresses and features of its node.
+/// Labels and named ports of one pod, and addresses and features of its node.
 const MAX_ENTRIES: usize = 64;
+/// Longest name that is kept of a default container: no container has a longer one.
+const MAX_NAME: usize = 63;
 
 impl Place {
     pub(super) fn new(pod: Pod, node: Node) -> Self {
@@ -203,20 +226,21 @@ impl Place {
 
     /// The same without what does not matter, for keeping: at most some 50 KiB. `None`: there is
     /// too much of it.
-    pub(super) fn to_keep(&self) -> Option<Self> {
+    pub(crate) fn to_keep(&self) -> Option<Self> {
         let (mut pod, mut node) = (Pod::clone(&self.pod), Node::clone(&self.node));
         if let Some(annotations) = &mut pod.metadata.annotations {
-            annotations.retain(|name, _| name == MIRROR);
+            annotations.retain(|name, value| match &**name {
+                // That it is there is all of it.
+                MIRROR => {
+                    value.clear();
+                    true
+                }
+                DEFAULT_CONTAINER => value.len() <= MAX_NAME,
+                _ => false,
+            });
         }
+        pod.spec.keep_named_ports();
         (node.metadata.annotations, node.metadata.labels) = (None, None);
-        let PodSpec {
-            containers,
-            init_containers,
-            ephemeral_containers,
-            ..
-        } = &pod.spec;
-        let others = [init_containers, ephemeral_containers];
-        let others = others.into_iter().flatten().map(Vec::len);
         let labels = pod.labels().map_or(0, BTreeMap::len);
         let NodeStatus {
             addresses,
@@ -225,10 +249,32 @@ impl Place {
         } = &node.status;
         let of_node =
             addresses.as_ref().map_or(0, Vec::len) + declared_features.as_ref().map_or(0, Vec::len);
-        let fits = containers.len() + others.sum::<usize>() <= MAX_CONTAINERS
+        let fits = pod.spec.all().count() <= MAX_CONTAINERS
             && labels <= MAX_ENTRIES
             && of_node <= MAX_ENTRIES;
         fits.then(|| Self::new(pod, node))
+    }
+}
+
+impl PodSpec {
+    /// Containers of every kind.
+    fn all(&mut self) -> impl Iterator<Item = &mut Container> {
+        let others = [&mut self.init_containers, &mut self.ephemeral_containers];
+        self.containers
+            .iter_mut()
+            .chain(others.into_iter().flatten().flatten())
+    }
+
+    /// Forgets ports without a name, which nobody looks up, and all of them if there are too many.
+    fn keep_named_ports(&mut self) {
+        let mut count = 0;
+        for ports in self.all().filter_map(|container| container.ports.as_mut()) {
+            ports.retain(|port| !port.name.is_empty());
+            count += ports.len();
+        }
+        if count > MAX_ENTRIES {
+            self.all().for_each(|container| container.ports = None);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::memory::{Key, Memory};
 use super::place::{Node, Place, Pod, ask_for_node, ask_for_pod};
-use super::{Short, Why};
+use super::{Short, Why, the_pod};
 use eyesplice_identity::access::{Access, AskError};
 use eyesplice_proto::api::{PodStream, Subresource};
 use std::collections::BTreeMap;
@@ -17,7 +17,8 @@ impl Short {
                 memory.forget_kind(*subresource);
             }
         }
-        for (Key { stream, verb, .. }, review) in memory.reviews() {
+        for (key, review) in memory.reviews() {
+            let Key { stream, verb, .. } = &key;
             let access = Access {
                 verb,
                 namespace: &stream.namespace,
@@ -25,7 +26,10 @@ impl Short {
                 subresource: stream.subresource.as_str(),
             };
             if let Ok(None) = self.access.allows(&review.user, access).await {
-                memory.forget_user(&review.user.username, &stream);
+                memory.forget_user(&review.user.username, stream);
+            }
+            if let Ok(reads) = self.access.allows(&review.user, the_pod(stream)).await {
+                memory.reads(&key, reads.is_some());
             }
         }
         let mut nodes = BTreeMap::new();

@@ -2,7 +2,7 @@
 
 use super::bed::{Asking, Bed, EXEC, GROUP, NODE, POD, jane, list, node, pod};
 use crate::front::short::memory::{Memory, PLACES, REVIEWS};
-use crate::front::short::{Outcome, Place, Why};
+use crate::front::short::{Outcome, Place, Review, Why};
 use eyesplice_proto::api::{PodStream, Subresource};
 use serde_json::json;
 use std::sync::Arc;
@@ -21,9 +21,14 @@ fn stream(pod: &str) -> PodStream {
 }
 
 fn saw(memory: &Memory, pod_name: &str, verbs: &[&'static str], now: SystemTime) {
-    let (user, reason) = (Arc::new(jane()), Arc::from("RBAC"));
+    let review = Review {
+        user: Arc::new(jane()),
+        reason: Arc::from("RBAC"),
+        reads: true,
+        at: now,
+    };
     let place = Place::of(pod(), node());
-    memory.saw((&user, &reason), (&stream(pod_name), verbs), &place, now);
+    memory.saw(&review, (&stream(pod_name), verbs), &place);
 }
 
 #[test]
@@ -84,6 +89,20 @@ fn place_with_too_much_in_it_is_not_kept() {
     let kept = Place::of(noisy, node()).to_keep().unwrap();
     assert_eq!(kept.pod.uid(), None, "it is still a mirror pod");
     assert!(!format!("{kept:?}").contains("\"a\": \"b\""));
+    let mut long = pod();
+    let names = [
+        "kubernetes.io/config.mirror",
+        "kubectl.kubernetes.io/default-container",
+    ];
+    for name in names {
+        long["metadata"]["annotations"][name] = json!("x".repeat(1 << 10));
+    }
+    let ports = (0..65).map(|port| json!({"name": format!("p-{port}"), "containerPort": port}));
+    long["spec"]["containers"][0]["ports"] = ports.collect();
+    let kept = Place::of(long, node()).to_keep().unwrap();
+    assert_eq!(kept.pod.uid(), None);
+    let shown = format!("{kept:?}");
+    assert!(!shown.contains("xx") && !shown.contains("p-1"), "{shown}");
 }
 
 /// A bed in which one exec took the short way, and the memory of it.
@@ -114,6 +133,43 @@ async fn stream_is_remembered_only_if_all_of_it_held() {
         bed.why(&Asking::spdy(EXEC)).await;
         assert_eq!(memory.counts(), (0, 0), "{path}");
     }
+}
+
+#[tokio::test]
+async fn stream_that_only_an_api_server_can_translate_is_remembered_as_well() {
+    let mut bed = Bed::new().await;
+    let memory: Arc<Memory> = Arc::default();
+    bed.memory = Some(Arc::clone(&memory));
+    let asking = Asking::websocket(EXEC, "v5.channel.k8s.io");
+    assert_eq!(bed.why(&asking).await, Why::Translation);
+    let lately = (SystemTime::now(), WITHIN);
+    for verbs in [SPDY, WEBSOCKET] {
+        let review = memory.review("jane", (&stream("web-0"), verbs), lately);
+        assert!(review.is_some(), "{verbs:?}");
+    }
+}
+
+#[tokio::test]
+async fn review_knows_whether_its_user_may_get_the_pod_itself() {
+    let no = json!({"allowed": false});
+    let reads = |memory: &Memory| {
+        let lately = (SystemTime::now(), WITHIN);
+        let review = memory.review("jane", (&stream("web-0"), SPDY), lately);
+        review.unwrap().reads
+    };
+    let mut bed = Bed::new().await;
+    let memory: Arc<Memory> = Arc::default();
+    bed.memory = Some(Arc::clone(&memory));
+    bed.world().access.insert("get", no.clone());
+    bed.kubelet(&Asking::spdy(EXEC)).await;
+    assert!(!reads(&memory));
+    // Later answers are as good in both directions.
+    let other = Bed::new().await;
+    other.short().recheck(&memory, SystemTime::now()).await;
+    assert!(reads(&memory));
+    other.world().access.insert("get", no);
+    other.short().recheck(&memory, SystemTime::now()).await;
+    assert!(!reads(&memory));
 }
 
 #[tokio::test]
