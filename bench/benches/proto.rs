@@ -21,7 +21,7 @@ fn parsing(criterion: &mut Criterion) {
     group.bench_function("parse_exec", |bencher| {
         bencher.iter(|| parsed(black_box(EXEC)));
     });
-    // As a hostile or far client sends it: the search must not start anew each time.
+    // As a hostile or far client sends it: the search must not start again each time.
     group.bench_function("parse_exec_by_16_bytes", |bencher| {
         bencher.iter(|| {
             let mut progress = Progress::default();

@@ -263,7 +263,7 @@ fn check(
             );
             assert!(
                 said.serial.is_none() || said.serial == serial,
-                "{name} was signed anew"
+                "{name} was signed again"
             );
         }
         there.insert(name.to_owned());

@@ -170,7 +170,7 @@ impl StreamContext {
         }
     }
 
-    /// Starts the idle clock anew for what is no payload: a request, a reply.
+    /// Starts the idle clock again for what is no payload: a request, a reply.
     pub(crate) fn touch(&self) {
         if self.idle_timeout.get().is_some() {
             self.last_moved.set(Instant::now());

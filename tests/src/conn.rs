@@ -339,7 +339,7 @@ impl Conn {
         self.flush_all()
     }
 
-    /// Writes everything to a reader that may take its time: patience begins anew with each byte.
+    /// Writes everything to a reader that may take its time: patience begins again with each byte.
     ///
     /// # Errors
     /// The connection is gone.

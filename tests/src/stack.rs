@@ -95,7 +95,7 @@ impl Stack {
         }
     }
 
-    /// Writes everything anew and loads it, as SIGHUP does.
+    /// Writes everything again and loads it, as SIGHUP does.
     ///
     /// # Errors
     /// What is wrong with the files, in words; the last good state stays in force.

@@ -30,7 +30,7 @@ pub(crate) struct ContestReport {
     pub(crate) suite: Suite,
     #[serde(default)]
     pub(crate) far_end: Used,
-    /// Whether proxies were started anew for each turn.
+    /// Whether proxies were started for each turn.
     pub(crate) fresh: bool,
     /// Cores of clients and far end.
     pub(crate) generator_cores: Vec<usize>,
@@ -324,7 +324,7 @@ impl fmt::Display for ContestReport {
             self.seconds,
             self.suite,
             if self.fresh {
-                ", proxies started anew for each turn"
+                ", proxies started for each turn"
             } else {
                 ""
             }

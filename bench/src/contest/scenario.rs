@@ -30,7 +30,7 @@ pub(crate) struct Scenario {
     /// Between the proxies and the far end.
     #[serde(default)]
     pub(crate) line: LineOptions,
-    /// Starts proxies anew for each turn, where what an earlier one left would be measured too.
+    /// Starts proxies for each turn, where what an earlier one left would be measured too.
     #[serde(default)]
     pub(crate) fresh: bool,
     /// The first is the one that the others are compared with.

@@ -25,7 +25,7 @@ pub struct ServeOptions {
     /// Where to take TLS streams
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
     pub listen_tls: SocketAddr,
-    /// Directory with ca.crt, leaf.crt and leaf.key, as `certificates` makes it [default: made anew]
+    /// Directory with ca.crt, leaf.crt and leaf.key, as `certificates` makes it [default: made for each run]
     #[arg(long, value_name = "DIRECTORY")]
     pub certificates: Option<PathBuf>,
     /// The group with which TLS streams agree on keys

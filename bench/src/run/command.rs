@@ -68,7 +68,7 @@ pub struct RunOptions {
     /// Cores that the generator is bound to [default: all]
     #[arg(long, value_name = "CORE", value_delimiter = ',')]
     pub cores: Vec<usize>,
-    /// Directory with ca.crt, leaf.crt and leaf.key, as `certificates` makes it [default: made anew]
+    /// Directory with ca.crt, leaf.crt and leaf.key, as `certificates` makes it [default: made for each run]
     #[arg(long, value_name = "DIRECTORY")]
     pub certificates: Option<PathBuf>,
     /// Cipher suite of TLS

@@ -273,7 +273,7 @@ impl Work {
         }
     }
 
-    /// What the far end is asked to do on a stream; none if each operation asks anew.
+    /// What the far end is asked to do on a stream; none if each operation asks again.
     pub(crate) fn job(&self) -> Job {
         let turn = |ask, answer| Turn { ask, answer };
         match self.workload {

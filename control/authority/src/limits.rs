@@ -105,7 +105,7 @@ pub(super) const RESERVED_EACH: usize = 10;
 pub(super) const FETCH: Duration = Duration::from_secs(60);
 
 /// How long a CSR of a node or gateway that nobody knows waits. A kubelet waits for 15 minutes and asks
-/// anew.
+/// again.
 pub(super) const STRANGER: Duration = Duration::from_secs(20 * 60);
 
 /// Identities whose rate of creation is remembered; the one that was idle longest is forgotten.

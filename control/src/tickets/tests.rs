@@ -173,7 +173,7 @@ fn ticket_resumes_with_whatever_worker_holds_the_configuration() {
             let site = Site::new(version, Span::DAY);
             let (tickets, leaf) = (tickets(), site.leaf());
             let one = site.server(&tickets, &leaf, "test");
-            // Built anew for each stream, as leaves of an authority are.
+            // Built again for each stream, as leaves of an authority are.
             let other = site.server(&tickets, &leaf, "test");
             assert!(!site.resumes(&one, host));
             assert!(site.resumes(&other, host), "{version:?} {host}");

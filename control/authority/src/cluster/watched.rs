@@ -1,7 +1,7 @@
 //! Keeps what is needed of every object of one kind, by a list and a watch.
 //!
 //! After a watch that ended the next one goes on where it was; after 410, or a version that the API
-//! server forgot, everything is listed anew. Failures back off up to half a minute.
+//! server forgot, everything is listed again. Failures back off up to half a minute.
 
 use super::object::ApiCsr;
 use crate::apiserver::{Act, CallError};

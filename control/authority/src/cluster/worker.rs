@@ -160,7 +160,7 @@ impl Worker {
         if !csr.awaits_signature() {
             return Ok(Step::Nothing);
         }
-        // Drawn anew at each try: a serial number is only used once its certificate is written.
+        // Drawn again at each try: a serial number is only used once its certificate is written.
         let (changed, result) = match sign(&csr, signer, ca, now)? {
             Change::Sign { object: signed, .. } => (
                 with_certificate(object.clone(), signed.status.certificate.0),

@@ -378,7 +378,7 @@ impl Controller {
                 Ok(())
             }
             Err(StepError::Store(StoreError::SerialUsed { serial })) => {
-                // Drawn by chance twice in 2^128, or by a broken random source: say it, draw anew.
+                // Drawn by chance twice in 2^128, or by a broken random source: say it, draw again.
                 tracing::error!(serial, "serial number was drawn twice; nothing was signed");
                 Ok(())
             }

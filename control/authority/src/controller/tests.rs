@@ -273,7 +273,7 @@ fn name_that_is_taken_is_denied_while_its_certificate_lasts() {
     bench.turn();
     let signed = bench.get("a");
     assert!(!signed.status.certificate.is_empty());
-    // Nothing is left of the CSR, and the process was started anew.
+    // Nothing is left of the CSR, and the process was started again.
     bench
         .store
         .update("a", |_| Ok::<_, StoreError>(Change::Delete))

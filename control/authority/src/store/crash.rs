@@ -283,7 +283,7 @@ fn kill_at_any_point_loses_nothing_and_uses_no_serial_twice() {
                 Some(object) => {
                     assert!(!said.deleted, "{name} is back in round {round}");
                     if let Some(serial) = &said.issued {
-                        assert_eq!(*serial, serial_of(object), "{name} was signed anew");
+                        assert_eq!(*serial, serial_of(object), "{name} was signed again");
                     }
                 }
             }

@@ -84,7 +84,7 @@ impl StoreError {
         }
     }
 
-    /// Says whether the file must be opened anew before anything else is written.
+    /// Says whether the file must be opened again before anything else is written.
     pub(super) fn is_disk(&self) -> bool {
         matches!(self, Self::Disk { .. })
     }

@@ -350,7 +350,7 @@ impl Store {
         self.changed.send_replace(revision);
     }
 
-    /// The database, opened anew if the disk failed before: what it holds then is what counts.
+    /// The database, opened again if the disk failed before: what it holds then is what counts.
     fn opened<'a>(&self, slot: &'a mut Option<Database>) -> Result<&'a mut Database, StoreError> {
         match slot {
             Some(database) => Ok(database),

@@ -118,7 +118,7 @@ impl<'a> Maker<'a> {
         self.finish(profile, request, &new.key, secret)
     }
 
-    /// Signs anew what stands in a certificate of the tree. If its CA is external, makes the request
+    /// Signs again what stands in a certificate of the tree. If its CA is external, makes the request
     /// for that, by the key that is there.
     pub(super) fn renew(&mut self, profile: &Profile, key: RenewedKey) -> Result<(), PkiError> {
         if self.plan.is_requested(profile) {

@@ -46,7 +46,7 @@ pub(super) fn subject(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     fields.get(SUBJECT).map(|subject| subject.to_vec())
 }
 
-/// Gives a certificate other names, where they are other ones, and signs it anew by the key of its
+/// Gives a certificate other names, where they are other ones, and signs it again by the key of its
 /// issuer.
 pub(super) fn rename(
     certificate: &CertificateDer<'_>,

@@ -195,7 +195,7 @@ impl Tree {
         self.apply(&maker.into_change())
     }
 
-    /// Signs certificates anew, with their subjects and names, and writes their kubeconfigs. Where
+    /// Signs certificates again, with their subjects and names, and writes their kubeconfigs. Where
     /// the CA's key is elsewhere, writes a request for the key that is there, whatever `key` says.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ pub(in super::super) struct Elector<L> {
     observed: Option<(Lease, Instant)>,
     term: watch::Sender<Option<Instant>>,
     leadership: Leadership,
-    /// Between 0 and 1, drawn anew at each pause.
+    /// Between 0 and 1, drawn again at each pause.
     draw: fn() -> f64,
 }
 

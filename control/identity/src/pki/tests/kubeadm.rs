@@ -74,7 +74,7 @@ fn directory_of_kubeadm_is_judged_by_its_file_names() {
     }
 }
 
-/// Signs a client's certificate anew with another subject.
+/// Signs a client's certificate again with another subject.
 fn sign(dir: &Path, name: &str, subject: &str) -> bool {
     let (key, file) = (format!("{name}.key"), format!("{name}.crt"));
     let request = [

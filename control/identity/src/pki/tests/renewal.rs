@@ -1,4 +1,4 @@
-//! Issuing what is missing, and signing anew what is there.
+//! Issuing what is missing, and signing again what is there.
 
 use super::*;
 use crate::certificate::CertificateFacts;

@@ -1,7 +1,7 @@
 //! Keeps bootstrap tokens in a directory: one Secret per file, as kubectl would apply it.
 //!
 //! A file appears whole or not at all, and creating never replaces one. Every look reads the
-//! directory anew: what was deleted is gone for the next request, without a reload.
+//! directory again: what was deleted is gone for the next request, without a reload.
 
 use super::format::TokenId;
 use super::record::{Expiry, Record, RecordProblem, SECRET_TYPE, secret_name};

@@ -49,7 +49,7 @@ pub enum JwtError {
     /// No key has its identifier.
     #[error(
         "the token is signed by key {0}, which is not among the configured keys ({1}); add \
-         its public key, or issue the token anew"
+         its public key, or issue the token again"
     )]
     UnknownKey(String, String),
     /// The key that it names is for another algorithm.
