@@ -40,8 +40,9 @@ pub enum Target {
 pub struct Open {
     file: File,
     regular: bool,
-    /// The file ends within a line, that of a process that was killed or of a full disk.
-    torn: bool,
+    /// The length of the file if it ended within a line: that of a process that was killed or of a
+    /// full disk, or that another process is just writing.
+    torn: Option<u64>,
 }
 
 impl Target {
@@ -108,9 +109,12 @@ impl Target {
                     Some(now) => now,
                     None => open.insert(self::open(path)?),
                 };
-                if now.torn {
-                    now.file.write_all(b"\n")?;
-                    now.torn = false;
+                if let Some(length) = now.torn {
+                    // One that grew has its line's end from the process that began it.
+                    if now.file.metadata()?.len() == length {
+                        now.file.write_all(b"\n")?;
+                    }
+                    now.torn = None;
                 }
                 let wrote = now.file.write(bytes);
                 if !now.regular && wrote.as_ref().is_err_and(is_broken) {
@@ -172,20 +176,24 @@ fn open(path: &Path) -> io::Result<Open> {
         .open(path)?;
     let regular = file.metadata()?.is_file();
     Ok(Open {
-        torn: regular && is_torn(path).unwrap_or(false),
+        torn: match regular {
+            true => torn_at(path).ok().flatten(),
+            false => None,
+        },
         file,
         regular,
     })
 }
 
-/// Whether a file ends within a line. One that may not be read counts as whole.
-fn is_torn(path: &Path) -> io::Result<bool> {
+/// The length of a file that ends within a line. One that may not be read counts as whole.
+fn torn_at(path: &Path) -> io::Result<Option<u64>> {
     let mut file = File::open(path)?;
-    if file.metadata()?.len() == 0 {
-        return Ok(false);
+    let length = file.metadata()?.len();
+    if length == 0 {
+        return Ok(None);
     }
     let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
+    file.seek(SeekFrom::Start(length - 1))?;
     file.read_exact(&mut last)?;
-    Ok(last != *b"\n")
+    Ok((last != *b"\n").then_some(length))
 }

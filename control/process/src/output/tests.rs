@@ -5,7 +5,7 @@ use super::*;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -138,6 +138,20 @@ fn file_that_ends_within_a_line_gets_its_end_first() {
         assert_eq!(output.finish(PATIENCE), 0);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
     }
+}
+
+#[test]
+fn line_that_another_process_is_just_writing_is_left_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    std::fs::write(&path, "{\"half").unwrap();
+    let output = start(Target::path(&path).unwrap());
+    let mut other = OpenOptions::new().append(true).open(&path).unwrap();
+    other.write_all(b" and half\"}\n").unwrap();
+    push(&output, "line");
+    assert_eq!(output.finish(PATIENCE), 0);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text, "{\"half and half\"}\nline\n");
 }
 
 #[test]
