@@ -59,6 +59,7 @@ async fn through(
     })?;
     let address = address.ok_or_else(|| failed("it has no address"))?;
     let handshake = cx.desk().snapshot().admission.handshake_timeout;
+    let handshake = handshake.min(until.saturating_duration_since(Instant::now()));
     hop.ask(cx, &leg, (until, handshake)).await?;
     Ok((leg, address))
 }

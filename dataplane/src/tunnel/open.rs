@@ -68,17 +68,21 @@ pub(crate) async fn open(
     let counters = cx.counters();
     match result {
         Ok((agent, opened)) => {
-            if opened.warm {
-                counters.tunnel_opens_warm.inc();
-            } else {
-                counters.tunnel_opens_cold.inc();
+            let key = agents.get(agent).map(|agent| &agent.key);
+            record.via = key.map(|key| Arc::clone(&key.name));
+            let shed = shed(cx, record, &opened, until).await;
+            let note = |outcome| key.into_iter().for_each(|key| registry.note(key, outcome));
+            if let Err(end) = shed {
+                counters.tunnel_opens_failed.inc();
+                note(Err(end.detail.as_deref().unwrap_or_default()));
+                return Err(end);
             }
-            if let Some(agent) = agents.get(agent) {
-                record.via = Some(Arc::clone(&agent.key.name));
-                registry.note(&agent.key, Ok(opened.warm));
+            match opened.warm {
+                true => counters.tunnel_opens_warm.inc(),
+                false => counters.tunnel_opens_cold.inc(),
             }
+            note(Ok(opened.warm));
             record.tunnel_tls = opened.tls;
-            shed(cx, record, &opened, until).await?;
             Ok(opened)
         }
         Err(failure) => {

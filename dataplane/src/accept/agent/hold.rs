@@ -18,7 +18,7 @@ use eyesplice_proto::tunnel::{Backoff, Register, Registered, ToAgent, ToGateway}
 use eyesplice_sys::uring;
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -196,7 +196,15 @@ impl Hold {
         tracing::info!(gateway = %self.gateway.peer.name, %address, "registered");
         let _gauge = Gauge::of(cx);
         let worker = self.link.worker();
-        let way = self.gateway.peer.way.of_data(registered.advertise, address);
+        let told = registered.advertise;
+        let advertised = told.filter(|at| may_be_a_gateway(at.ip(), address.ip()));
+        if told != advertised {
+            tracing::warn!(
+                gateway = %self.gateway.peer.name,
+                "the gateway advertises {told:?}, which is no address of another machine"
+            );
+        }
+        let way = self.gateway.peer.way.of_data(advertised, address);
         // What ends with this connection alone: after the death of the gateway it is dialled again.
         let connection = cx.aside();
         let mortal = Rc::clone(&connection);
@@ -394,6 +402,18 @@ impl Drop for Gauge {
     }
 }
 
+/// Whether a gateway that was dialled may be at this address too: a hostile one must not have the
+/// agent, or its proxy, try what is near to them alone.
+fn may_be_a_gateway(told: IpAddr, dialled: IpAddr) -> bool {
+    let told = told.to_canonical();
+    let link_local = match told {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let loopback = told.is_loopback() && !dialled.to_canonical().is_loopback();
+    !(loopback || link_local || told.is_unspecified() || told.is_multicast())
+}
+
 fn count(park: u32) -> usize {
     usize::try_from(park).unwrap_or(usize::MAX)
 }
@@ -411,5 +431,34 @@ fn entropy() -> u64 {
     match random(provider::shared().secure_random) {
         Ok([a, b, c, d, e, f, g, h, ..]) => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
         Err(_) => u64::MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advertised_address_is_one_of_another_machine() {
+        let may = |told: &str, dialled: &str| {
+            may_be_a_gateway(told.parse().unwrap(), dialled.parse().unwrap())
+        };
+        for told in ["10.0.0.7", "198.51.100.7", "fd00::7", "2001:db8::7"] {
+            assert!(may(told, "192.0.2.1"), "{told}");
+        }
+        let near = [
+            "127.0.0.1",
+            "::1",
+            "::ffff:127.0.0.1",
+            "169.254.169.254",
+            "fe80::1",
+        ];
+        for told in near
+            .into_iter()
+            .chain(["0.0.0.0", "::", "224.0.0.1", "255.255.255.255"])
+        {
+            assert!(!may(told, "192.0.2.1"), "{told}");
+        }
+        assert!(may("127.0.0.2", "127.0.0.1"));
     }
 }

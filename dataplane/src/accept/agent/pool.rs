@@ -91,7 +91,15 @@ impl Pool {
                         .detail
                         .as_deref()
                         .unwrap_or("it was not made in time");
-                    let words = format!("data connection to {way} failed: {words}");
+                    let words = match &*way {
+                        GatewayWay::Dial(_) => format!("data connection to {way} failed: {words}"),
+                        // What the agent's own network says is not for whoever asked for a stream.
+                        GatewayWay::Proxy(..) => {
+                            tracing::warn!("data connection to {way} failed: {words}");
+                            "data connection through the agent's proxy failed; see its log"
+                                .to_owned()
+                        }
+                    };
                     // If too many are to be told of, the open's own deadline tells.
                     let _ = undialled.try_send((id, words.into()));
                 }

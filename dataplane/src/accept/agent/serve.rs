@@ -62,14 +62,14 @@ pub(crate) async fn establish(
     let Some(address) = record.address else {
         return Err(End::new(Reason::Internal, Side::Local, Phase::Dial).status(500));
     };
-    record.tunnel_tls = match inner_only {
+    let tls = match inner_only {
         false => TunnelTls::Both,
         true if permits(snapshot, &plan.mode, address) && downstream.goes_on() => {
             TunnelTls::InnerOnly
         }
         true => TunnelTls::Declined,
     };
-    let inner_only = record.tunnel_tls == TunnelTls::InnerOnly;
+    let inner_only = tls == TunnelTls::InnerOnly;
     say(cx, downstream, |out| {
         ToGateway::Connected {
             address,
@@ -78,7 +78,8 @@ pub(crate) async fn establish(
         .write(out);
     })
     .await?;
-    shed(cx, snapshot, downstream, record.tunnel_tls).await?;
+    shed(cx, snapshot, downstream, tls).await?;
+    record.tunnel_tls = tls;
     record.status = Some(200);
     cx.set_limits(&plan.limits);
     Ok(Established::Relay(Box::new(upstream)))
