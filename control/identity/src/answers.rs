@@ -45,7 +45,7 @@ where
     pub async fn find<F>(
         &self,
         key: K,
-        lasts: impl FnOnce(&V) -> Duration,
+        lasts: impl Fn(&V) -> Duration,
         ask: impl FnOnce() -> F,
     ) -> Option<V>
     where
@@ -69,9 +69,14 @@ where
             });
             Slot { began: now, answer }
         };
-        let mut answer = self.slots.find_or_insert(key, is_good, begin).answer;
-        let found = answer.wait_for(Option::is_some).await.ok()?;
-        found.clone()
+        let slot = self.slots.find_or_insert(key.clone(), is_good, begin);
+        let (began, mut answer) = (slot.began, slot.answer);
+        let found = answer.wait_for(Option::is_some).await.ok()?.clone()?;
+        if lasts(&found).is_zero() {
+            // It is for those who wait alone, and takes no place from answers that last.
+            drop(self.slots.find(&key, |slot| slot.began != began));
+        }
+        Some(found)
     }
 
     /// How many there are.
@@ -134,7 +139,8 @@ mod tests {
         tokio::time::advance(LASTS).await;
         assert_eq!(asked.find("a", LASTS, &at_once()).await, Some(3));
         assert_eq!(asked.find("a", Duration::ZERO, &at_once()).await, Some(4));
-        assert_eq!(asked.answers.held(), 2);
+        // That one takes no place.
+        assert_eq!(asked.answers.held(), 1);
     }
 
     #[tokio::test(start_paused = true)]

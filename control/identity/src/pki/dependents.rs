@@ -70,8 +70,9 @@ impl Dependents<'_> {
             found.push(own);
         }
         if self.profile.name == CLUSTER_CA {
-            let names = self.tree.plan.profiles.iter();
-            for name in names.filter_map(Profile::kubeconfig_file) {
+            let live = self.tree.plan.profiles.iter();
+            let live = live.filter(|profile| self.tree.is_live(profile, self.now));
+            for name in live.filter_map(Profile::kubeconfig_file) {
                 let checked = self.check(&self.tree.dir.join(&name));
                 if !self.is_in(&checked.authorities) {
                     found.push(name);

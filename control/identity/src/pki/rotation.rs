@@ -291,7 +291,8 @@ impl Rotation<'_> {
     /// Kubeconfigs embed the CA of the API server.
     fn kubeconfigs(&self, maker: &mut Maker<'_>) -> Result<(), PkiError> {
         if self.profile.name == CLUSTER_CA {
-            for profile in &self.tree.plan.profiles {
+            let profiles = self.tree.plan.profiles.iter();
+            for profile in profiles.filter(|profile| self.tree.is_live(profile, now().into())) {
                 maker.make_kubeconfig(profile)?;
             }
         }
@@ -323,7 +324,9 @@ impl Rotation<'_> {
     fn signed(&self) -> impl Iterator<Item = &Profile> {
         let profiles = self.tree.plan.profiles.iter();
         profiles.filter(|profile| {
-            profile.usage != Usage::Authority && profile.authority() == self.profile.name
+            profile.usage != Usage::Authority
+                && profile.authority() == self.profile.name
+                && self.tree.is_live(profile, now().into())
         })
     }
 

@@ -237,6 +237,16 @@ impl Tree {
         self.plan.is_requested(profile) && self.dir.join(profile.request_file()).exists()
     }
 
+    /// Says whether a certificate is in use: one for break-glass may be gone, or have ended.
+    pub(super) fn is_live(&self, profile: &Profile, now: SystemTime) -> bool {
+        let file = self.file(&profile.name, profile.certificate_file());
+        let facts = || {
+            let chain = pem::certificates(&file).ok()?;
+            CertificateFacts::read(chain.first()?).ok()
+        };
+        !profile.is_break_glass() || facts().is_some_and(|facts| facts.not_after > now)
+    }
+
     pub(super) fn has_certificate(&self, profile: &Profile) -> bool {
         self.dir.join(profile.certificate_file()).exists()
     }

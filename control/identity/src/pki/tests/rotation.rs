@@ -369,3 +369,22 @@ fn certificates_issued_during_a_rotation_are_by_whom_its_stage_says() {
         assert_eq!(errors(dir.path()), [] as [String; 0], "{stage}");
     }
 }
+
+#[test]
+fn certificate_for_break_glass_that_is_gone_is_in_the_way_of_no_rotation() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).unwrap();
+    let added = Added {
+        break_glass: vec!["jane".parse().unwrap()],
+        ..Added::default()
+    };
+    tree(dir.path()).issue(&[], &added, false).unwrap();
+    let certificate = dir.path().join("pki/break-glass-jane.crt");
+    fs::remove_file(&certificate).unwrap();
+    for name in ["break-glass-ca", "ca"] {
+        for _ in 0..4 {
+            step(dir.path(), name, Step::Next).unwrap();
+        }
+    }
+    assert!(!certificate.exists());
+}
