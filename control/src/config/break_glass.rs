@@ -2,7 +2,7 @@
 //! that is.
 
 use super::bounds;
-use super::kube_api::{BreakGlassRule, BreakGlassSettings, VantageSettings};
+use super::kube_api::{Admission, BreakGlassRule, BreakGlassSettings, VantageSettings};
 use super::model::{Config, ProxyTlsFiles, Transport};
 use eyesplice_identity::document::{At, FileRef, Node, Problem, Section, value};
 use eyesplice_proto::api::Subresource;
@@ -33,7 +33,11 @@ pub(super) fn read(front: &mut Section<'_>) -> Option<BreakGlassSettings> {
     let mut section = front.section("breakGlass")?;
     if !front.has("shortWay") {
         let what = "needs shortWay: what was allowed there is all that can be allowed here";
-        front.error("breakGlass", what, "add `shortWay: {}`, or remove it");
+        front.error(
+            "breakGlass",
+            what,
+            "add `shortWay: {admission: trusted}` if it is so, or remove it",
+        );
     }
     let client_ca_file = section.required_file("clientCAFile", "break-glass-ca.crt");
     let vantage = read_vantage(&mut section);
@@ -175,6 +179,15 @@ pub(super) fn check(config: &Config, root: &Section<'_>) {
         report.error(&field, at, Problem::new(what, fix));
     };
     let short_way = config.front.short_way.as_ref();
+    let upgrades = |rule: &BreakGlassRule| rule.streams.iter().any(|it| it.upgrades());
+    if short_way.is_some_and(|short_way| short_way.admission == Admission::Pass)
+        && glass.allow.iter().any(upgrades)
+    {
+        let what = "has exec, attach or portForward, which no rule can allow while \
+                    front.shortWay.admission is pass: they never take the short way";
+        let fix = "set front.shortWay.admission to trusted, if it is so, or leave only logs";
+        report.warn("front.breakGlass.allow", at, Problem::new(what, fix));
+    }
     if short_way.is_some_and(|short_way| short_way.kubelet_token_file.is_some()) {
         let what = "needs the certificate of `kubelet`: kubelets ask API servers about a token \
                     every two minutes";

@@ -120,8 +120,8 @@ impl Front {
                 timeout: patience,
                 first: Arc::new(move || known.first_well()),
             };
-            let memory = break_glass.as_ref().map(BreakGlass::memory);
-            Short::new(short_way, cluster, patience).remembering(memory)
+            let remembers = break_glass.as_ref().map(BreakGlass::remembers);
+            Short::new(short_way, cluster, patience).remembering(remembers)
         });
         // A listener that the configuration lacks still runs until a restart.
         let mut users = before

@@ -59,6 +59,12 @@ pub enum MaterialError {
     /// No keys for session tickets.
     #[error("timeouts.sessionTicket: the system's random source failed: {0}; try again")]
     Tickets(rustls::Error),
+    /// A CA for break-glass that is another's, too.
+    #[error(
+        "front.breakGlass.clientCAFile: a CA in it is in {0} as well, whose users could break \
+         glass; make one of its own, as `eyesplice pki issue DIR --break-glass NAME` does"
+    )]
+    NotItsOwn(String),
     /// The egress CA cannot issue leaves.
     #[error("egressCA: {0}")]
     Issuer(IssuerError),
@@ -84,6 +90,7 @@ impl MaterialError {
             Self::Nodes(field, _) | Self::Trust(field, _) => field,
             Self::Policy(field, _) | Self::Webhook(field, _) => field,
             Self::Tickets(_) => "timeouts.sessionTicket",
+            Self::NotItsOwn(_) => "front.breakGlass.clientCAFile",
             Self::Issuer(_) => "egressCA",
         }
     }

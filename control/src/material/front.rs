@@ -13,6 +13,7 @@ use eyesplice_identity::pem::Role;
 use eyesplice_identity::token::review::ReviewCredential;
 use eyesplice_identity::verify::{Trust, client_verifier, judged_later, taken_by_nobody};
 use eyesplice_proto::tls::provider;
+use rustls::pki_types::TrustAnchor;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
@@ -47,6 +48,7 @@ impl Loader<'_> {
             None => (None, taken_by_nobody()),
             Some(file) => {
                 let roots = self.bundle(file)?.roots;
+                self.is_not_for_break_glass(&roots, field)?;
                 let failed = |error| MaterialError::Trust(field.to_owned(), error);
                 let asked = client_verifier(self.asked_for(&roots), &[]).map_err(failed);
                 let users = client_verifier(roots, &[]).map_err(failed);
@@ -71,6 +73,21 @@ impl Loader<'_> {
         }
     }
 
+    /// Whether these CAs are others than those for break-glass, whatever files they are in.
+    fn is_not_for_break_glass(&mut self, roots: &RootCertStore, field: &str) -> Option<()> {
+        let same = |one: &TrustAnchor<'_>| {
+            let other = self.break_glass.iter().flat_map(|store| &store.roots);
+            let mut keys = other.map(|other| &other.subject_public_key_info);
+            keys.any(|key| *key == one.subject_public_key_info)
+        };
+        let shared = roots.roots.iter().any(same);
+        let found = match shared {
+            false => Ok(()),
+            true => Err(MaterialError::NotItsOwn(field.to_owned())),
+        };
+        self.keep(found)
+    }
+
     /// Who API servers must be, and who we are to them, if some are configured.
     pub(super) fn apiservers(&mut self, config: &Config) -> Option<ApiServersMaterial> {
         let api_servers = config.apiservers.as_ref()?;
@@ -79,6 +96,7 @@ impl Loader<'_> {
         let proxy_client = proxy_client.map(|(cert, key)| self.credential(cert, key, Role::Client));
         let own = self.own(api_servers);
         let roots = roots?.roots;
+        self.is_not_for_break_glass(&roots, "apiservers.caFile")?;
         let failed = |error| MaterialError::Trust("apiservers".to_owned(), error);
         let trust = Trust::api_servers(Arc::clone(&roots));
         let trust = trust.and_then(|trust| trust.allowing(self.groups));

@@ -174,7 +174,9 @@ pub(crate) async fn answer(
         .detail
         .as_deref()
         .unwrap_or("gateway error; see its log");
-    connect::write_refusal(status, reason, unreached(&failure), &mut head);
+    // What a proxy or an agent on the way says is not the target's word either.
+    let unreached = record.via.is_none().then(|| unreached(&failure)).flatten();
+    connect::write_refusal(status, reason, unreached, &mut head);
     record.status = Some(status);
     match downstream.write(cx.pools(), &head).await {
         Ok(()) => Ending::told(cx, failure),

@@ -188,7 +188,8 @@ fn failed(addresses: &[SocketAddr], last: Option<(SocketAddr, io::Error)>) -> En
             .detail(format!(
                 "{address} did not answer; check firewalls and the node's state"
             )),
-        _ => failure
+        // A firewall of this machine, say: it is not the target that spoke.
+        _ => End::new(Reason::DialFailed, Side::Local, Phase::Dial)
             .status(502)
             .detail(format!("cannot connect to {address}: {error}")),
     }

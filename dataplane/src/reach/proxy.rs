@@ -52,9 +52,9 @@ async fn ask(
     limits: StreamLimits,
 ) -> Result<Leg, Unreached> {
     let until = Instant::now() + limits.dial_timeout;
+    record.via = Some(Arc::clone(hop.name));
     let dialled = hop.dial(cx, limits.dial_timeout).await;
     let (leg, _) = dialled.map_err(Unreached::Unanswered)?;
-    record.via = Some(Arc::clone(hop.name));
     hop.ask(cx, &leg, (until, limits.handshake_timeout)).await?;
     Ok(leg)
 }

@@ -12,12 +12,13 @@ pub fn peer_lost(error: &io::Error) -> bool {
     )
 }
 
-/// Says whether the machine, not the peer, is at the end of its means: descriptors or memory.
+/// Says whether the machine, not the peer, is at the end of its means: descriptors, memory or ports
+/// towards one address.
 #[must_use]
 pub fn exhausted(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL)
     )
 }
 
@@ -34,7 +35,8 @@ mod tests {
         for errno in [libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH] {
             assert_eq!(of(errno), (true, false), "{errno}");
         }
-        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+        let none_left = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+        for errno in none_left.into_iter().chain([libc::EADDRNOTAVAIL]) {
             assert_eq!(of(errno), (false, true), "{errno}");
         }
         for errno in [libc::ECONNRESET, libc::EPIPE, libc::ECONNREFUSED] {

@@ -21,7 +21,7 @@ fn with(short_way: &str, fields: &str) -> String {
 }
 
 fn front(fields: &str) -> String {
-    with("shortWay: {}, ", fields)
+    with("shortWay: {admission: trusted}, ", fields)
 }
 
 const SMALL: &str = "clientCAFile: glass.crt, vantage: {address: '10.9.0.4:8131', caFile: v.crt}, \
@@ -72,6 +72,12 @@ fn parse_break_glass_waits_and_forgets_by_default_and_is_off_without_its_section
         let path = format!("/etc/eyesplice/{name}");
         assert!(files.contains(Path::new(&path)), "{name} is watched");
     }
+    // By the default nothing but logs takes the short way.
+    let warned = parse(&with("shortWay: {}, ", &small())).unwrap().warnings;
+    assert!(
+        warned.len() == 1 && warned[0].path == "front.breakGlass.allow",
+        "{warned:?}"
+    );
     let none = parse(&format!("{HEAD}{AROUND}").replace(", clientCAFile: users.crt", ""));
     assert_eq!(none.unwrap().config.front.break_glass, None);
 }

@@ -173,6 +173,10 @@ impl Front {
             let words = format!("the kubelet cannot be reached: {why}");
             Refused::new(Outcome::Kubelet, words)
         })?;
+        // An API server may have come back meanwhile, or a right may be gone.
+        let permit = glass.permit(wish, now);
+        glass.must_be_in_force(&permit)?;
+        let permit = permit?;
         let request_to = led.by(Right {
             user: Arc::clone(&permit.review.user),
             allowed: Arc::clone(&permit.review.reason),

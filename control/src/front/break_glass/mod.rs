@@ -19,8 +19,8 @@ mod warm;
 pub(crate) use kept::Kept;
 
 use super::servers::{Need, Servers, Standing};
-use super::short::{Kubelets, Memory, Place, Review, Short};
-use crate::config::{AddressType, BreakGlassSettings, Config};
+use super::short::{Kubelets, Place, Remembers, Review, Short};
+use crate::config::{AddressType, Admission, BreakGlassRule, BreakGlassSettings, Config};
 use crate::material::BreakGlassMaterial;
 use eyesplice_dataplane::seam::ApiRequest;
 use eyesplice_proto::api::{PodStream, Subresource};
@@ -101,8 +101,18 @@ impl BreakGlass {
         servers: &Arc<Servers>,
         kept: &Arc<Kept>,
     ) -> Option<Self> {
-        let (settings, material) = (config.front.break_glass.as_ref()?, material?);
-        let short_way = config.front.short_way.as_ref()?;
+        let parts = config.front.break_glass.as_ref().zip(material);
+        let Some(((settings, material), short_way)) = parts.zip(config.front.short_way.as_ref())
+        else {
+            // Nobody would ask again about what is remembered.
+            kept.memory.clear();
+            return None;
+        };
+        if short_way.admission == Admission::Pass {
+            for subresource in Subresource::ALL.iter().filter(|it| it.upgrades()) {
+                kept.memory.forget_kind(*subresource);
+            }
+        }
         Some(Self {
             settings: settings.clone(),
             address_types: short_way.address_types.clone(),
@@ -119,9 +129,13 @@ impl BreakGlass {
         })
     }
 
-    /// What streams are remembered in.
-    pub(super) fn memory(&self) -> Arc<Memory> {
-        Arc::clone(&self.kept.memory)
+    /// What streams are remembered in that a rule may allow.
+    pub(super) fn remembers(&self) -> Remembers {
+        let rules: Arc<[BreakGlassRule]> = self.settings.allow.as_slice().into();
+        Remembers {
+            memory: Arc::clone(&self.kept.memory),
+            worth: Box::new(move |user, stream| rules::may_allow(&rules, user, stream)),
+        }
     }
 
     /// Why it is not in force; `None`: it is.
@@ -158,6 +172,14 @@ impl BreakGlass {
         let memory = &self.kept.memory;
         let pod = || format!("{}/{}", stream.namespace, stream.pod);
         let kind = stream.subresource.as_str();
+        let unruled = || Denial::Unruled {
+            user: user.to_owned(),
+            stream: kind,
+            pod: pod(),
+        };
+        if !rules::any_has(&self.settings.allow, stream) {
+            return Err(unruled());
+        }
         let Some(review) = memory.review(user, (stream, verbs), lately) else {
             return Err(Denial::Unreviewed {
                 user: user.to_owned(),
@@ -176,11 +198,7 @@ impl BreakGlass {
                 place,
                 seen,
             }),
-            None => Err(Denial::Unruled {
-                user: user.to_owned(),
-                stream: kind,
-                pod: pod(),
-            }),
+            None => Err(unruled()),
         }
     }
 
@@ -215,8 +233,10 @@ impl BreakGlass {
                         pod: format!("{}/{}", stream.namespace, stream.pod),
                     });
                 }
-                // What was not reviewed says less than what stands in the way of what was.
+                // What was not reviewed says less than what stands in the way of what was, and
+                // that no rule has another stream of the pod says nothing.
                 Err(Denial::Unreviewed { .. }) => {}
+                Err(Denial::Unruled { .. }) if !rules::any_has(&self.settings.allow, &stream) => {}
                 Err(denial) => closest = closest.or(Some(denial)),
             }
         }
@@ -244,10 +264,12 @@ impl BreakGlass {
         let memory = &self.kept.memory;
         let now = SystemTime::now();
         memory.expire(now, self.settings.reviewed_within);
-        let well = self.servers.any_well();
-        if well {
-            short.recheck(memory, now).await;
+        if self.servers.any_well() {
+            let well = || self.servers.any_well();
+            short.recheck(memory, now, well).await;
         }
+        // As they are by now: what a kubelet says while they fail, it remembers.
+        let well = self.servers.any_well();
         let places: Vec<Place> = memory.places().into_iter().map(|(_, it)| it).collect();
         let around = (&*self.address_types, &*places);
         self.kept.warm.round(kubelets, around, well).await;

@@ -15,17 +15,33 @@ pub(super) fn allowing<'a>(
     rules.iter().find(|rule| fits(rule, user, stream, place))
 }
 
+/// Whether a rule allows a stream, if the pod has the labels: no other is worth remembering.
+pub(super) fn may_allow(rules: &[BreakGlassRule], user: &UserInfo, stream: &PodStream) -> bool {
+    rules.iter().any(|rule| may_fit(rule, user, stream))
+}
+
 fn fits(rule: &BreakGlassRule, user: &UserInfo, stream: &PodStream, place: &Place) -> bool {
-    let has = |list: &[String], name: &str| list.iter().any(|one| one == name);
     let labels = place.pod.labels();
     let is_labelled = |(name, value): (&String, &String)| {
         labels.is_some_and(|labels| labels.get(name) == Some(value))
     };
-    rule.groups.iter().any(|group| user.is_in(group))
-        && rule.streams.contains(&stream.subresource)
+    may_fit(rule, user, stream) && rule.pod_labels.iter().all(is_labelled)
+}
+
+/// Whether a rule has a stream, whoever asks for it.
+pub(super) fn any_has(rules: &[BreakGlassRule], stream: &PodStream) -> bool {
+    rules.iter().any(|rule| has_stream(rule, stream))
+}
+
+fn may_fit(rule: &BreakGlassRule, user: &UserInfo, stream: &PodStream) -> bool {
+    rule.groups.iter().any(|group| user.is_in(group)) && has_stream(rule, stream)
+}
+
+fn has_stream(rule: &BreakGlassRule, stream: &PodStream) -> bool {
+    let has = |list: &[String], name: &str| list.iter().any(|one| one == name);
+    rule.streams.contains(&stream.subresource)
         && has(&rule.namespaces, &stream.namespace)
         && (rule.pods.is_empty() || has(&rule.pods, &stream.pod))
-        && rule.pod_labels.iter().all(is_labelled)
 }
 
 #[cfg(test)]
@@ -89,5 +105,27 @@ mod tests {
         assert!(!is_allowed(with("tier", "back"), labels.clone()));
         assert!(!is_allowed(with("zone", ""), labels));
         assert!(!is_allowed(with("app", "web"), Value::Null));
+    }
+
+    #[test]
+    fn what_no_rule_allows_by_any_label_is_not_worth_remembering() {
+        let mut labelled = rule();
+        labelled
+            .pod_labels
+            .insert("app".to_owned(), "web".to_owned());
+        let of = |group: &str, namespace: &str| {
+            let user = UserInfo {
+                groups: vec![group.to_owned()],
+                ..UserInfo::default()
+            };
+            let stream = PodStream {
+                subresource: Subresource::Exec,
+                namespace: namespace.into(),
+                pod: "web-0".into(),
+            };
+            may_allow(std::slice::from_ref(&labelled), &user, &stream)
+        };
+        assert!(of("sre", "shop"));
+        assert!(!of("dev", "shop") && !of("sre", "kube-system"));
     }
 }

@@ -15,6 +15,8 @@ use std::time::{Duration, SystemTime};
 /// Reviews that are remembered, by user, pod, stream and verb: at some 500 bytes each, 4 MiB. The
 /// oldest goes first.
 pub(crate) const REVIEWS: usize = 8192;
+/// The longest user with its review that is remembered, in bytes.
+const LONGEST: usize = 16 << 10;
 /// Pods whose place is remembered: some KiB each, where names are short; `Place` has the bound of
 /// one.
 pub(crate) const PLACES: usize = 2048;
@@ -53,14 +55,32 @@ pub(crate) struct Review {
     pub(crate) at: SystemTime,
 }
 
+impl Review {
+    /// What it takes, in bytes, but for what the allocator adds.
+    fn size(&self) -> usize {
+        let UserInfo {
+            username,
+            uid,
+            groups,
+            extra,
+        } = &*self.user;
+        let of = |texts: &[String]| texts.iter().map(|text| text.len() + 24).sum::<usize>();
+        let extra = extra.iter().map(|(key, values)| key.len() + of(values));
+        username.len() + uid.len() + of(groups) + extra.sum::<usize>() + self.reason.len()
+    }
+}
+
 impl Memory {
-    /// Remembers a stream that took the short way.
+    /// Remembers a stream that took the short way, unless its user is too long.
     pub(crate) fn saw(
         &self,
         review: &Review,
         (stream, verbs): (&PodStream, &[&'static str]),
         place: &Place,
     ) {
+        if review.size() > LONGEST {
+            return;
+        }
         let mut inner = self.lock();
         for verb in verbs {
             let key = Key {
@@ -139,6 +159,11 @@ impl Memory {
         self.lock().reviews.retain(|key, _| !same(key));
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        *self.lock() = Inner::default();
+    }
+
     /// Forgets where a pod was: it is there no more.
     pub(crate) fn forget_place(&self, namespace: &str, pod: &str) {
         self.lock().places.remove(&(namespace.into(), pod.into()));
@@ -146,10 +171,12 @@ impl Memory {
 
     /// Notes where a pod is, if it is still asked for.
     pub(super) fn moved(&self, (namespace, pod): (&str, &str), place: &Place, now: SystemTime) {
-        if let Some(seen) = self.lock().places.get_mut(&(namespace.into(), pod.into()))
-            && let Some(place) = place.to_keep()
-        {
-            *seen = (place, now);
+        let (mut inner, pod) = (self.lock(), (namespace.into(), pod.into()));
+        match (inner.places.get_mut(&pod), place.to_keep()) {
+            (Some(seen), Some(place)) => *seen = (place, now),
+            // What is known of it is wrong by now.
+            (Some(_), None) => drop(inner.places.remove(&pod)),
+            (None, _) => {}
         }
     }
 

@@ -57,8 +57,20 @@ pub(crate) struct Short {
     admissions: Admissions,
     complaints: Complaints,
     /// What is remembered for when no API server can be asked, if anything is.
-    memory: Option<Arc<Memory>>,
+    remembers: Option<Remembers>,
 }
+
+/// What of the streams is remembered, and where.
+#[derive(derive_more::Debug)]
+pub(crate) struct Remembers {
+    pub(crate) memory: Arc<Memory>,
+    /// Whether it is worth it.
+    #[debug(skip)]
+    pub(crate) worth: Worth,
+}
+
+/// Whether a stream of a user is worth remembering.
+pub(crate) type Worth = Box<dyn Fn(&UserInfo, &PodStream) -> bool + Send + Sync>;
 
 /// A request that asks for a stream of a pod.
 #[derive(Debug)]
@@ -168,13 +180,19 @@ impl Short {
             admissions: Admissions::new(Arc::clone(&cluster)),
             complaints: Complaints::default(),
             cluster,
-            memory: None,
+            remembers: None,
         }
     }
 
     /// The same, remembering what held.
-    pub(crate) fn remembering(self, memory: Option<Arc<Memory>>) -> Self {
-        Self { memory, ..self }
+    pub(crate) fn remembering(self, remembers: Option<Remembers>) -> Self {
+        Self { remembers, ..self }
+    }
+
+    /// Where a stream is remembered; `None`: it is not.
+    fn memory_of(&self, stream: &PodStream, user: &UserInfo) -> Option<&Memory> {
+        let remembers = self.remembers.as_ref()?;
+        (remembers.worth)(user, stream).then_some(&*remembers.memory)
     }
 
     /// Judges one request.
@@ -208,7 +226,7 @@ impl Short {
             self.admit(asked.stream.subresource),
             self.reads(asked.stream, &caller.user)
         );
-        if let Some(memory) = &self.memory {
+        if let Some(Remembers { memory, .. }) = &self.remembers {
             if allowed.as_ref().is_err_and(|why| *why == Why::Denied) {
                 memory.forget_user(&caller.user.username, asked.stream);
             }
@@ -225,7 +243,8 @@ impl Short {
         let led = self.lead(kubelets, asked, &wanted, &place).await;
         // Where an API server has to translate, all else held: kubectl asks in another way if there
         // is none.
-        if let (Some(memory), Ok(_) | Err(Why::Translation)) = (&self.memory, &led) {
+        let memory = self.memory_of(asked.stream, &caller.user);
+        if let (Some(memory), Ok(_) | Err(Why::Translation)) = (memory, &led) {
             let review = Review {
                 user: Arc::clone(&caller.user),
                 reason: Arc::clone(&allowed),
@@ -283,7 +302,7 @@ impl Short {
 
     /// Says whether a user may get the pod itself, if that is remembered: what nobody says is no.
     async fn reads(&self, stream: &PodStream, user: &UserInfo) -> bool {
-        if self.memory.is_none() {
+        if self.memory_of(stream, user).is_none() {
             return false;
         }
         let allowed = self.access.allows(user, the_pod(stream)).await;

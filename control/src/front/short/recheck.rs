@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 impl Short {
-    /// Asks about all that is remembered. What is not answered stays as it is.
-    pub(crate) async fn recheck(&self, memory: &Memory, now: SystemTime) {
+    /// Asks about all that is remembered. What is not answered stays as it is; where nothing is,
+    /// because none of the API servers is `well` any more, the rest is not asked.
+    pub(crate) async fn recheck(&self, memory: &Memory, now: SystemTime, well: impl Fn() -> bool) {
         for subresource in Subresource::ALL.iter().filter(|it| it.upgrades()) {
             if self.admit(*subresource).await == Err(Why::Admission) {
                 memory.forget_kind(*subresource);
@@ -25,8 +26,13 @@ impl Short {
                 pod: &stream.pod,
                 subresource: stream.subresource.as_str(),
             };
-            if let Ok(None) = self.access.allows(&review.user, access).await {
-                memory.forget_user(&review.user.username, stream);
+            match self.access.allows(&review.user, access).await {
+                Ok(None) => {
+                    memory.forget_user(&review.user.username, stream);
+                    continue;
+                }
+                Err(_) if !well() => return,
+                Ok(Some(_)) | Err(_) => {}
             }
             if let Ok(reads) = self.access.allows(&review.user, the_pod(stream)).await {
                 memory.reads(&key, reads.is_some());
@@ -46,6 +52,7 @@ impl Short {
                     memory.forget_place(&stream.namespace, &stream.pod);
                     continue;
                 }
+                Err(_) if !well() => return,
                 Ok(_) | Err(_) => continue,
             };
             let Ok(node) = pod.node().map(str::to_owned) else {

@@ -424,7 +424,7 @@ pub fn connect(data: &[u8]) {
     let Ok(Parsed::Complete { head, consumed }) = parsed else {
         panic!("own refusal not read")
     };
-    assert_eq!((consumed, head.headers.len()), (out.len(), 2));
+    assert_eq!((consumed, head.headers.len()), (out.len(), 3));
     assert!(head.reason.as_bytes().len() <= limits::REASON_BYTES);
     assert!(
         head.reason

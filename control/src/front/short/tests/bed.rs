@@ -2,7 +2,7 @@
 
 use crate::config::{AddressType, Admission, ShortWay};
 use crate::front::short::{
-    Kubelet, Kubelets, Memory, Outcome, Question, Reached, Reaching, Short, Why,
+    Kubelet, Kubelets, Memory, Outcome, Question, Reached, Reaching, Remembers, Short, Why,
 };
 use eyesplice_dataplane::seam::{UpstreamTls, Way};
 use eyesplice_identity::access::{ClusterSettings, Section};
@@ -317,7 +317,11 @@ impl Bed {
             first: Arc::new(|| 0),
         };
         let short = Short::new(&self.settings, cluster, self.patience);
-        short.remembering(self.memory.clone())
+        let memory = self.memory.clone();
+        short.remembering(memory.map(|memory| Remembers {
+            memory,
+            worth: Box::new(|_, _| true),
+        }))
     }
 
     /// Judges; what is remembered stays from one to the next.

@@ -3,6 +3,7 @@
 use super::bed::{Asking, Bed, EXEC, GROUP, NODE, POD, jane, list, node, pod};
 use crate::front::short::memory::{Memory, PLACES, REVIEWS};
 use crate::front::short::{Outcome, Place, Review, Why};
+use eyesplice_identity::user::UserInfo;
 use eyesplice_proto::api::{PodStream, Subresource};
 use serde_json::json;
 use std::sync::Arc;
@@ -165,11 +166,67 @@ async fn review_knows_whether_its_user_may_get_the_pod_itself() {
     assert!(!reads(&memory));
     // Later answers are as good in both directions.
     let other = Bed::new().await;
-    other.short().recheck(&memory, SystemTime::now()).await;
+    other
+        .short()
+        .recheck(&memory, SystemTime::now(), || true)
+        .await;
     assert!(reads(&memory));
     other.world().access.insert("get", no);
-    other.short().recheck(&memory, SystemTime::now()).await;
+    other
+        .short()
+        .recheck(&memory, SystemTime::now(), || true)
+        .await;
     assert!(!reads(&memory));
+}
+
+#[tokio::test]
+async fn pod_that_cannot_be_kept_any_more_is_forgotten() {
+    let (_, memory) = remembered().await;
+    let labels: serde_json::Map<_, _> = (0..65).map(|n| (format!("l-{n}"), json!("x"))).collect();
+    let mut pod = pod();
+    pod["metadata"]["labels"] = labels.into();
+    memory.moved(
+        ("shop", "web-0"),
+        &Place::of(pod, node()),
+        SystemTime::now(),
+    );
+    assert_eq!(memory.counts(), (1, 0));
+}
+
+#[tokio::test]
+async fn stream_of_a_user_with_endless_groups_is_not_remembered() {
+    let (bed, memory) = remembered().await;
+    let lately = (SystemTime::now(), WITHIN);
+    let mut review = memory
+        .review("jane", (&stream("web-0"), SPDY), lately)
+        .unwrap();
+    let groups = (0..1000)
+        .map(|n| format!("oidc:a-long-name-of-a-group-{n}"))
+        .collect();
+    review.user = Arc::new(UserInfo {
+        username: "joe".to_owned(),
+        groups,
+        ..UserInfo::default()
+    });
+    let (place, _) = memory.place(&stream("web-0"), lately).unwrap();
+    memory.saw(&review, (&stream("web-0"), SPDY), &place);
+    assert_eq!(memory.counts(), (1, 1));
+    drop(bed);
+}
+
+#[tokio::test]
+async fn recheck_ends_when_no_api_server_answers_any_more() {
+    let (_, memory) = remembered().await;
+    let gone = Bed::new().await;
+    let short = gone.short();
+    drop(gone);
+    let asked = std::cell::Cell::new(0);
+    let well = || {
+        asked.set(asked.get() + 1);
+        false
+    };
+    short.recheck(&memory, SystemTime::now(), well).await;
+    assert_eq!((memory.counts(), asked.get()), ((1, 1), 1));
 }
 
 #[tokio::test]
@@ -210,14 +267,14 @@ async fn recheck_forgets_what_is_no_more_and_keeps_what_is_not_answered() {
         let hangs_up = eyesplice_identity::testing::apiserver::Told::HangsUp;
         world.instead.push((kind, hangs_up));
     }
-    other.short().recheck(&memory, now).await;
+    other.short().recheck(&memory, now, || true).await;
     assert_eq!(memory.counts(), (1, 1));
     drop(bed);
     // A right that was taken away.
     let other = Bed::new().await;
     let no = json!({"allowed": false});
     other.world().access.insert("create", no);
-    other.short().recheck(&memory, now).await;
+    other.short().recheck(&memory, now, || true).await;
     assert_eq!(memory.counts(), (0, 1));
     // A pod that moved, one that has no node, and one that is gone.
     let (_, memory) = remembered().await;
@@ -227,16 +284,16 @@ async fn recheck_forgets_what_is_no_more_and_keeps_what_is_not_answered() {
     let path = NODE.replace("worker-3", "worker-4");
     other.world().objects.insert(path, (200, moved));
     other.world().at(POD)["spec"]["nodeName"] = json!("worker-4");
-    other.short().recheck(&memory, now).await;
+    other.short().recheck(&memory, now, || true).await;
     let (place, _) = memory.place(&stream("web-0"), lately).unwrap();
     assert_eq!(place.node.name(), "worker-4");
     other.world().objects.get_mut(POD).unwrap().0 = 404;
-    other.short().recheck(&memory, now).await;
+    other.short().recheck(&memory, now, || true).await;
     assert_eq!(memory.counts(), (1, 0));
     // A webhook.
     let (_, memory) = remembered().await;
     let other = Bed::new().await;
     hook(&other);
-    other.short().recheck(&memory, now).await;
+    other.short().recheck(&memory, now, || true).await;
     assert_eq!(memory.counts().0, 0);
 }
