@@ -485,8 +485,8 @@ def main():
             reader = Reader(site)
             reader.follow()
             site.close()
-            reader.look_into()
             if not options.cluster:
+                reader.look_into()
                 reader.process.end()
                 account(reader.ran | guides.tunnel(site) | guides.front(site))
         except Failed as failure:
