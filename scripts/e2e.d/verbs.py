@@ -34,8 +34,9 @@ CONNECTION_BYTES = 48 << 10
 # Bytes through one forwarded connection.
 FORWARD_BYTES = 20_000_000
 
-# On busy processors a kubectl now and then leaves before it has printed all that it was sent.
-TRIES = 3
+# On busy processors a kubectl now and then ends well before it has printed all: 1.37 did in 3 of 36
+# runs of 100 MiB without any gateway, at a load of 30.
+TRIES = 5
 
 # Lines of a log that are asked for.
 TAIL = 2
@@ -132,9 +133,9 @@ def exec_binary(lane):
         for _ in range(TRIES):
             mark = lane.cluster.gateway.audit.mark()
             counted, checksum = once()
-            if counted == size or not lane.brought_back(mark, size):
+            if counted == size or not lane.left_early(mark, size):
                 break
-            print(f"{lane.pod}: kubectl printed {counted} of {size} bytes, which the API server got")
+            print(f"{lane.pod}: kubectl ended well, and printed {counted} of {size} bytes")
         same(counted, size, "bytes")
         same(checksum, wanted, "checksum")
 
