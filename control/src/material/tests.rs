@@ -297,6 +297,33 @@ fn files_of_a_front_are_all_read_and_each_that_is_wrong_is_told_at_once() {
 }
 
 #[test]
+fn ca_for_break_glass_in_a_file_of_its_own_is_told_from_one_that_is_its_own() {
+    let text = format!(
+        "{FRONT}  shortWay: {{admission: trusted}}
+  breakGlass:
+    clientCAFile: glass.crt
+    vantage: {{address: \"10.9.0.4:8131\", caFile: ca.crt}}
+    kubeletCacheAuthorizedTTL: 8h
+    allow: [{{name: sre, groups: [sre], streams: [exec], namespaces: [shop]}}]
+kubelet:
+  caFile: kubelet-serving-ca.crt
+  clientCertFile: eyesplice-kubelet-client.crt
+  clientKeyFile: eyesplice-kubelet-client.key
+  apiserverClientCAFile: ca.crt
+egress: {{rules: [{{name: kubelets, cidrs: [10.0.0.0/8], action: splice}}]}}
+"
+    );
+    let dir = site(&text);
+    let glass = dir.path().join("glass.crt");
+    std::fs::copy(dir.path().join("ca.crt"), &glass).unwrap();
+    let errors = load(dir.path()).1.unwrap_err().to_string();
+    let told = "front.breakGlass.clientCAFile: a CA in it is in apiservers.caFile as well";
+    assert!(errors.contains(told), "{errors}");
+    std::fs::copy(dir.path().join("egress-client-ca.crt"), &glass).unwrap();
+    load(dir.path()).1.unwrap();
+}
+
+#[test]
 fn check_front_is_summed_up() {
     let dir = site(FRONT);
     let report = check(&dir.path().join("gateway.yaml"), SystemTime::now()).unwrap();
